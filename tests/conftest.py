@@ -1,0 +1,25 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def shared_folder() -> Path | None:
+    """The folder of ground truth beside the project, if there is one (HIL_SHARED overrides where)."""
+    folder = Path(os.environ.get("HIL_SHARED", ROOT.parent / "shared"))
+    return folder if (folder / "vectors").is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of ground truth, or a skip that says how to give one."""
+    folder = shared_folder()
+    if folder is None:
+        pytest.skip("no ground truth: set HIL_SHARED to a folder with vectors/, zoo/ and data/")
+    return folder
