@@ -1,0 +1,107 @@
+"""Rules of the house that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+SOURCES = sorted((ROOT / "harness").rglob("*.py"))
+CORE = sorted(
+    path
+    for pattern in ("*.cpp", "*.h")
+    for path in (ROOT / "firmware").rglob(pattern)
+    if "build" not in path.parts
+)
+FILE_LINES = 400
+HEAVY = (
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "serial",
+    "torch",
+    "esp_ppq",
+    "rich",
+    "jinja2",
+    "pyarrow",
+    "cbor2",
+)
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", SOURCES + CORE, ids=relative)
+def test_a_file_fits_in_a_reader_s_head(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= FILE_LINES, f"{relative(path)} has {lines} lines: look for the missing idea"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_only_the_report_imports_pandas_and_only_the_link_imports_pyserial(path: Path) -> None:
+    name = relative(path)
+    allowed = {
+        "pandas": name.startswith("harness/report/"),
+        "serial": name in {"harness/link.py"},
+        "torch": "quantize" in name,
+        "esptool": False,  # GPL: run as a program
+    }
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            modules.append(node.module)
+        for module in modules:
+            top = module.split(".")[0]
+            assert allowed.get(top, True), f"{name}:{node.lineno} imports {module}"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from harness.cli import build_parser; build_parser().format_help();"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_the_plugin_loads_nothing_heavy_at_start() -> None:
+    heavy = [module for module in HEAVY if module != "rich"]  # pytest plugins of others may load rich
+    code = f"import sys, harness.plugin; print([m for m in {heavy!r} if m in sys.modules])"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert loaded.stdout.strip() == "[]"
+
+
+def tracked_files() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout: nothing says which files are the project's")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_tracked_file_names_a_place_on_somebody_s_machine() -> None:
+    machine = re.compile(rb"(?<![\w./-])/(?:home|root|work|Users)/\w")
+    guilty = [
+        relative(path)
+        for path in tracked_files()
+        if path.suffix
+        in {".py", ".md", ".toml", ".ini", ".json", ".jsonl", ".cpp", ".h", ".txt", ".yml", ".cmake"}
+        and machine.search(path.read_bytes())
+    ]
+    assert guilty == []
+
+
+def test_no_tracked_file_is_larger_than_a_model_needs_to_be() -> None:
+    large = [relative(path) for path in tracked_files() if path.stat().st_size > 2_000_000]
+    assert large == []
