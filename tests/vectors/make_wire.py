@@ -2,11 +2,11 @@
 
 Run it from the project root: python tests/vectors/make_wire.py
 
-It shares no code with harness/wire and firmware/core on purpose: COBS goes byte by byte here and every payload is packed by hand, so
-that a mistake in either implementation shows up as a disagreement with this file.
+It shares no code with harness/wire and firmware/core on purpose: COBS goes byte by byte here and every payload
+is packed by hand, so that a mistake in either implementation shows up as a disagreement with this file.
 
-Each line is one frame: name, kind, session, seq, payload (hex), frame (hex, with both delimiters) and, where the payload is a well-formed
-message, type and fields (bytes as hex).
+Each line is one frame: name, kind, session, seq, payload (hex), frame (hex, with both delimiters) and, where the
+payload is a well-formed message, type and fields (bytes as hex).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Row = dict[str, Any]
 def cobs(body: bytes) -> bytes:
     """Consistent overhead byte stuffing (Cheshire and Baker, 1999), byte by byte, without delimiters.
 
-    A run of 254 bytes at the very end needs no further code byte: the decoder adds no zero after a full block.
+    A run of 254 bytes at the very end needs no further code byte: no zero follows a full block.
     """
     out = bytearray([0])
     code_at, code = 0, 1
@@ -42,7 +42,9 @@ def cobs(body: bytes) -> bytes:
     return bytes(out)
 
 
-def row(name: str, kind: int, session: int, seq: int, payload: bytes, fields: Row | None = None) -> Row:
+def row(  # noqa: PLR0917 - a table reads best without keywords
+    name: str, kind: int, session: int, seq: int, payload: bytes, fields: Row | None = None
+) -> Row:
     """One line of the file."""
     head = struct.pack("<BBH", kind, session, seq) + payload
     body = head + struct.pack("<I", zlib.crc32(head))
@@ -55,7 +57,7 @@ def row(name: str, kind: int, session: int, seq: int, payload: bytes, fields: Ro
         "frame": (b"\0" + cobs(body) + b"\0").hex(),
     }
     if fields is not None:
-        line["type"] = name.split("/")[0]
+        line["type"] = name.partition("/")[0]
         line["fields"] = {k: v.hex() if isinstance(v, bytes) else v for k, v in fields.items()}
     return line
 
@@ -251,7 +253,7 @@ def edges() -> Iterator[Row]:
     """Lengths of runs without a zero around COBS's 254, zeros, payload sizes."""
     for run in (1, 2, 250, 251, 252, 253, 254, 255, 256, 508, 509, 510, 762):
         yield row(f"run_of_{run}_before_a_zero", 0x87, 0x11, 0x2222, bytes([0x55]) * run + b"\0" + b"\x66")
-    # the body is 4 + payload + 4 bytes; whether the CRC holds a zero depends on the payload, so several are tried
+    # the body is 4 + payload + 4 bytes; whether the CRC holds a zero depends on the payload: try several
     for size in (245, 246, 247, 248, 499, 500, 501, 502):
         for fill in (0x41, 0x42, 0x43, 0x44):
             yield row(f"payload_of_{size}_bytes_{fill:02x}", 0x87, 0x11, 0x2222, bytes([fill]) * size)
