@@ -63,6 +63,11 @@ def test_only_the_report_imports_pandas_and_only_the_link_imports_pyserial(path:
             assert allowed.get(top, True), f"{name}:{node.lineno} imports {module}"
 
 
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return done.stdout.strip()
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; from harness.cli import build_parser; build_parser().format_help();"
