@@ -1,0 +1,373 @@
+"""The `.espdl` reader: what it reads, and that a damaged file is a typed error."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import FormatError, GoldenError, HilError, UnsupportedOperator
+from harness.espdl import EspdlModel, Graph, Tensor, ValueInfo, read_espdl
+
+from .examples import conv_graph, tiny_graph
+from .writer import edl, graph, node, tensor, value
+
+TINY = edl(tiny_graph())
+CONV = edl(conv_graph())
+
+
+def _same_tensor(left: Tensor, right: Tensor) -> bool:
+    return (
+        (left.name, left.dtype, left.shape, left.layout)
+        == (right.name, right.dtype, right.shape, right.layout)
+        and left.exponents == right.exponents
+        and np.array_equal(left.data, right.data)
+    )
+
+
+def _same_graph(left: Graph, right: Graph) -> bool:
+    tensors = all(
+        mine.keys() == theirs.keys() and all(_same_tensor(mine[name], theirs[name]) for name in mine)
+        for mine, theirs in (
+            (left.initializers, right.initializers),
+            (left.test_inputs, right.test_inputs),
+            (left.test_outputs, right.test_outputs),
+        )
+    )
+    rest = (left.nodes, left.inputs, left.outputs, dict(left.values)) == (
+        right.nodes,
+        right.inputs,
+        right.outputs,
+        dict(right.values),
+    )
+    return tensors and rest
+
+
+@pytest.mark.parametrize("container", ["EDL1", "EDL2"])
+def test_reader_returns_what_was_written(container: str) -> None:
+    written = conv_graph()
+    model = read_espdl(edl(written, container=container, metadata={"target": "c"}), name="m")
+    assert (model.name, model.container, model.producer, model.opset) == ("m", container, "tests", {"": 18})
+    assert (model.metadata, model.family, model.ir_version) == ({"target": "c"}, "c", 8)
+    assert _same_graph(model.graph, written)
+
+
+def test_every_kind_of_attribute_is_read() -> None:
+    attributes: dict[str, Any] = {
+        "an_int": -(1 << 40),
+        "a_float": 0.5,
+        "a_text": "é",
+        "some_bytes": b"\xff\xfe",
+        "ints": (1, -2),
+        "floats": (0.25, -1.0),
+        "texts": ("a", "b"),
+    }
+    written = node("Relu", ("x",), ("y",), a_tensor=tensor("t", np.arange(3, dtype=np.int64)), **attributes)
+    model = read_espdl(edl(graph([written], (value("x", (1, 4)), value("y", (1, 4))))))
+    read = dict(model.graph.nodes[0].attributes)
+    array = read.pop("a_tensor")
+    assert isinstance(array, Tensor)
+    assert array.data.tolist() == [0, 1, 2]
+    assert read == {"quant_type": "S8", **attributes}
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "float32", "float64", "bool"])
+def test_every_dtype_keeps_its_values_and_its_padding_is_dropped(dtype: str) -> None:
+    values = np.array([0, 1, 1, 0, 1], dtype)
+    written = graph(
+        [node("Relu", ("x", "t"), ("y",))],
+        (value("x", (5,)), value("y", (5,))),
+        initializers=(tensor("t", values),),
+    )
+    read = read_espdl(edl(written)).graph.initializers["t"]
+    assert read.dtype == dtype
+    assert read.data.dtype == values.dtype
+    assert read.data.tolist() == values.tolist()
+    assert not read.data.flags.writeable
+
+
+def test_file_is_named_after_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "gesture.espdl"
+    path.write_bytes(TINY)
+    assert read_espdl(path).name == "gesture"
+
+
+def test_missing_file_is_an_error_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(GoldenError, match=r"nowhere\.espdl"):
+        read_espdl(tmp_path / "nowhere.espdl")
+
+
+@pytest.mark.parametrize("data", [TINY, CONV], ids=["tiny", "conv"])
+def test_file_cut_at_any_byte_is_refused_with_an_offset(data: bytes) -> None:
+    for length in range(len(data)):
+        with pytest.raises(FormatError) as caught:
+            read_espdl(data[:length])
+        assert 0 <= caught.value.offset <= len(data)
+
+
+def test_flatbuffer_cut_at_any_byte_is_refused_or_reads_the_same() -> None:
+    """The header's length is mended here, so that the offsets inside are what must notice."""
+    whole = read_espdl(TINY)
+    refused = 0
+    for length in range(16, len(TINY)):
+        cut = bytearray(TINY[:length])
+        cut[8:12] = struct.pack("<I", length - 16)
+        try:
+            model = read_espdl(bytes(cut))
+        except FormatError as error:
+            assert 0 <= error.offset <= len(TINY)
+            refused += 1
+        else:
+            assert _same_graph(model.graph, whole.graph)
+    assert refused > 0.9 * (len(TINY) - 16)
+
+
+@given(st.lists(st.tuples(st.integers(0, len(CONV) - 1), st.integers(0, 255)), min_size=1, max_size=8))
+@settings(max_examples=400, deadline=None)
+def test_changed_bytes_give_a_model_or_a_typed_error(changes: list[tuple[int, int]]) -> None:
+    data = bytearray(CONV)
+    for at, byte in changes:
+        data[at] = byte
+    try:
+        model = read_espdl(bytes(data))
+    except HilError:
+        return
+    for item in model.graph.initializers.values():
+        assert item.data.size == np.prod(item.shape, dtype=np.int64)
+
+
+def test_every_byte_set_to_its_complement_gives_a_model_or_a_typed_error() -> None:
+    for at in range(len(TINY)):
+        data = bytearray(TINY)
+        data[at] ^= 0xFF
+        assert "at byte -" not in _refusal(bytes(data))
+
+
+def _replaced(**changes: Any) -> bytes:
+    """The tiny file with one part of its graph replaced."""
+    from dataclasses import replace
+
+    return edl(replace(tiny_graph(), **changes))
+
+
+def test_parts_that_overlap_a_million_times_are_refused_early() -> None:
+    """A vector of 16,000 references to one long vector: following them all would visit a gigabyte."""
+    names = ["n" * 60_000] * 16_000
+    crowded = bytearray(
+        edl(graph([node("Relu", ("x",), ("y",), texts=tuple("ab"))], (value("x", (1,)), value("y", (1,)))))
+    )
+    at = crowded.index(b"\x01\x00\x00\x00a")
+    # Point every reference of a new vector at the end of the file to one text after it.
+    vector_at = len(crowded) + (-len(crowded) % 4)
+    crowded += bytes(vector_at - len(crowded)) + struct.pack("<I", len(names))
+    text_at = vector_at + 4 + 4 * len(names)
+    for index in range(len(names)):
+        item = vector_at + 4 + 4 * index
+        crowded += struct.pack("<I", text_at - item)
+    crowded += struct.pack("<I", len(names[0])) + names[0].encode()
+    reference = next(
+        where
+        for where in range(16, at, 4)
+        if where + struct.unpack_from("<I", crowded, where)[0] == _vector_of(bytes(crowded), at)
+    )
+    crowded[reference : reference + 4] = struct.pack("<I", vector_at - reference)
+    crowded[8:12] = struct.pack("<I", len(crowded) - 16)
+    with pytest.raises(FormatError, match="overlap"):
+        read_espdl(bytes(crowded))
+
+
+def _vector_of(data: bytes, text_at: int) -> int:
+    """Offset of the vector of two references whose first leads to the text at `text_at`."""
+    return next(
+        where
+        for where in range(16, text_at, 4)
+        if struct.unpack_from("<I", data, where)[0] == 2
+        and where + 4 + struct.unpack_from("<I", data, where + 4)[0] == text_at
+    )
+
+
+BAD_GRAPHS: dict[str, tuple[dict[str, Any], str]] = {
+    "undefined input": ({"nodes": (node("Relu", ("z",), ("y",)),)}, "uses 'z' before"),
+    "output made twice": (
+        {"nodes": (node("Relu", ("x",), ("y",)), node("Neg", ("x",), ("y",)))},
+        "'y' is made twice",
+    ),
+    "same node name": (
+        {"nodes": (node("Relu", ("x",), ("y",), name="n"), node("Neg", ("y",), ("x",), name="n"))},
+        "two nodes are named 'n'",
+    ),
+    "no output": ({"nodes": (node("Relu", ("x",), ("",), name="n"),)}, "has no output"),
+    "unmade output": ({"nodes": ()}, "nothing makes graph output 'y'"),
+    "undescribed output": (
+        {"nodes": (node("Relu", ("x",), ("q",)), node("Neg", ("q",), ("y",)))},
+        "no description",
+    ),
+    "no inputs": ({"inputs": ()}, "no input or no output"),
+    "node without a name": ({"nodes": (node("Relu", ("x",), ("y",), name=""),) * 2}, "two nodes"),
+    "wrong test tensor": (
+        {"test_inputs": {"x": tensor("x", np.zeros((1, 5), np.int8))}},
+        "does not have the type or size",
+    ),
+    "foreign test tensor": (
+        {"test_inputs": {"q": tensor("q", np.zeros((1, 4), np.int8))}},
+        "of no graph input",
+    ),
+    "zero dimension": ({"inputs": (value("x", (1, 0)),)}, "impossible shape 1x0"),
+    "negative dimension": ({"inputs": (value("x", (-1, 4)),)}, "impossible shape"),
+    "too many elements": ({"inputs": (value("x", (1 << 20, 1 << 20)),)}, "larger than any chip"),
+    "too many dimensions": ({"inputs": (value("x", (1,) * 9),)}, "impossible shape"),
+    "wild exponent": ({"inputs": (value("x", (1, 4), 200),)}, "exponent beyond"),
+    "integer without exponent": (
+        {"inputs": (ValueInfo(name="x", dtype="int8", shape=(1, 4), exponents=()),)},
+        "without an exponent",
+    ),
+    "exponents of no axis": (
+        {"initializers": {"t": tensor("t", np.zeros((4, 4), np.int8), exponents=(1, 2, 3))}},
+        "has 3 exponents",
+    ),
+    "two descriptions": ({"inputs": (value("x", (1, 4), -1),)}, "described twice, and differently"),
+    "initializer and value": (
+        {"initializers": {"x": tensor("x", np.zeros(4, np.int8))}},
+        "both an initializer and a value",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_GRAPHS)
+def test_graph_that_cannot_be_is_refused(case: str) -> None:
+    changes, message = BAD_GRAPHS[case]
+    with pytest.raises(FormatError, match=message):
+        read_espdl(_replaced(**changes))
+
+
+def test_tensor_with_too_little_data_is_refused() -> None:
+    wrong = Tensor(name="t", dtype="int16", shape=(9,), exponents=(0,), layout="", data=np.zeros(8, np.int16))
+    with pytest.raises(FormatError, match="'t' of shape 9 has 16 bytes instead of 18"):
+        read_espdl(_replaced(initializers={"t": wrong}))
+
+
+def test_tensor_with_junk_in_its_padding_is_refused() -> None:
+    wrong = Tensor(name="t", dtype="int8", shape=(5,), exponents=(0,), layout="", data=np.ones(6, np.int8))
+    with pytest.raises(FormatError, match="padding of 't' is not zero"):
+        read_espdl(_replaced(initializers={"t": wrong}))
+
+
+def test_bool_tensor_with_other_bytes_is_refused() -> None:
+    wrong = Tensor(
+        name="t", dtype="bool", shape=(2,), exponents=(0,), layout="", data=np.array([1, 7], np.int8)
+    )
+    with pytest.raises(FormatError, match="other than 0 and 1"):
+        read_espdl(_replaced(initializers={"t": wrong}))
+
+
+def test_attribute_kind_that_esp_dl_lacks_is_refused() -> None:
+    """Each 2 of the file (the kind of an INT attribute is one of them) becomes a 5, the kind of a subgraph."""
+    data = edl(graph([node("Relu", ("x",), ("y",), one=1)], tuple(tiny_graph().values.values())))
+    messages = [
+        _refusal(data[:at] + struct.pack("<I", 5) + data[at + 4 :])
+        for at in range(16, len(data) - 4, 4)
+        if data[at : at + 4] == struct.pack("<I", 2)
+    ]
+    assert any("'one' is of kind 5, which ESP-DL does not use" in message for message in messages)
+
+
+def _refusal(data: bytes) -> str:
+    try:
+        read_espdl(data)
+    except FormatError as error:
+        return str(error)
+    return ""
+
+
+def test_local_functions_are_unsupported() -> None:
+    import flatbuffers
+
+    builder = flatbuffers.Builder(64)
+    builder.StartObject(1)
+    function = builder.EndObject()
+    builder.StartVector(4, 1, 4)
+    builder.PrependUOffsetTRelative(function)
+    functions = builder.EndVector()
+    builder.StartObject(10)
+    builder.PrependUOffsetTRelativeSlot(9, functions, 0)
+    builder.Finish(builder.EndObject())
+    flat = bytes(builder.Output())
+    with pytest.raises(UnsupportedOperator, match="local functions"):
+        read_espdl(b"EDL2" + struct.pack("<III", 0, len(flat), 0) + flat)
+
+
+def test_tensors_are_views_of_the_file() -> None:
+    """A 3.6 MB model must not be copied piece by piece."""
+    big = tensor("t", np.zeros((1000, 1000), np.int8))
+    model = read_espdl(_replaced(initializers={"t": big}))
+    assert not model.graph.initializers["t"].data.flags.owndata
+
+
+def test_every_file_of_the_ground_truth_is_read(shared: Path) -> None:
+    paths = sorted(shared.glob("zoo/**/*.espdl")) + sorted(shared.glob("vectors/**/*.espdl"))
+    assert len(paths) >= 140
+    for path in paths:
+        model = read_espdl(path)
+        assert model.graph.nodes
+        said = _family_by_folder(path)
+        assert model.family in (None, said), path
+
+
+def _family_by_folder(path: Path) -> str:
+    folder = path.parent.name.split("_")[0]
+    return {"p4": "esp32p4", "s3": "esp32s3"}.get(folder, folder)
+
+
+@pytest.mark.parametrize("flips", range(20))
+def test_real_files_with_changed_bytes_give_a_model_or_a_typed_error(shared: Path, flips: int) -> None:
+    data = bytearray((shared / "zoo" / "esp32s3" / "tutorial_streaming.espdl").read_bytes())
+    chance = random.Random(flips)
+    for _ in range(50):
+        at = chance.randrange(len(data))
+        kept, data[at] = data[at], chance.randrange(256)
+        try:
+            read_espdl(bytes(data))
+        except HilError as error:
+            assert str(error)  # noqa: PT017 - both outcomes are right
+        data[at] = kept
+
+
+def test_reader_agrees_with_esp_ppqs_own_classes(shared: Path) -> None:
+    generated = pytest.importorskip("esp_ppq.parser.espdl.FlatBuffers.Dl.Model", reason="needs esp-ppq")
+    del generated
+    for folder in ("esp32p4", "esp32s3"):
+        for path in sorted((shared / "zoo" / folder).glob("*.espdl")):
+            _compare_with_esp_ppq(path, read_espdl(path))
+
+
+def _compare_with_esp_ppq(path: Path, model: EspdlModel) -> None:
+    theirs = (
+        importlib.import_module("FlatBuffers.Dl.Model").Model.GetRootAs(path.read_bytes()[16:], 0).Graph()
+    )
+    nodes = [theirs.Node(index) for index in range(theirs.NodeLength())]
+    assert [item.Name().decode() for item in nodes] == [item.name for item in model.graph.nodes]
+    for item, mine in zip(nodes, model.graph.nodes, strict=True):
+        assert item.OpType().decode() == mine.op_type
+        assert [item.Input(at).decode() for at in range(item.InputLength())] == list(mine.inputs)
+        assert [item.Output(at).decode() for at in range(item.OutputLength())] == list(mine.outputs)
+        names = {item.Attribute(at).Name().decode() for at in range(item.AttributeLength())}
+        assert names == set(mine.attributes)
+    assert theirs.InitializerLength() == len(model.graph.initializers)
+    for index in range(theirs.InitializerLength()):
+        item = theirs.Initializer(index)
+        mine_tensor = model.graph.initializers[item.Name().decode()]
+        assert item.DimsLength() == len(mine_tensor.shape)
+        assert [item.Dims(at) for at in range(item.DimsLength())] == list(mine_tensor.shape)
+        raw = b"".join(bytes(item.RawData(at).Bytes()) for at in range(min(item.RawDataLength(), 64)))
+        used = mine_tensor.data.tobytes()[: len(raw)]
+        assert raw[: len(used)] == used
+        exponents = [item.Exponents(at) for at in range(item.ExponentsLength())]
+        if not mine_tensor.dtype.startswith("float"):
+            assert exponents == list(mine_tensor.exponents)
