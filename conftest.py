@@ -1,0 +1,10 @@
+"""Nothing but the marks of this repository's own tests: the fixtures and options come from `harness.plugin`."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marks."""
+    config.addinivalue_line("markers", "quantize: needs esp-ppq and torch (the extra `quantize`)")

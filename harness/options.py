@@ -1,0 +1,110 @@
+"""What the user asked for on pytest's command line, as one frozen value, and the combinations that follow from it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import catalogue
+from harness.errors import ConfigError
+from harness.targets import Target, target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of a run of the suites.
+
+    Attributes:
+        targets: names of chips, in the order given (`--target esp32s3,esp32p4`).
+        board: `virtual`, an id of boards.toml, a URL, or None: the attached board of that target.
+        port: pytest-embedded's `--port`, or None.
+        baud: pytest-embedded's `--baud`, or None: the board's own.
+        models: names of models; empty: all that have an artefact for the target.
+        recipes: names of recipes; empty: all.
+        runs: timed repetitions.
+        warmup: runs before the timed ones.
+        inputs: number of golden inputs; None: all.
+        cores: cores that an inference may use.
+        results: folder of this session's rows and reports.
+    """
+
+    targets: tuple[str, ...]
+    board: str | None = None
+    port: str | None = None
+    baud: int | None = None
+    models: tuple[str, ...] = ()
+    recipes: tuple[str, ...] = ()
+    runs: int = 30
+    warmup: int = 3
+    inputs: int | None = None
+    cores: int = 1
+    results: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Combination:
+    """One thing to run: a model by a recipe on a board of a target."""
+
+    model: str
+    recipe: str
+    target: Target
+    board: str | None
+
+    @property
+    def id(self) -> str:
+        """The test id's part, e.g. `mnist-w8a8-esp32p4`."""
+        return f"{self.model}-{self.recipe}-{self.target.name}"
+
+    @property
+    def sort_key(self) -> tuple[str, str, str, str]:
+        """Combinations in this order change the board, then the model as seldom as can be."""
+        return (self.target.name, self.board or "", self.model, self.recipe)
+
+
+def words(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The words of a comma-separated option that may be given several times, without repetition."""
+    if given is None:
+        return ()
+    texts = [given] if isinstance(given, str) else given
+    return tuple(dict.fromkeys(word.strip() for text in texts for word in text.split(",") if word.strip()))
+
+
+def combinations(options: Options) -> tuple[Combination, ...]:
+    """All combinations of the options, sorted so that each board is prepared once for each model.
+
+    Raises:
+        ConfigError: no target given; an unknown target, model or recipe; nothing left to run.
+    """
+    if not options.targets:
+        raise ConfigError(
+            "the suites need to know which chip to test",
+            hint="e.g. pytest --target esp32s3, or without a board: pytest --target esp32s3 --board virtual",
+        )
+    names = options.models or catalogue.models()
+    found = [
+        Combination(model=name, recipe=recipe, target=chip, board=options.board)
+        for chip in map(target, options.targets)
+        for name in names
+        for recipe in _recipes(name, chip, options.recipes)
+    ]
+    if not found:
+        raise ConfigError(
+            f"no model in {', '.join(names)} has an artefact for {', '.join(options.targets)}",
+            hint="hil golden list shows what there is",
+        )
+    return tuple(sorted(found, key=lambda combination: combination.sort_key))
+
+
+def _recipes(name: str, chip: Target, wanted: Iterable[str]) -> list[str]:
+    model = catalogue.load(name)
+    there = [recipe for recipe, row in model.recipes.items() if chip.family in row.targets]
+    for recipe in wanted:
+        if recipe not in model.recipes:
+            close = difflib.get_close_matches(recipe, model.recipes, n=1)
+            guess = f"; did you mean {close[0]}?" if close else ""
+            raise ConfigError(
+                f"model {name} has no recipe {recipe!r}", hint=f"it has: {', '.join(model.recipes)}{guess}"
+            )
+    return [recipe for recipe in there if not wanted or recipe in wanted]

@@ -1,0 +1,161 @@
+"""The pytest plugin: options, fixtures and hooks. What they do is elsewhere (options, runner, report).
+
+pytest-embedded stays installed and keeps its options: `--target`, `--port` and `--baud` are its own and are read here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.errors import HilError
+
+if TYPE_CHECKING:
+    from harness.options import Combination, Options
+    from harness.runner import Bench, Measured, Session
+
+OPTIONS = pytest.StashKey["Options"]()
+SESSION = pytest.StashKey["Session"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add our options beside pytest-embedded's."""
+    group = parser.getgroup("esp-hil", "neural networks on ESP32 chips (with --target of pytest-embedded)")
+    group.addoption(
+        "--board", help="id of boards.toml, a port or URL, or `virtual`; default: the attached board of the target"
+    )
+    group.addoption("--model", action="append", help="models to run, comma-separated; default: all of golden/")
+    group.addoption("--recipe", action="append", help="quantization recipes to run; default: all of the model")
+    group.addoption("--runs", type=int, default=30, help="timed repetitions of an inference (default 30)")
+    group.addoption("--warmup", type=int, default=3, help="runs before the timed ones (default 3)")
+    group.addoption("--inputs", type=int, help="golden inputs to send; default: all")
+    group.addoption("--cores", type=int, default=1, help="cores that an inference may use (default 1)")
+    group.addoption("--results", help="folder for rows and reports (default reports/out/<time>)")
+
+
+def options_of(config: pytest.Config) -> Options:
+    """The command line as one frozen value; made once."""
+    from harness.options import Options, words
+
+    if OPTIONS not in config.stash:
+        results = config.getoption("results") or f"reports/out/{datetime.now():%Y%m%d-%H%M%S}"
+        for name, least in (("runs", 1), ("warmup", 0), ("cores", 1), ("inputs", 1)):
+            given = config.getoption(name)
+            if given is not None and given < least:
+                raise pytest.UsageError(f"--{name} {given}: must be at least {least}")
+        config.stash[OPTIONS] = Options(
+            targets=words(config.getoption("target", None)),
+            board=config.getoption("board"),
+            port=config.getoption("port", None),
+            baud=int(config.getoption("baud", None) or 0) or None,
+            models=words(config.getoption("model")),
+            recipes=words(config.getoption("recipe")),
+            runs=config.getoption("runs"),
+            warmup=config.getoption("warmup"),
+            inputs=config.getoption("inputs"),
+            cores=config.getoption("cores"),
+            results=Path(results),
+        )
+    return config.stash[OPTIONS]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test that uses our fixtures once for each combination of target, model and recipe."""
+    if "combination" not in metafunc.fixturenames:
+        return
+    from harness.options import combinations
+
+    try:
+        found = combinations(options_of(metafunc.config))
+    except HilError as error:
+        raise pytest.UsageError(str(error)) from None
+    metafunc.parametrize("combination", found, ids=lambda c: c.id, scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Finish one combination before the next, so that each board is prepared once for each model."""
+
+    def key(item: pytest.Item) -> tuple[str, ...]:
+        callspec = getattr(item, "callspec", None)
+        combination = callspec.params.get("combination") if callspec else None
+        return combination.sort_key if combination else ()
+
+    items.sort(key=key)  # stable: the files' own order stays within a combination
+
+
+@contextmanager
+def _uncaptured(config: pytest.Config) -> Iterator[None]:
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is None:
+        yield
+        return
+    with capture.global_and_fixture_disabled():
+        yield
+
+
+@pytest.fixture(scope="session")
+def hil_session(request: pytest.FixtureRequest) -> Iterator[Session]:
+    """The session: opened boards, the recorder of rows. Closes the boards at the end."""
+    from harness.progress import progress_on
+    from harness.runner import Session
+
+    session = Session(options_of(request.config), progress_on(sys.stderr))
+    request.config.stash[SESSION] = session
+    yield session
+    session.close()
+
+
+@pytest.fixture(scope="session")
+def combination(request: pytest.FixtureRequest) -> Combination:
+    """The model, recipe and target that a test runs on."""
+    chosen: Combination = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def bench(hil_session: Session, combination: Combination, request: pytest.FixtureRequest) -> Bench:
+    """The board with the model on it, for tests that talk to it themselves."""
+    with _uncaptured(request.config):
+        return hil_session.bench(combination)
+
+
+@pytest.fixture(scope="session")
+def measured(hil_session: Session, combination: Combination, request: pytest.FixtureRequest) -> Measured:
+    """What one run over all golden inputs gave; made once for a combination, read by many tests."""
+    with _uncaptured(request.config):
+        return hil_session.measure(combination)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[pytest.TestReport]:
+    """Show an error of ours as its one line, without our stack: it says what to do next."""
+    del item
+    report: pytest.TestReport = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, HilError):
+        report.longrepr = f"{type(call.excinfo.value).__name__}: {call.excinfo.value}"
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the reports of what was recorded."""
+    hil = session.config.stash.get(SESSION, None)
+    if hil is not None:
+        hil.write_reports()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the short table and where the reports are."""
+    hil = config.stash.get(SESSION, None)
+    if hil is None or not hil.rows:
+        return
+    terminalreporter.section("esp-hil")
+    for line in hil.summary():
+        terminalreporter.write_line(line)

@@ -1,0 +1,23 @@
+"""How fast is it, and can the figure be believed?"""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.bench import problems
+from harness.runner import Measured
+
+
+def test_every_repetition_was_measured(measured: Measured) -> None:
+    """The raw cycles of each repetition are in the row, and none is zero."""
+    run = measured.run
+    assert len(run.cycles) == measured.options.runs
+    assert all(cycles > 0 for cycles in run.cycles)
+
+
+def test_the_latency_is_one_that_the_chip_can_have(measured: Measured) -> None:
+    """No validity code: enough repetitions, a clock that runs right, not below the chip's multiply-accumulate floor."""
+    if measured.run.simulated:
+        pytest.skip(f"the latency of a {measured.run.kind} board is simulated: no gate applies to it")
+    found = problems(measured.run, measured.model.expected.macs)
+    assert not found, "; ".join(found)

@@ -1,0 +1,33 @@
+"""How much memory does it take, and does it give it back?"""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.runner import Bench, Measured
+
+
+def test_the_device_reports_its_memory(measured: Measured) -> None:
+    """The arena and the free heap are counters of the row."""
+    names = set(measured.run.counters)
+    assert {"arena_bytes", "heap_internal_free_bytes"} <= names
+
+
+def test_loading_the_model_again_leaks_nothing(bench: Bench) -> None:
+    """Free heap after loading the model five more times is what it was after the first."""
+    before = bench.free_heap()
+    for _ in range(5):
+        bench.reload()
+    after = bench.free_heap()
+    assert after == before, f"free heap went from {before} to {after} bytes"
+
+
+def test_running_changes_no_heap(bench: Bench) -> None:
+    """Free heap after ten inferences is what it was before."""
+    bench.infer_first()
+    before = bench.free_heap()
+    for _ in range(10):
+        bench.infer_first()
+    after = bench.free_heap()
+    if after != before:
+        pytest.fail(f"free heap went from {before} to {after} bytes in ten inferences", pytrace=False)
