@@ -318,9 +318,9 @@ _ATTRIBUTE_READERS: Mapping[int, Callable[[Table], Attribute]] = MappingProxyTyp
         2: lambda table: int(_present(table, table.number(5, "q", "number"))),
         3: lambda table: _text_or_bytes(table.array(6, "u1", "string").tobytes()),
         4: lambda table: _tensor(_present(table, table.table(7, "tensor"))),
-        6: lambda table: tuple(table.array(11, "<f4", "numbers").tolist()),
-        7: lambda table: tuple(table.array(12, "<i8", "numbers").tolist()),
-        8: lambda table: table.texts(13, "strings"),
+        6: lambda table: tuple(table.array(10, "<f4", "numbers").tolist()),
+        7: lambda table: tuple(table.array(11, "<i8", "numbers").tolist()),
+        8: lambda table: table.texts(12, "strings"),
     }
 )
 

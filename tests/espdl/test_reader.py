@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import random
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from harness.errors import FormatError, GoldenError, HilError, UnsupportedOperator
 from harness.espdl import EspdlModel, Graph, Tensor, ValueInfo, read_espdl
+from harness.espdl.reader import DTYPES
 
 from .examples import conv_graph, tiny_graph
 from .writer import edl, graph, node, tensor, value
@@ -347,6 +349,33 @@ def test_reader_agrees_with_esp_ppqs_own_classes(shared: Path) -> None:
             _compare_with_esp_ppq(path, read_espdl(path))
 
 
+def _compare_value(theirs: Any, model: EspdlModel) -> None:
+    if not theirs.Name():
+        return
+    mine = model.graph.values[theirs.Name().decode()]
+    kind = importlib.import_module("FlatBuffers.Dl.TensorTypeAndShape").TensorTypeAndShape()
+    kind.Init(theirs.ValueInfoType().Value().Bytes, theirs.ValueInfoType().Value().Pos)
+    dims = [kind.Shape().Dim(at).Value().DimValue() for at in range(kind.Shape().DimLength())]
+    assert dims == list(mine.shape)
+    assert DTYPES[kind.ElemType()] == mine.dtype
+    if not mine.dtype.startswith("float"):
+        assert [theirs.Exponents(at) for at in range(theirs.ExponentsLength())] == list(mine.exponents)
+
+
+def _esp_ppq_attributes(item: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for at in range(item.AttributeLength()):
+        entry = item.Attribute(at)
+        kinds: dict[int, Callable[[Any], Any]] = {
+            1: lambda entry: entry.F().F(),
+            2: lambda entry: entry.I().I(),
+            3: lambda entry: bytes(entry.S(index) for index in range(entry.SLength())).decode(),
+            7: lambda entry: tuple(entry.Ints(index) for index in range(entry.IntsLength())),
+        }
+        found[entry.Name().decode()] = kinds[entry.AttrType()](entry)
+    return found
+
+
 def _compare_with_esp_ppq(path: Path, model: EspdlModel) -> None:
     theirs = (
         importlib.import_module("FlatBuffers.Dl.Model").Model.GetRootAs(path.read_bytes()[16:], 0).Graph()
@@ -357,8 +386,10 @@ def _compare_with_esp_ppq(path: Path, model: EspdlModel) -> None:
         assert item.OpType().decode() == mine.op_type
         assert [item.Input(at).decode() for at in range(item.InputLength())] == list(mine.inputs)
         assert [item.Output(at).decode() for at in range(item.OutputLength())] == list(mine.outputs)
-        names = {item.Attribute(at).Name().decode() for at in range(item.AttributeLength())}
-        assert names == set(mine.attributes)
+        assert _esp_ppq_attributes(item) == dict(mine.attributes)
+    for name in ("Input", "Output", "ValueInfo"):
+        for index in range(getattr(theirs, f"{name}Length")()):
+            _compare_value(getattr(theirs, name)(index), model)
     assert theirs.InitializerLength() == len(model.graph.initializers)
     for index in range(theirs.InitializerLength()):
         item = theirs.Initializer(index)

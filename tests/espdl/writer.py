@@ -233,11 +233,11 @@ class _Writer:
     ) -> tuple[int, int, _Field]:
         texts = [item for item in content if isinstance(item, str)]
         if texts:
-            return 8, 13, self._references([self.builder.CreateString(text) for text in texts])
+            return 8, 12, self._references([self.builder.CreateString(text) for text in texts])
         numbers = [item for item in content if not isinstance(item, str)]
         if any(isinstance(item, float) for item in numbers):
-            return 6, 11, int(self.builder.CreateNumpyVector(np.asarray(numbers, np.float32)))
-        return 7, 12, self._int64s([int(item) for item in numbers])
+            return 6, 10, int(self.builder.CreateNumpyVector(np.asarray(numbers, np.float32)))
+        return 7, 11, self._int64s([int(item) for item in numbers])
 
     def _struct(self, fmt: str, number: float) -> int:
         size = struct.calcsize(fmt)
