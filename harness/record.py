@@ -1,0 +1,374 @@
+"""A run as one row, and the file of rows that survives a crash.
+
+`Run` is the only row type: a suite makes it, one line of JSON keeps it, every metric and report reads it. Raw
+cycles are kept, not means, so that a new statistic needs no new board time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness import __version__
+from harness.compare import Verdict
+from harness.errors import (
+    BuildError,
+    DeviceCrashed,
+    DeviceFault,
+    DeviceReset,
+    FlashError,
+    HandshakeError,
+    HilError,
+    LinkError,
+    LinkTimeout,
+    ReportError,
+    WireError,
+)
+from harness.plain import from_plain, to_plain
+from harness.wire.status import Status
+
+SCHEMA = 1
+"""Version of the row. Raised by every change of a field's name, type or meaning, and by every new field."""
+
+RUNS_FILE = "runs.jsonl"
+
+BoardKind = Literal["silicon", "emulated", "virtual"]
+FailureClass = Literal[
+    "build",
+    "flash",
+    "boot",
+    "link",
+    "handshake",
+    "load",
+    "out_of_memory",
+    "numerics",
+    "timeout",
+    "crash",
+    "reset",
+    "other",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceInfo:
+    """What the device says of itself in its INFO answer; see docs/PROTOCOL.md section 5.
+
+    `revision` is ESP-IDF's: 100 * major + minor. `mac` is "" on a board without one.
+    """
+
+    chip: str
+    revision: int
+    cores: int
+    clock_hz: int
+    flash_bytes: int
+    psram_bytes: int
+    idf: str
+    engine: str
+    engine_version: str
+    protocol: int
+    sdkconfig_sha256: str
+    image_sha256: str
+    mac: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What the row was made from: without it a figure cannot be made again.
+
+    `git_sha` is "" outside a git checkout; `tools` maps each host tool to its version.
+    """
+
+    harness: str = __version__
+    git_sha: str
+    dirty: bool
+    model_sha256: str
+    golden_sha256: str
+    tools: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkStats:
+    """What went over the line, both ways, and what went wrong on it; `seconds` is the time spent there."""
+
+    bytes_up: int
+    bytes_down: int
+    frames_up: int
+    frames_down: int
+    retransmissions: int
+    errors: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One layer as the device profiled it: raw cycles; MACs and bytes if the graph gives them."""
+
+    name: str
+    operator: str
+    cycles: tuple[int, ...]
+    macs: int | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a run has no verdict or no figures: what went wrong in which step, in one line."""
+
+    kind: FailureClass
+    message: str
+    step: str
+
+    @staticmethod
+    def of(error: HilError) -> Failure:
+        """The failure that an error of ours stands for."""
+        return Failure(kind=_class_of(error), message=str(error), step=error.step)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One model, recipe and runtime on one board, over `inputs` golden inputs.
+
+    Attributes:
+        run_id: a UUID.
+        session_id: a UUID that all runs of one pytest session share.
+        started_utc: ISO 8601 with a trailing Z.
+        duration_s: wall time of the whole run, host side included.
+        target: chip, as in targets.toml.
+        board: id or URL of the board.
+        kind: what answered; figures of anything but silicon are simulated.
+        location: where the model lay (partition, rodata, psram, ...).
+        cores_used: cores that the runtime was allowed to use.
+        inputs: how many inputs were inferred for the verdict.
+        warmup: inferences before `cycles` that were not kept; the cold one is not among them.
+        cold_cycles: cycles of the first inference after loading; None if it was not timed.
+        cycles: cycles of every timed repetition, in the order they were made.
+        macs: multiply-accumulates of one inference; None if unknown.
+        counters: device counter -> (value, unit).
+        device: None if the run failed before the handshake.
+        link: None if no line was opened.
+        verdict: None if there was nothing to compare.
+        failure: None if the run came to its end.
+        layers: None if the device was not asked to profile.
+    """
+
+    run_id: str
+    session_id: str
+    started_utc: str
+    duration_s: float
+    model: str
+    recipe: str
+    runtime: str
+    target: str
+    board: str
+    kind: BoardKind
+    location: str
+    cores_used: int
+    inputs: int
+    warmup: int = 0
+    cold_cycles: int | None = None
+    cycles: tuple[int, ...] = ()
+    macs: int | None = None
+    counters: Mapping[str, tuple[int | float, str]]
+    device: DeviceInfo | None
+    provenance: Provenance
+    link: LinkStats | None = None
+    verdict: Verdict | None = None
+    failure: Failure | None = None
+    layers: tuple[Layer, ...] | None = None
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the figures of time and memory are not a chip's: a PC or an emulator answered."""
+        return self.kind != "silicon"
+
+    @property
+    def title(self) -> str:
+        """Names the combination: model, recipe, runtime, target and board."""
+        return f"{self.model}-{self.recipe}-{self.runtime}-{self.target}@{self.board}"
+
+    @property
+    def passed(self) -> bool:
+        """Whether the run came to its end and its verdict, if any, is ok."""
+        return self.failure is None and (self.verdict is None or self.verdict.ok)
+
+    def to_json(self) -> str:
+        """The row as one line of ASCII JSON without newline, `schema` first; `simulated` is for other readers.
+
+        Raises:
+            ReportError: a field does not hold what its type says; the message names it.
+        """
+        row = {"schema": SCHEMA, "simulated": self.simulated, **to_plain(Run, self)}
+        return json.dumps(row, allow_nan=False, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(line: str) -> Run:
+        """The row of a line that `to_json` made, equal in every field.
+
+        Raises:
+            ReportError: not a row, a row of a later schema, or one with unknown, missing or ill-typed fields.
+        """
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ReportError(f"not JSON: {error}") from None
+        if not isinstance(row, dict) or type(row.get("schema")) is not int:
+            raise ReportError("not a row of esp-hil: no schema")
+        if (schema := row.pop("schema")) != SCHEMA:
+            said = f"row has schema {schema}, esp-hil {__version__} reads {SCHEMA}"
+            raise ReportError(said, hint=_needs(row))
+        simulated = row.pop("simulated", None)
+        run: Run = from_plain(Run, row)
+        if simulated is not run.simulated:
+            raise ReportError(f"row says simulated: {simulated}, but a {run.kind} board answered")
+        return run
+
+
+def _needs(row: Mapping[str, object]) -> str:
+    """Which esp-hil can read a row of another schema: the one that wrote it."""
+    provenance = row.get("provenance")
+    writer = provenance.get("harness") if isinstance(provenance, dict) else None
+    return f"read it with esp-hil {writer} or later" if writer else "read it with the esp-hil that wrote it"
+
+
+_CLASSES: tuple[tuple[type[HilError], FailureClass], ...] = (
+    (BuildError, "build"),
+    (FlashError, "flash"),
+    (LinkTimeout, "timeout"),
+    (LinkError, "link"),
+    (WireError, "link"),
+    (HandshakeError, "handshake"),
+    (DeviceReset, "reset"),
+    (DeviceCrashed, "crash"),
+)
+
+_STATUS_CLASSES: Mapping[int, FailureClass] = {
+    Status.OUT_OF_MEMORY: "out_of_memory",
+    Status.LOAD_FAILED: "load",
+    Status.WRONG_FAMILY: "load",
+    Status.UNSUPPORTED_OPERATOR: "load",
+}
+
+
+def _class_of(error: HilError) -> FailureClass:
+    if isinstance(error, DeviceFault) and error.status in _STATUS_CLASSES:
+        return _STATUS_CLASSES[error.status]
+    if isinstance(error, LinkError) and error.step == "boot":
+        return "boot"
+    for kind, name in _CLASSES:
+        if isinstance(error, kind):
+            return name
+    return "load" if error.step == "load" else "other"
+
+
+class Recorder:
+    """Appends rows to a file; each is on the disk before `append` returns.
+
+    Several processes may append to one file on a POSIX system: a row is one write.
+
+    Args:
+        path: the file; its folder is made.
+
+    Raises:
+        ReportError: the folder or file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab"):
+                pass
+        except OSError as error:
+            raise self._refused(error) from None
+
+    def append(self, run: Run) -> None:
+        """Write the row, flush and fsync.
+
+        A line that a crash tore stays as it is, on a line of its own.
+
+        Raises:
+            ReportError: the disk refused (full, gone), or the row does not hold what its types say.
+        """
+        line = run.to_json().encode("ascii") + b"\n"
+        try:
+            with self.path.open("a+b", buffering=0) as file:
+                if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
+                    line = b"\n" + line
+                if file.write(line) != len(line):
+                    raise OSError("the disk took only a part of the row")
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise self._refused(error) from None
+
+    def _refused(self, error: OSError) -> ReportError:
+        return ReportError(
+            f"cannot write {self.path}: {error.strerror or error}",
+            hint="give a folder that can be written with --results",
+            step="record",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What was read: the rows in the order they were written, and what had to be left out."""
+
+    runs: tuple[Run, ...]
+    warnings: tuple[str, ...]
+
+
+def read_runs(path: Path) -> Recorded:
+    """Read a file of rows, or all `runs*.jsonl` of a folder in the order of their names.
+
+    A row that a crash tore (it begins like a row and does not end) is left out and told in `warnings`.
+
+    Raises:
+        ReportError: no such file, no rows in it, or a line that is no row; the message names file and line.
+    """
+    try:
+        files = sorted(path.glob("runs*.jsonl")) if path.is_dir() else [path]
+        texts = [(file, file.read_bytes()) for file in files]
+    except OSError as error:
+        raise ReportError(f"cannot read {path}: {error.strerror or error}", step="report") from None
+    if not files:
+        raise ReportError(f"no {RUNS_FILE} in {path}", hint="give the folder of --results", step="report")
+    runs: list[Run] = []
+    warnings: list[str] = []
+    for file, text in texts:
+        for number, line in enumerate(text.split(b"\n"), start=1):
+            if not line.strip():
+                continue
+            if _torn(line):
+                warnings.append(f"{file}:{number}: row torn or damaged, left out ({len(line)} bytes)")
+                continue
+            try:
+                runs.append(Run.from_json(line.decode("utf-8")))
+            except (ReportError, UnicodeDecodeError) as error:
+                said, hint = (
+                    (error.message, error.hint) if isinstance(error, ReportError) else ("not text", "")
+                )
+                raise ReportError(f"{file}:{number}: {said}", hint=hint, step="report") from None
+    if not runs:
+        said = f"no complete row in {path}"
+        raise ReportError(said, hint="; ".join(warnings) or "the file is empty", step="report")
+    return Recorded(runs=tuple(runs), warnings=tuple(warnings))
+
+
+_START = b'{"schema":'
+
+
+def _torn(line: bytes) -> bool:
+    """Whether a line is the beginning of a row without its end, or the zeros that a power cut leaves."""
+    line = line.rstrip(b"\0")
+    if not line:
+        return True
+    if not (line.startswith(_START) or _START.startswith(line)):
+        return False
+    try:
+        json.loads(line)
+    except ValueError:
+        return True
+    return False

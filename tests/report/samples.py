@@ -1,0 +1,136 @@
+"""Rows as a night of runs would leave them, made with a fixed seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+
+import numpy as np
+
+from harness.compare import Verdict, judge
+from harness.record import DeviceInfo, Failure, Layer, LinkStats, Provenance, Run
+from harness.targets import target
+
+SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+
+def sample_verdict(*, wrong: int = 0, inputs: int = 100, seed: int = 1, tolerance_lsb: int = 0) -> Verdict:
+    """A verdict over `inputs` inputs of 10 classes, with `wrong` elements of the device's answer off."""
+    rng = np.random.default_rng(seed)
+    float_ = rng.normal(0, 8, (inputs, 10)).astype(np.float32)
+    exact = np.clip(np.round(float_ * 4), -128, 127).astype(np.int8)
+    device = exact.copy()
+    off = rng.choice(device.size, wrong, replace=False)
+    device.reshape(-1)[off] ^= rng.integers(1, 32, wrong).astype(np.int8)
+    labels = np.argmax(float_, axis=1)
+    return judge(
+        {"prob": device},
+        {"prob": exact},
+        {"prob": exact},
+        {"prob": float_},
+        labels=labels,
+        exponents={"prob": -2},
+        tolerance_lsb=tolerance_lsb,
+    )
+
+
+def sample_run(
+    *,
+    model: str = "mnist",
+    target_name: str = "esp32p4",
+    kind: str = "silicon",
+    wrong: int = 0,
+    median_ms: float = 2.5,
+    seed: int = 1,
+    **changes: object,
+) -> Run:
+    """One row; `changes` replace fields of the finished row."""
+    chip = target(target_name)
+    rng = np.random.default_rng(seed)
+    base = median_ms * 1e-3 * chip.clock_hz
+    noise = 1 + 0.004 * np.abs(rng.standard_normal(100))
+    run = Run(
+        run_id=str(uuid.UUID(int=int(rng.integers(1 << 62)), version=4)),
+        session_id="6e2f3f2e-0d2b-4a63-9a39-2f7a5d6b1c11",
+        started_utc="2026-03-14T02:00:00Z",
+        duration_s=4.25,
+        model=model,
+        recipe="w8a8",
+        runtime="espdl",
+        target=target_name,
+        board="virtual" if kind == "virtual" else f"{target_name}-a",
+        kind=kind,  # type: ignore[arg-type]
+        location="partition",
+        cores_used=1,
+        inputs=100,
+        warmup=3,
+        cold_cycles=int(1.8 * base),
+        cycles=tuple(int(base * factor) for factor in noise),
+        macs=3_871_744,
+        counters={"arena_bytes": (131_072, "B"), "heap_low_bytes": (201_344, "B"), "load_us": (8123.5, "us")},
+        device=DeviceInfo(
+            chip=target_name,
+            revision=102,
+            cores=chip.cores,
+            clock_hz=chip.clock_hz,
+            flash_bytes=chip.flash_bytes,
+            psram_bytes=chip.psram_bytes,
+            idf="v5.5.1",
+            engine="espdl",
+            engine_version="3.3.9",
+            protocol=1,
+            sdkconfig_sha256=SHA,
+            image_sha256=SHA[::-1],
+            mac="30:ed:a0:00:00:01",
+        ),
+        provenance=Provenance(
+            git_sha="0123456789abcdef0123456789abcdef01234567",
+            dirty=False,
+            model_sha256=SHA,
+            golden_sha256=SHA,
+            tools={"python": "3.11.9", "onnxruntime": "1.22.0"},
+        ),
+        link=LinkStats(
+            bytes_up=429_456,
+            bytes_down=12_400,
+            frames_up=440,
+            frames_down=210,
+            retransmissions=2,
+            errors=1,
+            seconds=3.9,
+        ),
+        verdict=sample_verdict(wrong=wrong, seed=seed),
+        layers=(
+            Layer(name="/conv1/Conv", operator="Conv", cycles=(400_000, 401_000), macs=2_000_000, bytes=3200),
+            Layer(name="/fc/Gemm", operator="Gemm", cycles=(90_000, 90_100)),
+        ),
+    )
+    return dataclasses.replace(run, **changes)  # type: ignore[arg-type]
+
+
+def failed_run(*, model: str = "mnist", message: str = "no answer within 2 s", **changes: object) -> Run:
+    """A row of a run that broke before its handshake."""
+    broken = dataclasses.replace(
+        sample_run(model=model),
+        device=None,
+        verdict=None,
+        layers=None,
+        link=None,
+        cycles=(),
+        cold_cycles=None,
+        counters={},
+        failure=Failure(kind="timeout", message=message, step="load"),
+    )
+    return dataclasses.replace(broken, **changes)  # type: ignore[arg-type]
+
+
+def a_night() -> list[Run]:
+    """Silicon, virtual and broken rows, one of them wrong."""
+    return [
+        sample_run(),
+        sample_run(target_name="esp32s3", median_ms=6.1, seed=2, wrong=7),
+        sample_run(target_name="esp32c3", median_ms=41.0, seed=3, cores_used=1),
+        sample_run(kind="virtual", median_ms=2.4, seed=4),
+        sample_run(kind="virtual", target_name="esp32s3", median_ms=5.9, seed=5),
+        failed_run(board="esp32s3-b", target="esp32s3", run_id="00000000-0000-4000-8000-000000000006"),
+    ]
