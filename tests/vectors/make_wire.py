@@ -2,11 +2,12 @@
 
 Run it from the project root: python tests/vectors/make_wire.py
 
-It shares no code with harness/wire and firmware/core on purpose: COBS goes byte by byte here and every payload
-is packed by hand, so that a mistake in either implementation shows up as a disagreement with this file.
+It shares no code with harness/wire and firmware/core on purpose: COBS goes byte by byte here and every
+payload is packed by hand, so that a mistake in either implementation shows up as a disagreement.
 
-Each line is one frame: name, kind, session, seq, payload (hex), frame (hex, with both delimiters) and, where the
-payload is a well-formed message, type and fields (bytes as hex).
+The form of the file is in docs/PROTOCOL.md section 7. A frame that is a well-formed message also has its type
+(the dataclass of harness/wire/messages.py) and fields: `name=value` separated by spaces; numbers in decimal,
+bytes in hex, ranges as start-end,start-end.
 """
 
 from __future__ import annotations
@@ -58,8 +59,17 @@ def row(  # noqa: PLR0917 - a table reads best without keywords
     }
     if fields is not None:
         line["type"] = name.partition("/")[0]
-        line["fields"] = {k: v.hex() if isinstance(v, bytes) else v for k, v in fields.items()}
+        line["fields"] = " ".join(f"{key}={plain(value)}" for key, value in fields.items())
     return line
+
+
+def plain(value: int | bytes | list[list[int]]) -> str:
+    """A number in decimal, bytes in hex, ranges as start-end,start-end."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list):
+        return ",".join(f"{start}-{end}" for start, end in value)
+    return str(value)
 
 
 def requests() -> Iterator[Row]:
@@ -181,7 +191,7 @@ def answers() -> Iterator[Row]:
     )
     yield row("OpenWriteAnswer", 0xA1, 7, 2, p("<BI", 0, 0), {"received": 0})
     yield row("OpenReadAnswer", 0xA2, 7, 3, p("<BII", 0, 512, 0x89ABCDEF), {"length": 512, "crc": 0x89ABCDEF})
-    yield row("LoadAnswer", 0xA3, 7, 4, p("<BI", 0, 1), {"generation": 1})
+    yield row("LoadAnswer", 0xA3, 7, 4, p("<BIB", 0, 1, 2), {"generation": 1, "slots": 2})
     yield row(
         "RunAnswer",
         0xA4,
@@ -270,6 +280,78 @@ def edges() -> Iterator[Row]:
     yield row("2048_bytes", 0x90, 3, 0, bytes((k * k + k // 3) % 256 for k in range(2048)))
 
 
+def frame(kind: int, session: int, seq: int, payload: bytes) -> bytes:
+    """A frame with both delimiters."""
+    return bytes.fromhex(row("", kind, session, seq, payload)["frame"])
+
+
+def stream(name: str, max_payload: int, data: bytes, events: list[tuple[str, bytes | int]]) -> Row:
+    """One line that tells how bytes decode; an event is (F, body without CRC), (T, text) or (N, count)."""
+    words = []
+    for letter, value in events:
+        if letter == "F" and isinstance(value, bytes):
+            kind, session, seq = struct.unpack("<BBH", value[:4])
+            words.append(f"F{kind:02x}{session:02x}{seq:04x}{value[4:].hex()}")
+        else:
+            words.append(letter + (value.hex() if isinstance(value, bytes) else str(value)))
+    return {"name": name, "max_payload": max_payload, "stream": data.hex(), "events": " ".join(words)}
+
+
+def streams() -> Iterator[Row]:
+    """Bytes that are no clean sequence of frames."""
+    boot, ping = frame(0xB1, 0, 0, b"\1\2\3\4\1"), frame(0xA7, 7, 0x1234, b"\0ping")
+    boot_event, ping_event = ("F", b"\xb1\0\0\0\1\2\3\4\1"), ("F", b"\xa7\7\x34\x12\0ping")
+    text = b"I (24) boot: ESP-IDF\r\n"
+    yield stream("text_only", 256, text, [("T", text)])
+    yield stream("zeros_only", 256, bytes(5), [])
+    yield stream("text_then_frame", 256, text + boot, [("T", text), boot_event])
+    yield stream("frame_text_frame", 256, boot + text + ping, [boot_event, ("T", text), ping_event])
+    yield stream("frames_share_a_delimiter", 256, boot + ping[1:], [boot_event, ping_event])
+    yield stream("frame_without_leading_zero", 256, ping[1:], [ping_event])
+    yield stream("one_byte_of_text", 256, b"\0A\0" + ping, [("T", b"A"), ping_event])
+    yield stream("unfinished_frame", 256, ping + ping[:-1], [ping_event])
+    cut = ping[:6] + ping[7:]
+    yield stream("lost_byte", 256, cut + boot, [("N", len(cut) - 2), boot_event])
+    flipped = ping[:6] + bytes([ping[6] ^ 2]) + ping[7:]
+    yield stream("flipped_bit", 256, flipped + boot, [("N", len(cut) - 1), boot_event])
+    mixed = ping[:5] + text + ping[5:]
+    printed = mixed[1:-1]
+    run_end = printed.index(b"\n") + 1
+    while 0x20 <= printed[run_end] < 0x7F:
+        run_end += 1
+    run_start = printed.index(b"I (")
+    while 0x20 <= printed[run_start - 1] < 0x7F:
+        run_start -= 1
+    yield stream(
+        "line_printed_into_a_frame",
+        256,
+        mixed + ping,
+        [("T", printed[run_start:run_end]), ("N", len(printed)), ping_event],
+    )
+    joined = ping[:-1] + boot[1:]
+    yield stream("lost_delimiter", 256, joined + ping, [("N", len(joined) - 2), ping_event])
+    short = b"\0\5\x87abcdefg\x01\0"
+    yield stream("seven_printable_bytes_in_noise_are_no_text", 256, short, [("N", len(short) - 2)])
+    eight = b"\0\5\x87abcdefgh\x01\0"
+    yield stream("eight_printable_bytes_in_noise_are_text", 256, eight, [("T", b"abcdefgh"), ("N", 11)])
+    runs = b"\0\5\x87" + b"first run\x80second run\x80third" + b"\x90" * 300 + b"fourth run\0"
+    yield stream(
+        "longer_than_any_frame",
+        64,
+        runs + ping,
+        [("T", b"first runsecond runfourth run"), ("N", len(runs) - 2), ping_event],
+    )
+    big = frame(0x87, 7, 1, bytes([0x85]) * 65)
+    yield stream("payload_over_the_limit", 64, big + ping, [("N", len(big) - 2), ping_event])
+    fits = frame(0x87, 7, 1, bytes([0x85]) * 64)
+    yield stream("payload_at_the_limit", 64, fits, [("F", b"\x87\7\1\0" + bytes([0x85]) * 64)])
+    head = struct.pack("<BBH", 0x7F, 7, 1)
+    low = b"\0" + cobs(head + struct.pack("<I", zlib.crc32(head))) + b"\0"
+    yield stream("kind_below_the_range_is_text", 256, low + ping, [("T", low[1:-1]), ping_event])
+    tiny = b"\0" + cobs(b"\x87\7\1\2\3\4\5") + b"\0"
+    yield stream("body_shorter_than_header_and_crc", 256, tiny + ping, [("N", len(tiny) - 2), ping_event])
+
+
 def find_full_block() -> bytes:
     """A payload of 246 bytes whose body (254 bytes, CRC included) holds no zero."""
     for fill in range(1, 256):
@@ -291,7 +373,7 @@ def find_zero_crc() -> bytes:
 
 def main() -> None:
     """Write the file beside this script."""
-    rows = [*requests(), *answers(), *unanswered(), *edges()]
+    rows = [*requests(), *answers(), *unanswered(), *edges(), *streams()]
     lines = "".join(json.dumps(line) + "\n" for line in rows)
     Path(__file__).with_name("wire.jsonl").write_text(lines, encoding="utf-8", newline="\n")
 

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import WireError
+from harness.wire import messages
+from harness.wire.frame import KIND_MAX, KIND_MIN, Frame
+from harness.wire.message import Message
+from harness.wire.messages import ANSWERS, REQUESTS, UNANSWERED, Ack, Failure, Fault, RunAnswer
+from harness.wire.status import Status, status_name
+from tests.wire.vectors import Row, rows
+
+
+def parse(frame: Frame) -> Message | Failure | None:
+    if frame.kind in REQUESTS:
+        return REQUESTS[frame.kind].parse(frame.payload)
+    return messages.parse_answer(frame) if frame.kind in ANSWERS else messages.parse_unanswered(frame)
+
+
+def plain(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, str):
+        return value.encode().hex()
+    if isinstance(value, tuple):
+        return ",".join(f"{start}-{end}" for start, end in value)
+    return str(value)
+
+
+@pytest.mark.parametrize("row", rows(holding="type"), ids=lambda row: row["name"])
+def test_messages_are_parsed_and_written_as_in_the_vectors(row: Row) -> None:
+    payload = bytes.fromhex(row["payload"])
+    message = parse(Frame(row["kind"], row["session"], row["seq"], payload))
+    assert message is not None
+    assert type(message).__name__ == row["type"]
+    fields = " ".join(f"{name}={plain(getattr(message, name))}" for name in message.__slots__)
+    assert fields == row["fields"]
+    if isinstance(message, Message):
+        assert message.payload() == (payload[1:] if row["kind"] in ANSWERS else payload)
+
+
+def test_every_message_of_the_tables_is_in_the_vectors() -> None:
+    in_file = {row["type"] for row in rows(holding="type")}
+    known = {kind.__name__ for table in (REQUESTS, ANSWERS, UNANSWERED) for kind in table.values()}
+    assert known | {"Failure"} == in_file
+
+
+@given(st.integers(KIND_MIN, KIND_MAX), st.binary(max_size=64))
+def test_any_payload_of_any_kind_is_a_message_or_a_wire_error(kind: int, payload: bytes) -> None:
+    try:
+        message = parse(Frame(kind, 1, 1, payload))
+    except WireError:
+        return
+    if isinstance(message, Message):
+        assert message.payload() == (payload[1:] if kind in ANSWERS else payload)
+
+
+@pytest.mark.parametrize("kind", [*REQUESTS.values(), *ANSWERS.values(), *UNANSWERED.values()])
+def test_a_payload_one_byte_short_is_refused(kind: type[Message]) -> None:
+    if kind.FORM.size:
+        with pytest.raises(WireError, match=kind.__name__):
+            kind.parse(bytes(kind.FORM.size - 1))
+    if not kind.TAIL:
+        with pytest.raises(WireError, match=kind.__name__):
+            kind.parse(bytes(kind.FORM.size + 1))
+
+
+def test_an_answer_without_a_status_is_refused() -> None:
+    with pytest.raises(WireError, match="without a status"):
+        messages.parse_answer(Frame(RunAnswer.KIND, 1, 1, b""))
+
+
+def test_a_request_is_no_answer_and_an_unknown_kind_is_nothing() -> None:
+    with pytest.raises(WireError, match="no answer"):
+        messages.parse_answer(Frame(0x80, 1, 1, b"\0"))
+    assert messages.parse_unanswered(Frame(0xBF, 1, 1, b"anything")) is None
+
+
+def test_ranges_are_whole_pairs_and_at_most_eight() -> None:
+    fixed = Ack(1, 0, 0, 0).payload()
+    for tail in (bytes(7), bytes(72)):
+        with pytest.raises(WireError, match="ranges"):
+            Ack.parse(fixed + tail)
+
+
+def test_a_gap_without_the_expected_seq_is_refused() -> None:
+    with pytest.raises(WireError, match="gap"):
+        _ = Fault(Status.GAP, b"\1").expected_seq
+
+
+def test_the_kind_of_an_answer_is_its_requests_plus_twenty_hex() -> None:
+    assert {kind + messages.ANSWER for kind in REQUESTS} == set(ANSWERS)
+
+
+def test_an_unknown_status_keeps_its_number() -> None:
+    assert status_name(12) == "wrong_family"
+    assert status_name(200) == "status 200"
