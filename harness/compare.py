@@ -122,6 +122,12 @@ class Verdict:
         return all(diff.equal for diff in diffs) if diffs else None
 
     @property
+    def worst_quantized_lsb(self) -> int:
+        """Largest difference of exact and quantized in an integer output; 0 if there is none."""
+        diffs = [o.exact_vs_quantized for o in self.outputs]
+        return max((diff.max_lsb for diff in diffs if isinstance(diff, IntegerDiff)), default=0)
+
+    @property
     def words(self) -> str:
         """One sentence that says where the loss comes from."""
         return "; ".join((self._words_of_port(), self._words_of_quantizer(), self._words_of_price()))

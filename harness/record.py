@@ -196,7 +196,7 @@ class Run:
         return self.failure is None and (self.verdict is None or self.verdict.ok)
 
     def to_json(self) -> str:
-        """The row as one line of ASCII JSON without newline, `schema` first; `simulated` is for other readers.
+        """The row as one line of ASCII JSON, `schema` first; `simulated` is there for other readers.
 
         Raises:
             ReportError: a field does not hold what its type says; the message names it.
