@@ -136,7 +136,7 @@ class ModelSpec:
     float_file: str
     output: str
     input: InputSpec
-    golden: Golden
+    golden_inputs: Golden
     data: Data
     tolerance: Tolerance
     thresholds: Thresholds
@@ -243,7 +243,7 @@ def parse(path: Path) -> ModelSpec:
         float_file=top.take("float", str),
         output=top.take("output", str),
         input=_input(top.table("input")),
-        golden=_golden(top.table("golden")),
+        golden_inputs=_golden(top.table("golden")),
         data=_data(top.table("data")),
         tolerance=_tolerance(top.table("tolerance")),
         thresholds=_thresholds(top.table("thresholds")),

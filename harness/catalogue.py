@@ -1,0 +1,225 @@
+"""The models: one folder of golden/ each, found by its model.toml.
+
+model = catalogue.load("mnist")
+model.artifact("w8a8", "esp32p4")      Path of the .espdl, its sha256 checked
+model.golden(limit=20).inputs          float32 (20, 1, 28, 28)
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import manifest as manifests
+from harness.errors import ConfigError, GoldenError, UnknownModel
+from harness.manifest import Artifact, Manifest
+from harness.model_toml import Golden, ModelSpec, Recipe, parse
+from harness.targets import Family
+from harness.tensors import DeviceTensor, InputSpec
+
+__all__ = ["Golden", "GoldenSet", "InputSpec", "Model", "Recipe", "load", "models", "roots_searched"]
+
+_MODEL_FILE = "model.toml"
+_FOLDER = "golden"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GoldenSet:
+    """Golden inputs of a model.
+
+    Attributes:
+        inputs: float32 (N, *shape) in the float model's layout.
+        images: uint8 (N, H, W) or (N, H, W, C), what `inputs` was made from.
+        labels: int64 (N,), or None.
+        ids: where each input comes from.
+    """
+
+    inputs: NDArray[np.float32]
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+    ids: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Digest of shape and values of `inputs`: names the input set in a run's row."""
+        digest = hashlib.sha256(str(self.inputs.shape).encode())
+        digest.update(self.inputs.astype("<f4").tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model(ModelSpec):
+    """A model: what its model.toml says, and where its files are."""
+
+    name: str
+    folder: Path
+
+    @property
+    def float_path(self) -> Path:
+        """The float ONNX file.
+
+        Raises:
+            GoldenError: it is missing or changed.
+        """
+        return manifests.check_file(self.folder, self.float_file, self.manifest())
+
+    def manifest(self) -> Manifest:
+        """The model's manifest.json.
+
+        Raises:
+            GoldenError: missing or damaged.
+        """
+        return manifests.read(self.folder)
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe of that name.
+
+        Raises:
+            ConfigError: there is none; the hint lists those there are.
+        """
+        if name not in self.recipes:
+            near = difflib.get_close_matches(name, self.recipes, 1)
+            guess = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(
+                f"model {self.name} has no recipe {name!r}", hint=f"{guess}it has: {', '.join(self.recipes)}"
+            )
+        return self.recipes[name]
+
+    def artifact(self, recipe: str, family: Family) -> Path:
+        """The device file of a recipe for a family of chips, its sha256 checked against the manifest.
+
+        Raises:
+            ConfigError: no such recipe, or it is not made for that family.
+            GoldenError: the file is missing or changed.
+        """
+        manifest = self.manifest()
+        return manifests.check_file(self.folder, self._entry(recipe, family, manifest).file, manifest)
+
+    def device_input(self, recipe: str, family: Family) -> DeviceTensor:
+        """The input as the device has it; the artefact's only one.
+
+        Raises:
+            ConfigError, GoldenError: as `artifact`.
+        """
+        inputs = self._entry(recipe, family, self.manifest()).inputs
+        if len(inputs) != 1 or inputs[0].name != self.input.name:
+            names = ", ".join(tensor.name for tensor in inputs)
+            raise GoldenError(f"{self.name} {recipe}: inputs {names}, model.toml declares {self.input.name}")
+        return inputs[0]
+
+    def device_outputs(self, recipe: str, family: Family) -> tuple[DeviceTensor, ...]:
+        """The outputs as the device has them, in the graph's order.
+
+        Raises:
+            ConfigError, GoldenError: as `artifact`.
+        """
+        return self._entry(recipe, family, self.manifest()).outputs
+
+    def golden(self, limit: int | None = None) -> GoldenSet:
+        """The committed inputs, preprocessed; labels alternate, so that the first `limit` are balanced.
+
+        Raises:
+            ConfigError: `limit` is below 1 or above what there is.
+            GoldenError: the file is missing, changed or not what it should be.
+        """
+        path = manifests.check_file(self.folder, self.golden_inputs.inputs, self.manifest())
+        images, labels, ids = _read_inputs(path)
+        if limit is not None and not 1 <= limit <= len(images):
+            raise ConfigError(
+                f"{limit} golden inputs of model {self.name} asked for", hint=f"there are {len(images)}"
+            )
+        images = images[:limit]
+        return GoldenSet(
+            inputs=self.input.preprocess(images),
+            images=images,
+            labels=labels[:limit],
+            ids=ids[:limit],
+        )
+
+    def _entry(self, recipe: str, family: Family, manifest: Manifest) -> Artifact:
+        targets = self.recipe(recipe).targets
+        if family not in targets:
+            raise ConfigError(
+                f"recipe {recipe} of model {self.name} is not made for {family}",
+                hint=f"it is made for: {', '.join(targets)}",
+            )
+        entry = manifest.artifacts.get(f"{recipe}/{family}")
+        if entry is None:
+            raise GoldenError(
+                f"model {self.name} has no file for recipe {recipe} and {family}",
+                hint=f"hil golden build {self.name}",
+            )
+        return entry
+
+
+def roots_searched(roots: Sequence[Path] | None = None) -> tuple[Path, ...]:
+    """The folders that are searched for models, first come first served.
+
+    Given roots; else those of the environment variable HIL_GOLDEN; else the nearest golden/ from the current
+    folder upwards and the one beside the installed package.
+    """
+    if roots is not None:
+        return tuple(Path(root) for root in roots)
+    if os.environ.get("HIL_GOLDEN"):
+        return tuple(Path(part) for part in os.environ["HIL_GOLDEN"].split(os.pathsep) if part)
+    here = Path.cwd()
+    upward = next(
+        (
+            folder / _FOLDER
+            for folder in (here, *here.parents)
+            if any((folder / _FOLDER).glob(f"*/{_MODEL_FILE}"))
+        ),
+        here / _FOLDER,
+    )
+    beside = Path(__file__).resolve().parent.parent / _FOLDER
+    return tuple(dict.fromkeys((upward, beside)))
+
+
+def models(roots: Sequence[Path] | None = None) -> tuple[str, ...]:
+    """Names of all models, sorted."""
+    found = {path.parent.name for root in roots_searched(roots) for path in root.glob(f"*/{_MODEL_FILE}")}
+    return tuple(sorted(found))
+
+
+def load(name: str, roots: Sequence[Path] | None = None) -> Model:
+    """Read a model's model.toml; its artefacts are checked when they are asked for.
+
+    Raises:
+        UnknownModel: no folder of that name; says where it looked and what there is.
+        ConfigError: model.toml cannot be used.
+    """
+    searched = roots_searched(roots)
+    for root in searched:
+        if name in models((root,)):
+            spec = parse(root / name / _MODEL_FILE)
+            values = {entry.name: getattr(spec, entry.name) for entry in fields(ModelSpec)}
+            return Model(name=name, folder=root / name, **values)
+    known = models(roots)
+    near = difflib.get_close_matches(name, known, 1)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    where = ", ".join(map(str, searched))
+    raise UnknownModel(
+        f"no model {name!r} in {where}", hint=f"{guess}there are: {', '.join(known) or 'none'}"
+    )
+
+
+def _read_inputs(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images, labels, ids = arrays["images"], arrays["labels"], arrays["ids"]
+    except (OSError, ValueError, KeyError, BadZipFile, zlib.error) as cause:
+        raise GoldenError(f"{path}: not a readable .npz of golden inputs: {cause}") from None
+    if images.dtype != np.uint8 or labels.shape != (len(images),) or ids.shape != (len(images),):
+        raise GoldenError(
+            f"{path}: images {images.dtype} {images.shape}, labels {labels.shape}, ids {ids.shape}"
+        )
+    return images, labels.astype(np.int64), tuple(map(str, ids))
