@@ -289,7 +289,7 @@ def _reduce(graph: Graph, node: Node, inputs: list[Shape]) -> list[Shape]:
 
 
 def _recurrent(graph: Graph, node: Node, inputs: list[Shape]) -> list[Shape]:
-    """Y, Y_h and, for an LSTM, Y_c; input (sequence, batch, features), with layout 1 (batch, sequence, ...)."""
+    """Y, Y_h and, for an LSTM, Y_c; input (sequence, batch, features); layout 1 swaps the first two."""
     del graph
     first, second, _ = inputs[0]
     length, batch = (first, second) if integer(node, "layout", 0) == 0 else (second, first)
