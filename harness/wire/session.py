@@ -1,0 +1,183 @@
+"""The host's side of a session as a state machine: requests and transfers over one byte stream.
+
+It reads no port and no clock: `receive` takes what came and the time, `transmit` gives what is to be sent,
+`deadline` says when to call `transmit` again though nothing came. docs/PROTOCOL.md section 2.
+
+Waiting, and what an answer means, are the business of harness.device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.errors import WireError
+from harness.wire.calls import Call, Calls, Statistics
+from harness.wire.frame import (
+    MAX_PAYLOAD,
+    PAYLOAD_BEFORE_HELLO,
+    Frame,
+    FrameDecoder,
+    Noise,
+    Text,
+    encode_frame,
+)
+from harness.wire.message import Message
+from harness.wire.messages import (
+    ANSWERS,
+    WHOLE,
+    Ack,
+    Boot,
+    Data,
+    Fault,
+    Hello,
+    HelloAnswer,
+    Log,
+    Object,
+    OpenRead,
+    parse_unanswered,
+)
+from harness.wire.pace import ChunkSize, RoundTrip
+from harness.wire.status import Status
+from harness.wire.transfers import DownloadTask, Transfers, UploadTask
+
+VERSION = 1
+DATA_HEADER_BYTES = 6
+
+
+class Session:
+    """One session from its HELLO on; a new HELLO is a new Session.
+
+    Args:
+        number: 1..255, another one than the last.
+        first_seq: seq of the HELLO.
+        nonce: random; tells a repeated HELLO from a new one.
+        now: the time.
+        round_trip_s: the first retransmission time-out.
+        decoder: of the line; what an earlier session left in it goes on.
+        on_text: gets console text as it comes.
+        statistics: counted into; the sessions of a device share it.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        first_seq: int,
+        nonce: int,
+        now: float,
+        round_trip_s: float,
+        decoder: FrameDecoder,
+        on_text: Callable[[bytes], None],
+        statistics: Statistics,
+    ) -> None:
+        self.number = number
+        self.limits: HelloAnswer | None = None
+        self.reset = ""
+        """Why the device must have restarted since the HELLO; empty while nothing says so."""
+        self._decoder = decoder
+        self._on_text = on_text
+        self._statistics = statistics
+        round_trip = RoundTrip(round_trip_s)
+        self._calls = Calls(first_seq, round_trip, statistics)
+        self._transfers = Transfers(self._calls, round_trip, statistics)
+        hello = Hello(VERSION, VERSION, nonce, MAX_PAYLOAD)
+        self.hello = self._calls.issue(Call(hello, on_done=self._greeted), now)
+
+    def _greeted(self, call: Call, _: float) -> None:
+        if isinstance(call.answer, HelloAnswer):
+            self.limits = call.answer
+            self._calls.queue = max(1, call.answer.queue)
+            payload = max(PAYLOAD_BEFORE_HELLO, call.answer.max_payload)
+            self._transfers.chunk = ChunkSize(payload - DATA_HEADER_BYTES)
+            self._transfers.rx_window = call.answer.rx_window
+
+    def call(self, message: Message, now: float) -> Call:
+        """Make a request; it is sent when the device's queue has room for it."""
+        return self._calls.issue(Call(message), now)
+
+    def upload(
+        self, data: bytes, target: Object, now: float, *, index: int = 0, slot: int = 0, eager: bool = True
+    ) -> UploadTask:
+        """Write an object. `eager`: send data before the device has answered that it wants them."""
+        return self._transfers.upload(data, target, index, slot, now, eager=eager)
+
+    def download(
+        self,
+        source: Object,
+        now: float,
+        *,
+        index: int = 0,
+        slot: int = 0,
+        offset: int = 0,
+        length: int = WHOLE,
+    ) -> DownloadTask:
+        """Read an object, or `length` bytes of it from `offset` on."""
+        return self._transfers.download(OpenRead(source, index, slot, offset, length), now)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing was asked that is not done."""
+        return self._calls.idle and self._transfers.idle
+
+    @property
+    def deadline(self) -> float:
+        """When something is to be sent again."""
+        return min(self._calls.deadline, self._transfers.deadline)
+
+    def transmit(self, now: float) -> bytes:
+        """The bytes to send now; call it after `receive`, after new requests and at `deadline`."""
+        outgoing = self._calls.transmit(now)
+        outgoing += self._transfers.transmit(now)
+        if not outgoing:
+            return b""
+        frames = [encode_frame(m.KIND, self.number, seq, m.payload()) for m, seq in outgoing]
+        data = b"".join(frames)
+        self._statistics.sent_frames += len(frames)
+        self._statistics.sent_bytes += len(data)
+        return data
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take bytes of the line."""
+        self._statistics.received_bytes += len(data)
+        for item in self._decoder.feed(data):
+            if isinstance(item, Text):
+                self._statistics.text_bytes += len(item.data)
+                self._on_text(item.data)
+            elif isinstance(item, Noise):
+                self._statistics.noise_segments += 1
+                self._statistics.noise_bytes += item.size
+            else:
+                self._statistics.received_frames += 1
+                self._on_frame(item, now)
+
+    def _on_frame(self, frame: Frame, now: float) -> None:
+        try:
+            if frame.session == self.number:
+                self._on_own(frame, now)
+            elif frame.session == 0:
+                self._on_sessionless(parse_unanswered(frame))
+        except WireError:
+            # intact, but not of this protocol's form: whoever waits for it runs into its deadline
+            self._statistics.noise_segments += 1
+
+    def _on_own(self, frame: Frame, now: float) -> None:
+        if frame.kind in ANSWERS:
+            self._calls.on_answer(frame, now)
+            return
+        message = parse_unanswered(frame)
+        if isinstance(message, Data):
+            self._transfers.on_data(message, now)
+        elif isinstance(message, Ack):
+            self._transfers.on_ack(message, now)
+        elif isinstance(message, Fault) and message.status == Status.NO_SESSION:
+            if self.limits:
+                self.reset = "it knows nothing of this session"
+        elif isinstance(message, Fault):
+            self._calls.on_fault(message, frame.seq, now)
+
+    def _on_sessionless(self, message: Message | None) -> None:
+        if isinstance(message, Boot):
+            if self.limits and message.boot_id != self.limits.boot_id:
+                self.reset = f"it has started anew (reset reason {message.reset_reason})"
+        elif isinstance(message, Log):
+            self._on_text(message.text + b"\n" * (not message.text.endswith(b"\n")))
