@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import cast, get_args
 from zipfile import BadZipFile
 
 import numpy as np
@@ -21,12 +22,23 @@ from numpy.typing import NDArray
 
 from harness import manifest as manifests
 from harness.errors import ConfigError, GoldenError, UnknownModel
-from harness.manifest import Artifact, Manifest
+from harness.espdl import EspdlModel, ValueInfo
+from harness.manifest import Manifest
 from harness.model_toml import Golden, ModelSpec, Recipe, parse
 from harness.targets import Family
-from harness.tensors import DeviceTensor, InputSpec
+from harness.tensors import DeviceTensor, Dtype, InputSpec, Layout, device_permutation
 
-__all__ = ["Golden", "GoldenSet", "InputSpec", "Model", "Recipe", "load", "models", "roots_searched"]
+__all__ = [
+    "Golden",
+    "GoldenSet",
+    "InputSpec",
+    "Model",
+    "Recipe",
+    "artifact_name",
+    "load",
+    "models",
+    "roots_searched",
+]
 
 _MODEL_FILE = "model.toml"
 _FOLDER = "golden"
@@ -101,28 +113,42 @@ class Model(ModelSpec):
             ConfigError: no such recipe, or it is not made for that family.
             GoldenError: the file is missing or changed.
         """
-        manifest = self.manifest()
-        return manifests.check_file(self.folder, self._entry(recipe, family, manifest).file, manifest)
+        targets = self.recipe(recipe).targets
+        if family not in targets:
+            raise ConfigError(
+                f"recipe {recipe} of model {self.name} is not made for {family}",
+                hint=f"it is made for: {', '.join(targets)}",
+            )
+        return manifests.check_file(self.folder, artifact_name(recipe, family), self.manifest())
 
-    def device_input(self, recipe: str, family: Family) -> DeviceTensor:
-        """The input as the device has it; the artefact's only one.
-
-        Raises:
-            ConfigError, GoldenError: as `artifact`.
-        """
-        inputs = self._entry(recipe, family, self.manifest()).inputs
-        if len(inputs) != 1 or inputs[0].name != self.input.name:
-            names = ", ".join(tensor.name for tensor in inputs)
-            raise GoldenError(f"{self.name} {recipe}: inputs {names}, model.toml declares {self.input.name}")
-        return inputs[0]
-
-    def device_outputs(self, recipe: str, family: Family) -> tuple[DeviceTensor, ...]:
-        """The outputs as the device has them, in the graph's order.
+    def device_input(self, espdl: EspdlModel) -> DeviceTensor:
+        """The image input as a device file has it.
 
         Raises:
-            ConfigError, GoldenError: as `artifact`.
+            ConfigError: the file has other inputs than model.toml, or its layout cannot be told.
         """
-        return self._entry(recipe, family, self.manifest()).outputs
+        inputs = espdl.graph.inputs
+        if [value.name for value in inputs] != [self.input.name]:
+            names = ", ".join(value.name for value in inputs)
+            raise ConfigError(f"model {self.name} declares input {self.input.name}, its file has {names}")
+        shape = (1, *self.input.shape)
+        return _device_tensor(inputs[0], shape, self.input.device_layout)
+
+    def device_outputs(self, espdl: EspdlModel) -> dict[str, DeviceTensor]:
+        """The outputs as a device file has them, in its order.
+
+        Raises:
+            ConfigError: the file has other outputs than the float model, or their layout cannot be told.
+            GoldenError: the float model is missing or changed.
+        """
+        shapes = _output_shapes(self.float_path)
+        outputs = {value.name: value for value in espdl.graph.outputs}
+        if set(outputs) != set(shapes):
+            raise ConfigError(
+                f"the float model {self.name} has outputs {', '.join(shapes)}, "
+                f"its device file {', '.join(outputs)}"
+            )
+        return {name: _device_tensor(value, shapes[name], None) for name, value in outputs.items()}
 
     def golden(self, limit: int | None = None) -> GoldenSet:
         """The committed inputs, preprocessed; labels alternate, so that the first `limit` are balanced.
@@ -145,20 +171,10 @@ class Model(ModelSpec):
             ids=ids[:limit],
         )
 
-    def _entry(self, recipe: str, family: Family, manifest: Manifest) -> Artifact:
-        targets = self.recipe(recipe).targets
-        if family not in targets:
-            raise ConfigError(
-                f"recipe {recipe} of model {self.name} is not made for {family}",
-                hint=f"it is made for: {', '.join(targets)}",
-            )
-        entry = manifest.artifacts.get(f"{recipe}/{family}")
-        if entry is None:
-            raise GoldenError(
-                f"model {self.name} has no file for recipe {recipe} and {family}",
-                hint=f"hil golden build {self.name}",
-            )
-        return entry
+
+def artifact_name(recipe: str, family: Family) -> str:
+    """Path of a device file in its model's folder, with forward slashes."""
+    return f"{recipe}/{family}.espdl"
 
 
 def roots_searched(roots: Sequence[Path] | None = None) -> tuple[Path, ...]:
@@ -223,3 +239,29 @@ def _read_inputs(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], tupl
             f"{path}: images {images.dtype} {images.shape}, labels {labels.shape}, ids {ids.shape}"
         )
     return images, labels.astype(np.int64), tuple(map(str, ids))
+
+
+def _device_tensor(value: ValueInfo, float_shape: tuple[int, ...], declared: Layout | None) -> DeviceTensor:
+    if value.dtype not in get_args(Dtype) or (value.dtype == "float32") != (not value.exponents):
+        raise ConfigError(f"tensor {value.name!r} is {value.dtype} with exponents {value.exponents}")
+    return DeviceTensor(
+        name=value.name,
+        dtype=cast(Dtype, value.dtype),
+        shape=value.shape,
+        exponent=value.exponents[0] if value.exponents else None,
+        permutation=device_permutation(float_shape, value.shape, declared),
+    )
+
+
+def _output_shapes(onnx_path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the float model's outputs, a free batch axis taken as 1."""
+    import onnx
+
+    outputs = onnx.load(onnx_path, load_external_data=False).graph.output
+    return {
+        output.name: tuple(
+            dimension.dim_value or (1 if axis == 0 else 0)
+            for axis, dimension in enumerate(output.type.tensor_type.shape.dim)
+        )
+        for output in outputs
+    }

@@ -1,4 +1,4 @@
-"""manifest.json of a model: the sha256 of every file, and what the quantizer says of each device file.
+"""manifest.json of a model: the sha256 of every file that was made, and the tools that made it.
 
 `hil golden build` writes it; everybody else reads artefacts through it, so that a changed or half-written
 file is noticed before it reaches a board.
@@ -9,12 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from harness.errors import ConfigError, GoldenError
-from harness.tensors import DeviceTensor
+from harness.errors import GoldenError
 
 FILE_NAME = "manifest.json"
 _SCHEMA = 1
@@ -29,21 +27,6 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
-    """One device file.
-
-    Attributes:
-        file: path in the model's folder, with forward slashes.
-        inputs: the graph's inputs as the device has them.
-        outputs: its outputs.
-    """
-
-    file: str
-    inputs: tuple[DeviceTensor, ...]
-    outputs: tuple[DeviceTensor, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What was made, from what, with which tools.
 
@@ -51,13 +34,11 @@ class Manifest:
         tools: package -> version that made the files.
         files: path in the model's folder -> sha256 and size.
         calibration: recipe -> sha256 of its calibration input (float32, C order).
-        artifacts: "recipe/family" -> device file.
     """
 
     tools: Mapping[str, str]
     files: Mapping[str, FileEntry]
     calibration: Mapping[str, str]
-    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write manifest.json, keys sorted, so that the same content is the same file."""
@@ -82,11 +63,10 @@ def read(folder: Path) -> Manifest:
             tools=content["tools"],
             files={name: FileEntry(**entry) for name, entry in content["files"].items()},
             calibration=content["calibration"],
-            artifacts={name: _artifact(entry) for name, entry in content["artifacts"].items()},
         )
     except FileNotFoundError:
         raise GoldenError(f"{path} is missing", hint=hint) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as cause:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
         raise GoldenError(f"{path} is damaged: {type(cause).__name__} {cause}", hint=hint) from None
 
 
@@ -116,13 +96,3 @@ def check_file(folder: Path, name: str, manifest: Manifest) -> Path:
             hint=hint,
         )
     return path
-
-
-def _artifact(entry: Mapping[str, Any]) -> Artifact:
-    def tensors(key: str) -> tuple[DeviceTensor, ...]:
-        return tuple(
-            DeviceTensor(**{**t, "shape": tuple(t["shape"]), "permutation": tuple(t["permutation"])})
-            for t in entry[key]
-        )
-
-    return Artifact(file=entry["file"], inputs=tensors("inputs"), outputs=tensors("outputs"))

@@ -129,7 +129,16 @@ class DeviceTensor:
         integers: Array = (
             values if self.exponent is None else quantize_input(values, self.exponent, self.dtype, rounding)
         )
-        return np.ascontiguousarray(integers.transpose(self.permutation))
+        return self.arrange(integers)
+
+    def arrange(self, values: Array) -> Array:
+        """Permute only: (N, *float_shape[1:]) -> (N, *shape[1:]), to compare floats in device order."""
+        if values.shape[1:] != self.float_shape[1:]:
+            raise InputError(
+                f"values of shape {values.shape} for tensor {self.name!r}",
+                hint=f"the float model has (N, {', '.join(map(str, self.float_shape[1:]))})",
+            )
+        return np.ascontiguousarray(values.transpose(self.permutation))
 
     def to_float(self, device: Array) -> NDArray[np.float32]:
         """Dequantize and permute back: `dtype` (N, *shape[1:]) -> float32 (N, *float_shape[1:])."""
