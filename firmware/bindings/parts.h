@@ -1,0 +1,97 @@
+// The other parts around the server on a PC: board and storage written in Python, a clock, a worker thread.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine.h"
+#include "hil/board.h"
+#include "hil/clock.h"
+#include "hil/executor.h"
+#include "hil/storage.h"
+
+namespace hil::python {
+
+class PythonBoard final : public Board {
+ public:
+  explicit PythonBoard(nb::handle board);
+
+  const BoardIdentity& identity() const override { return identity_; }
+  void reset(ResetMode mode) override;
+  std::size_t counter_count() const override { return counters_.count(); }
+  CounterSpec counter(std::size_t index) const override { return counters_.spec(index); }
+  std::uint64_t counter_value(std::size_t index) const override;
+
+ private:
+  const std::string& text(nb::handle identity, const char* key);
+
+  nb::handle board_;                                 // the server holds the reference
+  std::vector<std::unique_ptr<std::string>> texts_;  // what the views of identity_ show
+  BoardIdentity identity_;
+  mutable SampledCounters counters_;
+};
+
+class PythonStorage final : public Storage {
+ public:
+  explicit PythonStorage(nb::handle storage);
+
+  std::string_view location_name(std::uint8_t location) const override;
+  Outcome begin(std::uint8_t location, std::uint32_t length, std::uint32_t crc, bool& held) override;
+  Outcome write(std::uint8_t location, std::uint32_t offset, Bytes bytes) override;
+  Outcome finish(std::uint8_t location) override;
+  void abort(std::uint8_t location) override;
+  Outcome open(std::uint8_t location, std::string_view path, std::uint32_t& length) override;
+  Outcome read(std::uint8_t location, std::uint32_t offset, MutableBytes into) override;
+
+ private:
+  nb::handle storage_;  // the server holds the reference
+  std::vector<std::string> names_;
+};
+
+class SteadyClock final : public Clock {
+ public:
+  explicit SteadyClock(std::uint32_t hz) : hz_(hz) {}
+
+  std::uint64_t cycles() override {
+    const auto since = std::chrono::steady_clock::now().time_since_epoch();
+    const std::uint64_t ns =
+        static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(since).count());
+    // seconds apart from the rest: their product with the frequency would overflow
+    return ns / kNsPerSecond * hz_ + ns % kNsPerSecond * hz_ / kNsPerSecond;
+  }
+  std::uint32_t hz() const override { return hz_; }
+
+ private:
+  static constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
+
+  std::uint32_t hz_;
+};
+
+class ThreadExecutor final : public Executor {
+ public:
+  // `on_done` is called in the worker thread after each job.
+  explicit ThreadExecutor(std::function<void()> on_done);
+  // Waits for the job in progress. Without the GIL.
+  ~ThreadExecutor();
+
+  void submit(Job& job) override;
+
+ private:
+  void work();
+
+  std::function<void()> on_done_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  Job* job_ = nullptr;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace hil::python

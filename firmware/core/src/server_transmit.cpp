@@ -1,0 +1,132 @@
+// Frames are made when the line has room for them, so nothing but the one frame in progress is buffered.
+#include "hil/server.h"
+
+namespace hil {
+
+std::size_t Server::transmit(MutableBytes into) {
+  std::size_t size = 0;
+  const std::size_t largest = encoded_limit(tx_payload_);
+  while (size < into.size()) {
+    const MutableBytes room = into.from(size);
+    if (tx_at_ < tx_end_) {
+      const std::size_t left = tx_end_ - tx_at_;
+      const std::size_t count = left < room.size() ? left : room.size();
+      copy_bytes(room.data(), buffers_.tx_frame.part(tx_at_, count));
+      tx_at_ += count;
+      size += count;
+    } else if (room.size() >= largest) {
+      const std::size_t made = next_frame(room.data());
+      if (made == 0) break;
+      size += made;
+    } else {
+      tx_at_ = 0;
+      tx_end_ = next_frame(buffers_.tx_frame.data());
+      if (tx_end_ == 0) break;
+    }
+  }
+  return size;
+}
+
+std::size_t Server::next_frame(std::uint8_t* into) {
+  using Next = std::size_t (Server::*)(std::uint8_t*);
+  static constexpr Next kInOrder[] = {&Server::next_notice, &Server::next_ack, &Server::next_answer, &Server::next_log,
+                                      &Server::next_data};
+  for (const Next next : kInOrder) {
+    const std::size_t size = (this->*next)(into);
+    if (size != 0) {
+      counters_.add(LinkCounter::kFramesSent);
+      return size;
+    }
+  }
+  return 0;
+}
+
+std::size_t Server::next_notice(std::uint8_t* into) {
+  if (boot_due_) {
+    boot_due_ = false;
+    const BoardIdentity& identity = parts_.board.identity();
+    std::uint8_t payload[5];
+    Writer(payload).u32(identity.boot_id).u8(identity.reset_reason_code);
+    FrameEncoder frame(into, kind::kBoot, 0, 0);
+    frame.put(payload);
+    return frame.finish();
+  }
+  if (notice_count_ == 0) return 0;
+  const Notice notice = notices_[0];
+  --notice_count_;
+  for (std::size_t i = 0; i < notice_count_; ++i) notices_[i] = notices_[i + 1];
+  std::uint8_t payload[3];
+  Writer body(payload);
+  body.u8(static_cast<std::uint8_t>(notice.status));
+  if (notice.has_detail) body.u16(notice.detail);
+  FrameEncoder frame(into, notice.kind, notice.session, notice.seq);
+  frame.put(Bytes(payload, body.size()));
+  return frame.finish();
+}
+
+std::size_t Server::next_ack(std::uint8_t* into) {
+  Ack ack{};
+  bool found = false;
+  for (Transfer& transfer : transfers_) {
+    if (found || !transfer.open() || !transfer.ack_due) continue;
+    transfer.ack_due = false;
+    transfer.write.unreported = 0;
+    ack = ack_of(transfer, Status::kOk);
+    found = true;
+  }
+  if (!found) {
+    if (ack_count_ == 0) return 0;
+    ack = acks_[0];
+    --ack_count_;
+    for (std::size_t i = 0; i < ack_count_; ++i) acks_[i] = acks_[i + 1];
+  }
+  std::uint8_t payload[kAckLimitBytes];
+  Writer body(payload);
+  write(body, ack);
+  FrameEncoder frame(into, kind::kAck, session_, ack.transfer);
+  frame.put(Bytes(payload, body.size()));
+  return frame.finish();
+}
+
+std::size_t Server::next_answer(std::uint8_t* into) {
+  const Answers::Answer* const answer = answers_.next_due();
+  if (answer == nullptr) return 0;
+  FrameEncoder frame(into, static_cast<std::uint8_t>(answer->kind + kind::kAnswer), session_, answer->seq);
+  if (answer->state == Answers::Answer::State::kPending) {
+    const std::uint8_t pending[1] = {static_cast<std::uint8_t>(Status::kPending)};
+    frame.put(pending);
+  } else {
+    frame.put(answers_.payload(*answer));
+    if (answer->kind == kind::kReset && stopping_ == Stopping::kAsked) stopping_ = Stopping::kAnswered;
+  }
+  return frame.finish();
+}
+
+std::size_t Server::next_log(std::uint8_t* into) {
+  std::uint8_t payload[1 + LogQueue::kMaxText];
+  const std::size_t size = logs_.pop(payload);
+  if (size == 0) return 0;
+  FrameEncoder frame(into, kind::kLog, 0, 0);
+  frame.put(Bytes(payload, size));
+  return frame.finish();
+}
+
+std::size_t Server::next_data(std::uint8_t* into) {
+  for (Transfer& transfer : transfers_) {
+    if (!transfer.reads()) continue;
+    bool again = false;
+    const Range range = transfer.read.next(pace_.chunk(), again);
+    if (range.start == range.end) continue;
+    pace_.sent();
+    counters_.add(again ? LinkCounter::kDataBytesResent : LinkCounter::kDataBytesSent, range.end - range.start);
+    std::uint8_t head[kDataHeaderBytes];
+    Writer(head).u16(transfer.id).u32(range.start);
+    FrameEncoder frame(into, kind::kData, session_, transfer.id);
+    frame.put(head);
+    frame.put(transfer.read.bytes(range));
+    return frame.finish();
+  }
+  return 0;
+}
+
+}  // namespace hil
