@@ -191,6 +191,14 @@ class Run:
         return f"{self.model}-{self.recipe}-{self.runtime}-{self.target}@{self.board}"
 
     @property
+    def failure_words(self) -> str:
+        """Class, step and message of the failure, or ""."""
+        if self.failure is None:
+            return ""
+        step = f" in {self.failure.step}" if self.failure.step else ""
+        return f"{self.failure.kind}{step}: {self.failure.message}"
+
+    @property
     def passed(self) -> bool:
         """Whether the run came to its end and its verdict, if any, is ok."""
         return self.failure is None and (self.verdict is None or self.verdict.ok)

@@ -80,3 +80,8 @@ def test_only_speed_is_of_the_device() -> None:
     )
     assert BY_NAME["latency_median_ms"].better is Better.LOWER
     assert BY_NAME["inferences_per_s"].better is Better.HIGHER
+
+
+def test_the_cycles_of_an_emulator_are_no_latency() -> None:
+    assert BY_NAME["latency_median_ms"].of(sample_run(kind="emulated")) is None
+    assert BY_NAME["latency_median_ms"].of(sample_run(kind="virtual")) is not None

@@ -1,0 +1,68 @@
+"""The report for pull requests and job summaries."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from harness.report.report import Report
+from harness.report.view import SIMULATED_BANNER, SIMULATED_MARK, Line, clean
+
+FILE = "report.md"
+
+_SIGNS = {"ok": "✅", "wrong": "❌ wrong", "broken": "⚠️ broken"}
+_HEADING = (
+    "",
+    "model",
+    "recipe",
+    "runtime",
+    "target",
+    "board",
+    "port",
+    "quantizer",
+    "top-1",
+    "latency",
+    "arena",
+)
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~])")
+
+
+def render(report: Report, path: Path) -> None:
+    """Write the tally, the marks, one table of all runs, and what is wrong in full."""
+    parts = ["# esp-hil report", escape(report.tally.words) + "."]
+    if report.tally.simulated:
+        parts.append(f"> **{SIMULATED_MARK}** {escape(SIMULATED_BANNER)}")
+    parts += [f"> **Warning:** {escape(warning)}" for warning in report.warnings]
+    rows = [
+        _HEADING,
+        ("---",) * (len(_HEADING) - 2) + ("---:",) * 2,
+        *(_cells(line) for line in report.lines),
+    ]
+    parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    parts += [_detail(line) for line in report.lines if line.status != "ok"]
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def escape(text: str) -> str:
+    """Text that Markdown and the HTML in it show as it is, and that mentions nobody."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", text).replace("@", "@<!-- -->").replace("://", ":<!-- -->//")
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    mark = f" ({SIMULATED_MARK})" if line.mark else ""
+    latency = f"{line.latency}{mark}" if line.latency else ""
+    memory = f"{line.memory}{mark}" if line.memory else ""
+    names = (line.model, line.recipe, line.runtime, line.target, line.board + mark)
+    said = (line.port, line.quantizer, line.top1, latency, memory)
+    return (_SIGNS[line.status], *(escape(text) for text in (*names, *said)))
+
+
+def _detail(line: Line) -> str:
+    run = line.run
+    said = [f"### {_SIGNS[line.status]}: {escape(line.model)} on {escape(line.board)}", escape(line.words)]
+    if run.verdict is not None:
+        rows = [tuple(escape(clean(cell)) for cell in row) for row in run.verdict.table()]
+        body = [rows[0], ("---",) * len(rows[0]), *rows[1:]]
+        said.append("\n".join(f"| {' | '.join(row)} |" for row in body))
+    return "\n\n".join(said)

@@ -1,0 +1,43 @@
+"""What every format is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from harness.record import Run
+from harness.report.view import Line, Tally, clean, line_of, tally
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Report:
+    """The rows of a report and, made once and only if a format asks, what is derived from all of them.
+
+    Args:
+        runs: the rows, in their order.
+        warnings: what readers must know of rows that are missing.
+    """
+
+    def __init__(self, runs: Sequence[Run], warnings: Sequence[str] = ()) -> None:
+        self.runs = tuple(runs)
+        self.warnings = tuple(clean(warning) for warning in warnings)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The rows as `harness.report.table.frame` gives them."""
+        from harness.report.table import frame
+
+        return frame(self.runs)
+
+    @cached_property
+    def lines(self) -> tuple[Line, ...]:
+        """The rows as printed, in their order."""
+        return tuple(line_of(run) for run in self.runs)
+
+    @cached_property
+    def tally(self) -> Tally:
+        """How many runs came out how."""
+        return tally(self.runs)

@@ -1,0 +1,185 @@
+"""What a report says of one run, in words and printed figures; shared by every format that people read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.bench import check
+from harness.compare import FloatDiff
+from harness.metrics import latency_of
+from harness.record import Run
+
+Status = Literal["ok", "wrong", "broken"]
+
+SIMULATED_MARK = "SIM"
+
+SIMULATED_BANNER = (
+    f"Runs marked {SIMULATED_MARK} were answered by a PC, not by a chip. The latency and memory of virtual "
+    "boards are simulated. And on a virtual board, device == exact proves the path from the file to the "
+    "verdict, not a port: its engine is the exact reference itself."
+)
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
+
+
+def clean(text: str) -> str:
+    """Text that any file, terminal and browser takes: what cannot be printed becomes a visible escape.
+
+    Names and logs come from boards and files; a control character, a direction override or half a surrogate
+    pair in them must neither break a report nor change how it reads.
+    """
+    safe = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", safe)
+
+
+def status_of(run: Run) -> Status:
+    """Wrong: the answers are. Broken: board, line or build failed, so nothing is known of the answers."""
+    if run.failure is not None and run.failure.kind != "numerics":
+        return "broken"
+    return "ok" if run.passed else "wrong"
+
+
+def milliseconds(value: float) -> str:
+    """Four significant digits, as `2.504 ms`; never in powers of ten."""
+    digits = 3 if value < 10 else 2 if value < 100 else 1 if value < 1000 else 0
+    return f"{value:.{digits}f} ms" if value >= 0.1 else f"{1e3 * value:.1f} us"
+
+
+def size(count: float) -> str:
+    """Bytes, KiB or MiB."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    return f"{count / 1024:.1f} KiB" if count < 1024**2 else f"{count / 1024**2:.2f} MiB"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One run as printed; every text is clean, and "" where the run has no such figure.
+
+    Attributes:
+        mark: SIMULATED_MARK or "".
+        port: device against exact, short.
+        quantizer: exact against quantized, short.
+        top1: accuracy of float and device, or their agreement without labels.
+        latency: median.
+        spread: the median's 95 % interval and p99.
+        validity: what the rules of measuring say.
+        memory: the arena.
+        words: the verdict's sentence or the failure.
+    """
+
+    run: Run
+    status: Status
+    mark: str
+    model: str
+    recipe: str
+    runtime: str
+    target: str
+    board: str
+    port: str
+    quantizer: str
+    top1: str
+    latency: str
+    spread: str
+    cold: str
+    validity: str
+    memory: str
+    words: str
+
+
+def line_of(run: Run) -> Line:
+    """The run as printed."""
+    latency = latency_of(run)
+    arena = run.counters.get("arena_bytes")
+    return Line(
+        run=run,
+        status=status_of(run),
+        mark=SIMULATED_MARK if run.simulated else "",
+        model=clean(run.model),
+        recipe=clean(run.recipe),
+        runtime=clean(run.runtime),
+        target=clean(run.target),
+        board=clean(run.board),
+        port=_port(run),
+        quantizer=_quantizer(run),
+        top1=_top1(run),
+        latency=milliseconds(latency.median_ms) if latency else "",
+        spread=(
+            f"95 % {milliseconds(latency.median_low_ms)} to {milliseconds(latency.median_high_ms)}, "
+            f"p99 {milliseconds(latency.p99_ms)}, n {latency.n}"
+            if latency
+            else ""
+        ),
+        cold=milliseconds(latency.cold_ms) if latency and latency.cold_ms is not None else "",
+        validity=check(run).words,
+        memory=size(arena[0]) if arena is not None else "",
+        words=clean(run.failure_words or (run.verdict.words if run.verdict else "nothing was compared")),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How many runs came out how."""
+
+    total: int
+    ok: int
+    wrong: int
+    broken: int
+    simulated: int
+
+    @property
+    def words(self) -> str:
+        """As `6 runs: 4 ok, 1 wrong, 1 broken; 2 of them simulated`."""
+        parts = [f"{self.ok} ok"]
+        parts += [f"{self.wrong} wrong"] if self.wrong else []
+        parts += [f"{self.broken} broken"] if self.broken else []
+        simulated = f"; {self.simulated} of them simulated" if self.simulated else ""
+        return f"{self.total} run{'s' if self.total != 1 else ''}: {', '.join(parts)}{simulated}"
+
+
+def tally(runs: Sequence[Run]) -> Tally:
+    """Count the runs by status."""
+    statuses = [status_of(run) for run in runs]
+    return Tally(
+        total=len(runs),
+        ok=statuses.count("ok"),
+        wrong=statuses.count("wrong"),
+        broken=statuses.count("broken"),
+        simulated=sum(run.simulated for run in runs),
+    )
+
+
+def _port(run: Run) -> str:
+    if run.verdict is None:
+        return ""
+    if run.verdict.bit_exact:
+        return "bit-exact"
+    diffs = [output.device_vs_exact for output in run.verdict.outputs]
+    different, count = sum(diff.different for diff in diffs), sum(diff.count for diff in diffs)
+    lsb = max((diff.max_lsb for diff in diffs if not isinstance(diff, FloatDiff)), default=0)
+    error = max((diff.max_abs for diff in diffs if isinstance(diff, FloatDiff)), default=0.0)
+    far = " and ".join(
+        part for part in (f"{lsb} LSB" if lsb else "", f"{error:.3g}" if error else "") if part
+    )
+    return f"{different} of {count} differ" + (f", up to {far}" if far else "")
+
+
+def _quantizer(run: Run) -> str:
+    if run.verdict is None:
+        return ""
+    if run.verdict.honest is None:
+        return "not checked"
+    return "honest" if run.verdict.honest else f"off by up to {run.verdict.worst_quantized_lsb} LSB"
+
+
+def _top1(run: Run) -> str:
+    if run.verdict is None:
+        return ""
+    accuracies, agreement = run.verdict.accuracies, run.verdict.agreements.get("device/float")
+    if "device" in accuracies:
+        device = f"{100 * accuracies['device'].share:.2f} %"
+        return f"{100 * accuracies['float'].share:.2f} -> {device}" if "float" in accuracies else device
+    return f"{100 * agreement.share:.2f} % as float" if agreement else ""

@@ -1,0 +1,67 @@
+"""Finds the formats and writes each of them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from harness.errors import ReportError
+from harness.record import Run, read_runs
+from harness.report import formats as package
+from harness.report.report import Report
+
+
+def format_names() -> tuple[str, ...]:
+    """The formats there are, by listing their folder."""
+    return tuple(sorted(info.name for info in pkgutil.iter_modules(package.__path__)))
+
+
+def write(
+    runs: Sequence[Run] | Path,
+    out_dir: Path,
+    *,
+    formats: Sequence[str] | None = None,
+    warnings: Sequence[str] = (),
+) -> dict[str, Path]:
+    """Write the reports; see `harness.report.write_reports`."""
+    if isinstance(runs, Path):
+        recorded = read_runs(runs)
+        runs, warnings = recorded.runs, (*warnings, *recorded.warnings)
+    if not runs:
+        raise ReportError("no runs to report", hint="run the suites first", step="report")
+    chosen = _modules(formats)
+    report = Report(runs, warnings)
+    written: dict[str, Path] = {}
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        for name, module in chosen.items():
+            written[name] = _replace(out_dir / module.FILE, module, report)
+    except OSError as error:
+        raise ReportError(
+            f"cannot write {error.filename or out_dir}: {error.strerror or error}",
+            hint="give a folder that can be written with --out or --results",
+            step="report",
+        ) from None
+    return written
+
+
+def _modules(names: Sequence[str] | None) -> dict[str, ModuleType]:
+    known = format_names()
+    if unknown := sorted(set(names or ()) - set(known)):
+        raise ReportError(f"unknown format {', '.join(unknown)}", hint=f"one of: {', '.join(known)}")
+    return {name: importlib.import_module(f"{package.__name__}.{name}") for name in names or known}
+
+
+def _replace(path: Path, module: ModuleType, report: Report) -> Path:
+    """Write beside the old report and rename: a reader never sees half of one."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        module.render(report, fresh)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return path
