@@ -96,28 +96,29 @@ void FrameDecoder::end_segment(FrameSink& sink) {
   size_ = 0;
 }
 
-// The CRC is taken block by block first: decoding in place would destroy the text that a damaged frame may hold.
+// All checks come before decoding in place, which would destroy the text that a damaged frame may hold.
 bool FrameDecoder::deliver(FrameSink& sink) {
   const MutableBytes segment = buffer_.first(size_);
   const std::uint8_t zero[1] = {0};
   std::uint32_t crc = 0;
-  const bool whole = cobs_blocks(segment, [&crc, &zero](Bytes run, bool zero_follows) {
+  std::size_t size = 0;
+  const bool whole = cobs_blocks(segment, [&](Bytes run, bool zero_follows) {
     crc = crc32(run, crc);
     if (zero_follows) crc = crc32(zero, crc);
+    size += run.size() + (zero_follows ? 1 : 0);
   });
-  if (whole && crc == kResidue) {
-    const std::optional<std::size_t> size = cobs_decode(segment);
-    if (size && *size >= kHeaderBytes + kFrameCrcBytes) {
-      Reader body(segment.first(*size - kFrameCrcBytes));
-      const std::uint8_t kind = body.u8();
-      const std::uint8_t session = body.u8();
-      const std::uint16_t seq = body.u16();
-      sink.on_frame(Frame{kind, session, seq, body.rest()});
-      return true;
-    }
+  // the second byte is the kind unless the first block is empty: then the body begins with a zero
+  const bool has_kind = segment[0] != 1;
+  if (!whole || crc != kResidue || size < kHeaderBytes + kFrameCrcBytes || !has_kind || !cobs_decode(segment)) {
+    runs_.feed(segment, sink);
+    return false;
   }
-  runs_.feed(segment, sink);
-  return false;
+  Reader body(segment.first(size - kFrameCrcBytes));
+  const std::uint8_t kind = body.u8();
+  const std::uint8_t session = body.u8();
+  const std::uint16_t seq = body.u16();
+  sink.on_frame(Frame{kind, session, seq, body.rest()});
+  return true;
 }
 
 FrameEncoder::FrameEncoder(std::uint8_t* into, std::uint8_t kind, std::uint8_t session, std::uint16_t seq)
