@@ -37,6 +37,7 @@ __all__ = [
     "artifact_name",
     "load",
     "models",
+    "read_inputs",
     "roots_searched",
 ]
 
@@ -141,7 +142,7 @@ class Model(ModelSpec):
             ConfigError: the file has other outputs than the float model, or their layout cannot be told.
             GoldenError: the float model is missing or changed.
         """
-        shapes = _output_shapes(self.float_path)
+        shapes = _output_shapes(self.folder / self.float_file)
         outputs = {value.name: value for value in espdl.graph.outputs}
         if set(outputs) != set(shapes):
             raise ConfigError(
@@ -158,7 +159,7 @@ class Model(ModelSpec):
             GoldenError: the file is missing, changed or not what it should be.
         """
         path = manifests.check_file(self.folder, self.golden_inputs.inputs, self.manifest())
-        images, labels, ids = _read_inputs(path)
+        images, labels, ids = read_inputs(path)
         if limit is not None and not 1 <= limit <= len(images):
             raise ConfigError(
                 f"{limit} golden inputs of model {self.name} asked for", hint=f"there are {len(images)}"
@@ -228,7 +229,12 @@ def load(name: str, roots: Sequence[Path] | None = None) -> Model:
     )
 
 
-def _read_inputs(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+def read_inputs(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+    """Images, labels and ids of a file of golden inputs.
+
+    Raises:
+        GoldenError: it is not readable, or its arrays do not belong together.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images, labels, ids = arrays["images"], arrays["labels"], arrays["ids"]
@@ -257,6 +263,8 @@ def _output_shapes(onnx_path: Path) -> dict[str, tuple[int, ...]]:
     """Shapes of the float model's outputs, a free batch axis taken as 1."""
     import onnx
 
+    if not onnx_path.is_file():
+        raise GoldenError(f"{onnx_path} is missing", hint=f"git checkout -- {onnx_path}")
     outputs = onnx.load(onnx_path, load_external_data=False).graph.output
     return {
         output.name: tuple(

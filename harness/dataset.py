@@ -44,8 +44,7 @@ def load_split(source: Path, split: Split) -> Labelled:
         GoldenError: there is no such file, it is damaged, or images and labels do not belong together.
     """
     if source.is_dir():
-        npz = sorted(source.glob("mnist.npz"))
-        images, labels = _from_npz(npz[0], split) if npz else _from_idx(source, split)
+        images, labels = _from_idx(source, split)
     elif source.is_file():
         images, labels = _from_npz(source, split)
     else:

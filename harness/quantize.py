@@ -5,6 +5,7 @@ quantize(model.float_path, model.recipe("w8a8"), "esp32p4", calibration, espdl=P
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -134,7 +135,7 @@ def executor_answers(
         QuantizeError: as `quantize`, or there is no such file.
     """
     if not native.is_file():
-        raise QuantizeError(f"no quantized graph at {native}", hint="hil golden build keeps one")
+        raise QuantizeError(f"no quantized graph at {native}", hint="hil golden build MODEL makes it")
     with _scratch() as folder:
         job = {"action": "answer", "native": str(native.resolve()), "espdl": str(espdl.resolve())}
         return _work(job, folder, family=family, inputs=inputs, say=say, deadline_s=deadline_s)[1]
@@ -233,3 +234,15 @@ def _tail(log: Path) -> str:
     text = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " | ".join(lines[-_LOG_LINES:]) or "it printed nothing"
+
+
+def native_path(espdl: Path) -> Path:
+    """Where `hil golden build` keeps esp-ppq's own form of the graph of a device file, in the user's cache.
+
+    The name is the device file's sha256, so that it never belongs to another file. HIL_CACHE overrides the
+    folder.
+    """
+    import platformdirs
+
+    folder = os.environ.get("HIL_CACHE") or platformdirs.user_cache_dir("esp-hil")
+    return Path(folder) / "native" / f"{hashlib.sha256(espdl.read_bytes()).hexdigest()}.pickle"

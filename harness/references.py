@@ -1,0 +1,242 @@
+"""The three references of a model, behind one interface: float, quantized, exact.
+
+    float      onnxruntime on the original ONNX file
+    quantized  esp-ppq's executor: what the quantizer believes that the chip will answer
+    exact      the .espdl file itself in the chip's integer arithmetic: what it must answer
+
+All take float inputs as the float model has them, and answer in the device's layout, so that their answers
+can be laid beside the device's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import manifest as manifests
+from harness.catalogue import Model
+from harness.errors import GoldenError, InputError
+from harness.espdl import EspdlModel, read_espdl
+from harness.quantize import Say, executor_answers, native_path
+from harness.targets import Family, rounding_of
+from harness.tensors import DeviceTensor, dequantize
+
+BATCH = 250
+_ROWS = "rows"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """One output of a reference.
+
+    Attributes:
+        values: (N, *shape without batch) in the device's layout; integers, or float32.
+        exponent: value = integer * 2**exponent; None for floats.
+    """
+
+    values: NDArray[Any]
+    exponent: int | None
+
+    def real(self) -> NDArray[np.float32]:
+        """The values as real numbers, same shape."""
+        if self.exponent is None:
+            return self.values.astype(np.float32, copy=False)
+        return dequantize(self.values, self.exponent)
+
+
+Answers = dict[str, Answer]
+
+
+class Reference(Protocol):
+    """Something that answers as a device would, or as it should."""
+
+    @property
+    def name(self) -> str:
+        """`float`, `quantized` or `exact`."""
+        ...
+
+    def run(self, inputs: NDArray[np.float32]) -> Answers:
+        """Answer float32 inputs (N, *shape) in the float model's layout; output name -> answer.
+
+        Raises:
+            InputError: the inputs have another dtype or shape.
+        """
+        ...
+
+
+class FloatReference:
+    """The float ONNX model on onnxruntime, in batches.
+
+    Args:
+        model: of the catalogue.
+        outputs: the device's outputs, whose layout the answers get; without, they stay as in the ONNX file.
+
+    Raises:
+        GoldenError: the file is missing, changed or not readable.
+    """
+
+    name = "float"
+
+    def __init__(self, model: Model, outputs: Mapping[str, DeviceTensor] | None = None) -> None:
+        import onnxruntime
+
+        path = model.float_path
+        try:
+            self._session: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        except Exception as cause:  # onnxruntime's own exceptions have no common base
+            raise GoldenError(f"{path}: onnxruntime cannot load it: {cause}") from None
+        (given,) = self._session.get_inputs()
+        if given.name != model.input.name or tuple(given.shape[1:]) != model.input.shape:
+            declared = f"{model.input.name} {model.input.shape}"
+            raise GoldenError(f"{path}: input {given.name} {given.shape[1:]}, model.toml has {declared}")
+        self._input = model.input
+        self._batch = given.shape[0] if isinstance(given.shape[0], int) else BATCH
+        self._outputs = outputs
+
+    def run(self, inputs: NDArray[np.float32]) -> Answers:
+        """Answer float32 (N, *shape); see `Reference`."""
+        _require(inputs, self._input.name, self._input.shape)
+        if len(inputs) % self._batch and self._batch != BATCH:
+            raise InputError(f"{len(inputs)} inputs, the float model takes {self._batch} at a time")
+        parts = [
+            self._session.run(None, {self._input.name: inputs[start : start + self._batch]})
+            for start in range(0, len(inputs), self._batch)
+        ]
+        names = [output.name for output in self._session.get_outputs()]
+        whole = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
+        return {
+            name: Answer(
+                values=values if self._outputs is None else self._outputs[name].arrange(values), exponent=None
+            )
+            for name, values in whole.items()
+        }
+
+
+class QuantizedReference:
+    """esp-ppq's executor: the committed answers where the model has them, else a live run.
+
+    Args:
+        model: of the catalogue.
+        recipe: which device file.
+        family: for which chips.
+        say: called with a line now and then during a live run.
+    """
+
+    name = "quantized"
+
+    def __init__(self, model: Model, recipe: str, family: Family, say: Say | None = None) -> None:
+        self._model, self._recipe, self._family, self._say = model, recipe, family, say
+        self._artifact = model.artifact(recipe, family)
+        self._input, self._outputs = _tensors(model, self._artifact)
+
+    def stored(self, inputs: NDArray[np.float32]) -> Answers | None:
+        """The committed answers, None if there is none for one of the inputs.
+
+        Raises:
+            GoldenError: the file of answers is missing or changed.
+        """
+        path = manifests.check_file(
+            self._model.folder, self._model.golden_inputs.answers, self._model.manifest()
+        )
+        prefix = f"{self._recipe}/{self._family}/"
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                places = {row.tobytes(): place for place, row in enumerate(arrays[_ROWS])}
+                values = {name: arrays[prefix + name] for name in self._outputs}
+        except (OSError, ValueError, KeyError, BadZipFile, zlib.error) as cause:
+            raise GoldenError(f"{path}: {cause}", hint=f"hil golden build {self._model.name}") from None
+        found = [places.get(row.tobytes()) for row in row_digests(inputs)]
+        if None in found:
+            return None
+        return {
+            name: Answer(values=stored[found], exponent=self._outputs[name].exponent)
+            for name, stored in values.items()
+        }
+
+    def run(self, inputs: NDArray[np.float32]) -> Answers:
+        """Answer float32 (N, *shape); see `Reference`.
+
+        Raises:
+            QuantizeError: a live run is needed and esp-ppq, or its form of the graph, is not there.
+        """
+        _require(inputs, self._input.name, self._input.float_shape[1:])
+        stored = self.stored(inputs)
+        if stored is not None:
+            return stored
+        native = native_path(self._artifact)
+        live = executor_answers(native, self._artifact, self._family, inputs, say=self._say)
+        return {
+            name: Answer(values=tensor.arrange(live[name]), exponent=tensor.exponent)
+            for name, tensor in self._outputs.items()
+        }
+
+
+class ExactReference:
+    """The .espdl file in the chip's integer arithmetic, in batches.
+
+    Args:
+        model: of the catalogue.
+        recipe: which device file.
+        family: for which chips.
+
+    Raises:
+        UnsupportedOperator: the file has an operator that the exact reference does not know.
+    """
+
+    name = "exact"
+
+    def __init__(self, model: Model, recipe: str, family: Family) -> None:
+        from harness.espdl import exact
+
+        artifact = model.artifact(recipe, family)
+        self._input, self._outputs = _tensors(model, artifact)
+        self._rounding = rounding_of(family)
+        self._exact = exact.ExactReference(read_espdl(artifact), family)
+
+    def run(self, inputs: NDArray[np.float32]) -> Answers:
+        """Answer float32 (N, *shape); see `Reference`."""
+        _require(inputs, self._input.name, self._input.float_shape[1:])
+        answers = self._exact.run_batch({self._input.name: self._input.to_device(inputs, self._rounding)})
+        return {
+            name: Answer(values=answers[name], exponent=tensor.exponent)
+            for name, tensor in self._outputs.items()
+        }
+
+
+def row_digests(inputs: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """SHA-256 of each input's values (float32, C order, little endian): (N, 32)."""
+    rows = np.ascontiguousarray(inputs, dtype="<f4")
+    return np.stack([np.frombuffer(hashlib.sha256(row.tobytes()).digest(), np.uint8) for row in rows])
+
+
+def write_answers(
+    path: Path,
+    inputs: NDArray[np.float32],
+    answers: Mapping[tuple[str, Family], Mapping[str, NDArray[Any]]],
+) -> None:
+    """Write what `QuantizedReference` reads: by (recipe, family), then by output, in device layout."""
+    arrays: dict[str, Any] = {_ROWS: row_digests(inputs)}
+    for (recipe, family), outputs in answers.items():
+        arrays |= {f"{recipe}/{family}/{name}": values for name, values in outputs.items()}
+    np.savez_compressed(path, **arrays)
+
+
+def _tensors(model: Model, artifact: Path) -> tuple[DeviceTensor, dict[str, DeviceTensor]]:
+    espdl: EspdlModel = read_espdl(artifact)
+    return model.device_input(espdl), model.device_outputs(espdl)
+
+
+def _require(inputs: NDArray[np.float32], name: str, shape: tuple[int, ...]) -> None:
+    if inputs.dtype != np.float32 or inputs.shape[1:] != shape or not len(inputs):
+        raise InputError(
+            f"{inputs.dtype} {inputs.shape} for input {name!r}",
+            hint=f"give float32 of shape (N, {', '.join(map(str, shape))})",
+        )
