@@ -83,10 +83,10 @@ def repetitions(cycles: Sequence[int], *, simulated: bool) -> Svg:
 def lsb_bins(diff: IntegerDiff) -> tuple[tuple[str, int], ...]:
     """Label and count of every bar of an LSB histogram: overflow, -reach ... reach, overflow.
 
-    The reach is that of the largest difference, at least 4, so that small ones do not leave it mostly empty.
+    The reach is that of the largest difference, at least 8, so that small ones do not leave it mostly empty.
     """
     outside = max((abs(lsb) for lsb, n in diff.histogram_lsb.items() if n), default=0)
-    reach = HISTOGRAM_REACH_LSB if diff.below or diff.above else max(4, outside)
+    reach = HISTOGRAM_REACH_LSB if diff.below or diff.above else max(8, outside)
     bins = [(f"{lsb:+d}" if lsb else "0", diff.histogram_lsb.get(lsb, 0)) for lsb in range(-reach, reach + 1)]
     if diff.below or diff.above:
         return ((f"< -{reach}", diff.below), *bins, (f"> +{reach}", diff.above))

@@ -1,0 +1,197 @@
+"""Every format: what it says, that it marks what is simulated, and that names stay text."""
+
+from __future__ import annotations
+
+import csv
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree as xml
+
+import pandas as pd
+import pytest
+
+from harness.record import Failure
+from harness.report import write_reports
+from harness.report.formats.markdown import escape
+from harness.report.table import frame
+from harness.report.view import SIMULATED_BANNER
+from tests.report.samples import a_night, failed_run, sample_run
+
+EVIL = "<script>alert(1)</script>\x1b[31m|`*_[x](javascript:y)@someone\x00\n# h\udc80"
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_parquet_gives_the_table_back_with_its_types(tmp_path: Path) -> None:
+    path = write_reports(a_night(), tmp_path, formats=["parquet"])["parquet"]
+    pd.testing.assert_frame_equal(pd.read_parquet(path), frame(a_night()))
+
+
+def test_csv_gives_the_figures_back(tmp_path: Path) -> None:
+    path = write_reports(a_night(), tmp_path, formats=["csv"])["csv"]
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    measured = [float(row["latency_median_ms"]) for row in rows if row["latency_median_ms"]]
+    assert measured == frame(a_night())["latency_median_ms"].dropna().tolist()
+    assert [row["simulated"] for row in rows] == ["False", "False", "False", "True", "True", "False"]
+    assert [bool(row["simulated_latency_median_ms"]) for row in rows] == [False] * 3 + [True, True, False]
+
+
+def test_every_format_is_found_and_written_and_nothing_else_is_left(tmp_path: Path) -> None:
+    written = write_reports(a_night(), tmp_path / "new" / "folder")
+    assert {name: path.name for name, path in written.items()} == {
+        "csv": "results.csv",
+        "html": "report.html",
+        "junit": "junit.xml",
+        "markdown": "report.md",
+        "parquet": "results.parquet",
+    }
+    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == sorted(
+        path.name for path in written.values()
+    )
+
+
+@pytest.mark.parametrize("name", ["csv", "html", "junit", "markdown", "parquet"])
+def test_every_format_takes_hostile_names_and_logs(name: str, tmp_path: Path) -> None:
+    runs = [
+        sample_run(model=EVIL, board=EVIL, recipe=EVIL, counters={EVIL: (1, EVIL)}),
+        failed_run(model=EVIL, message=EVIL),
+    ]
+    path = write_reports(runs, tmp_path, formats=[name])[name]
+    data = path.read_bytes()
+    if name != "parquet":
+        text = data.decode("utf-8")
+        assert "\x00" not in text
+        assert "\x1b" not in text
+        assert "alert(1)" in text or "alert\\(1\\)" in text
+
+
+def test_the_page_has_no_script_and_fetches_nothing(tmp_path: Path) -> None:
+    runs = [sample_run(model=EVIL, wrong=3), *a_night()]
+    page = Page(write_reports(runs, tmp_path, formats=["html"])["html"].read_text("utf-8"))
+    assert "script" not in page.tags
+    assert not {"link", "img", "iframe", "object"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on") or name == "src"]
+    links = [value or "" for name, value in page.attributes if name == "href"]
+    assert links
+    assert all(value.startswith("#run-") for value in links)
+    assert any("<script>alert(1)</script>" in text for text in page.text)
+
+
+def test_every_link_of_the_page_has_its_target(tmp_path: Path) -> None:
+    page = Page(write_reports(a_night(), tmp_path, formats=["html"])["html"].read_text("utf-8"))
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert {f"#{anchor}" for anchor in ids} >= {value for name, value in page.attributes if name == "href"}
+
+
+def test_the_page_shows_a_latency_row_and_an_error_plot_a_run(tmp_path: Path) -> None:
+    page = Page(write_reports(a_night(), tmp_path, formats=["html"])["html"].read_text("utf-8"))
+    looks = [value for name, value in page.attributes if name == "class"]
+    assert looks.count("median measured") == 3
+    assert looks.count("median simulated") == 2
+    text = " ".join(page.text)
+    assert text.count("all 1000 values equal") >= 4
+    assert "7 of 1000 values differ" in text
+    assert "timeout in load: no answer within 2 s" in text
+
+
+def test_the_page_opens_what_is_wrong_and_folds_what_is_right(tmp_path: Path) -> None:
+    page = Page(write_reports(a_night(), tmp_path, formats=["html"])["html"].read_text("utf-8"))
+    assert page.tags.count("details") == 6
+    assert sum(name == "open" for name, _ in page.attributes) == 2
+
+
+def test_the_page_says_which_runs_have_no_plots_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.report.formats.html.MAX_CARDS", 2)
+    page = Page(write_reports(a_night(), tmp_path, formats=["html"])["html"].read_text("utf-8"))
+    assert page.tags.count("details") == 2
+    assert sum(name == "open" for name, _ in page.attributes) == 2
+    assert any("4 further runs have no plots" in text for text in page.text)
+    assert len([value for name, value in page.attributes if name == "href"]) == 2
+
+
+@pytest.mark.parametrize(("name", "mark"), [("html", "SIM"), ("markdown", "SIM"), ("junit", "simulated")])
+def test_what_is_simulated_is_marked_with_the_reason_and_only_then(
+    name: str, mark: str, tmp_path: Path
+) -> None:
+    def text(kind: str) -> str:
+        path = write_reports([sample_run(kind=kind)], tmp_path / kind, formats=[name])[name]
+        return re.sub(r"<style>.*</style>", "", path.read_text("utf-8"), flags=re.DOTALL)
+
+    banner = escape(SIMULATED_BANNER) if name == "markdown" else SIMULATED_BANNER
+    assert mark in text("virtual")
+    assert banner in text("virtual")
+    assert banner not in text("silicon")
+    assert "SIM<" not in text("silicon")
+
+
+def test_junit_tells_a_wrong_model_from_a_broken_board(tmp_path: Path) -> None:
+    runs = [
+        sample_run(),
+        sample_run(wrong=2),
+        failed_run(),
+        failed_run(failure=Failure(kind="numerics", message="layer /conv differs", step="compare")),
+    ]
+    path = write_reports(runs, tmp_path, formats=["junit"])["junit"]
+    suite = xml.parse(path).getroot().find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "2", "1")
+    cases = suite.findall("testcase")
+    assert [[child.tag for child in case if child.tag != "properties"] for case in cases] == [
+        [],
+        ["failure"],
+        ["error"],
+        ["failure"],
+    ]
+    error, failure = cases[2].find("error"), cases[1].find("failure")
+    assert error is not None
+    assert error.get("type") == "timeout"
+    assert failure is not None
+    assert "device vs exact (port)" in str(failure.text)
+
+
+def test_junit_names_simulated_figures_so(tmp_path: Path) -> None:
+    path = write_reports([sample_run(kind="virtual")], tmp_path, formats=["junit"])["junit"]
+    names = {p.get("name"): p.get("value") for p in xml.parse(path).iter("property")}
+    assert names["simulated"] == "true"
+    assert "simulated_latency_median_ms" in names
+    assert "latency_median_ms" not in names
+
+
+def test_markdown_keeps_hostile_names_in_their_cell(tmp_path: Path) -> None:
+    runs = [sample_run(model=EVIL, wrong=1), sample_run()]
+    text = write_reports(runs, tmp_path, formats=["markdown"])["markdown"].read_text("utf-8")
+    rows = [line for line in text.splitlines() if line.startswith(("| ❌", "| ✅"))]
+    assert len(rows) == 2
+    assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [12, 12]
+    assert "<script>" not in text
+    assert "@someone" not in text
+    assert "](javascript" not in text.replace("\\]\\(", "")
+
+
+def test_warnings_are_told_in_the_formats_that_people_read(tmp_path: Path) -> None:
+    warning = "runs.jsonl:3: row torn or damaged, left out (12 bytes)"
+    written = write_reports(a_night(), tmp_path, warnings=[warning])
+    for name in ("html", "junit", "markdown"):
+        text = written[name].read_text("utf-8")
+        assert warning in text or escape(warning) in text
