@@ -126,9 +126,8 @@ class Server:
     """The device: bytes in, bytes out.
 
     All methods may be called from any thread. With `threaded`, models are loaded and run in a worker thread,
-    so that `receive` and `transmit` go on meanwhile; `on_work_done` is then called in that thread when a piece
-    of work is over, and `poll` has to be called to have it answered. Without, `receive` returns when the work
-    is done.
+    so that `receive` and `transmit` go on meanwhile; when a piece of work is over, `on_work_done` is called
+    there, and `poll` has to be called to have it answered. Without, `receive` returns when the work is done.
 
     Args:
         engine: runs the model.
