@@ -257,3 +257,21 @@ def test_integers_and_floats_are_told_apart_by_dtype() -> None:
     assert isinstance(compare_answers(FLOATS, FLOATS), FloatDiff)
     with pytest.raises(InputError, match="bool are not integers"):
         compare_answers(SCORES > 0, SCORES > 0)
+
+
+def test_one_wrong_output_of_several_makes_the_port_wrong_and_is_named() -> None:
+    exact = {"box": SCORES, "prob": SCORES}
+    found = judge(
+        {"box": SCORES, "prob": changed((1, 0), 2)},
+        exact,
+        {"box": changed((0, 0), -5), "prob": SCORES},
+        None,
+        labels=np.array([0, 1, 2, 1]),
+        exponents={},
+        classes="prob",
+    )
+    assert not found.ok
+    assert "output prob: 1 of 12 values differ" in found.words
+    assert "quantizer: believed other values, output box" in found.words
+    assert found.worst_quantized_lsb == 5
+    assert found.accuracies["exact"].correct == 4
