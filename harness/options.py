@@ -1,4 +1,4 @@
-"""What the user asked for on pytest's command line, as one frozen value, and the combinations that follow from it."""
+"""The command line as one frozen value, and the combinations of model, recipe and target it asks for."""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
 """The pytest plugin: options, fixtures and hooks. What they do is elsewhere (options, runner, report).
 
-pytest-embedded stays installed and keeps its options: `--target`, `--port` and `--baud` are its own and are read here.
+pytest-embedded stays installed and keeps its options: `--target`, `--port` and `--baud` are its own and are
+read here.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,8 @@ from harness.errors import HilError
 
 if TYPE_CHECKING:
     from harness.options import Combination, Options
-    from harness.runner import Bench, Measured, Session
+    from harness.runner import Measured, Session
+    from harness.workbench import Bench
 
 OPTIONS = pytest.StashKey["Options"]()
 SESSION = pytest.StashKey["Session"]()
@@ -28,10 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add our options beside pytest-embedded's."""
     group = parser.getgroup("esp-hil", "neural networks on ESP32 chips (with --target of pytest-embedded)")
     group.addoption(
-        "--board", help="id of boards.toml, a port or URL, or `virtual`; default: the attached board of the target"
+        "--board",
+        help="id of boards.toml, port, URL or `virtual`; default: the attached board of the target",
     )
-    group.addoption("--model", action="append", help="models to run, comma-separated; default: all of golden/")
-    group.addoption("--recipe", action="append", help="quantization recipes to run; default: all of the model")
+    group.addoption("--model", action="append", help="models, comma-separated; default: all of golden/")
+    group.addoption("--recipe", action="append", help="quantization recipes; default: all of the model")
     group.addoption("--runs", type=int, default=30, help="timed repetitions of an inference (default 30)")
     group.addoption("--warmup", type=int, default=3, help="runs before the timed ones (default 3)")
     group.addoption("--inputs", type=int, help="golden inputs to send; default: all")
@@ -135,10 +138,10 @@ def measured(hil_session: Session, combination: Combination, request: pytest.Fix
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[pytest.TestReport]:
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show an error of ours as its one line, without our stack: it says what to do next."""
     del item
-    report: pytest.TestReport = yield
+    report = yield
     if call.excinfo is not None and isinstance(call.excinfo.value, HilError):
         report.longrepr = f"{type(call.excinfo.value).__name__}: {call.excinfo.value}"
     return report

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.runner import Bench, Measured
+from harness.runner import Measured
+from harness.workbench import Bench
 
 
 def test_the_device_reports_its_memory(measured: Measured) -> None:

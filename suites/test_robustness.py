@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.errors import DeviceError, HilError, InputError
-from harness.runner import Bench
+from harness.workbench import Bench, Level
 
 
 def test_the_same_input_gives_the_same_answer_again(bench: Bench) -> None:
@@ -18,7 +18,7 @@ def test_the_same_input_gives_the_same_answer_again(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("level", ["lowest", "zero", "highest"])
-def test_extreme_inputs_are_answered_as_the_exact_reference_says(bench: Bench, level: str) -> None:
+def test_extreme_inputs_are_answered_as_the_exact_reference_says(bench: Bench, level: Level) -> None:
     """All-lowest, all-zero and all-highest integers reach the ends of every accumulator."""
     inputs = bench.constant_inputs(level)
     expected = bench.exact.run(inputs)

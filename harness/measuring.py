@@ -1,0 +1,180 @@
+"""One run as it happens: what is known of it so far, so that a row can be written whenever it ends."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.boards import OpenBoard
+from harness.catalogue import GoldenSet
+from harness.compare import Verdict, judge
+from harness.errors import QuantizeError
+from harness.options import Combination, Options
+from harness.progress import Progress
+from harness.provenance import provenance_of
+from harness.record import BoardKind, Failure, LinkStats, Run
+from harness.record import DeviceInfo as DeviceRow
+from harness.references import Answers, ExactReference, FloatReference, QuantizedReference, Reference
+from harness.wire.calls import Statistics
+from harness.wire.info import DeviceInfo
+from harness.workbench import Bench
+
+
+@dataclass(slots=True, kw_only=True)
+class Measuring:
+    """A run under way. Each step adds to it; `row` makes the row of what there is.
+
+    Attributes:
+        combination: what is run.
+        options: how.
+        session_id: shared by all rows of the session.
+        failure: why it ended early, or None.
+        verdict: the last step's result.
+        notes: what a person should know beside the figures.
+    """
+
+    combination: Combination
+    options: Options
+    session_id: str
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    failure: Failure | None = None
+    verdict: Verdict | None = None
+    notes: list[str] = field(default_factory=list)
+    _board: OpenBoard | None = None
+    _bench: Bench | None = None
+    _info: DeviceInfo | None = None
+    _before: Statistics = field(default_factory=Statistics)
+    _opened_s: float = 0.0
+    _golden: GoldenSet | None = None
+    _device: dict[str, NDArray[Any]] = field(default_factory=dict)
+    _cold: int | None = None
+    _cycles: tuple[int, ...] = ()
+    _counters: Mapping[str, tuple[int | float, str]] = field(default_factory=dict)
+
+    def opened(self, board: OpenBoard) -> None:
+        """The port is open; from here on the line is counted."""
+        self._board = board
+        self._before = board.device.link_statistics()
+        self._opened_s = time.monotonic()
+
+    def prepared(self, bench: Bench) -> None:
+        """The board answers and the model is on it."""
+        self._bench = bench
+        self._info = bench.device.info()
+
+    def run_golden(self, bench: Bench, progress: Progress) -> None:
+        """Send all golden inputs, keep the device's answers (integers, device layout)."""
+        self._golden = golden = bench.model.golden(self.options.inputs)
+        encoded = bench.encode(golden.inputs)
+        answers: dict[str, list[NDArray[Any]]] = {}
+        title = f"{self.combination.id}: golden inputs"
+        with progress.task(title, total=len(encoded), unit="inputs") as advance:
+            singles = ({bench.input.name: encoded[i : i + 1]} for i in range(len(encoded)))
+            for inference in bench.device.infer_many(singles):
+                for name, values in inference.outputs.items():
+                    answers.setdefault(name, []).append(values)
+                advance(1)
+        self._device = {name: np.concatenate(values) for name, values in answers.items()}
+
+    def time(self, bench: Bench) -> None:
+        """Load again so that the first run is a cold one, then repeat the first input; read the counters."""
+        bench.reload()
+        options = self.options
+        timed = bench.timed(runs=options.runs, warmup=options.warmup, cores=options.cores)
+        self._cold = timed.cold_cycles
+        self._cycles = tuple(timed.cycles)
+        self._counters = {c.name: (c.value, c.unit) for c in bench.device.counters().values()}
+
+    def judge(self, bench: Bench) -> None:
+        """Ask the three references for the same inputs and compare."""
+        assert self._golden is not None
+        golden, model, recipe = self._golden, bench.model, bench.recipe.name
+        family = bench.target.family
+        exact = ExactReference(model, recipe, family).run(golden.inputs)
+        quantized = self._quantized(QuantizedReference(model, recipe, family), golden)
+        float_ = FloatReference(model, model.device_outputs(bench.espdl)).run(golden.inputs)
+        self.verdict = judge(
+            self._device,
+            _values(exact),
+            _values(quantized) if quantized else None,
+            _values(float_),
+            labels=golden.labels,
+            exponents={name: a.exponent for name, a in exact.items() if a.exponent is not None},
+            tolerance_lsb=model.tolerance.device_vs_exact_lsb,
+            tolerance_reason=model.tolerance.reason,
+            classes=model.output,
+        )
+
+    def _quantized(self, reference: Reference, golden: GoldenSet) -> Answers | None:
+        try:
+            return reference.run(golden.inputs)
+        except QuantizeError as error:
+            self.notes.append(f"no quantized reference: {error}")
+            return None
+
+    def row(self, duration_s: float) -> Run:
+        """The row of what is known now."""
+        bench, board, combination = self._bench, self._board, self.combination
+        info = self._info
+        return Run(
+            run_id=str(uuid.uuid4()),
+            session_id=self.session_id,
+            started_utc=self.started.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            duration_s=duration_s,
+            model=combination.model,
+            recipe=combination.recipe,
+            runtime=bench.recipe.runtime if bench else "espdl",
+            target=combination.target.name,
+            board=board.id if board else combination.board or "",
+            kind=board.kind if board else _kind_asked_for(combination),
+            location=info.model.location if info and info.model else "",
+            cores_used=self.options.cores,
+            inputs=len(self._golden.inputs) if self._golden else 0,
+            warmup=self.options.warmup,
+            cold_cycles=self._cold,
+            cycles=self._cycles,
+            macs=bench.model.expected.macs if bench else None,
+            counters=self._counters,
+            device=_device_row(info) if info else None,
+            provenance=provenance_of(
+                model_sha256=bench.espdl.sha256 if bench else "",
+                golden_sha256=self._golden.sha256 if self._golden else "",
+            ),
+            link=self._link_row(),
+            verdict=self.verdict,
+            failure=self.failure,
+        )
+
+    def _link_row(self) -> LinkStats | None:
+        if self._board is None:
+            return None
+        now, before = self._board.device.link_statistics(), self._before
+        moved = {f.name: getattr(now, f.name) - getattr(before, f.name) for f in fields(Statistics)}
+        return LinkStats(
+            bytes_up=moved["sent_bytes"],
+            bytes_down=moved["received_bytes"],
+            frames_up=moved["sent_frames"],
+            frames_down=moved["received_frames"],
+            retransmissions=moved["repeated_requests"] + moved["restarted_transfers"],
+            errors=moved["noise_segments"],
+            seconds=time.monotonic() - self._opened_s,
+        )
+
+
+def _values(answers: Answers) -> dict[str, NDArray[Any]]:
+    return {name: answer.values for name, answer in answers.items()}
+
+
+def _kind_asked_for(combination: Combination) -> BoardKind:
+    return "virtual" if combination.board == "virtual" else "silicon"
+
+
+def _device_row(info: DeviceInfo) -> DeviceRow:
+    return DeviceRow(**{f.name: getattr(info, f.name) for f in fields(DeviceRow)})

@@ -1,0 +1,55 @@
+"""Where a row comes from: the harness's commit and the versions of the tools that made its references."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from harness.record import Provenance
+
+TOOLS = ("esp-ppq", "numpy", "onnx", "onnxruntime", "pandas", "pyserial", "pytest", "pytest-embedded")
+
+
+def provenance_of(*, model_sha256: str, golden_sha256: str) -> Provenance:
+    """The provenance of a row about that model file and those golden inputs (hex digests)."""
+    sha, dirty = git_state(Path.cwd())
+    return Provenance(
+        git_sha=sha,
+        dirty=dirty,
+        model_sha256=model_sha256,
+        golden_sha256=golden_sha256,
+        tools=tool_versions(),
+    )
+
+
+@cache
+def tool_versions() -> dict[str, str]:
+    """Installed version of each host tool that is installed."""
+    versions = {}
+    for tool in TOOLS:
+        try:
+            versions[tool] = metadata.version(tool)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+@cache
+def git_state(folder: Path) -> tuple[str, bool]:
+    """Commit of the checkout around `folder` and whether it has changes; ("", False) outside one."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *words], cwd=folder, capture_output=True, text=True, check=False, timeout=10
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    sha = git("rev-parse", "HEAD")
+    if sha is None:
+        return "", False
+    return sha, bool(git("status", "--porcelain", "--untracked-files=no"))

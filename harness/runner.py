@@ -1,0 +1,150 @@
+"""The straight line of one run: board, model, inputs, answers, figures, verdict, row.
+
+select the board -> open -> hello -> upload what changed -> load -> infer all inputs -> timed runs -> counters
+-> references -> judge -> record at once
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import boards, catalogue
+from harness.boards import OpenBoard
+from harness.catalogue import Model
+from harness.compare import Verdict
+from harness.errors import HilError
+from harness.measuring import Measuring
+from harness.options import Combination, Options
+from harness.progress import Progress
+from harness.record import RUNS_FILE, Failure, Recorder, Run
+from harness.workbench import Bench
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What one run gave: the row, and what the tests of the suites ask beside it."""
+
+    run: Run
+    verdict: Verdict
+    model: Model
+    options: Options
+
+
+class Session:
+    """All runs of one pytest session: opens each board once, records each run at once.
+
+    Args:
+        options: the command line.
+        progress: where long work is shown.
+
+    Raises:
+        ReportError: the results folder cannot be written.
+    """
+
+    def __init__(self, options: Options, progress: Progress) -> None:
+        self.options = options
+        self.id = str(uuid.uuid4())
+        self.rows: list[Run] = []
+        self.reports: dict[str, Path] = {}
+        self._progress = progress
+        self._recorder = Recorder(options.results / RUNS_FILE)
+        self._boards: dict[str, OpenBoard | HilError] = {}
+        self._benches: dict[Combination, Bench] = {}
+        self._measured: dict[Combination, Measured | HilError] = {}
+
+    def bench(self, combination: Combination) -> Bench:
+        """The board of the combination with its model loaded."""
+        board = self._board(combination)
+        bench = self._benches.get(combination)
+        if bench is None:
+            model = catalogue.load(combination.model)
+            bench = self._benches[combination] = Bench(
+                board.device,
+                board=board.id,
+                target=combination.target,
+                model=model,
+                recipe=model.recipes[combination.recipe],
+                progress=self._progress,
+            )
+        bench.prepare()
+        return bench
+
+    def measure(self, combination: Combination) -> Measured:
+        """Run the combination, record the row, judge it; a second call gives the first one's result.
+
+        Raises:
+            HilError: the board, the link or the model failed; a row that says so was recorded.
+        """
+        known = self._measured.get(combination)
+        if known is None:
+            known = self._measured[combination] = self._measure(combination)
+        if isinstance(known, HilError):
+            raise known
+        return known
+
+    def _measure(self, combination: Combination) -> Measured | HilError:
+        started_s = time.monotonic()
+        measuring = Measuring(combination=combination, options=self.options, session_id=self.id)
+        try:
+            measuring.opened(self._board(combination))
+            bench = self.bench(combination)
+            measuring.prepared(bench)
+            measuring.run_golden(bench, self._progress)
+            measuring.time(bench)
+            measuring.judge(bench)
+        except HilError as error:
+            measuring.failure = Failure.of(error)
+            self._record(measuring.row(time.monotonic() - started_s))
+            return error
+        row = measuring.row(time.monotonic() - started_s)
+        self._record(row)
+        for note in measuring.notes:
+            self._progress.say(f"{row.title}: {note}")
+        assert row.verdict is not None
+        return Measured(run=row, verdict=row.verdict, model=bench.model, options=self.options)
+
+    def _record(self, row: Run) -> None:
+        self._recorder.append(row)
+        self.rows.append(row)
+        said = row.verdict.words if row.verdict else row.failure.message if row.failure else "no verdict"
+        self._progress.say(f"{row.title}: {said}")
+
+    def _board(self, combination: Combination) -> OpenBoard:
+        name = combination.target.name
+        if name not in self._boards:
+            try:
+                self._boards[name] = boards.open_board(
+                    combination.target,
+                    board=self.options.board,
+                    port=self.options.port,
+                    baud=self.options.baud,
+                )
+            except HilError as error:
+                self._boards[name] = error
+        board = self._boards[name]
+        if isinstance(board, HilError):
+            raise board
+        return board
+
+    def write_reports(self) -> None:
+        """Write every report format from the rows of this session."""
+        from harness.report import write_reports
+
+        if self.rows:
+            self.reports = write_reports(self.rows, self.options.results)
+
+    def summary(self) -> list[str]:
+        """The short table and the paths of the reports, line by line."""
+        from harness.report import summary
+
+        lines = summary(self.rows).splitlines()
+        return [*lines, *(f"{name:8} {path}" for name, path in sorted(self.reports.items()))]
+
+    def close(self) -> None:
+        """Close the boards; virtual ones are ended."""
+        for board in self._boards.values():
+            if isinstance(board, OpenBoard):
+                board.close()
