@@ -24,6 +24,8 @@ class RoundTrip:
         self._smoothed_s: float | None = None
         self._variation_s = 0.0
         self._initial_s = initial_s
+        self.queue_s = 0.0
+        """What a slow line takes for the bytes that wait before something that is sent now."""
 
     def measured(self, round_trip_s: float) -> None:
         """Take a round trip of something that was sent once only (Karn's rule)."""
@@ -38,7 +40,7 @@ class RoundTrip:
         base = self._initial_s
         if self._smoothed_s is not None:
             base = max(RTO_MIN_S, self._smoothed_s + 4 * self._variation_s)
-        return min(RTO_MAX_S, base * 2.0 ** min(attempt, 10))
+        return min(RTO_MAX_S, base * 2.0 ** min(attempt, 10)) + self.queue_s
 
 
 class ChunkSize:

@@ -53,6 +53,7 @@ class Session:
         nonce: random; tells a repeated HELLO from a new one.
         now: the time.
         round_trip_s: the first retransmission time-out.
+        line_bytes_per_s: what the line carries, or None if it has no known limit.
         decoder: of the line; what an earlier session left in it goes on.
         on_text: gets console text as it comes.
         statistics: counted into; the sessions of a device share it.
@@ -66,6 +67,7 @@ class Session:
         nonce: int,
         now: float,
         round_trip_s: float,
+        line_bytes_per_s: float | None,
         decoder: FrameDecoder,
         on_text: Callable[[bytes], None],
         statistics: Statistics,
@@ -79,7 +81,7 @@ class Session:
         self._statistics = statistics
         round_trip = RoundTrip(round_trip_s)
         self._calls = Calls(first_seq, round_trip, statistics)
-        self._transfers = Transfers(self._calls, round_trip, statistics)
+        self._transfers = Transfers(self._calls, round_trip, statistics, line_bytes_per_s)
         hello = Hello(VERSION, VERSION, nonce, MAX_PAYLOAD)
         self.hello = self._calls.issue(Call(hello, on_done=self._greeted), now)
 
@@ -177,7 +179,10 @@ class Session:
 
     def _on_sessionless(self, message: Message | None) -> None:
         if isinstance(message, Boot):
-            if self.limits and message.boot_id != self.limits.boot_id:
+            if self.limits is None:
+                # what was sent before it booted is lost
+                self.hello.due = True
+            elif message.boot_id != self.limits.boot_id:
                 self.reset = f"it has started anew (reset reason {message.reset_reason})"
         elif isinstance(message, Log):
             self._on_text(message.text + b"\n" * (not message.text.endswith(b"\n")))

@@ -186,6 +186,11 @@ class Download:
         return self._ranges.cumulative
 
     @property
+    def missing_bytes(self) -> int:
+        """Bytes that are still to come, as far as the length is known."""
+        return max(0, (self._length or 0) - self._ranges.cumulative)
+
+    @property
     def done(self) -> bool:
         """Whether every byte is there."""
         return self._length is not None and self._ranges.cumulative >= self._length

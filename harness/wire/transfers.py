@@ -1,7 +1,7 @@
 """The open transfers of a session: objects being written and read; docs/PROTOCOL.md section 4.
 
-Each is opened by a request, then runs as `harness.wire.transfer` says; it is begun anew when its bytes arrived
-wrong or the device has forgotten it.
+Each is opened by a request, then runs as `harness.wire.transfer` says; it is begun anew when its bytes
+arrived wrong or the device has forgotten it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness.wire.messages import (
 )
 from harness.wire.pace import ChunkSize, RoundTrip
 from harness.wire.status import Status
-from harness.wire.transfer import Download, Upload
+from harness.wire.transfer import READ_CREDIT_BYTES, Download, Upload
 
 RESTARTS = 5
 """How often a transfer is begun anew."""
@@ -62,9 +62,17 @@ class Transfers:
         calls: makes their requests.
         round_trip: shared with them.
         statistics: counted into.
+        line_bytes_per_s: what the line carries, or None if it has no known limit.
     """
 
-    def __init__(self, calls: Calls, round_trip: RoundTrip, statistics: Statistics) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        round_trip: RoundTrip,
+        statistics: Statistics,
+        line_bytes_per_s: float | None = None,
+    ) -> None:
+        self._line_bytes_per_s = line_bytes_per_s
         self.chunk = ChunkSize(1)
         self.rx_window = 0
         self._calls = calls
@@ -102,6 +110,11 @@ class Transfers:
         out += [(ack, ack.transfer) for ack in self._acks_due]
         self._acks_due.clear()
         self._send_data(now, out)
+        if self._line_bytes_per_s:
+            # what is sent now stands in line behind these bytes, and its answer behind those
+            ahead = sum(task.upload.in_flight_bytes for task in self._uploads.values())
+            coming = sum(task.download.missing_bytes for task in self._downloads.values())
+            self._round_trip.queue_s = (ahead + min(coming, READ_CREDIT_BYTES)) / self._line_bytes_per_s
         return out
 
     # uploads

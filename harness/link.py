@@ -1,0 +1,381 @@
+"""The byte stream to a board: serial port, pty, TCP socket or RFC 2217 server. The only importer of pyserial.
+
+A `Link` neither frames nor interprets. Its one operation, `exchange`, writes what the line takes and returns
+what has come, as soon as anything has: nothing polls, and a line that is full in one direction never blocks
+the other.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import serial
+
+from harness.errors import BoardUnavailable, ConfigError, LinkClosed, LinkError
+
+DEFAULT_BAUD = 115_200
+READ_BYTES = 1 << 16
+CONNECT_TIMEOUT_S = 5.0
+RESET_PULSE_S = 0.1
+
+
+class Link(Protocol):
+    """An open byte stream.
+
+    Attributes:
+        url: where it leads, as it was given.
+        bytes_per_s: what the line carries (10 bits a byte), or None if it has no rate of its own.
+    """
+
+    url: str
+    bytes_per_s: float | None
+
+    def now(self) -> float:
+        """The time by which `until` is meant, in seconds."""
+        ...
+
+    def exchange(self, outgoing: bytes, until: float) -> tuple[int, bytes]:
+        """Write from `outgoing` what the line takes; return how much that was and what has come.
+
+        Returns as soon as bytes have come or, while some are left to write, were written; else at `until`.
+
+        Raises:
+            LinkClosed: the port vanished or the peer closed.
+        """
+        ...
+
+    def reset(self, *, to_loader: bool = False) -> None:
+        """Reset the chip through DTR and RTS.
+
+        Raises:
+            LinkError: this line has no such wires.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close it; more than once does no harm."""
+        ...
+
+
+class _Descriptor:
+    """A non-blocking file descriptor: pty, serial port on POSIX."""
+
+    def __init__(
+        self,
+        url: str,
+        descriptor: int,
+        *,
+        close: Callable[[], None],
+        bytes_per_s: float | None = None,
+        pulse: Callable[[bool], None] | None = None,
+    ) -> None:
+        self.url = url
+        self.bytes_per_s = bytes_per_s
+        self._descriptor = descriptor
+        self._close = close
+        self._pulse = pulse
+        self._closed = False
+
+    def now(self) -> float:
+        """Seconds of the machine's monotonic clock."""
+        return time.monotonic()
+
+    def exchange(self, outgoing: bytes, until: float) -> tuple[int, bytes]:
+        """See `Link`."""
+        if self._closed:
+            raise LinkClosed("the port is closed", board=self.url, step="link")
+        try:
+            sent = self._write(outgoing) if outgoing else 0
+            poll = select.poll()
+            writing = sent < len(outgoing)
+            poll.register(self._descriptor, select.POLLIN | (select.POLLOUT if writing else 0))
+            wait_ms = 0.0 if sent and writing else max(0.0, until - self.now()) * 1e3
+            for _, events in poll.poll(wait_ms):
+                if events & (select.POLLIN | select.POLLHUP | select.POLLERR | select.POLLNVAL):
+                    return sent, self._read()
+                sent += self._write(outgoing[sent:])
+        except OSError as error:
+            raise _closed(self.url, error) from error
+        return sent, b""
+
+    def _write(self, outgoing: bytes) -> int:
+        try:
+            return os.write(self._descriptor, outgoing)
+        except BlockingIOError:
+            return 0
+
+    def _read(self) -> bytes:
+        try:
+            data = os.read(self._descriptor, READ_BYTES)
+        except BlockingIOError:
+            return b""
+        if not data:
+            raise OSError(errno.EIO, "end of file")
+        return data
+
+    def reset(self, *, to_loader: bool = False) -> None:
+        """See `Link`."""
+        if self._pulse is None:
+            raise _no_reset_lines(self.url)
+        self._pulse(to_loader)
+
+    def close(self) -> None:
+        """See `Link`."""
+        if not self._closed:
+            self._closed = True
+            self._close()
+
+
+class _Socket:
+    """A TCP connection, by its own means: pyserial's socket:// only says whether any bytes wait."""
+
+    def __init__(self, url: str, connection: socket.socket) -> None:
+        self.url = url
+        self.bytes_per_s: float | None = None
+        self._connection = connection
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def now(self) -> float:
+        """Seconds of the machine's monotonic clock."""
+        return time.monotonic()
+
+    def exchange(self, outgoing: bytes, until: float) -> tuple[int, bytes]:
+        """See `Link`."""
+        try:
+            sent = self._write(outgoing) if outgoing else 0
+            writing = sent < len(outgoing)
+            wait_s = 0.0 if sent and writing else max(0.0, until - self.now())
+            own = [self._connection]
+            readable, writable, _ = select.select(own, own if writing else [], [], wait_s)
+            if readable:
+                data = self._connection.recv(READ_BYTES)
+                if not data:
+                    raise LinkClosed("the other end closed the connection", board=self.url, step="link")
+                return sent, data
+            if writable:
+                sent += self._write(outgoing[sent:])
+        except (OSError, ValueError) as error:
+            raise _closed(self.url, error) from error
+        return sent, b""
+
+    def _write(self, outgoing: bytes) -> int:
+        try:
+            return self._connection.send(outgoing)
+        except BlockingIOError:
+            return 0
+
+    def reset(self, *, to_loader: bool = False) -> None:
+        """See `Link`."""
+        del to_loader
+        raise _no_reset_lines(self.url)
+
+    def close(self) -> None:
+        """See `Link`."""
+        self._connection.close()
+
+
+class _Port:
+    """A pyserial object without a descriptor of its own: Windows, rfc2217://, loop://."""
+
+    WAIT_S = 0.02
+    WRITE_BYTES = 4096
+
+    def __init__(self, url: str, port: serial.Serial, *, bytes_per_s: float | None) -> None:
+        self.url = url
+        self.bytes_per_s = bytes_per_s
+        self._port = port
+
+    def now(self) -> float:
+        """Seconds of the machine's monotonic clock."""
+        return time.monotonic()
+
+    def exchange(self, outgoing: bytes, until: float) -> tuple[int, bytes]:
+        """See `Link`."""
+        try:
+            sent = self._port.write(outgoing[: self.WRITE_BYTES]) if outgoing else 0
+            waiting = self._port.in_waiting
+            if waiting or (sent or 0) < len(outgoing):
+                return sent or 0, self._port.read(waiting)
+            while True:
+                # returns with the first byte; the port's own time-out only bounds how late `until` is noticed
+                first = self._port.read(1)
+                if first:
+                    return sent or 0, first + self._port.read(self._port.in_waiting)
+                if self.now() >= until:
+                    return sent or 0, b""
+        except (OSError, serial.SerialException) as error:
+            raise _closed(self.url, error) from error
+
+    def reset(self, *, to_loader: bool = False) -> None:
+        """See `Link`."""
+        _pulse(self._port, to_loader)
+
+    def close(self) -> None:
+        """See `Link`."""
+        self._port.close()
+
+
+def open_link(url: str, baud: int = DEFAULT_BAUD, *, board: str = "") -> Link:
+    """Open `/dev/tty...`, `COM3`, a pty, `socket://host:port` or `rfc2217://host:port`.
+
+    Args:
+        url: the port; what a serial port has received since it was plugged in is not thrown away for a pty.
+        baud: of a serial port; a pty and a socket have none.
+        board: name for error messages; the URL if empty.
+
+    Raises:
+        ConfigError: no such form of URL or baud rate.
+        BoardUnavailable: no such port, no permission, in use, connection refused; the hint says what to do.
+    """
+    name = board or url
+    try:
+        if url.startswith("socket://"):
+            return _open_socket(url)
+        if _is_pty(url):
+            return _open_pty(url)
+        return _open_serial(url, baud)
+    except serial.SerialException as error:
+        raise _unavailable(name, url, error, getattr(error, "errno", None)) from error
+    except OSError as error:
+        raise _unavailable(name, url, error, error.errno) from error
+    except ValueError as error:
+        raise ConfigError(
+            f"{url} at {baud} baud: {error}",
+            hint="/dev/ttyUSB0, COM3, socket://host:port or rfc2217://host:port",
+            step="link",
+            board=name,
+        ) from error
+
+
+def _open_socket(url: str) -> Link:
+    parts = urlsplit(url)
+    if not parts.hostname or not parts.port:
+        raise ValueError("a socket needs host and port")
+    return _Socket(url, socket.create_connection((parts.hostname, parts.port), CONNECT_TIMEOUT_S))
+
+
+def _is_pty(url: str) -> bool:
+    if sys.platform == "win32" or "://" in url:
+        return False
+    path = os.path.realpath(url)
+    return path.startswith("/dev/pts/") or (sys.platform == "darwin" and path.startswith("/dev/ttys"))
+
+
+def _open_pty(url: str) -> Link:
+    import fcntl
+    import termios
+    import tty
+
+    descriptor = os.open(url, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        tty.setraw(descriptor, termios.TCSANOW)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return _Descriptor(url, descriptor, close=lambda: os.close(descriptor))
+
+
+def _open_serial(url: str, baud: int) -> Link:
+    port = serial.serial_for_url(url, do_not_open=True)
+    port.baudrate = baud
+    port.timeout = _Port.WAIT_S
+    port.write_timeout = CONNECT_TIMEOUT_S
+    # both lines released before the port opens: that is no reset on boards with the usual two transistors
+    port.dtr = port.rts = False
+    if "://" not in url:
+        port.exclusive = True
+    port.open()
+    if sys.platform == "win32" or "://" in url:
+        return _Port(url, port, bytes_per_s=baud / 10)
+    os.set_blocking(port.fileno(), False)
+    return _Descriptor(
+        url,
+        port.fileno(),
+        close=port.close,
+        bytes_per_s=baud / 10,
+        pulse=lambda to_loader: _pulse(port, to_loader),
+    )
+
+
+def _pulse(port: serial.Serial, to_loader: bool) -> None:
+    """RTS pulls EN, DTR the boot strap, each only while the other is off (the boards' two transistors)."""
+    port.dtr = False
+    port.rts = True
+    time.sleep(RESET_PULSE_S)
+    if to_loader:
+        port.dtr = True
+        port.rts = False
+        time.sleep(RESET_PULSE_S / 2)
+        port.dtr = False
+    else:
+        port.rts = False
+
+
+def _closed(url: str, error: Exception) -> LinkClosed:
+    return LinkClosed(
+        f"the port vanished: {error}",
+        hint="was the cable pulled, the board powered off or the emulator ended?",
+        board=url,
+        step="link",
+    )
+
+
+def _no_reset_lines(url: str) -> LinkError:
+    return LinkError(
+        "this line has no DTR and RTS to reset the board with",
+        hint="use a serial port, or the board's power switch",
+        board=url,
+        step="reset",
+    )
+
+
+def _unavailable(board: str, url: str, error: Exception, number: int | None) -> BoardUnavailable:
+    text = str(error)
+    if number in {errno.EACCES, errno.EPERM} or "PermissionError" in text:
+        what, hint = f"no permission to open {url}", _permission_hint(url)
+    elif number in {errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK} or "exclusively lock" in text:
+        holder = _holder(url)
+        what = f"{url} is in use" + (f" by {holder}" if holder else "")
+        hint = "close the program that has it open (monitor, terminal, another run)"
+    elif number == errno.ENOENT or "FileNotFoundError" in text:
+        what, hint = f"there is no port {url}", "hil boards lists the ports there are"
+    elif number == errno.ECONNREFUSED:
+        what, hint = f"nothing listens at {url}", "start the emulator or server first"
+    else:
+        what, hint = f"cannot open {url}: {text}", "hil boards lists the ports there are"
+    return BoardUnavailable(what, hint=hint, board=board, step="link")
+
+
+def _permission_hint(url: str) -> str:
+    if sys.platform == "win32":
+        return "another program has it open"
+    try:
+        group = Path(url).group()
+    except (KeyError, OSError):
+        group = "dialout"
+    return f"add yourself to its group, then log in again: sudo usermod -a -G {group} $USER"
+
+
+def _holder(url: str) -> str:
+    """Name and id of a process that has the port open, where /proc tells (Linux)."""
+    wanted = os.path.realpath(url)
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            held = any(os.path.realpath(link) == wanted for link in folder.glob("fd/*"))
+            if held and int(folder.name) != os.getpid():
+                return f"{(folder / 'comm').read_text(encoding='utf-8').strip()} (process {folder.name})"
+        except OSError:
+            # it ended meanwhile, or belongs to somebody else
+            continue
+    return ""
