@@ -10,12 +10,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import cast, get_args
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +23,7 @@ from harness.errors import ConfigError, GoldenError, UnknownModel
 from harness.espdl import EspdlModel, ValueInfo
 from harness.manifest import Manifest
 from harness.model_toml import Golden, ModelSpec, Recipe, parse
+from harness.npz import read_npz
 from harness.targets import Family
 from harness.tensors import DeviceTensor, Dtype, InputSpec, Layout, device_permutation
 
@@ -235,11 +234,8 @@ def read_inputs(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple
     Raises:
         GoldenError: it is not readable, or its arrays do not belong together.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            images, labels, ids = arrays["images"], arrays["labels"], arrays["ids"]
-    except (OSError, ValueError, KeyError, BadZipFile, zlib.error) as cause:
-        raise GoldenError(f"{path}: not a readable .npz of golden inputs: {cause}") from None
+    arrays = read_npz(path, ("images", "labels", "ids"))
+    images, labels, ids = arrays["images"], arrays["labels"], arrays["ids"]
     if images.dtype != np.uint8 or labels.shape != (len(images),) or ids.shape != (len(images),):
         raise GoldenError(
             f"{path}: images {images.dtype} {images.shape}, labels {labels.shape}, ids {ids.shape}"

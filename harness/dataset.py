@@ -7,13 +7,13 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-from zipfile import BadZipFile
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import GoldenError
+from harness.npz import read_npz
 
 Split = Literal["train", "test"]
 
@@ -57,17 +57,12 @@ def load_split(source: Path, split: Split) -> Labelled:
     return Labelled(images=images, labels=labels.astype(np.int64))
 
 
-def _from_npz(path: Path, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays[f"x_{split}"], arrays[f"y_{split}"]
-    except KeyError as missing:
-        raise GoldenError(f"{path}: {missing.args[0]}", hint=_HOW) from None
-    except (OSError, ValueError, BadZipFile, zlib.error) as cause:
-        raise GoldenError(f"{path}: not a readable .npz: {cause}", hint=_HOW) from None
+def _from_npz(path: Path, split: Split) -> tuple[NDArray[Any], NDArray[Any]]:
+    arrays = read_npz(path, (f"x_{split}", f"y_{split}"), hint=_HOW)
+    return arrays[f"x_{split}"], arrays[f"y_{split}"]
 
 
-def _from_idx(folder: Path, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
+def _from_idx(folder: Path, split: Split) -> tuple[NDArray[Any], NDArray[Any]]:
     prefix = _IDX_NAMES[split]
     return _read_idx(folder, f"{prefix}-images-idx3-ubyte"), _read_idx(folder, f"{prefix}-labels-idx1-ubyte")
 

@@ -29,6 +29,7 @@ from harness.errors import ConfigError, GoldenError
 from harness.espdl import read_espdl
 from harness.manifest import FILE_NAME, Manifest, file_entry
 from harness.model_toml import Recipe
+from harness.npz import read_npz
 from harness.quantize import Say, native_path, quantize, require_quantizer
 from harness.references import write_answers
 from harness.targets import Family
@@ -222,8 +223,7 @@ def _keep_bytes_of_equal_values(there: Path, made: Path) -> None:
 
 
 def _arrays(path: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: (str(a.dtype), a.shape, a.tobytes()) for name, a in arrays.items()}
+    return {name: (str(a.dtype), a.shape, a.tobytes()) for name, a in read_npz(path).items()}
 
 
 def _state(folder: Path, stage: Path, name: str) -> Made:

@@ -11,12 +11,10 @@ can be laid beside the device's.
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +23,7 @@ from harness import manifest as manifests
 from harness.catalogue import Model
 from harness.errors import GoldenError, InputError
 from harness.espdl import EspdlModel, read_espdl
+from harness.npz import read_npz
 from harness.quantize import Say, executor_answers, native_path
 from harness.targets import Family, rounding_of
 from harness.tensors import DeviceTensor, dequantize
@@ -147,18 +146,16 @@ class QuantizedReference:
             self._model.folder, self._model.golden_inputs.answers, self._model.manifest()
         )
         prefix = f"{self._recipe}/{self._family}/"
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                places = {row.tobytes(): place for place, row in enumerate(arrays[_ROWS])}
-                values = {name: arrays[prefix + name] for name in self._outputs}
-        except (OSError, ValueError, KeyError, BadZipFile, zlib.error) as cause:
-            raise GoldenError(f"{path}: {cause}", hint=f"hil golden build {self._model.name}") from None
-        found = [places.get(row.tobytes()) for row in row_digests(inputs)]
-        if None in found:
+        names = [_ROWS, *(prefix + name for name in self._outputs)]
+        arrays = read_npz(path, names, hint=f"hil golden build {self._model.name}")
+        places = {row.tobytes(): place for place, row in enumerate(arrays[_ROWS])}
+        digests = [row.tobytes() for row in row_digests(inputs)]
+        if not all(digest in places for digest in digests):
             return None
+        found = [places[digest] for digest in digests]
         return {
-            name: Answer(values=stored[found], exponent=self._outputs[name].exponent)
-            for name, stored in values.items()
+            name: Answer(values=arrays[prefix + name][found], exponent=tensor.exponent)
+            for name, tensor in self._outputs.items()
         }
 
     def run(self, inputs: NDArray[np.float32]) -> Answers:
