@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 OPTIONS = pytest.StashKey["Options"]()
 SESSION = pytest.StashKey["Session"]()
+PROBLEM = pytest.StashKey[HilError]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -77,12 +78,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         found = combinations(options_of(metafunc.config))
     except HilError as error:
-        raise pytest.UsageError(str(error)) from None
+        # the same for every test of the suites: it is said once, when all are collected
+        metafunc.config.stash[PROBLEM] = error
+        found = ()
     metafunc.parametrize("combination", found, ids=lambda c: c.id, scope="session")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Finish one combination before the next, so that each board is prepared once for each model."""
+    problem = config.stash.get(PROBLEM, None)
+    if problem is not None:
+        raise pytest.UsageError(str(problem))
 
     def key(item: pytest.Item) -> tuple[str, ...]:
         callspec = getattr(item, "callspec", None)
@@ -102,14 +108,30 @@ def _uncaptured(config: pytest.Config) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def hil_session(request: pytest.FixtureRequest) -> Iterator[Session]:
-    """The session: opened boards, the recorder of rows. Closes the boards at the end."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Open the session's file of rows before the first test: a folder that cannot be written ends the run here."""
+    config = session.config
+    if config.option.collectonly or not any("combination" in _fixtures(item) for item in session.items):
+        return
     from harness.progress import progress_on
     from harness.runner import Session
 
-    session = Session(options_of(request.config), progress_on(sys.stderr))
-    request.config.stash[SESSION] = session
+    try:
+        config.stash[SESSION] = Session(options_of(config), progress_on(sys.stderr))
+    except HilError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    names: list[str] = getattr(item, "fixturenames", [])
+    return names
+
+
+@pytest.fixture(scope="session")
+def hil_session(request: pytest.FixtureRequest) -> Iterator[Session]:
+    """The session: opened boards, the recorder of rows. Closes the boards at the end."""
+    session = request.config.stash[SESSION]
     yield session
     session.close()
 

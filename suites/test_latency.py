@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
+if TYPE_CHECKING:
+    from harness.runner import Measured
+
 from harness.bench import problems
-from harness.runner import Measured
 
 
 def test_every_repetition_was_measured(measured: Measured) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from harness.runner import Measured
-from harness.workbench import Bench
+if TYPE_CHECKING:
+    from harness.runner import Measured
+    from harness.workbench import Bench
 
 
 def test_the_device_reports_its_memory(measured: Measured) -> None:

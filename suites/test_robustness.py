@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
+if TYPE_CHECKING:
+    from harness.workbench import Bench, Level
+
 from harness.errors import DeviceError, HilError, InputError
-from harness.workbench import Bench, Level
 
 
 def test_the_same_input_gives_the_same_answer_again(bench: Bench) -> None:
