@@ -67,6 +67,14 @@ class Node:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Attribute]
 
+    def input(self, index: int) -> str:
+        """Name of an input, "" if the node leaves it out."""
+        return self.inputs[index] if index < len(self.inputs) else ""
+
+    def output(self, index: int) -> str:
+        """Name of an output, "" if the node leaves it out."""
+        return self.outputs[index] if index < len(self.outputs) else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:

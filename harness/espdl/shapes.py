@@ -49,6 +49,9 @@ def output_shapes(graph: Graph, node: Node, inputs: list[Shape]) -> list[Shape]:
         UnsupportedOperator: the inputs, attributes or constants do not give a shape.
     """
     rule = _RULES.get(node.op_type, _as_first_input)
+    missing = [index for index in range(_NEEDED.get(node.op_type, 1)) if not node.input(index)]
+    if missing:
+        raise UnsupportedOperator(f"{node.op_type} node {node.name!r} lacks input {missing[0]}")
     try:
         made = rule(graph, node, inputs)
     except (IndexError, ValueError, ZeroDivisionError, OverflowError) as error:
@@ -75,10 +78,12 @@ def _broadcast(graph: Graph, node: Node, inputs: list[Shape]) -> list[Shape]:
 
 
 def _conv(graph: Graph, node: Node, inputs: list[Shape]) -> list[Shape]:
-    """Input NHWC or NWC, filter HWCN or WCN (depthwise HWNC or WNC)."""
+    """Input NHWC or NWC, filter HWCN or WCN (depthwise HWNC or WNC), bias N."""
     del graph
     given, kernel = inputs[0], inputs[1]
     spatial = len(given) - 2
+    if len(kernel) != len(given) or kernel[spatial] != given[-1] or spatial not in (1, 2):
+        raise _no_shape(node, inputs)
     pads, strides = _pads(node, spatial), integers(node, "strides")
     dilations = integers(node, "dilations")
     sizes = tuple(
@@ -86,7 +91,15 @@ def _conv(graph: Graph, node: Node, inputs: list[Shape]) -> list[Shape]:
         for axis in range(spatial)
     )
     channels = kernel[spatial + 1] if integer(node, "group", 1) == 1 else given[-1]
+    _check_bias(node, inputs, channels)
     return [(given[0], *sizes, channels)]
+
+
+def _check_bias(node: Node, inputs: list[Shape], channels: int) -> None:
+    if node.input(2) and math.prod(inputs[2]) != channels:
+        raise UnsupportedOperator(
+            f"{node.op_type} node {node.name!r} has {channels} outputs and {math.prod(inputs[2])} biases"
+        )
 
 
 def _pool(graph: Graph, node: Node, inputs: list[Shape]) -> list[Shape]:
@@ -113,8 +126,9 @@ def _global_pool(graph: Graph, node: Node, inputs: list[Shape]) -> list[Shape]:
 def _gemm(graph: Graph, node: Node, inputs: list[Shape]) -> list[Shape]:
     del graph
     given, kernel = inputs[0], inputs[1]
-    if len(kernel) != 4 or given[-1] != kernel[2]:
+    if len(kernel) != 4 or kernel[:2] != (1, 1) or given[-1] != kernel[2]:
         raise _no_shape(node, inputs)
+    _check_bias(node, inputs, kernel[3])
     return [(*given[:-1], kernel[3])]
 
 
@@ -305,10 +319,25 @@ def _axis(axis: int, rank: int) -> int:
     return axis % rank
 
 
+_BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "Mod")
+_COMPARING = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+
+# Inputs without which a module reads past the end of its list; one, where nothing is said.
+_NEEDED: Mapping[str, int] = MappingProxyType(
+    {
+        **dict.fromkeys((*_BINARY, *_COMPARING), 2),
+        **dict.fromkeys(
+            ("Conv", "Gemm", "MatMul", "Gather", "Pad", "Reshape", "Unsqueeze", "ReverseSequence"), 2
+        ),
+        **dict.fromkeys(("LSTM", "GRU", "ScatterND"), 3),
+        **dict.fromkeys(("LayerNormalization", "RMSNormalization"), 2),
+        "Slice": 3,
+    }
+)
+
 _RULES: Mapping[str, Rule] = MappingProxyType(
     {
-        **dict.fromkeys(["Add", "Sub", "Mul", "Div", "Pow", "Mod"], _broadcast),
-        **dict.fromkeys(["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"], _broadcast),
+        **dict.fromkeys((*_BINARY, *_COMPARING), _broadcast),
         **dict.fromkeys(["AveragePool", "MaxPool"], _pool),
         **dict.fromkeys((name for name in REGISTERED if name.startswith("Reduce")), _reduce),
         **dict.fromkeys(["LSTM", "GRU"], _recurrent),

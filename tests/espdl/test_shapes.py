@@ -78,10 +78,10 @@ CASES: dict[str, Case] = {
         {},
         [(1,)],
     ),
-    "lstm": ("LSTM", [(7, 1, 3)], {"hidden_size": 5}, {}, [(7, 1, 1, 5), (1, 1, 5), (1, 1, 5)]),
+    "lstm": ("LSTM", [(7, 1, 3), (1,), (1,)], {"hidden_size": 5}, {}, [(7, 1, 1, 5), (1, 1, 5), (1, 1, 5)]),
     "gru both ways": (
         "GRU",
-        [(1, 7, 3)],
+        [(1, 7, 3), (1,), (1,)],
         {"hidden_size": 5, "layout": 1, "direction": "bidirectional"},
         {},
         [(7, 2, 1, 5), (2, 1, 5)],
@@ -134,6 +134,20 @@ def test_node_without_a_valid_output_is_a_typed_error(made: object, shape: tuple
     holder = graph([made], [value("x", shape), value("y", shape)])
     with pytest.raises(UnsupportedOperator, match=made.op_type):
         output_shapes(holder, made, [shape, (3, 3, 3, 5)])
+
+
+def test_bias_must_have_one_number_per_output_channel() -> None:
+    made = node("Gemm", ("x", "w", "b"), ("y",))
+    holder = graph([made], [value("x", (1, 4)), value("y", (1, 9))])
+    assert output_shapes(holder, made, [(1, 4), (1, 1, 4, 9), (9,)]) == [(1, 9)]
+    with pytest.raises(UnsupportedOperator, match="has 9 outputs and 8 biases"):
+        output_shapes(holder, made, [(1, 4), (1, 1, 4, 9), (8,)])
+
+
+def test_missing_input_is_a_typed_error() -> None:
+    made = node("Add", ("x", ""), ("y",))
+    with pytest.raises(UnsupportedOperator, match="lacks input 1"):
+        propagate(graph([made], [value("x", (1, 2)), value("y", (1, 2))]))
 
 
 def test_more_outputs_than_the_module_makes_is_a_typed_error() -> None:

@@ -41,11 +41,12 @@ def headroom(graph: Graph) -> Iterator[Headroom]:
     for node in graph.nodes:
         if node.op_type not in _OWNERS or node.attributes.get("quant_type") != "S8":
             continue
-        weights = graph.initializers.get(node.inputs[1]) if len(node.inputs) > 1 else None
+        weights = graph.initializers.get(node.input(1))
         if weights is None or "16" not in weights.layout or weights.dtype != "int8":
             continue
         lanes = _lanes(weights, depthwise=node.attributes.get("group", 1) != 1)
-        if lanes.size:
+        bias = graph.initializers.get(node.input(2))
+        if lanes.size and (bias is None or bias.data.size >= len(lanes)):
             yield _layer(graph, node, lanes)
 
 
@@ -97,7 +98,7 @@ def _lanes(weights: Tensor, *, depthwise: bool) -> NDArray[np.int64]:
 
 
 def _layer(graph: Graph, node: Node, lanes: NDArray[np.int64]) -> Headroom:
-    low, high = _input_range(graph, node.inputs[0])
+    low, high = _input_range(graph, node.input(0))
     bias = _bias(graph, node, len(lanes))
     ends = np.stack([lanes * low, lanes * high])
     above = np.maximum(ends.max(axis=0), 0).sum(axis=1) + bias
@@ -108,7 +109,7 @@ def _layer(graph: Graph, node: Node, lanes: NDArray[np.int64]) -> Headroom:
 
 
 def _bias(graph: Graph, node: Node, count: int) -> NDArray[Any]:
-    bias = graph.initializers.get(node.inputs[2]) if len(node.inputs) > 2 else None
+    bias = graph.initializers.get(node.input(2))
     return np.zeros(count, np.int64) if bias is None else bias.data[:count].astype(np.int64)
 
 

@@ -70,7 +70,7 @@ def passive_first(subject: Subject) -> Iterator[Finding]:
                 severity="note",
                 rule="passive-first",
                 node=node.name,
-                why=f"{node.op_type} sits on graph input {node.inputs[0]!r}: esp-ppq may give its output "
+                why=f"{node.op_type} sits on graph input {node.input(0)!r}: esp-ppq may give its output "
                 "another exponent, "
                 "and ESP-DL copies without rescaling",
                 todo="lint the .espdl after export: passive-on-input says whether it happened",
@@ -95,7 +95,7 @@ def dynamic_matmul(subject: Subject) -> Iterator[Finding]:
 def shared_matmul_input(subject: Subject) -> Iterator[Finding]:
     """Three MatMuls on one input (query, key, value): onnxsim 0.7.3 aborts."""
     counts = Counter(
-        node.inputs[0] for node in subject.graph.nodes if node.op_type == "MatMul" and node.inputs
+        node.input(0) for node in subject.graph.nodes if node.op_type == "MatMul" and node.inputs
     )
     for name, count in counts.items():
         if count >= _MATMUL_COUNT_THAT_BREAKS_ONNXSIM:

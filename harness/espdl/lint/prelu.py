@@ -26,7 +26,7 @@ def prelu(subject: Subject) -> Iterator[Finding]:
     for node in subject.graph.nodes:
         if node.op_type != "PRelu" or "lut" in node.attributes:
             continue
-        slope = subject.graph.initializers.get(node.inputs[1]) if len(node.inputs) > 1 else None
+        slope = subject.graph.initializers.get(node.input(1))
         if subject.stage == "onnx":
             if slope is None or slope.data.size > 1:
                 yield _finding(
@@ -39,7 +39,7 @@ def prelu(subject: Subject) -> Iterator[Finding]:
 
 
 def _exponent_findings(subject: Subject, node: Node) -> Iterator[Finding]:
-    given, made = subject.graph.values.get(node.inputs[0]), subject.graph.values.get(node.outputs[0])
+    given, made = subject.graph.values.get(node.input(0)), subject.graph.values.get(node.output(0))
     if given is None or made is None or not given.exponents or not made.exponents:
         return
     before, after = given.exponents[0], made.exponents[0]
@@ -54,7 +54,7 @@ def _exponent_findings(subject: Subject, node: Node) -> Iterator[Finding]:
 
 
 def _shape_findings(subject: Subject, node: Node, slopes: int) -> Iterator[Finding]:
-    given = subject.graph.values.get(node.inputs[0])
+    given = subject.graph.values.get(node.input(0))
     if given is None:
         return
     if len(given.shape) != _RANK:
@@ -66,7 +66,7 @@ def _shape_findings(subject: Subject, node: Node, slopes: int) -> Iterator[Findi
 
 
 def _rounding_findings(subject: Subject, node: Node) -> Iterator[Finding]:
-    given, made = subject.graph.values.get(node.inputs[0]), subject.graph.values.get(node.outputs[0])
+    given, made = subject.graph.values.get(node.input(0)), subject.graph.values.get(node.output(0))
     rescales = given is not None and made is not None and given.exponents != made.exponents
     if _portable(subject, node):
         why = "ESP-DL rounds negative values down, esp-ppq to the nearest: expect differences of 1 LSB"

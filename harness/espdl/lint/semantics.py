@@ -109,7 +109,7 @@ def pad_mode(subject: Subject) -> Iterator[Finding]:
 def split_count(subject: Subject) -> Iterator[Finding]:
     """Split without sizes: ESP-DL takes num_outputs for the size of a part."""
     for node in subject.graph.nodes:
-        if node.op_type == "Split" and not (len(node.inputs) > 1 and node.inputs[1]):
+        if node.op_type == "Split" and not node.input(1):
             yield Finding(
                 severity="error" if subject.stage == "espdl" else "warning",
                 rule="split-count",
@@ -242,10 +242,10 @@ def _grouped(subject: Subject) -> Iterator[tuple[Node, int, int, int]]:
         if node.op_type != "Conv" or not isinstance(group, int) or group == 1:
             continue
         if subject.stage == "onnx":
-            kernel = graph.initializers.get(node.inputs[1])
+            kernel = graph.initializers.get(node.input(1))
             if kernel is not None and len(kernel.shape) > 2:
                 yield node, group, kernel.shape[1] * group, kernel.shape[0]
             continue
-        given, made = graph.values.get(node.inputs[0]), graph.values.get(node.outputs[0])
+        given, made = graph.values.get(node.input(0)), graph.values.get(node.output(0))
         if given is not None and made is not None and given.shape and made.shape:
             yield node, group, given.shape[-1], made.shape[-1]

@@ -117,7 +117,7 @@ def bias_exponent(subject: Subject) -> Iterator[Finding]:
     """A bias does not have the type or exponent that is added to the accumulator as it is."""
     graph = subject.graph
     for node in graph.nodes:
-        bias = graph.initializers.get(node.inputs[2]) if len(node.inputs) > 2 else None
+        bias = graph.initializers.get(node.input(2))
         if node.op_type not in _BIASED or bias is None:
             continue
         wanted = "int32" if node.attributes.get("quant_type") == "S8" else "int64"
@@ -129,7 +129,7 @@ def bias_exponent(subject: Subject) -> Iterator[Finding]:
                 why=f"its bias is {bias.dtype}, ESP-DL asserts {wanted}",
                 todo="export again with esp-ppq 1.2 or newer",
             )
-        given, kernel = _exponents(graph, node.inputs[0]), _exponents(graph, node.inputs[1])
+        given, kernel = _exponents(graph, node.input(0)), _exponents(graph, node.input(1))
         expected = {given[0] + exponent for exponent in kernel} if given else set()
         if expected and set(bias.exponents) - expected:
             yield Finding(
@@ -173,7 +173,7 @@ def _table_problem(graph: Graph, node: Node, table: Tensor) -> str:
         steps < 1 or 65536 % steps or (65536 // steps).bit_count() != 1
     ):
         return f"its table has {entries} entries, int16 needs 65536 / step + 1 with a power of two as step"
-    made = _exponents(graph, node.outputs[0])
+    made = _exponents(graph, node.output(0))
     if made and table.exponents and made[0] != table.exponents[0]:
         return (
             f"table exponent {table.exponents[0]}, output exponent {made[0]}: ESP-DL asserts they are equal"
@@ -204,7 +204,7 @@ def _data_inputs(node: Node) -> list[str]:
     if node.op_type in _SAME_EXPONENTS | _COMPARISONS or node.op_type == "Concat":
         return [name for name in node.inputs if name]
     if node.op_type == "ScatterND":
-        return [name for name in (node.inputs[0], *node.inputs[2:3]) if name]
+        return [name for name in (node.input(0), *node.inputs[2:3]) if name]
     return list(node.inputs[:1])
 
 
@@ -227,8 +227,10 @@ def _listed(graph: Graph, names: list[str]) -> str:
 def _mac_shifts(graph: Graph) -> Iterator[tuple[Node, list[int]]]:
     """Nodes that multiply and accumulate, with e_out - e_filter - e_in for each channel (dl_base.hpp:260)."""
     for node in graph.nodes:
-        if node.op_type not in _MULTIPLIERS or len(node.inputs) < 2:
+        if node.op_type not in _MULTIPLIERS:
             continue
-        given, kernel, made = (_exponents(graph, name) for name in (*node.inputs[:2], node.outputs[0]))
+        given, kernel, made = (
+            _exponents(graph, name) for name in (node.input(0), node.input(1), node.output(0))
+        )
         if given and kernel and made:
             yield node, [made[0] - exponent - given[0] for exponent in kernel]
