@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from harness.difference import (
     HISTOGRAM_REACH_LSB,
     Accuracy,
-    Affine,
     FloatDiff,
     IntegerDiff,
     accuracy,
@@ -34,6 +33,7 @@ from harness.difference import (
     top1,
 )
 from harness.errors import InputError
+from harness.tensors import Affine
 
 __all__ = [
     "HISTOGRAM_REACH_LSB",

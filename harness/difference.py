@@ -182,23 +182,6 @@ class Accuracy:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Affine:
-    """What an integer stands for: (integer - zero_point) * scale."""
-
-    scale: float
-    zero_point: int = 0
-
-    @staticmethod
-    def of_exponent(exponent: int) -> Affine:
-        """ESP-DL's scale 2^exponent."""
-        return Affine(scale=math.ldexp(1.0, exponent))
-
-    def real(self, integers: Array) -> NDArray[np.float64]:
-        """The real values of `integers`, same shape, float64."""
-        return (integers.astype(np.float64) - self.zero_point) * self.scale
-
-
 def compare_integers(got: Array, expected: Array) -> IntegerDiff:
     """Compare two integer arrays of shape (inputs, ...) element by element.
 

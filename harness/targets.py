@@ -10,10 +10,15 @@ from typing import Literal
 
 from harness.errors import UnknownTarget
 
-Family = Literal["c", "esp32s3", "esp32p4"]
+Runtime = Literal["espdl", "tflm"]
+Family = Literal["c", "esp32s3", "esp32p4", "tflm"]
 Rounding = Literal["half_up", "half_even"]
 
 FAMILIES: tuple[Family, ...] = ("c", "esp32s3", "esp32p4")
+"""ESP-DL's numeric families: each needs a device file of its own."""
+
+FAMILIES_OF: dict[Runtime, tuple[Family, ...]] = {"espdl": FAMILIES, "tflm": ("tflm",)}
+"""By runtime; a .tflite is the same on every chip, because TFLM's arithmetic is."""
 
 
 def rounding_of(family: Family) -> Rounding:
@@ -40,9 +45,13 @@ class Target:
         """Rounding of requantization on this chip."""
         return rounding_of(self.family)
 
+    def family_of(self, runtime: Runtime) -> Family:
+        """The family of the device files that this chip runs with a runtime."""
+        return self.family if runtime == "espdl" else "tflm"
+
     def runs(self, family: Family) -> bool:
-        """Whether this chip can run an .espdl that was made for `family`."""
-        return self.family == family
+        """Whether this chip can run a device file that was made for `family`."""
+        return family in {self.family, "tflm"}
 
 
 @cache

@@ -7,6 +7,7 @@ floats again (`DeviceTensor.to_float`). Nothing else in the harness scales, roun
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,6 +24,23 @@ Array = NDArray[Any]
 
 _INTEGERS: dict[str, tuple[int, int]] = {"int8": (-128, 127), "int16": (-32768, 32767)}
 _CHANNELS_LAST = {3: (0, 2, 1), 4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Affine:
+    """What an integer stands for: (integer - zero_point) * scale."""
+
+    scale: float
+    zero_point: int = 0
+
+    @staticmethod
+    def of_exponent(exponent: int) -> Affine:
+        """ESP-DL's scale 2^exponent."""
+        return Affine(scale=math.ldexp(1.0, exponent))
+
+    def real(self, integers: Array) -> NDArray[np.float64]:
+        """The real values of `integers`, same shape, float64."""
+        return (integers.astype(np.float64) - self.zero_point) * self.scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +109,9 @@ class DeviceTensor:
         name: the tensor's name in the file.
         dtype: "int8", "int16" or "float32".
         shape: shape on the device; the first axis is the batch of 1.
-        exponent: value = integer * 2**exponent; None for float32.
+        exponent: value = integer * 2**exponent; None for float32 and for affine tensors.
         permutation: device axis i is axis permutation[i] of the float model's tensor; permutation[0] is 0.
+        affine: scale and zero point of an integer tensor that has no exponent.
     """
 
     name: str
@@ -100,12 +119,21 @@ class DeviceTensor:
     shape: tuple[int, ...]
     exponent: int | None
     permutation: tuple[int, ...]
+    affine: Affine | None = None
 
     def __post_init__(self) -> None:
         if sorted(self.permutation) != list(range(len(self.shape))) or self.permutation[0] != 0:
             raise ConfigError(f"tensor {self.name!r}: {self.permutation} does not permute shape {self.shape}")
-        if (self.exponent is None) != (self.dtype == "float32"):
-            raise ConfigError(f"tensor {self.name!r}: {self.dtype} with exponent {self.exponent}")
+        meanings = (self.exponent is not None) + (self.affine is not None)
+        if meanings != (self.dtype != "float32"):
+            raise ConfigError(
+                f"tensor {self.name!r}: {self.dtype} with exponent {self.exponent}, {self.affine}"
+            )
+
+    @property
+    def meaning(self) -> Affine | None:
+        """What its integers stand for; None for float32."""
+        return self.affine if self.exponent is None else Affine.of_exponent(self.exponent)
 
     @property
     def float_shape(self) -> tuple[int, ...]:
@@ -126,10 +154,14 @@ class DeviceTensor:
                 f"{values.dtype} {values.shape} for tensor {self.name!r}",
                 hint=f"give float32 of shape (N, {', '.join(map(str, self.float_shape[1:]))})",
             )
-        integers: Array = (
+        return self.arrange(self._quantized(values, rounding))
+
+    def _quantized(self, values: NDArray[np.float32], rounding: Rounding) -> Array:
+        if self.affine is not None:
+            return quantize_affine(values, self.affine, self.dtype)
+        return (
             values if self.exponent is None else quantize_input(values, self.exponent, self.dtype, rounding)
         )
-        return self.arrange(integers)
 
     def arrange(self, values: Array) -> Array:
         """Permute only: (N, *float_shape[1:]) -> (N, *shape[1:]), to compare floats in device order."""
@@ -147,7 +179,7 @@ class DeviceTensor:
                 f"{device.dtype} {device.shape} for tensor {self.name!r}",
                 hint=f"the device has {self.dtype} of shape (N, {', '.join(map(str, self.shape[1:]))})",
             )
-        values = device if self.exponent is None else dequantize(device, self.exponent)
+        values = device if self.meaning is None else self.meaning.real(device)
         return np.ascontiguousarray(values.transpose(np.argsort(self.permutation)), dtype=np.float32)
 
 
@@ -173,6 +205,29 @@ def quantize_input(
         raise InputError("the input has values that are not finite")
     scaled = np.ldexp(values.astype(np.float64), -exponent)
     rounded = np.floor(scaled + 0.5) if rounding == "half_up" else np.rint(scaled)
+    low, high = _INTEGERS[dtype]
+    return np.clip(rounded, low, high).astype(dtype)
+
+
+def quantize_affine(values: NDArray[np.float32], affine: Affine, dtype: Dtype) -> NDArray[np.integer[Any]]:
+    """Quantize as TFLM's QUANTIZE does: saturate(round(value / scale) + zero_point).
+
+    The division is one of float32; halves are rounded away from zero (reference/quantize.h, std::round).
+
+    Args:
+        values: float32 of any shape.
+        affine: scale and zero point.
+        dtype: "int8" or "int16".
+
+    Raises:
+        InputError: NaN or infinity, or a type that is not quantized.
+    """
+    if dtype not in _INTEGERS:
+        raise InputError(f"cannot quantize to {dtype}", hint=f"one of: {', '.join(_INTEGERS)}")
+    if not np.isfinite(values).all():
+        raise InputError("the input has values that are not finite")
+    scaled = (values / np.float32(affine.scale)).astype(np.float64)
+    rounded = np.trunc(scaled + np.copysign(0.5, scaled)) + affine.zero_point
     low, high = _INTEGERS[dtype]
     return np.clip(rounded, low, high).astype(dtype)
 

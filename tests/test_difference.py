@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from harness.difference import Accuracy, Affine, accuracy, agreement, compare_floats, top1
+from harness.difference import Accuracy, accuracy, agreement, compare_floats, top1
 from harness.errors import InputError
+from harness.tensors import Affine
 
 
 def test_float_figures_are_those_worked_out_by_hand() -> None:

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from harness.errors import ConfigError, InputError
 from harness.targets import Rounding
-from harness.tensors import DeviceTensor, InputSpec, Layout, dequantize, device_permutation, quantize_input
+from harness.tensors import (
+    Affine,
+    DeviceTensor,
+    InputSpec,
+    Layout,
+    dequantize,
+    device_permutation,
+    quantize_affine,
+    quantize_input,
+)
 
 RGB = InputSpec(
     name="x", layout="NCHW", shape=(3, 2, 4), scale=1 / 255, mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0)
@@ -169,3 +178,36 @@ def test_the_layout_is_the_one_that_the_exporter_recorded(shared: Path) -> None:
             assert found == tuple(permutation), path
             compared += 1
     assert compared > 50
+
+
+def test_affine_quantization_rounds_halves_away_from_zero_and_saturates() -> None:
+    affine = Affine(scale=0.5, zero_point=-3)
+    values = np.array([0.25, -0.25, 0.75, 0.7, 100.0, -100.0], np.float32)
+    assert quantize_affine(values, affine, "int8").tolist() == [-2, -4, -1, -2, 127, -128]
+
+
+def test_an_affine_tensor_goes_to_the_device_and_back() -> None:
+    tensor = DeviceTensor(
+        name="x",
+        dtype="int8",
+        shape=(1, 2, 2, 1),
+        exponent=None,
+        permutation=(0, 2, 3, 1),
+        affine=Affine(scale=1 / 255, zero_point=-128),
+    )
+    image = np.array([[[[0, 1], [128, 255]]]], np.float32) / np.float32(255)
+    device = tensor.to_device(image, "half_up")
+    assert device.reshape(-1).tolist() == [-128, -127, 0, 127]
+    np.testing.assert_array_equal(tensor.to_float(device), image)
+
+
+def test_a_tensor_with_exponent_and_affine_scale_is_refused() -> None:
+    with pytest.raises(ConfigError, match="exponent -4"):
+        DeviceTensor(
+            name="x",
+            dtype="int8",
+            shape=(1, 2),
+            exponent=-4,
+            permutation=(0, 1),
+            affine=Affine(scale=1.0),
+        )
