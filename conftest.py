@@ -1,4 +1,4 @@
-"""Nothing but the marks of this repository's own tests: the fixtures and options come from `harness.plugin`."""
+"""The marks of this repository's own tests; fixtures and options come from `harness.plugin`."""
 
 from __future__ import annotations
 

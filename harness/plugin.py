@@ -110,7 +110,7 @@ def _uncaptured(config: pytest.Config) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Open the session's file of rows before the first test: a folder that cannot be written ends the run here."""
+    """Open the file of rows before the first test: a folder that cannot be written ends the run here."""
     config = session.config
     if config.option.collectonly or not any("combination" in _fixtures(item) for item in session.items):
         return

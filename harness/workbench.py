@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.catalogue import Model
-from harness.device import Device, Inference
+from harness.device import Device
 from harness.errors import HilError
 from harness.espdl import EspdlModel, read_espdl
 from harness.espdl.exact import ExactReference
+from harness.inference import Inference
 from harness.model_toml import Recipe
 from harness.progress import Progress
 from harness.targets import Target

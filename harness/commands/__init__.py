@@ -6,6 +6,6 @@ A command module is named after its command (`exact.py` -> `hil exact`) and has
     def add_arguments(parser: ArgumentParser)        its options
     def run(args: Namespace) -> int                  the exit status
 
-It imports at its top only the standard library and `harness.errors`; everything heavy (numpy, onnxruntime, pandas, serial) is
-imported inside `run`, because `hil --help` must answer at once.
+It imports at its top only the standard library and `harness.errors`; everything heavy (numpy, onnxruntime, pandas,
+serial) is imported inside `run`, because `hil --help` must answer at once.
 """
