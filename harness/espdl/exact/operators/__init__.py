@@ -1,0 +1,1 @@
+"""One module per operator family; `harness.espdl.exact.registry` imports them all."""

@@ -1,0 +1,85 @@
+"""PRelu: negatives times a slope, shifted right without rounding; others copied (dl_base_prelu.cpp).
+
+The slope is chosen by the last axis, and others are not rescaled when the exponents differ: so ESP-DL answers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.errors import UnsupportedOperator
+from harness.espdl.exact.arithmetic import clipped
+from harness.espdl.exact.lowering import DEVICE_FLOAT, Lowering, quantized_dtype
+from harness.espdl.exact.operators.table import Table, lower_table, stored_table
+from harness.espdl.exact.proof import DTYPE_BOUNDS, FLOAT64_LIMIT, Bounds
+from harness.espdl.exact.registry import operator
+from harness.espdl.model import Node
+
+_BLOCK_BYTES = 16
+_BUFFERS = {"int8": DTYPE_BOUNDS["int16"], "int16": DTYPE_BOUNDS["int32"]}
+
+
+@operator("PRelu", batches=True)
+def lower_prelu(lowering: Lowering, node: Node) -> None:
+    """A table for int8 with one slope; else x < 0 ? (x * slope) >> shift : x."""
+    dtype = quantized_dtype(node)
+    table = stored_table(lowering, node) if dtype == "int8" else None
+    if table is not None:
+        lower_table(lowering, node, table)
+        return
+    slopes = _slopes(lowering, node, dtype)
+    onnx, x, y = lowering.onnx, node.inputs[0], node.outputs[0]
+    value = lowering.read(x)
+    negative = onnx.op("Less", [value, onnx.constant(np.float32(0), "zero")], hint=f"{y}:negative")
+    if dtype == "float32":
+        scaled = onnx.op("Mul", [value, onnx.constant(slopes, node.inputs[1])])
+        lowering.write(y, onnx.op("Where", [negative, scaled, value], hint=f"{y}:prelu"))
+        lowering.prove(node, "float")
+        return
+    shift = lowering.exponent(y) - lowering.exponent(x) - lowering.exponent(node.inputs[1])
+    bound = lowering.bounds(x).magnitude * int(np.abs(slopes).max(initial=0)) << max(-shift, 0)
+    if bound > _BUFFERS[dtype].high:
+        raise UnsupportedOperator(f"PRelu {node.name!r}: products up to {bound} overflow ESP-DL's buffer")
+    factors = onnx.constant(slopes.astype(np.float64) * 2.0**-shift, f"{node.inputs[1]}:scaled")
+    products = onnx.op("Floor", [onnx.op("Mul", [onnx.op("Cast", [value], to=11), factors])])
+    scaled = clipped(lowering, onnx.op("Cast", [products], to=1), DTYPE_BOUNDS[dtype])
+    limits = Bounds(DTYPE_BOUNDS[dtype].low, DTYPE_BOUNDS[dtype].high)
+    lowering.write(
+        y, onnx.op("Where", [negative, scaled, value], hint=f"{y}:prelu"), DEVICE_FLOAT, bounds=limits
+    )
+    note = (
+        ""
+        if lowering.exponent(x) == lowering.exponent(y)
+        else "exponents differ: others than negatives are not rescaled"
+    )
+    lowering.prove(node, "float64", bound=bound, limit=FLOAT64_LIMIT, note=note)
+
+
+def _slopes(lowering: Lowering, node: Node, dtype: str) -> Table:
+    """One slope per element of the last axis.
+
+    int16 with another number of slopes: the first for all (get_output_shape, dl_module_prelu.hpp:44). int8: the zeros that pad the
+    stored block count, as the device reads them.
+    """
+    shape = lowering.shape(node.inputs[0])
+    values = lowering.constant_input(node, 1)
+    if values is None or values.ndim != 3 or len(shape) != 4:
+        raise UnsupportedOperator(
+            f"PRelu {node.name!r}: input {shape}, slopes {None if values is None else values.shape}",
+            hint="ESP-DL asserts 4 dimensions and slopes of shape (C, 1, 1)",
+        )
+    flat, channels = values.reshape(-1), shape[-1]
+    if dtype == "float32":
+        if flat.size not in (1, channels):
+            raise UnsupportedOperator(f"Do not support alpha shape: {values.shape} (PRelu {node.name!r})")
+        return flat
+    if dtype == "int16" and flat.size != channels:
+        return np.full(channels, flat[0])
+    padding = -flat.nbytes % _BLOCK_BYTES // flat.itemsize
+    padded = np.concatenate([flat, np.zeros(padding, flat.dtype)])
+    if padded.size < channels:
+        raise UnsupportedOperator(
+            f"PRelu {node.name!r}: {flat.size} slopes for {channels} elements on the last axis",
+            hint="ESP-DL reads past the slopes; let the graph be NHWC and give one slope per channel",
+        )
+    return padded[:channels]

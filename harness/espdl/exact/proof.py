@@ -1,0 +1,63 @@
+"""Proofs that the float arithmetic of a layer cannot round.
+
+A float format represents every multiple of 2**k whose magnitude is at most 2**(k + bits). A sum of such multiples is exact in
+any order of addition, with or without fused multiply-add, while no partial sum can leave that range. The largest partial sum
+that any order can meet is bounded by the sum of the magnitudes of the terms, and that is known from the weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FLOAT32_LIMIT = 2**24
+FLOAT64_LIMIT = 2**53
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """Why a layer's arithmetic is exact.
+
+    Attributes:
+        node: name of the node in the `.espdl`.
+        op_type: its operator.
+        path: the arithmetic used: "table", "move", "float32", "float32-split", "float64", "int32", "integer", "saturating",
+            "float" (the device itself computes in float there) ...
+        bound: the largest magnitude any partial result can have, in units of the last place that is summed.
+        limit: below which `path` is exact; bound <= limit, or the path would not have been taken. 0 where nothing is summed.
+        note: what a reader should know, or "".
+    """
+
+    node: str
+    op_type: str
+    path: str
+    bound: int = 0
+    limit: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The smallest and largest integer that a tensor can hold."""
+
+    low: int
+    high: int
+
+    @property
+    def magnitude(self) -> int:
+        """The largest absolute value."""
+        return max(abs(self.low), abs(self.high))
+
+    def clipped(self, other: Bounds) -> Bounds:
+        """What remains of these bounds after saturation to `other`."""
+        low = min(max(self.low, other.low), other.high)
+        return Bounds(low, max(low, min(self.high, other.high)))
+
+
+DTYPE_BOUNDS: dict[str, Bounds] = {
+    "bool": Bounds(0, 1),
+    "int8": Bounds(-128, 127),
+    "uint8": Bounds(0, 255),
+    "int16": Bounds(-32768, 32767),
+    "int32": Bounds(-(2**31), 2**31 - 1),
+    "int64": Bounds(-(2**63), 2**63 - 1),
+}
