@@ -1,0 +1,168 @@
+r"""Faults to plant in a virtual board, so that tests can see the harness notice them.
+
+A plan is JSON or TOML (a file, or the JSON text itself):
+
+    seed = 7                                     # of everything random here
+
+    [engine]
+    delay_s = 0.5                                # each inference takes so much longer
+    cycles_factor = 2.0                          # its reported cycles, likewise
+    reset_at_run = 3                             # the chip restarts in the middle of it (1: the first)
+    panic_at_run = 3                             # the same with a panic on the console
+
+    [[engine.output]]                            # one integer of an output or captured tensor is off
+    tensor = "output"
+    index = 4                                    # in C order
+    add_lsb = 1
+
+    [[engine.parameter]]                         # one integer of an initializer is off
+    tensor = "conv1.bias"
+    index = 0
+    add_lsb = 64
+
+    [line.to_device]                             # and [line.to_host]; rates are per byte of that direction
+    bit_error_rate = 1e-5                        # per bit
+    drop_rate = 1e-4
+    duplicate_rate = 1e-4
+    text = "W (99) wifi: noise\n"                # console text put in every so many bytes
+    text_every_bytes = 1000
+    stall_after_bytes = 5000                     # once: nothing moves for stall_s
+    stall_s = 0.3
+    disconnect_after_bytes = 9000                # once: the port vanishes and comes back
+    reset_after_bytes = 9000                     # once: the chip restarts
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from harness.errors import ConfigError
+
+T = TypeVar("T")
+
+_PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OffByLsb:
+    """An integer of a tensor that is off, saturated at its type's ends."""
+
+    tensor: str
+    index: int
+    add_lsb: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFaults:
+    """What is wrong with the engine; runs are counted from 1, since the board was started."""
+
+    delay_s: float = 0.0
+    cycles_factor: float = 1.0
+    reset_at_run: int = 0
+    panic_at_run: int = 0
+    output: tuple[OffByLsb, ...] = ()
+    parameter: tuple[OffByLsb, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineFaults:
+    """What is wrong with one direction of the line; 0 means never."""
+
+    bit_error_rate: float = 0.0
+    drop_rate: float = 0.0
+    duplicate_rate: float = 0.0
+    text: str = ""
+    text_every_bytes: int = 0
+    stall_after_bytes: int = 0
+    stall_s: float = 0.0
+    disconnect_after_bytes: int = 0
+    reset_after_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultPlan:
+    """All faults of a virtual board."""
+
+    seed: int = 0
+    engine: EngineFaults = field(default_factory=EngineFaults)
+    to_device: LineFaults = field(default_factory=LineFaults)
+    to_host: LineFaults = field(default_factory=LineFaults)
+
+    def to_json(self) -> str:
+        """The plan as `parse_plan` reads it."""
+        table = asdict(self)
+        line = {"to_device": table.pop("to_device"), "to_host": table.pop("to_host")}
+        return json.dumps(table | {"line": line})
+
+
+def load_plan(source: str) -> FaultPlan:
+    """The plan in a .toml or .json file, or in JSON text.
+
+    Raises:
+        ConfigError: it cannot be read, or holds a key or a value that has no meaning.
+    """
+    try:
+        if source.lstrip().startswith("{"):
+            table = json.loads(source)
+        elif source.endswith(".toml"):
+            table = tomllib.loads(Path(source).read_text(encoding="utf-8"))
+        else:
+            table = json.loads(Path(source).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"fault plan {source[:60]}: {error}", hint="a .toml or .json file") from error
+    return parse_plan(table)
+
+
+def parse_plan(table: Mapping[str, Any]) -> FaultPlan:
+    """The plan in a table.
+
+    Raises:
+        ConfigError: a key or a value has no meaning; the message names it.
+    """
+    engine = _table(table, "engine")
+    line = _table(table, "line")
+    _known({"seed", "engine", "line"}, table, "the plan")
+    _known({"to_device", "to_host"}, line, "line")
+    offs = {
+        name: tuple(_record(OffByLsb, row, f"engine.{name}") for row in engine.get(name, ()))
+        for name in ("output", "parameter")
+    }
+    return FaultPlan(
+        seed=int(table.get("seed", 0)),
+        engine=_record(EngineFaults, {**engine, **offs}, "engine"),
+        to_device=_record(LineFaults, _table(line, "to_device"), "line.to_device"),
+        to_host=_record(LineFaults, _table(line, "to_host"), "line.to_host"),
+    )
+
+
+def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = table.get(name, {})
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"fault plan: {name} should be a table")
+    return value
+
+
+def _known(names: set[str], table: Mapping[str, Any], where: str) -> None:
+    for name in table:
+        if name not in names:
+            raise ConfigError(
+                f"fault plan: {where} has no {name!r}", hint=f"one of: {', '.join(sorted(names))}"
+            )
+
+
+def _record(kind: type[T], table: Mapping[str, Any], where: str) -> T:
+    known = {f.name: f.type for f in fields(kind)}  # type: ignore[arg-type]  # kinds are dataclasses
+    _known(set(known), table, where)
+    for name, value in table.items():
+        wanted = _PLAIN.get(str(known[name]))
+        if wanted and (not isinstance(value, wanted) or isinstance(value, bool)):
+            raise ConfigError(f"fault plan: {where}.{name} should be {known[name]}, got {value!r}")
+    try:
+        return kind(**table)
+    except TypeError as error:
+        raise ConfigError(f"fault plan: {where}: {error}") from error
