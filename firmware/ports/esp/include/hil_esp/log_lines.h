@@ -1,0 +1,48 @@
+// ESP-IDF's log on its way to the host as LOG frames: printed straight onto a shared UART it would cut frames in two.
+#pragma once
+
+#include <string_view>
+
+#include "freertos/FreeRTOS.h"
+#include "freertos/message_buffer.h"
+#include "freertos/semphr.h"
+#include "hil/bytes.h"
+#include "hil_esp/line.h"
+
+namespace hil::esp {
+
+class LogLines {
+ public:
+  // Takes the log over, from all tasks, until the chip restarts; there can be one.
+  explicit LogLines(Line& line);
+
+  struct Entry {
+    std::uint8_t level;  // 1 error, 2 warning, 3 information, 4 debug, 5 verbose, 0 unknown
+    std::string_view text;
+  };
+  // Takes the oldest line; the text lives until the next call. Called by the server's task. False: there is none.
+  bool pop(Entry& entry);
+  // Lines that were lost because nobody took them.
+  std::uint32_t dropped() const { return dropped_; }
+
+  // The first error that was logged since `forget_errors`: why a library refused something, in its own words.
+  void forget_errors() { error_ = {}; }
+  std::string_view first_error() const { return error_.view(); }
+
+ private:
+  static int print(const char* format, va_list arguments);
+  void take(std::string_view text);
+
+  static constexpr std::size_t kLineBytes = 200;
+  static constexpr std::size_t kBufferBytes = 4096;
+
+  Line& line_;
+  MessageBufferHandle_t buffer_;
+  SemaphoreHandle_t writers_;  // a message buffer has one writer at a time
+  char text_[kLineBytes];
+  char popped_[kLineBytes];
+  FixedText<128> error_;
+  std::uint32_t dropped_ = 0;
+};
+
+}  // namespace hil::esp

@@ -1,0 +1,75 @@
+#include "hil_esp/log_lines.h"
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+
+#include "esp_log.h"
+
+namespace hil::esp {
+namespace {
+
+LogLines* the_log = nullptr;
+
+// "\x1b[0;31mE (123) tag: text\x1b[0m\n" without colours and line end
+std::string_view bare(std::string_view text) {
+  if (text.substr(0, 2) == "\x1b[") {
+    const std::size_t end = text.find('m');
+    if (end != std::string_view::npos) text.remove_prefix(end + 1);
+  }
+  const std::size_t reset = text.rfind("\x1b[0m");
+  if (reset != std::string_view::npos) text = text.substr(0, reset);
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
+  return text;
+}
+
+std::uint8_t level_of(std::string_view text) {
+  constexpr std::string_view kLetters = "EWIDV";
+  if (text.size() < 3 || text.substr(1, 2) != " (") return 0;
+  const std::size_t found = kLetters.find(text[0]);
+  return found == std::string_view::npos ? 0 : static_cast<std::uint8_t>(found + 1);
+}
+
+std::string_view message_of(std::string_view text) {
+  const std::size_t tag = text.find(") ");
+  const std::size_t colon = text.find(": ", tag == std::string_view::npos ? 0 : tag);
+  return colon == std::string_view::npos ? text : text.substr(colon + 2);
+}
+
+}  // namespace
+
+LogLines::LogLines(Line& line)
+    : line_(line), buffer_(xMessageBufferCreate(kBufferBytes)), writers_(xSemaphoreCreateMutex()) {
+  if (buffer_ == nullptr || writers_ == nullptr) std::abort();
+  the_log = this;
+  esp_log_set_vprintf(print);
+}
+
+int LogLines::print(const char* format, va_list arguments) {
+  LogLines& me = *the_log;
+  xSemaphoreTake(me.writers_, portMAX_DELAY);
+  const int length = std::vsnprintf(me.text_, sizeof me.text_, format, arguments);
+  if (length > 0) {
+    const std::size_t size = static_cast<std::size_t>(length) < sizeof me.text_ ? length : sizeof me.text_ - 1;
+    me.take(bare(std::string_view(me.text_, size)));
+  }
+  xSemaphoreGive(me.writers_);
+  return length;
+}
+
+void LogLines::take(std::string_view text) {
+  if (text.empty()) return;
+  if (level_of(text) == ESP_LOG_ERROR && error_.view().empty()) error_.append(message_of(text));
+  if (xMessageBufferSend(buffer_, text.data(), text.size(), 0) == 0) ++dropped_;
+  line_.wake();
+}
+
+bool LogLines::pop(Entry& entry) {
+  const std::size_t size = xMessageBufferReceive(buffer_, popped_, sizeof popped_, 0);
+  if (size == 0) return false;
+  entry.text = std::string_view(popped_, size);
+  entry.level = level_of(entry.text);
+  return true;
+}
+
+}  // namespace hil::esp
