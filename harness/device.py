@@ -26,7 +26,7 @@ from harness.handshake import disagreements
 from harness.inference import Arrays, Inference, Job, RunOptions, encode_inputs, encode_tensor
 from harness.link import Link
 from harness.wire.calls import Statistics
-from harness.wire.info import DeviceInfo, LayerCycles, parse_counters, parse_info, parse_profile
+from harness.wire.info import DeviceInfo, Kind, LayerCycles, parse_counters, parse_info, parse_profile
 from harness.wire.message import Message
 from harness.wire.messages import Load, Location, Object, Ping, PingAnswer, Reset
 from harness.wire.status import Status, status_name
@@ -87,6 +87,8 @@ class Device:
     ) -> None:
         self.board = board or link.url
         self._talk = Conversation(link, board=self.board, reopen=reopen, on_text=on_text, seed=seed)
+        self.kind: Kind | None = None
+        """What answered last: silicon, emulated or virtual; None before INFO was read."""
         self._info: DeviceInfo | None = None
 
     def __enter__(self) -> Self:
@@ -131,8 +133,7 @@ class Device:
         """The last console lines with their times."""
         return self._talk.console
 
-    @property
-    def statistics(self) -> Statistics:
+    def link_statistics(self) -> Statistics:
         """What has gone over the line since it was opened: a copy."""
         return replace(self._talk.statistics)
 
@@ -152,6 +153,7 @@ class Device:
         """What the device says of itself and of the loaded model."""
         if self._info is None:
             self._info = self._parsed("info", parse_info, self._read(Object.INFO, "info"))
+            self.kind = self._info.kind
         return self._info
 
     def require(

@@ -14,13 +14,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import serial
 
-from harness.errors import BoardUnavailable, ConfigError, LinkClosed, LinkError
+from harness.errors import ConfigError, LinkClosed
+from harness.port_trouble import closed, no_reset_lines, unavailable
 
 DEFAULT_BAUD = 115_200
 READ_BYTES = 1 << 16
@@ -104,7 +105,7 @@ class _Descriptor:
                     return sent, self._read()
                 sent += self._write(outgoing[sent:])
         except OSError as error:
-            raise _closed(self.url, error) from error
+            raise closed(self.url, error) from error
         return sent, b""
 
     def _write(self, outgoing: bytes) -> int:
@@ -125,7 +126,7 @@ class _Descriptor:
     def reset(self, *, to_loader: bool = False) -> None:
         """See `Link`."""
         if self._pulse is None:
-            raise _no_reset_lines(self.url)
+            raise no_reset_lines(self.url)
         self._pulse(to_loader)
 
     def close(self) -> None:
@@ -165,7 +166,7 @@ class _Socket:
             if writable:
                 sent += self._write(outgoing[sent:])
         except (OSError, ValueError) as error:
-            raise _closed(self.url, error) from error
+            raise closed(self.url, error) from error
         return sent, b""
 
     def _write(self, outgoing: bytes) -> int:
@@ -177,7 +178,7 @@ class _Socket:
     def reset(self, *, to_loader: bool = False) -> None:
         """See `Link`."""
         del to_loader
-        raise _no_reset_lines(self.url)
+        raise no_reset_lines(self.url)
 
     def close(self) -> None:
         """See `Link`."""
@@ -214,7 +215,7 @@ class _Port:
                 if self.now() >= until:
                     return sent or 0, b""
         except (OSError, serial.SerialException) as error:
-            raise _closed(self.url, error) from error
+            raise closed(self.url, error) from error
 
     def reset(self, *, to_loader: bool = False) -> None:
         """See `Link`."""
@@ -245,9 +246,9 @@ def open_link(url: str, baud: int = DEFAULT_BAUD, *, board: str = "") -> Link:
             return _open_pty(url)
         return _open_serial(url, baud)
     except serial.SerialException as error:
-        raise _unavailable(name, url, error, getattr(error, "errno", None)) from error
+        raise unavailable(name, url, error, getattr(error, "errno", None)) from error
     except OSError as error:
-        raise _unavailable(name, url, error, error.errno) from error
+        raise unavailable(name, url, error, error.errno) from error
     except ValueError as error:
         raise ConfigError(
             f"{url} at {baud} baud: {error}",
@@ -322,60 +323,40 @@ def _pulse(port: serial.Serial, to_loader: bool) -> None:
         port.rts = False
 
 
-def _closed(url: str, error: Exception) -> LinkClosed:
-    return LinkClosed(
-        f"the port vanished: {error}",
-        hint="was the cable pulled, the board powered off or the emulator ended?",
-        board=url,
-        step="link",
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SerialPort:
+    """A serial port of this machine; what USB says of it is "" or None where it is not USB.
+
+    Attributes:
+        url: to open it.
+        vid: USB vendor.
+        pid: USB product.
+        serial_number: of the USB device; on Espressif's own USB port it is the chip's MAC.
+        usb_path: where it is plugged in, such as 1-1.2.
+        description: in the system's words.
+    """
+
+    url: str
+    vid: int | None
+    pid: int | None
+    serial_number: str
+    usb_path: str
+    description: str
 
 
-def _no_reset_lines(url: str) -> LinkError:
-    return LinkError(
-        "this line has no DTR and RTS to reset the board with",
-        hint="use a serial port, or the board's power switch",
-        board=url,
-        step="reset",
-    )
+def serial_ports() -> tuple[SerialPort, ...]:
+    """All serial ports of this machine, sorted by URL."""
+    from serial.tools import list_ports
 
-
-def _unavailable(board: str, url: str, error: Exception, number: int | None) -> BoardUnavailable:
-    text = str(error)
-    if number in {errno.EACCES, errno.EPERM} or "PermissionError" in text:
-        what, hint = f"no permission to open {url}", _permission_hint(url)
-    elif number in {errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK} or "exclusively lock" in text:
-        holder = _holder(url)
-        what = f"{url} is in use" + (f" by {holder}" if holder else "")
-        hint = "close the program that has it open (monitor, terminal, another run)"
-    elif number == errno.ENOENT or "FileNotFoundError" in text:
-        what, hint = f"there is no port {url}", "hil boards lists the ports there are"
-    elif number == errno.ECONNREFUSED:
-        what, hint = f"nothing listens at {url}", "start the emulator or server first"
-    else:
-        what, hint = f"cannot open {url}: {text}", "hil boards lists the ports there are"
-    return BoardUnavailable(what, hint=hint, board=board, step="link")
-
-
-def _permission_hint(url: str) -> str:
-    if sys.platform == "win32":
-        return "another program has it open"
-    try:
-        group = Path(url).group()
-    except (KeyError, OSError):
-        group = "dialout"
-    return f"add yourself to its group, then log in again: sudo usermod -a -G {group} $USER"
-
-
-def _holder(url: str) -> str:
-    """Name and id of a process that has the port open, where /proc tells (Linux)."""
-    wanted = os.path.realpath(url)
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            held = any(os.path.realpath(link) == wanted for link in folder.glob("fd/*"))
-            if held and int(folder.name) != os.getpid():
-                return f"{(folder / 'comm').read_text(encoding='utf-8').strip()} (process {folder.name})"
-        except OSError:
-            # it ended meanwhile, or belongs to somebody else
-            continue
-    return ""
+    found = [
+        SerialPort(
+            url=port.device,
+            vid=port.vid,
+            pid=port.pid,
+            serial_number=port.serial_number or "",
+            usb_path=port.location or "",
+            description=port.description or "",
+        )
+        for port in list_ports.comports()
+    ]
+    return tuple(sorted(found, key=lambda port: port.url))

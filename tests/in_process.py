@@ -1,9 +1,10 @@
-"""The device core in this process behind a link without a port or a clock: thousands of exchanges a second."""
+"""The device core in this process, behind a link without port or clock: thousands of exchanges a second."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -35,7 +36,7 @@ IMAGE = b"esp32p4 model\n" + bytes(range(256)) * 8
 
 @dataclass(frozen=True)
 class Spec:
-    role: str
+    role: Literal["input", "output"]
     index: int
     name: str
     dtype: str
@@ -49,7 +50,7 @@ class Spec:
 class LoadedModel:
     family: str
     name: str
-    tensors: Sequence[Spec]
+    tensors: list[Spec]
 
 
 @dataclass(frozen=True)

@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 HELP = "run a virtual board and print its URL"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Options of `hil virtual`."""
-    parser.add_argument("--target", required=True, help="the chip, a row of targets.toml")
-    parser.add_argument(
-        "--flash", type=Path, metavar="FILE", help="flash image, made if absent; default: a new one each time"
-    )
-    parser.add_argument(
-        "--listen",
-        default="tcp" if sys.platform == "win32" else "pty",
-        metavar="PORT",
-        help="pty, pty:PATH (a link to it), tcp or tcp:NUMBER (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--faults",
-        metavar="PLAN",
-        help="faults to plant: a .toml or .json file (see harness/virtual/faults.py)",
-    )
-    parser.add_argument(
-        "--control",
-        action="store_true",
-        help="take commands from standard input (reset, power_cycle, quit) and end with it",
-    )
+    """Options of `hil virtual`: those of `python -m harness.virtual`."""
+    from harness.virtual.arguments import add_arguments
+
+    add_arguments(parser)
 
 
 def run(args: Namespace) -> int:
     """Serve until interrupted; SIGUSR1 resets the chip."""
-    from harness.targets import target
-    from harness.virtual.faults import FaultPlan, load_plan
-    from harness.virtual.process import Settings, exit_now, serve
+    from harness.virtual.arguments import run
 
-    status = serve(
-        Settings(
-            target=target(args.target),
-            flash=args.flash,
-            listen=args.listen,
-            faults=load_plan(args.faults) if args.faults else FaultPlan(),
-            control=args.control,
-        )
-    )
-    exit_now(status)
-    return status
+    return run(args)

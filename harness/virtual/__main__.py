@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 
-from harness.commands import virtual
 from harness.errors import HilError
+from harness.virtual.arguments import HELP, add_arguments, run
 
 
 def main() -> int:
     """Run a virtual board until it is told to quit."""
-    parser = argparse.ArgumentParser(prog="python -m harness.virtual", description=virtual.HELP)
-    virtual.add_arguments(parser)
+    parser = argparse.ArgumentParser(prog="python -m harness.virtual", description=HELP)
+    add_arguments(parser)
     try:
-        return virtual.run(parser.parse_args())
+        return run(parser.parse_args())
     except HilError as error:
         print(f"hil virtual: error: {error}", file=sys.stderr)
         return 2

@@ -96,7 +96,7 @@ class VirtualBoard:
         self._command("power_cycle")
 
     def kill(self) -> None:
-        """End its process without notice, as a crashed emulator or a pulled cable; `start` starts it again."""
+        """End its process without notice, like a crashed emulator; `start` starts it again."""
         if self._process is not None:
             self._process.kill()
             self._wait()

@@ -157,8 +157,8 @@ class Board:
             print(f"unknown command {word!r}", file=sys.stderr)
 
 
-def serve(settings: Settings) -> int:
-    """Run a virtual board; returns the process's exit status.
+def serve(settings: Settings) -> None:
+    """Run a virtual board until it is told to quit.
 
     Raises:
         HilError: the flash file or the port cannot be used.
@@ -176,7 +176,6 @@ def serve(settings: Settings) -> int:
         board.run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return 0
 
 
 def _listen_to_signals(board: Board) -> None:
