@@ -4,6 +4,7 @@
 
 #include "driver/uart.h"
 #include "esp_err.h"
+#include "esp_intr_alloc.h"
 #include "hil_esp/line.h"
 
 namespace hil::esp {
@@ -17,11 +18,16 @@ constexpr auto kPort = static_cast<uart_port_t>(CONFIG_HIL_UART_PORT);
 constexpr int kReceiveBytes = 2 * CONFIG_HIL_RX_WINDOW_BYTES;
 constexpr int kSendBytes = 4096;
 constexpr int kEvents = 32;
+#if CONFIG_UART_ISR_IN_IRAM
+constexpr int kInterrupt = ESP_INTR_FLAG_IRAM;
+#else
+constexpr int kInterrupt = 0;
+#endif
 
 class UartLine final : public Line {
  public:
   UartLine() {
-    ESP_ERROR_CHECK(uart_driver_install(kPort, kReceiveBytes, kSendBytes, kEvents, &events_, 0));
+    ESP_ERROR_CHECK(uart_driver_install(kPort, kReceiveBytes, kSendBytes, kEvents, &events_, kInterrupt));
 #if CONFIG_HIL_LINK_CONSOLE_UART
     ESP_ERROR_CHECK(uart_wait_tx_done(kPort, pdMS_TO_TICKS(200)));  // the boot log leaves at its own rate
     ESP_ERROR_CHECK(uart_set_baudrate(kPort, CONFIG_HIL_UART_BAUD));
