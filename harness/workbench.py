@@ -88,7 +88,7 @@ class Bench:
     def restore(self) -> None:
         """Make the session anew after a reset or a refused model, and prepare the board again."""
         self.device.connect()
-        self.device.load()
+        # `upload_model` sends nothing that the device still has
         self.prepare()
 
     def reload(self) -> None:
