@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.espdl import Graph
+from harness.espdl import Graph, Tensor
 
 from .writer import graph, node, tensor, value
 
@@ -54,3 +54,32 @@ def tiny_graph() -> Graph:
         (value("x", (1, 4), -3), value("y", (1, 4), -3)),
         initializers=(tensor("t", np.arange(16, dtype=np.int8), exponents=(-3,)),),
     )
+
+
+def same_tensor(left: Tensor, right: Tensor) -> bool:
+    """Whether both say the same."""
+    return (
+        (left.name, left.dtype, left.shape, left.layout)
+        == (right.name, right.dtype, right.shape, right.layout)
+        and left.exponents == right.exponents
+        and np.array_equal(left.data, right.data)
+    )
+
+
+def same_graph(left: Graph, right: Graph) -> bool:
+    """Whether both say the same."""
+    tensors = all(
+        mine.keys() == theirs.keys() and all(same_tensor(mine[name], theirs[name]) for name in mine)
+        for mine, theirs in (
+            (left.initializers, right.initializers),
+            (left.test_inputs, right.test_inputs),
+            (left.test_outputs, right.test_outputs),
+        )
+    )
+    rest = (left.nodes, left.inputs, left.outputs, dict(left.values)) == (
+        right.nodes,
+        right.inputs,
+        right.outputs,
+        dict(right.values),
+    )
+    return tensors and rest

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from harness.cli import main
 from harness.errors import ConfigError, UnsupportedOperator
 from harness.espdl import EspdlModel, Graph, Node, read_espdl
+from harness.espdl.chunks import Pool
 from harness.espdl.memory import MemoryPlan, plan_memory
 from harness.targets import target
 
@@ -75,6 +76,23 @@ def test_operator_may_not_write_over_what_a_later_node_needs() -> None:
     assert _where(plan) == {"x": 0, "a": 16, "y": 0}
 
 
+def test_operator_may_not_write_over_what_a_later_node_that_is_not_in_place_needs() -> None:
+    model = _chain(
+        [node("Relu", ("x",), ("a",)), node("Sub", ("x", "a"), ("y",))],
+        sizes={"x": 16, "a": 16, "y": 16},
+    )
+    assert _where(_on_c3(model)) == {"x": 0, "a": 16, "y": 32}
+
+
+def test_graph_output_lives_to_the_end_although_a_node_uses_it() -> None:
+    model = _chain(
+        [node("Sub", ("x", "x"), ("a",)), node("Sub", ("a", "a"), ("b",)), node("Sub", ("b", "b"), ("y",))],
+        sizes={"x": 16, "a": 16, "b": 16, "y": 16},
+        outputs=("a", "y"),
+    )
+    assert _where(_on_c3(model)) == {"x": 0, "a": 16, "b": 0, "y": 32}
+
+
 def test_operator_may_not_write_over_a_graph_output() -> None:
     model = _chain(
         [node("Sub", ("x", "x"), ("a",)), node("Relu", ("a",), ("y",))],
@@ -106,36 +124,68 @@ def test_wider_output_gets_memory_of_its_own() -> None:
     assert _where(plan) == {"x": 0, "y": 16}
 
 
+class _Block:
+    """Something of a size that can live in a pool."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes, self.offset_bytes = size_bytes, -1
+        self.pool: Pool | None = None
+
+
+def _placed(pool: Pool, *sizes: int) -> list[_Block]:
+    blocks = [_Block(size) for size in sizes]
+    assert all(pool.place(block) for block in blocks)
+    return blocks
+
+
 def test_best_fit_takes_the_smallest_free_chunk_that_holds_it() -> None:
-    pads = {
-        name: tensor(name, np.array([0, 0, 0, count], np.int64)) for name, count in (("p64", 48), ("p32", 16))
-    }
-    nodes = [
-        node("Pad", ("x", "p64"), ("big",)),
-        node("Pad", ("x", "p32"), ("small",)),
-        node("Sub", ("x", "x"), ("keep",)),
-        node("Concat", ("big", "small"), ("c",), axis=1),
-        node("Sub", ("keep", "keep"), ("d",)),
-        node("Concat", ("c", "d"), ("y",), axis=1),
-    ]
-    sizes = {"x": 16, "big": 64, "small": 32, "keep": 16, "c": 96, "d": 16, "y": 112}
-    values = [value(name, (1, size)) for name, size in sizes.items()]
-    plan = _on_c3(read_espdl(edl(graph(nodes, values, initializers=list(pads.values())))))
-    where = _where(plan)
-    assert where["d"] == where["x"], "the 16 bytes that x leaves, not the 112 of big and small together"
+    pool = Pool("psram")
+    large, _, small, _, middle, _ = _placed(pool, 64, 16, 16, 16, 32, 16)
+    for block in (large, middle, small):
+        pool.free(block)
+    (found,) = _placed(pool, 17)
+    assert found.offset_bytes == middle.offset_bytes
 
 
-def test_last_free_chunk_is_extended() -> None:
-    pads = tensor("p", np.array([0, 0, 0, 48], np.int64))
-    nodes = [
-        node("Sub", ("x", "x"), ("a",)),
-        node("Sub", ("x", "x"), ("b",)),
-        node("Pad", ("x", "p"), ("y",)),
-    ]
-    values = [value("x", (1, 16)), value("a", (1, 16)), value("b", (1, 16)), value("y", (1, 64))]
-    plan = _on_c3(read_espdl(edl(graph(nodes, values, outputs=("a", "y"), initializers=[pads]))))
-    assert _where(plan) == {"x": 0, "a": 16, "b": 32, "y": 48}
-    assert plan.variable.internal_bytes == 112
+def test_among_equal_free_chunks_the_first_freed_is_taken() -> None:
+    pool = Pool("psram")
+    first, _, second, _ = _placed(pool, 16, 16, 16, 16)
+    pool.free(second)
+    pool.free(first)
+    assert _placed(pool, 16)[0].offset_bytes == second.offset_bytes
+
+
+def test_rest_of_a_chunk_is_free_again() -> None:
+    pool = Pool("psram")
+    large, _ = _placed(pool, 64, 16)
+    pool.free(large)
+    assert [block.offset_bytes for block in _placed(pool, 16, 48)] == [0, 16]
+    assert pool.size_bytes == 80
+
+
+def test_neighbours_that_are_free_become_one_chunk() -> None:
+    pool = Pool("psram")
+    left, middle, right, _ = _placed(pool, 16, 16, 16, 16)
+    for block in (left, right, middle):
+        pool.free(block)
+    assert _placed(pool, 48)[0].offset_bytes == 0
+
+
+def test_last_free_chunk_is_extended_to_what_is_needed() -> None:
+    pool = Pool("psram")
+    _, last = _placed(pool, 16, 32)
+    pool.free(last)
+    assert _placed(pool, 48)[0].offset_bytes == 16
+    assert pool.size_bytes == 64
+
+
+def test_pool_of_fixed_size_refuses_what_does_not_fit() -> None:
+    pool = Pool("internal", fixed_bytes=32)
+    (block,) = _placed(pool, 17)
+    assert not pool.place(_Block(1))
+    pool.free(block)
+    assert pool.place(_Block(32))
+    assert pool.size_bytes == 32
 
 
 def test_board_with_psram_keeps_the_arena_there() -> None:

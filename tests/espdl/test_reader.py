@@ -1,55 +1,24 @@
-"""The `.espdl` reader: what it reads, and that a damaged file is a typed error."""
+"""The `.espdl` reader: what it reads, and which graphs it refuses."""
 
 from __future__ import annotations
 
 import importlib
-import random
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from harness.errors import FormatError, GoldenError, HilError, UnsupportedOperator
-from harness.espdl import EspdlModel, Graph, Tensor, ValueInfo, read_espdl
+from harness.errors import FormatError, GoldenError
+from harness.espdl import EspdlModel, Tensor, ValueInfo, read_espdl
 from harness.espdl.reader import DTYPES
 
-from .examples import conv_graph, tiny_graph
+from .examples import conv_graph, same_graph, tiny_graph
 from .writer import edl, graph, node, tensor, value
 
 TINY = edl(tiny_graph())
 CONV = edl(conv_graph())
-
-
-def _same_tensor(left: Tensor, right: Tensor) -> bool:
-    return (
-        (left.name, left.dtype, left.shape, left.layout)
-        == (right.name, right.dtype, right.shape, right.layout)
-        and left.exponents == right.exponents
-        and np.array_equal(left.data, right.data)
-    )
-
-
-def _same_graph(left: Graph, right: Graph) -> bool:
-    tensors = all(
-        mine.keys() == theirs.keys() and all(_same_tensor(mine[name], theirs[name]) for name in mine)
-        for mine, theirs in (
-            (left.initializers, right.initializers),
-            (left.test_inputs, right.test_inputs),
-            (left.test_outputs, right.test_outputs),
-        )
-    )
-    rest = (left.nodes, left.inputs, left.outputs, dict(left.values)) == (
-        right.nodes,
-        right.inputs,
-        right.outputs,
-        dict(right.values),
-    )
-    return tensors and rest
 
 
 @pytest.mark.parametrize("container", ["EDL1", "EDL2"])
@@ -58,7 +27,7 @@ def test_reader_returns_what_was_written(container: str) -> None:
     model = read_espdl(edl(written, container=container, metadata={"target": "c"}), name="m")
     assert (model.name, model.container, model.producer, model.opset) == ("m", container, "tests", {"": 18})
     assert (model.metadata, model.family, model.ir_version) == ({"target": "c"}, "c", 8)
-    assert _same_graph(model.graph, written)
+    assert same_graph(model.graph, written)
 
 
 def test_every_kind_of_attribute_is_read() -> None:
@@ -106,93 +75,11 @@ def test_missing_file_is_an_error_with_its_path(tmp_path: Path) -> None:
         read_espdl(tmp_path / "nowhere.espdl")
 
 
-@pytest.mark.parametrize("data", [TINY, CONV], ids=["tiny", "conv"])
-def test_file_cut_at_any_byte_is_refused_with_an_offset(data: bytes) -> None:
-    for length in range(len(data)):
-        with pytest.raises(FormatError) as caught:
-            read_espdl(data[:length])
-        assert 0 <= caught.value.offset <= len(data)
-
-
-def test_flatbuffer_cut_at_any_byte_is_refused_or_reads_the_same() -> None:
-    """The header's length is mended here, so that the offsets inside are what must notice."""
-    whole = read_espdl(TINY)
-    refused = 0
-    for length in range(16, len(TINY)):
-        cut = bytearray(TINY[:length])
-        cut[8:12] = struct.pack("<I", length - 16)
-        try:
-            model = read_espdl(bytes(cut))
-        except FormatError as error:
-            assert 0 <= error.offset <= len(TINY)  # noqa: PT017 - both outcomes are right
-            refused += 1
-        else:
-            assert _same_graph(model.graph, whole.graph)
-    assert refused > 0.9 * (len(TINY) - 16)
-
-
-@given(st.lists(st.tuples(st.integers(0, len(CONV) - 1), st.integers(0, 255)), min_size=1, max_size=8))
-@settings(max_examples=400, deadline=None)
-def test_changed_bytes_give_a_model_or_a_typed_error(changes: list[tuple[int, int]]) -> None:
-    data = bytearray(CONV)
-    for at, byte in changes:
-        data[at] = byte
-    try:
-        model = read_espdl(bytes(data))
-    except HilError:
-        return
-    for item in model.graph.initializers.values():
-        assert item.data.size == np.prod(item.shape, dtype=np.int64)
-
-
-def test_every_byte_set_to_its_complement_gives_a_model_or_a_typed_error() -> None:
-    for at in range(len(TINY)):
-        data = bytearray(TINY)
-        data[at] ^= 0xFF
-        assert "at byte -" not in _refusal(bytes(data))
-
-
 def _replaced(**changes: Any) -> bytes:
     """The tiny file with one part of its graph replaced."""
     from dataclasses import replace
 
     return edl(replace(tiny_graph(), **changes))
-
-
-def test_parts_that_overlap_a_million_times_are_refused_early() -> None:
-    """A vector of 16,000 references to one long vector: following them all would visit a gigabyte."""
-    names = ["n" * 60_000] * 16_000
-    crowded = bytearray(
-        edl(graph([node("Relu", ("x",), ("y",), texts=tuple("ab"))], (value("x", (1,)), value("y", (1,)))))
-    )
-    at = crowded.index(b"\x01\x00\x00\x00a")
-    # Point every reference of a new vector at the end of the file to one text after it.
-    vector_at = len(crowded) + (-len(crowded) % 4)
-    crowded += bytes(vector_at - len(crowded)) + struct.pack("<I", len(names))
-    text_at = vector_at + 4 + 4 * len(names)
-    for index in range(len(names)):
-        item = vector_at + 4 + 4 * index
-        crowded += struct.pack("<I", text_at - item)
-    crowded += struct.pack("<I", len(names[0])) + names[0].encode()
-    reference = next(
-        where
-        for where in range(16, at, 4)
-        if where + struct.unpack_from("<I", crowded, where)[0] == _vector_of(bytes(crowded), at)
-    )
-    crowded[reference : reference + 4] = struct.pack("<I", vector_at - reference)
-    crowded[8:12] = struct.pack("<I", len(crowded) - 16)
-    with pytest.raises(FormatError, match="overlap"):
-        read_espdl(bytes(crowded))
-
-
-def _vector_of(data: bytes, text_at: int) -> int:
-    """Offset of the vector of two references whose first leads to the text at `text_at`."""
-    return next(
-        where
-        for where in range(16, text_at, 4)
-        if struct.unpack_from("<I", data, where)[0] == 2
-        and where + 4 + struct.unpack_from("<I", data, where + 4)[0] == text_at
-    )
 
 
 BAD_GRAPHS: dict[str, tuple[dict[str, Any], str]] = {
@@ -269,42 +156,6 @@ def test_bool_tensor_with_other_bytes_is_refused() -> None:
         read_espdl(_replaced(initializers={"t": wrong}))
 
 
-def test_attribute_kind_that_esp_dl_lacks_is_refused() -> None:
-    """Each 2 of the file becomes a 5: one of them is the kind of an INT attribute, 5 is a subgraph."""
-    data = edl(graph([node("Relu", ("x",), ("y",), one=1)], tuple(tiny_graph().values.values())))
-    messages = [
-        _refusal(data[:at] + struct.pack("<I", 5) + data[at + 4 :])
-        for at in range(16, len(data) - 4, 4)
-        if data[at : at + 4] == struct.pack("<I", 2)
-    ]
-    assert any("'one' is of kind 5, which ESP-DL does not use" in message for message in messages)
-
-
-def _refusal(data: bytes) -> str:
-    try:
-        read_espdl(data)
-    except FormatError as error:
-        return str(error)
-    return ""
-
-
-def test_local_functions_are_unsupported() -> None:
-    import flatbuffers
-
-    builder = flatbuffers.Builder(64)
-    builder.StartObject(1)
-    function = builder.EndObject()
-    builder.StartVector(4, 1, 4)
-    builder.PrependUOffsetTRelative(function)
-    functions = builder.EndVector()
-    builder.StartObject(10)
-    builder.PrependUOffsetTRelativeSlot(9, functions, 0)
-    builder.Finish(builder.EndObject())
-    flat = bytes(builder.Output())
-    with pytest.raises(UnsupportedOperator, match="local functions"):
-        read_espdl(b"EDL2" + struct.pack("<III", 0, len(flat), 0) + flat)
-
-
 def test_tensors_are_views_of_the_file() -> None:
     """A 3.6 MB model must not be copied piece by piece."""
     big = tensor("t", np.zeros((1000, 1000), np.int8))
@@ -325,20 +176,6 @@ def test_every_file_of_the_ground_truth_is_read(shared: Path) -> None:
 def _family_by_folder(path: Path) -> str:
     folder = path.parent.name.split("_")[0]
     return {"p4": "esp32p4", "s3": "esp32s3"}.get(folder, folder)
-
-
-@pytest.mark.parametrize("flips", range(20))
-def test_real_files_with_changed_bytes_give_a_model_or_a_typed_error(shared: Path, flips: int) -> None:
-    data = bytearray((shared / "zoo" / "esp32s3" / "tutorial_streaming.espdl").read_bytes())
-    chance = random.Random(flips)
-    for _ in range(50):
-        at = chance.randrange(len(data))
-        kept, data[at] = data[at], chance.randrange(256)
-        try:
-            read_espdl(bytes(data))
-        except HilError as error:
-            assert str(error)  # noqa: PT017 - both outcomes are right
-        data[at] = kept
 
 
 def test_reader_agrees_with_esp_ppqs_own_classes(shared: Path) -> None:

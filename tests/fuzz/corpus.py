@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tests.espdl.examples import conv_graph, tiny_graph
-from tests.espdl.lint.cases import CASES, gru, packed_gemm, prelu, table
+from tests.espdl.lint.builders import gru, packed_gemm, prelu, table
+from tests.espdl.lint.cases import CASES
 from tests.espdl.writer import edl, graph, node, pack, tensor, value
 
 

@@ -11,7 +11,8 @@ from harness.espdl.lint import RULES, Finding, Subject, lint_file, run_rules
 from harness.targets import target
 
 from ..examples import tiny_graph
-from .cases import CASES, on_file
+from .builders import on_file
+from .cases import CASES
 
 FLAT = [(name, *case) for name, cases in CASES.items() for case in cases]
 IDS = [f"{name}-{index}" for name, cases in CASES.items() for index in range(len(cases))]
