@@ -227,7 +227,7 @@ def quantize_affine(values: NDArray[np.float32], affine: Affine, dtype: Dtype) -
     if not np.isfinite(values).all():
         raise InputError("the input has values that are not finite")
     scaled = (values / np.float32(affine.scale)).astype(np.float64)
-    rounded = np.trunc(scaled + np.copysign(0.5, scaled)) + affine.zero_point
+    rounded: NDArray[np.float64] = np.trunc(scaled + np.copysign(0.5, scaled)) + affine.zero_point
     low, high = _INTEGERS[dtype]
     return np.clip(rounded, low, high).astype(dtype)
 
