@@ -53,7 +53,7 @@ def measure(model: Model, data: Path, *, limit: int | None = None) -> Iterator[R
         GoldenError: the data set or an artefact cannot be read.
         UnsupportedOperator: the exact reference does not know an operator.
     """
-    split = load_split(data, "test")
+    split = load_split(data, "test", enlarge=model.data.enlarge)
     step = 1 if limit is None else max(1, len(split.images) // limit)
     images, labels = split.images[::step][:limit], split.labels[::step][:limit]
     inputs = model.input.preprocess(images)

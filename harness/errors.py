@@ -11,6 +11,8 @@
     |   +-- EncryptedModel       the file is encrypted and no key was given
     +-- UnsupportedOperator      an operator or type that the runtime does not register
     +-- InputError               wrong name, shape or dtype of an input
+    +-- RuntimeFailed            a runtime on this machine crashed, or is not installed
+    +-- OutOfMemory              a model's tensors do not fit the memory that there is
     +-- ProvisionError           building and flashing
     |   +-- BuildError           idf.py failed, or no ESP-IDF
     |   +-- FlashError           esptool failed, or the chip is not the board's
@@ -107,6 +109,14 @@ class UnsupportedOperator(HilError):
 
 class InputError(HilError):
     """An input has the wrong name, shape or dtype."""
+
+
+class RuntimeFailed(HilError):
+    """A runtime on this machine (TFLM's kernels, LiteRT) failed where it should not, or is not installed."""
+
+
+class OutOfMemory(HilError):
+    """A model's tensors do not fit the memory that there is."""
 
 
 class ProvisionError(HilError):

@@ -149,7 +149,7 @@ def _stage(model: Model, data: Path, stage: Path, *, retrain: bool, say: Say) ->
     files, versions, calibration = [model.float_file, golden.inputs], dict[str, str](), dict[str, str]()
     answers: dict[tuple[str, Family], dict[str, NDArray[Any]]] = {}
     for recipe in model.recipes.values():
-        split = load_split(data, recipe.calibration.split)
+        split = load_split(data, recipe.calibration.split, enlarge=model.data.enlarge)
         images = model.input.preprocess(calibration_images(split, recipe))
         calibration[recipe.name] = hashlib.sha256(images.tobytes()).hexdigest()
         for family in recipe.targets:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 from harness.dataset import Split
 from harness.errors import ConfigError
-from harness.targets import FAMILIES, Family
+from harness.postprocess import Activation, Postprocess
+from harness.targets import FAMILIES_OF, Family, Runtime
 from harness.tensors import InputSpec, Layout
+from harness.toml_table import Table
 
 Task = Literal["classification"]
-Runtime = Literal["espdl"]
 QuantType = Literal["w8a8", "w8a16", "w16a16"]
+Io = Literal["integer", "float32"]
 Observer = Literal["kl", "minmax", "percentile", "mse"]
 Pass = Literal["equalization", "tqt", "lsq", "bias_correction", "weight_split", "adaround"]
 PassOption = bool | int | float | str | list[str]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +55,7 @@ class Recipe:
         dispatch: operator name of the ONNX file -> bits (8 or 16), for mixed precision.
         passes: esp-ppq's optional passes, in its names' short form, with their settings.
         float_operators: ONNX operator types that may stay in float; any other that does is an error.
+        io: of TFLM: inputs and outputs as integers, or float32 with QUANTIZE and DEQUANTIZE in the model.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Recipe:
     dispatch: Mapping[str, int]
     passes: Mapping[str, Mapping[str, PassOption]]
     float_operators: tuple[str, ...]
+    io: Io = "integer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +120,17 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """The data set that the model was made from. It is not committed; `hil golden` looks for `file`."""
+    """The data set that the model was made from. It is not committed; `hil golden` looks for `file`.
+
+    Attributes:
+        file: its name.
+        origin: where to get it.
+        enlarge: factor by which its images are enlarged to the model's input, 1 or 2.
+    """
 
     file: str
     origin: str
+    enlarge: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,85 +149,8 @@ class ModelSpec:
     tolerance: Tolerance
     thresholds: Thresholds
     expected: Expected
+    postprocess: Postprocess
     recipes: Mapping[str, Recipe]
-
-
-class _Table:
-    """One table of the file, that knows which keys were asked for."""
-
-    def __init__(self, path: Path, where: str, values: object) -> None:
-        self.path, self.where = path, where
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path}: [{where}] must be a table")
-        self.values: dict[str, Any] = values
-        self.known: list[str] = []
-
-    def name(self, key: str) -> str:
-        return f"{self.where}.{key}" if self.where else key
-
-    def fail(self, key: str, problem: str, hint: str = "") -> ConfigError:
-        return ConfigError(f"{self.path}: {self.name(key)} {problem}", hint=hint)
-
-    def take(self, key: str, kind: type[T], default: T | None = None) -> T:
-        """Value of `key`; an integer serves as a float; without a default the key must be there."""
-        self.known.append(key)
-        value = self.values.get(key, default)
-        if value is None:
-            raise self.fail(key, "is missing")
-        if kind is float and type(value) is int:
-            value = float(value)
-        if type(value) is not kind:
-            raise self.fail(key, f"is {value!r}", f"give a {kind.__name__}")
-        return value
-
-    def choice(self, key: str, kind: object, default: str | None = None) -> Any:  # noqa: ANN401
-        """A string that is one of the Literal `kind`."""
-        value = self.take(key, str, default)
-        if value not in get_args(kind):
-            raise self.fail(key, f"is {value!r}", f"one of: {', '.join(get_args(kind))}")
-        return value
-
-    def many(self, key: str, kind: type[T], default: list[T] | None = None) -> tuple[T, ...]:
-        """A list whose elements are all of `kind`."""
-        values = self.take(key, list, default)
-        if any(type(value) is not kind for value in values):
-            raise self.fail(key, f"is {values!r}", f"give a list of {kind.__name__}")
-        return tuple(values)
-
-    def share(self, key: str) -> float:
-        """A number from 0 to 1."""
-        value = self.take(key, float)
-        if not 0 <= value <= 1:
-            raise self.fail(key, f"is {value}", "give a share from 0 to 1")
-        return value
-
-    def count(self, key: str, *, least: int = 1) -> int:
-        """A whole number not below `least`."""
-        value = self.take(key, int)
-        if value < least:
-            raise self.fail(key, f"is {value}", f"give {least} or more")
-        return value
-
-    def table(self, key: str) -> _Table:
-        """The table under `key`, which must be there."""
-        self.known.append(key)
-        if key not in self.values:
-            raise self.fail(key, "is missing")
-        return _Table(self.path, self.name(key), self.values[key])
-
-    def optional(self, key: str) -> _Table:
-        """The table under `key`, empty if it is not there."""
-        self.values.setdefault(key, {})
-        return self.table(key)
-
-    def done(self) -> None:
-        """Refuse keys that nobody asked for."""
-        for key in self.values:
-            if key not in self.known:
-                near = difflib.get_close_matches(key, self.known, 1)
-                guess = f"did you mean {near[0]!r}? " if near else ""
-                known = ", ".join(sorted(self.known))
-                raise self.fail(key, "is not a key of model.toml", f"{guess}known here: {known}")
 
 
 def parse(path: Path) -> ModelSpec:
@@ -232,7 +163,7 @@ def parse(path: Path) -> ModelSpec:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
         raise ConfigError(f"{path}: {cause}") from None
-    top = _Table(path, "", values)
+    top = Table(path, "", values)
     runtime = top.choice("runtime", Runtime)
     recipes = top.table("recipes")
     spec = ModelSpec(
@@ -248,6 +179,7 @@ def parse(path: Path) -> ModelSpec:
         tolerance=_tolerance(top.table("tolerance")),
         thresholds=_thresholds(top.table("thresholds")),
         expected=_expected(top.table("expected")),
+        postprocess=_postprocess(top.optional("postprocess")),
         recipes=MappingProxyType(
             {name: _recipe(name, runtime, recipes.table(name)) for name in list(recipes.values)}
         ),
@@ -260,7 +192,7 @@ def parse(path: Path) -> ModelSpec:
     return spec
 
 
-def _input(table: _Table) -> InputSpec:
+def _input(table: Table) -> InputSpec:
     layout: Layout = table.choice("layout", Layout)
     table.choice("dtype", Literal["uint8"])
     device_layout = table.choice("device_layout", Layout) if "device_layout" in table.values else None
@@ -286,7 +218,7 @@ def _input(table: _Table) -> InputSpec:
     return spec
 
 
-def _golden(table: _Table) -> Golden:
+def _golden(table: Table) -> Golden:
     golden = Golden(
         inputs=table.take("inputs", str), answers=table.take("answers", str), origin=table.take("origin", str)
     )
@@ -294,13 +226,25 @@ def _golden(table: _Table) -> Golden:
     return golden
 
 
-def _data(table: _Table) -> Data:
-    data = Data(file=table.take("file", str), origin=table.take("origin", str))
+def _data(table: Table) -> Data:
+    data = Data(
+        file=table.take("file", str), origin=table.take("origin", str), enlarge=table.take("enlarge", int, 1)
+    )
     table.done()
+    if data.enlarge not in {1, 2}:
+        raise table.fail("enlarge", f"is {data.enlarge}", "1 or 2")
     return data
 
 
-def _tolerance(table: _Table) -> Tolerance:
+def _postprocess(table: Table) -> Postprocess:
+    activation: Activation = table.choice("activation", Activation, "none")
+    threshold = table.share("threshold") if "threshold" in table.values else None
+    table.known.append("threshold")
+    table.done()
+    return Postprocess(activation=activation, threshold=threshold)
+
+
+def _tolerance(table: Table) -> Tolerance:
     tolerance = Tolerance(
         device_vs_exact_lsb=table.count("device_vs_exact_lsb", least=0),
         exact_vs_quantized_lsb=table.count("exact_vs_quantized_lsb", least=0),
@@ -312,7 +256,7 @@ def _tolerance(table: _Table) -> Tolerance:
     return tolerance
 
 
-def _thresholds(table: _Table) -> Thresholds:
+def _thresholds(table: Table) -> Thresholds:
     thresholds = Thresholds(
         top1_agreement=table.share("top1_agreement"),
         accuracy=table.share("accuracy"),
@@ -322,7 +266,7 @@ def _thresholds(table: _Table) -> Thresholds:
     return thresholds
 
 
-def _expected(table: _Table) -> Expected:
+def _expected(table: Table) -> Expected:
     expected = Expected(
         parameters=table.count("parameters"), macs=table.count("macs"), test_top1=table.share("test_top1")
     )
@@ -330,11 +274,13 @@ def _expected(table: _Table) -> Expected:
     return expected
 
 
-def _recipe(name: str, runtime: Runtime, table: _Table) -> Recipe:
-    targets = table.many("targets", str)
+def _recipe(name: str, runtime: Runtime, table: Table) -> Recipe:
+    chosen: Runtime = table.choice("runtime", Runtime, runtime)
+    families = FAMILIES_OF[chosen]
+    targets = table.many("targets", str, None if chosen == "espdl" else list(families))
     for target in targets:
-        if target not in FAMILIES:
-            raise table.fail("targets", f"has {target!r}", f"families: {', '.join(FAMILIES)}")
+        if target not in families:
+            raise table.fail("targets", f"has {target!r}", f"families of {chosen}: {', '.join(families)}")
     dispatch = table.optional("dispatch")
     bits = {operator: dispatch.take(operator, int) for operator in list(dispatch.values)}
     for operator, width in bits.items():
@@ -343,21 +289,37 @@ def _recipe(name: str, runtime: Runtime, table: _Table) -> Recipe:
     recipe = Recipe(
         name=name,
         title=table.take("title", str),
-        runtime=table.choice("runtime", Runtime, runtime),
+        runtime=chosen,
         quant_type=table.choice("quant_type", QuantType),
-        targets=tuple(family for family in FAMILIES if family in targets),
+        targets=tuple(family for family in families if family in targets),
         calibration=_calibration(table.table("calibration")),
         dispatch=MappingProxyType(bits),
         passes=_passes(table.optional("passes")),
         float_operators=table.many("float_operators", str, []),
+        io=table.choice("io", Io, "integer"),
     )
     table.done()
     if not recipe.targets:
-        raise table.fail("targets", "is empty", f"families: {', '.join(FAMILIES)}")
+        raise table.fail("targets", "is empty", f"families: {', '.join(families)}")
+    if chosen == "tflm":
+        _check_tflm(table, recipe)
+    elif recipe.io != "integer":
+        raise table.fail("io", f"is {recipe.io!r}", "only TFLM's models can have float32 there")
     return recipe
 
 
-def _calibration(table: _Table) -> Calibration:
+def _check_tflm(table: Table, recipe: Recipe) -> None:
+    """ai-edge-quantizer has fewer choices than esp-ppq; none may be given in vain."""
+    if recipe.quant_type == "w16a16":
+        raise table.fail("quant_type", "is 'w16a16'", "w8a8 or w8a16 with TFLM")
+    if recipe.calibration.observer != "minmax":
+        raise table.fail("calibration.observer", f"is {recipe.calibration.observer!r}", "minmax with TFLM")
+    for key in ("dispatch", "passes", "float_operators"):
+        if getattr(recipe, key):
+            raise table.fail(key, "is esp-ppq's", "leave it out with TFLM")
+
+
+def _calibration(table: Table) -> Calibration:
     calibration = Calibration(
         split=table.choice("split", Split),
         count=table.count("count"),
@@ -368,7 +330,7 @@ def _calibration(table: _Table) -> Calibration:
     return calibration
 
 
-def _passes(table: _Table) -> Mapping[str, Mapping[str, PassOption]]:
+def _passes(table: Table) -> Mapping[str, Mapping[str, PassOption]]:
     known = get_args(Pass)
     passes: dict[str, Mapping[str, PassOption]] = {}
     for name in table.values:

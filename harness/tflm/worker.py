@@ -1,0 +1,196 @@
+"""The process that runs tflite-micro, so that a kernel that crashes takes nothing else with it.
+
+TFLM checks little: a tensor number out of range or weights that do not fit their operator are read as they
+are, and a bad access ends the process. Requests come on standard input and answers go to standard output,
+each a length and a pickle; standard error is a file that collects what TFLM prints.
+
+    ("load", image, arena_limit_bytes)   -> ("ok", Loaded as a dict, text) | ("refused", reason, text)
+    ("run", [input batches])             -> ("ok", [output batches], text)
+    ("tensor", [one input each], index)  -> ("ok", array, text)
+
+A failure of any other kind is ("failed", "Type: words", text).
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import sys
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+HEAD = struct.Struct("<Q")
+ALIGNMENT_BYTES = 16
+_FIRST_ARENA_BYTES = 1 << 16
+
+
+class Refused(Exception):
+    """TFLM does not take the model; what it printed says why."""
+
+
+class Runner:
+    """A loaded model: one interpreter that infers; another keeps every tensor, once one is asked for."""
+
+    def __init__(self, image: bytes, limit_bytes: int) -> None:
+        from tflite_micro.python.tflite_micro import runtime
+
+        self._runtime = runtime
+        self._image = image
+        self._limit_bytes = limit_bytes
+        self._keeping: Any = None
+        capacity = self._growing(runtime.InterpreterConfig.kAllocationRecording)[1]
+        self.recorded = _recorded_allocations(self._interpreter(capacity))
+        self.arena_bytes = self._smallest(capacity)
+        self._running = self._interpreter(self.arena_bytes)
+        if self._running is None:  # cannot be: it was just tried
+            raise Refused("the arena that was found does not serve again")
+
+    def describe(self) -> dict[str, Any]:
+        """Arena in bytes, what the allocator recorded, element type and shape of inputs and outputs."""
+        return {"arena_bytes": self.arena_bytes, **self.recorded}
+
+    def run(self, batches: list[NDArray[Any]], outputs: int) -> list[NDArray[Any]]:
+        """Infer each input in turn: arrays (N, *shape without batch) to as many answers."""
+        made: list[list[NDArray[Any]]] = [[] for _ in range(outputs)]
+        for row in range(len(batches[0])):
+            _set_inputs(self._running, [batch[row : row + 1] for batch in batches])
+            self._running.invoke()
+            for index, answers in enumerate(made):
+                answers.append(np.array(self._running.get_output(index)))
+        return [np.concatenate(answers) for answers in made]
+
+    def tensor(self, inputs: list[NDArray[Any]], index: int) -> NDArray[Any]:
+        """An intermediate tensor after one inference."""
+        if self._keeping is None:
+            config = self._runtime.InterpreterConfig.kPreserveAllTensors
+            self._keeping, _ = self._growing(config)
+        _set_inputs(self._keeping, inputs)
+        self._keeping.invoke()
+        return np.array(self._keeping.GetTensor(index, 0)["tensor_data"])
+
+    def _interpreter(self, arena_bytes: int, config: Any = None) -> Any:  # noqa: ANN401 - has no types
+        """An interpreter, or None if TFLM says that it cannot allocate; both for any reason."""
+        config = config or self._runtime.InterpreterConfig.kAllocationRecording
+        try:
+            return self._runtime.Interpreter.from_bytes(
+                self._image, arena_size=arena_bytes, intrepreter_config=config
+            )
+        except RuntimeError:
+            return None
+
+    def _growing(self, config: Any) -> tuple[Any, int]:  # noqa: ANN401
+        """An interpreter with an arena that is large enough, and that size.
+
+        Raises:
+            Refused: not even the largest arena helps.
+        """
+        capacity = min(_FIRST_ARENA_BYTES, self._limit_bytes)
+        while True:
+            _forget_noise()
+            interpreter = self._interpreter(capacity, config)
+            if interpreter is not None:
+                return interpreter, capacity
+            if capacity == self._limit_bytes or not _lacks_memory(_noise()):
+                raise Refused
+            capacity = min(2 * capacity, self._limit_bytes)
+
+    def _smallest(self, enough: int) -> int:
+        """The smallest arena that serves, a multiple of 16 bytes; first guess is what was recorded."""
+        high = enough // ALIGNMENT_BYTES
+        low = 0
+        guess = -(-self.recorded["arena_recorded_bytes"] // ALIGNMENT_BYTES)
+        for units in (guess, guess - 1):
+            if low < units < high:
+                if self._interpreter(units * ALIGNMENT_BYTES) is None:
+                    low = units
+                else:
+                    high = units
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._interpreter(middle * ALIGNMENT_BYTES) is None:
+                low = middle
+            else:
+                high = middle
+        return high * ALIGNMENT_BYTES
+
+
+def _set_inputs(interpreter: Any, inputs: list[NDArray[Any]]) -> None:  # noqa: ANN401
+    for index, values in enumerate(inputs):
+        interpreter.set_input(values, index)
+
+
+def _recorded_allocations(interpreter: Any) -> dict[str, int]:  # noqa: ANN401
+    """The totals that TFLM's recording allocator prints."""
+    _forget_noise()
+    interpreter.print_allocations()
+    found: dict[str, int] = {}
+    for line in _noise().splitlines():
+        for word, name in (
+            ("total", "arena_recorded_bytes"),
+            ("head", "arena_head_bytes"),
+            ("tail", "arena_tail_bytes"),
+        ):
+            if f"Arena allocation {word} " in line:
+                found[name] = int(line.rsplit(" ", 2)[1])
+    _forget_noise()
+    if len(found) != 3:
+        raise RuntimeError("tflite-micro printed no arena totals: another version than this was written for?")
+    return found
+
+
+def _lacks_memory(said: str) -> bool:
+    return "missing:" in said or "Failed to allocate" in said or "is too small" in said
+
+
+def _noise() -> str:
+    """What has been printed to standard error since `_forget_noise`; it is a file of ours."""
+    size = os.fstat(2).st_size
+    return os.pread(2, size, 0).decode("utf-8", "replace")
+
+
+def _forget_noise() -> None:
+    os.ftruncate(2, 0)
+    os.lseek(2, 0, os.SEEK_SET)
+
+
+def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer requests until the other side closes."""
+    runner: Runner | None = None
+    outputs = 0
+    while head := requests.read(HEAD.size):
+        request = pickle.loads(requests.read(HEAD.unpack(head)[0]))
+        try:
+            if request[0] == "load":
+                runner, outputs = None, request[3]
+                runner = Runner(request[1], request[2])
+                value: Any = runner.describe()
+            else:
+                assert runner is not None
+                value = (
+                    runner.run(request[1], outputs)
+                    if request[0] == "run"
+                    else runner.tensor(request[1], request[2])
+                )
+            answer = ("ok", value, "")
+        except Refused as error:
+            answer = ("refused", str(error), _noise())
+        except Exception as error:  # everything goes back to the other process, which raises it typed
+            answer = ("failed", f"{type(error).__name__}: {error}", _noise())
+        data = pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
+        answers.write(HEAD.pack(len(data)) + data)
+        answers.flush()
+        _forget_noise()
+
+
+def main() -> None:
+    """Serve on standard input and output; whatever prints to standard output lands on standard error."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    serve(sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()
