@@ -46,7 +46,7 @@ STALL_S = 10.0
 _HINTS = {
     Status.NO_MODEL: "load a model first",
     Status.WRONG_FAMILY: "use the model's artefact for this chip",
-    Status.LOAD_FAILED: "is the file whole, and of this chip's family? hil check shows it",
+    Status.LOAD_FAILED: "is the file whole, and of this chip's family? hil lint tells",
     Status.UNSUPPORTED_OPERATOR: "the runtime on the device does not have it",
     Status.OUT_OF_MEMORY: "use a smaller model, or a board with PSRAM",
     Status.TOO_LARGE: "the device has not that much room; a larger model partition may help",
@@ -143,6 +143,7 @@ class Device:
             self._talk.pull_reset_line()
         else:
             self._call(Reset(0), "reset")
+        self._info = None
         self._talk.end_session()
 
     def ping(self, data: bytes = b"") -> bytes:

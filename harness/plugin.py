@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import HilError
+from harness.errors import ConfigError, HilError
 
 if TYPE_CHECKING:
     from harness.options import Combination, Options
@@ -52,7 +52,7 @@ def options_of(config: pytest.Config) -> Options:
         for name, least in (("runs", 1), ("warmup", 0), ("cores", 1), ("inputs", 1)):
             given = config.getoption(name)
             if given is not None and given < least:
-                raise pytest.UsageError(f"--{name} {given}: must be at least {least}")
+                raise ConfigError(f"--{name} {given}: must be at least {least}")
         config.stash[OPTIONS] = Options(
             targets=words(config.getoption("target", None)),
             board=config.getoption("board"),

@@ -19,6 +19,7 @@ from harness.model_toml import Recipe
 from harness.progress import Progress
 from harness.targets import Target
 from harness.tensors import DeviceTensor
+from harness.wire.messages import LOAD_PARAMETERS_IN_FLASH
 
 Arrays = Mapping[str, NDArray[Any]]
 Level = Literal["lowest", "zero", "highest"]
@@ -83,7 +84,7 @@ class Bench:
             f"{self.board}: upload {self.model.name}", total=len(image), unit="B"
         ) as show:
             self.device.upload_model(image, progress=show)
-        self.device.load()
+        self.reload()
 
     def restore(self) -> None:
         """Make the session anew after a reset or a refused model, and prepare the board again."""
@@ -92,8 +93,9 @@ class Bench:
         self.prepare()
 
     def reload(self) -> None:
-        """Load the model again from where it is."""
-        self.device.load()
+        """Load the model from where it is; its parameters stay in flash if there is no PSRAM for a copy."""
+        in_flash = self.device.info().psram_bytes == 0
+        self.device.load(options=LOAD_PARAMETERS_IN_FLASH if in_flash else 0)
 
     def encode(self, floats: NDArray[np.float32]) -> NDArray[Any]:
         """Quantize float inputs (N, *float shape) as the chip rounds: (N, *device shape without batch)."""

@@ -19,6 +19,7 @@ from harness import __version__
 from harness.errors import FormatError, HilError, UnsupportedOperator
 from harness.targets import Target
 from harness.virtual.faults import EngineFaults, OffByLsb
+from harness.wire.messages import LOAD_PARAMETERS_IN_FLASH
 from harness.wire.status import Status
 
 if TYPE_CHECKING:
@@ -98,16 +99,16 @@ class ExactEngine:
         Raises:
             EngineError: it is damaged, of another family, has an unknown operator, or does not fit.
         """
-        del location, path, options
+        del location, path
         self.unload()
         try:
-            return self._load(image, cores)
+            return self._load(image, cores, copies=not options & LOAD_PARAMETERS_IN_FLASH)
         except UnsupportedOperator as error:
             raise EngineError(Status.UNSUPPORTED_OPERATOR, error.message) from error
         except FormatError as error:
             raise EngineError(Status.LOAD_FAILED, error.message) from error
 
-    def _load(self, image: bytes, cores: int) -> LoadedModel:
+    def _load(self, image: bytes, cores: int, *, copies: bool) -> LoadedModel:
         from harness.espdl import possible_families, read_espdl
         from harness.espdl.exact import ExactReference
         from harness.espdl.memory import plan_memory
@@ -119,7 +120,7 @@ class ExactEngine:
                 Status.WRONG_FAMILY,
                 f"the model is for {' or '.join(possible)}, {self._target.name} runs {self._target.family}",
             )
-        plan = plan_memory(model, self._target)
+        plan = plan_memory(model, self._target, param_copy=copies)
         self._check_fit(plan)
         model = with_parameter_faults(model, self._faults.parameter)
         self._reference = ExactReference(model, self._target.family, threads=cores)

@@ -1,0 +1,140 @@
+"""The suites as a user starts them: `pytest` in a process of its own, on virtual boards."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from harness.record import Run, read_runs
+from harness.targets import target
+from harness.virtual import EngineFaults, FaultPlan, OffByLsb, VirtualBoard
+from tests.conftest import ROOT
+
+QUICK = ("--inputs", "12", "--runs", "5", "--model", "mnist", "--recipe", "w8a8")
+
+
+def suites(*arguments: str, files: tuple[str, ...] = ("suites",)) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+
+
+def rows(folder: Path) -> tuple[Run, ...]:
+    return read_runs(folder).runs
+
+
+def outcome(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    last = done.stdout.strip().splitlines()[-1]
+    return {word.rstrip("s"): int(count) for count, word in re.findall(r"(\d+) (\w+)", last)}
+
+
+def test_the_main_job_ends_in_rows_and_reports_that_say_simulated(tmp_path: Path) -> None:
+    done = suites("--target", "esp32p4,esp32c3", "--board", "virtual", *QUICK, "--results", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = rows(tmp_path)
+    assert [(row.target, row.kind, row.simulated) for row in found] == [
+        ("esp32c3", "virtual", True),
+        ("esp32p4", "virtual", True),
+    ]
+    for row in found:
+        assert row.verdict is not None
+        assert row.verdict.bit_exact
+        assert row.verdict.honest
+        assert len(row.cycles) == 5
+        assert row.counters["arena_bytes"][0] == 32_144
+    assert {path.name for path in tmp_path.iterdir()} >= {
+        "runs.jsonl", "results.csv", "results.parquet", "report.md", "report.html", "junit.xml",
+    }  # fmt: skip
+    assert "simulated" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "simulated" in (tmp_path / "results.csv").read_text(encoding="utf-8")
+    assert str(tmp_path / "report.html") in done.stdout
+
+
+def test_each_combination_is_run_once_for_all_the_tests_that_read_it(tmp_path: Path) -> None:
+    done = suites("--target", "esp32s3", "--board", "virtual", *QUICK, "--results", str(tmp_path))
+    assert outcome(done)["passed"] > 10
+    assert len(rows(tmp_path)) == 1
+    assert done.stderr.count("upload mnist: 100 %") == 1
+
+
+@pytest.fixture(params=["output", "parameter"])
+def wrong_engine(request: pytest.FixtureRequest) -> EngineFaults:
+    """An engine with one wrong integer: in what it answers, or in a weight that it computes with."""
+    if request.param == "output":
+        return EngineFaults(output=(OffByLsb(tensor="output", index=4, add_lsb=1),))
+    return EngineFaults(parameter=(OffByLsb(tensor="fc2.weight", index=100, add_lsb=100),))
+
+
+def test_one_wrong_integer_in_the_engine_turns_the_port_red(
+    wrong_engine: EngineFaults, tmp_path: Path
+) -> None:
+    with VirtualBoard(target("esp32p4"), faults=FaultPlan(engine=wrong_engine)) as board:
+        done = suites(
+            "--target", "esp32p4", "--board", board.url, *QUICK, "--results", str(tmp_path),
+            files=("suites/test_numerics.py",),
+        )  # fmt: skip
+    assert outcome(done).get("failed", 0) >= 1
+    assert "error" not in outcome(done)
+    assert "device vs exact (port)" in done.stdout
+    assert "WRONG" in done.stdout
+    (row,) = rows(tmp_path)
+    assert row.verdict is not None
+    assert not row.verdict.ok
+    suite = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert suite.find(".//failure") is not None
+    assert suite.find(".//error") is None
+
+
+def test_a_reset_in_the_middle_of_an_inference_is_an_error_with_its_row_and_the_next_run_works(
+    tmp_path: Path,
+) -> None:
+    faults = FaultPlan(engine=EngineFaults(reset_at_run=5))
+    with VirtualBoard(target("esp32p4"), faults=faults) as board:
+        arguments = ("--target", "esp32p4", "--board", board.url, *QUICK, "--results", str(tmp_path))
+        broken = suites(*arguments, files=("suites/test_numerics.py",))
+        again = suites(*arguments, files=("suites/test_numerics.py",))
+    assert outcome(broken).get("error", 0) >= 1
+    assert "failed" not in outcome(broken)
+    assert "DeviceReset" in broken.stdout
+    assert again.returncode == 0, again.stdout
+    first, second = rows(tmp_path)
+    assert first.failure is not None
+    assert first.failure.kind == "reset"
+    assert second.passed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), ["which chip", "--board virtual"]),
+        (("--target", "esp32p5"), ["unknown target 'esp32p5'", "esp32p4"]),
+        (("--target", "esp32p4", "--model", "mnits"), ["no model 'mnits'", "did you mean 'mnist'"]),
+        (("--target", "esp32p4", "--model", "mnist", "--recipe", "w4a4"), ["no recipe 'w4a4'", "w8a8"]),
+        (("--target", "esp32p4", "--runs", "0"), ["--runs 0", "at least 1"]),
+        (("--target", "esp32p4", "--board", "virtual", "--results", "pyproject.toml/x"), ["cannot write"]),
+    ],
+    ids=["no target", "target", "model", "recipe", "runs", "results"],
+)
+def test_a_wrong_option_is_said_once_with_what_to_do(arguments: tuple[str, ...], words: list[str]) -> None:
+    done = suites(*arguments)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("ERROR")]
+    assert len(said) == 1, done.stdout
+    for word in words:
+        assert word in said[0]
+
+
+def test_without_a_board_the_error_tells_how_to_get_one(tmp_path: Path) -> None:
+    done = suites(
+        "--target", "esp32s2", *QUICK, "--results", str(tmp_path), files=("suites/test_numerics.py",)
+    )
+    assert outcome(done).get("error", 0) >= 1
+    assert "failed" not in outcome(done)
+    assert "no esp32s2 is attached" in done.stdout
+    assert "--board virtual" in done.stdout
+    (row,) = rows(tmp_path)
+    assert row.failure is not None
