@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.errors import ConfigError, FormatError
 from harness.partitions import Partition, model_partition, parse_binary, parse_csv, problems
-from harness.sdkconfig import differences, parse_sdkconfig
+from harness.sdkconfig import Value, differences, parse_sdkconfig
 from harness.targets import targets
 from tests.conftest import ROOT
 
@@ -181,6 +181,6 @@ def test_configuration_values_have_types() -> None:
 
 
 def test_differences_tell_both_values_and_take_off_for_missing() -> None:
-    left = {"SPIRAM_SPEED": 40, "A": False, "B": True}
-    right = {"SPIRAM_SPEED": 80, "B": True, "C": "x"}
+    left: dict[str, Value] = {"SPIRAM_SPEED": 40, "A": False, "B": True}
+    right: dict[str, Value] = {"SPIRAM_SPEED": 80, "B": True, "C": "x"}
     assert differences(left, right) == {"SPIRAM_SPEED": (40, 80), "C": (None, "x")}
