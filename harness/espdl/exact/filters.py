@@ -4,14 +4,15 @@
 says (ResetParamLayoutPattern of esp-ppq):
 
 - "NHWC", "NWC": one output channel after the other; depthwise "HWCN", "WCN": as dims.
-- "(N/16)HWC16" and older "N16HWC16", "(N/8)HWC8" ...: blocks of 16 (8) output channels, those innermost.
+- "(N/16)HWC16", "(N/8)HWC8" ...: blocks of 16 (8) output channels, those innermost.
 - "..._UNALIGNED": as many whole blocks as there are, then the rest: one channel after the other, depthwise HW(rest).
+- "N16HWC16", "N8HWC8" ...: the same blocks under the name that older exporters gave them; see `Reading`.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,22 @@ _PLAIN = {"NHWC", "NWC"}
 _DEPTHWISE_PLAIN = {"HWCN", "WCN"}
 
 
-def filter_oihw(tensor: Tensor, *, depthwise: bool) -> NDArray[Any]:
+Reading = Literal["plain", "packed"]
+"""How to read a filter under an old name such as "N16HWC16".
+
+"plain": one output channel after the other, as ESP-DL's portable kernels read any filter and as a loader does that knows the current names
+only; the ground truth for Espressif's older zoo models was made so. "packed": blocks of 16, as the SIMD kernels of the chips read it, which
+do not look at the name.
+"""
+
+
+def has_old_name(tensor: Tensor) -> bool:
+    """Whether a filter's layout has one of the names for which `Reading` matters."""
+    match = _BLOCKED.match(tensor.layout)
+    return match is not None and match["old"] is not None
+
+
+def filter_oihw(tensor: Tensor, *, depthwise: bool, old_names: Reading) -> NDArray[Any]:
     """Values of a Conv filter as (N, C, H, W), 1-D as (N, C, W); depthwise C is 1.
 
     Raises:
@@ -39,6 +55,8 @@ def filter_oihw(tensor: Tensor, *, depthwise: bool) -> NDArray[Any]:
     if depthwise and inputs != 1:
         raise FormatError(f"depthwise filter {tensor.name!r} has {inputs} channels a group, not 1")
     layout = tensor.layout
+    if has_old_name(tensor) and old_names == "plain":
+        layout = ""
     if layout in _DEPTHWISE_PLAIN or (layout == "" and depthwise):
         values = np.moveaxis(flat.reshape(*kernel, inputs, outputs), -1, 0)
     elif layout in _PLAIN or layout == "":

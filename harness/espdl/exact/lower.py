@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 from onnx import helper
 
-from harness.errors import InputError
+from harness.errors import InputError, UnsupportedOperator
+from harness.espdl.exact import shapes
+from harness.espdl.exact.filters import Reading
 from harness.espdl.exact.lowering import Lowering, State
 from harness.espdl.exact.onnx_graph import element_type
 from harness.espdl.exact.proof import Proof
 from harness.espdl.exact.registry import operator_of
+from harness.espdl.exact.saturation import Headroom
 from harness.espdl.model import EspdlModel, Graph, ValueInfo
 from harness.targets import Family
 
 BATCH = "N"
+
+
+class NotBatchable(UnsupportedOperator):
+    """A node mixes the samples that are stacked on axis 0, or an input or output has another size there than 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +37,12 @@ class Lowered:
         inputs: the graph inputs, without those of `states`.
         outputs: the tensors it gives, in the order asked for.
         proofs: one per node, in execution order.
+        headroom: of esp32s3's 20-bit lanes, per layer; () for other families.
         states: what StreamingCache nodes remember: further inputs and outputs of the model.
         batched: axis 0 of all inputs and outputs is the symbolic dimension "N".
+        guard: name of a further output, a scalar bool: a 20-bit lane may have saturated, so the outputs are not to be trusted and
+            the careful graph is needed. "" where no lane can saturate.
+        saturations: of the careful graph: node name by the name of a further output, an int64 scalar: how often its lanes saturated.
     """
 
     model: onnx.ModelProto
@@ -38,12 +50,21 @@ class Lowered:
     inputs: tuple[ValueInfo, ...]
     outputs: tuple[ValueInfo, ...]
     proofs: tuple[Proof, ...]
+    headroom: tuple[Headroom, ...]
     states: tuple[State, ...]
     batched: bool
+    guard: str
+    saturations: dict[str, str]
 
 
 def lower(
-    model: EspdlModel, family: Family, *, tensors: Sequence[str] | None = None, batched: bool = False
+    model: EspdlModel,
+    family: Family,
+    *,
+    tensors: Sequence[str] | None = None,
+    batched: bool = False,
+    careful: bool = False,
+    old_names: Reading = "plain",
 ) -> Lowered:
     """Lower a model.
 
@@ -51,59 +72,83 @@ def lower(
         model: as `harness.espdl.read_espdl` gives it.
         family: whose rounding, accumulators and kernels to reproduce.
         tensors: names of the tensors to give; None for the graph outputs.
-        batched: make axis 0 a batch; see `can_batch`.
+        batched: make axis 0 a batch.
+        careful: sum with saturation wherever a 20-bit lane can saturate, instead of guarding it: slow and always exact.
+        old_names: how to read filters whose layout has an old name.
 
     Raises:
         UnsupportedOperator: an operator, type or attribute that ESP-DL does not have.
+        NotBatchable: with `batched`, a node that does not keep the samples apart.
         InputError: `tensors` names what no node makes.
         FormatError: the graph contradicts itself.
     """
     graph = model.graph
-    lowering = Lowering(graph, family, batched=batched)
+    lowering = Lowering(graph, family, batched=batched, careful=careful, old_names=old_names)
     for value in graph.inputs:
         lowering.declare_input(value.name)
+    if batched and any(value.shape[:1] != (1,) for value in (*graph.inputs, *graph.outputs)):
+        raise NotBatchable("an input or output has no axis of size 1 in front")
     for node in graph.nodes:
-        operator_of(node).lower(lowering, node)
-    names = [value.name for value in graph.outputs] if tensors is None else list(tensors)
-    known = set(tensor_names(graph))
+        operator = operator_of(node)
+        shapes.infer(lowering, node)
+        if batched and not operator.batches(lowering, node):
+            raise NotBatchable(f"{node.op_type} {node.name!r} mixes the samples of a batch")
+        operator.lower(lowering, node)
+    names = [value.name for value in graph.outputs] if tensors is None else list(dict.fromkeys(tensors))
+    known = {*tensor_names(graph), *(value.name for value in graph.inputs)}
     for name in names:
         if name not in known:
             raise InputError(f"the model has no tensor {name!r}", hint="hil exact MODEL --explain lists them")
         lowering.output(name)
+    return _lowered(model, lowering, names)
+
+
+def _lowered(model: EspdlModel, lowering: Lowering, names: list[str]) -> Lowered:
+    graph = model.graph
     inputs = tuple(lowering.info(value.name) for value in graph.inputs)
     outputs = tuple(lowering.info(name) for name in names)
     states = tuple(lowering.states)
+    given = {info.name for info in inputs}
+    further = [_state(state.output_name, state) for state in states]
+    guard = _guard(lowering)
+    if guard:
+        further.append(helper.make_tensor_value_info(guard, element_type("bool"), []))
+    for _, count in lowering.saturations:
+        further.append(helper.make_tensor_value_info(count, element_type("int64"), []))
     proto = lowering.onnx.model(
         name=graph.name,
-        inputs=[_value(info, batched) for info in inputs]
+        inputs=[_value(info, lowering.batched) for info in inputs]
         + [_state(state.input_name, state) for state in states],
-        outputs=[_value(info, batched) for info in outputs if info.name not in {i.name for i in inputs}]
-        + [_state(state.output_name, state) for state in states],
-        metadata={"espdl_sha256": model.sha256, "family": family, "model": model.name},
+        outputs=[_value(info, lowering.batched) for info in outputs if info.name not in given] + further,
+        metadata={"espdl_sha256": model.sha256, "family": lowering.family, "model": model.name},
     )
     return Lowered(
         model=proto,
-        family=family,
+        family=lowering.family,
         inputs=inputs,
         outputs=outputs,
         proofs=tuple(lowering.proofs),
+        headroom=tuple(lowering.headroom),
         states=states,
-        batched=batched,
+        batched=lowering.batched,
+        guard=guard,
+        saturations={count: node for node, count in lowering.saturations},
     )
+
+
+def _guard(lowering: Lowering) -> str:
+    """One scalar bool for all guards, or ""."""
+    if not lowering.guards:
+        return ""
+    flags = [lowering.onnx.op("Cast", [flag], to=element_type("float32")) for flag in lowering.guards]
+    zero = lowering.onnx.constant(np.float32(0), "zero")
+    total = lowering.onnx.op("Sum", flags)
+    return lowering.onnx.op("Greater", [total, zero], hint="a_20_bit_lane_may_have_saturated")
 
 
 def tensor_names(graph: Graph) -> tuple[str, ...]:
     """Names of all tensors that nodes make, in execution order."""
     return tuple(name for node in graph.nodes for name in node.outputs if name)
-
-
-def can_batch(model: EspdlModel, family: Family) -> bool:
-    """Whether every node treats axis 0 as independent samples, so that inputs can be stacked there."""
-    lowering = Lowering(model.graph, family, batched=True)
-    values = (*model.graph.inputs, *model.graph.outputs)
-    if any(value.shape[:1] != (1,) for value in values):
-        return False
-    return all(operator_of(node).batches(lowering, node) for node in model.graph.nodes)
 
 
 def _value(info: ValueInfo, batched: bool) -> onnx.ValueInfoProto:

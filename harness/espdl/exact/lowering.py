@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,10 @@ from harness.espdl.exact.onnx_graph import OnnxGraph, element_type
 from harness.espdl.exact.proof import DTYPE_BOUNDS, Bounds, Proof
 from harness.espdl.model import FLOAT_DTYPES, Attribute, Graph, Node, Tensor, ValueInfo
 from harness.targets import Family, Rounding, rounding_of
+
+if TYPE_CHECKING:
+    from harness.espdl.exact.filters import Reading
+    from harness.espdl.exact.saturation import Headroom
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,24 @@ class Lowering:
 
     Operators ask for inputs with `read` in the form they want, and give outputs with `write` in the form they have;
     transposes and casts in between are made here, each at most once per tensor.
+
+    Attributes:
+        headroom: of esp32s3's 20-bit lanes, per layer.
+        old_names: how to read filters whose layout has an old name.
+        careful: sum lanes that can saturate with saturation, instead of guarding them.
+        guards: ONNX scalar bools: a lane may have saturated.
+        saturations: with `careful`, node names and ONNX counts of how often its lanes saturated.
     """
 
-    def __init__(self, graph: Graph, family: Family, *, batched: bool) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        family: Family,
+        *,
+        batched: bool,
+        careful: bool = False,
+        old_names: Reading = "plain",
+    ) -> None:
         self.graph = graph
         self.family = family
         self.rounding: Rounding = rounding_of(family)
@@ -61,6 +80,11 @@ class Lowering:
         self.onnx = OnnxGraph()
         self.proofs: list[Proof] = []
         self.states: list[State] = []
+        self.careful = careful
+        self.old_names: Reading = old_names
+        self.headroom: list[Headroom] = []
+        self.guards: list[str] = []
+        self.saturations: list[tuple[str, str]] = []
         self._forms: dict[str, dict[Form, str]] = {}
         self._bounds: dict[str, Bounds] = {}
         self._infos: dict[str, ValueInfo] = dict(graph.values)
@@ -92,7 +116,7 @@ class Lowering:
         return exponents[0] if exponents else 0
 
     def dtype(self, name: str) -> str:
-        """numpy name of the tensor's element type on the device."""
+        """Numpy name of the tensor's element type on the device."""
         return self.info(name).dtype
 
     def set_shape(self, name: str, shape: tuple[int, ...]) -> None:

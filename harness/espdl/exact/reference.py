@@ -9,8 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InputError
-from harness.espdl.exact.lower import Lowered, can_batch, lower, tensor_names
+from harness.espdl.exact.cache import lower_cached
+from harness.espdl.exact.filters import Reading
+from harness.espdl.exact.lower import Lowered, NotBatchable, lower, tensor_names
+from harness.espdl.exact.numerics import Choice, choose_family
 from harness.espdl.exact.proof import Proof
+from harness.espdl.exact.saturation import Headroom
 from harness.espdl.model import EspdlModel, ValueInfo
 from harness.targets import Family
 
@@ -26,31 +30,48 @@ class ExactReference:
 
     Args:
         model: as `harness.espdl.read_espdl` gives it.
-        family: whose numerics; None: the one the file was made for.
+        family: whose numerics; None: found from the file, see `choice`.
         threads: of onnxruntime; 0: one per core.
+        old_names: how to read filters whose layout has an old name.
+
+    Attributes:
+        choice: the family and how it was found.
 
     Raises:
-        UnsupportedOperator: an operator or type that ESP-DL does not register.
+        UnsupportedOperator: an operator or type that ESP-DL does not register, or a family that the file is not for.
     """
 
-    def __init__(self, model: EspdlModel, family: Family | None = None, *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: EspdlModel,
+        family: Family | None = None,
+        *,
+        threads: int = 0,
+        old_names: Reading = "plain",
+    ) -> None:
         self.model = model
-        self.family: Family = family or model.family or "c"
+        self.choice: Choice = choose_family(model, family, old_names)
         self._threads = threads
-        self._sessions: dict[tuple[tuple[str, ...], bool], _Session] = {}
+        self._old_names: Reading = old_names
+        self._sessions: dict[tuple[tuple[str, ...], bool, bool], _Session] = {}
         self._batches: bool | None = None
         self._state: Arrays = {}
-        self._session(self._output_names(), batched=False)
+        self._main = self._session(self._output_names())
+
+    @property
+    def family(self) -> Family:
+        """Whose numerics."""
+        return self.choice.family
 
     @property
     def inputs(self) -> tuple[ValueInfo, ...]:
         """Graph inputs: name, dtype, shape and exponent on the device."""
-        return self.model.graph.inputs
+        return self._main.lowered.inputs
 
     @property
     def outputs(self) -> tuple[ValueInfo, ...]:
         """Graph outputs."""
-        return self.model.graph.outputs
+        return self._main.lowered.outputs
 
     @property
     def tensor_names(self) -> tuple[str, ...]:
@@ -60,24 +81,36 @@ class ExactReference:
     @property
     def proofs(self) -> tuple[Proof, ...]:
         """Per node, which arithmetic is used and why it is exact."""
-        return self._session(self._output_names(), batched=False).lowered.proofs
+        return self._main.lowered.proofs
 
-    def run(self, inputs: Mapping[str, NDArray[Any]], *, tensors: Sequence[str] | None = None) -> Arrays:
+    @property
+    def headroom(self) -> tuple[Headroom, ...]:
+        """Per layer, whether esp32s3's 20-bit lanes can saturate; () for other families."""
+        return self._main.lowered.headroom
+
+    def run(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        tensors: Sequence[str] | None = None,
+        keep_state: bool = False,
+    ) -> Arrays:
         """One inference.
 
         Args:
             inputs: the device's integers by input name, in the device's dtype, layout and shape.
             tensors: which tensors to give; None: the graph outputs.
+            keep_state: let StreamingCache nodes go on from the run before with `keep_state`; else they start empty.
 
         Returns:
-            The device's integers by tensor name. What StreamingCache nodes remember carries over to the next call.
+            The device's integers by tensor name.
 
         Raises:
             InputError: a name, dtype or shape that the model does not have.
         """
         self._check(inputs, batched=False)
-        names = self._output_names() if tensors is None else tuple(tensors)
-        return self._session(names, batched=False).run(inputs, self._state)
+        names = self._output_names() if tensors is None else tuple(dict.fromkeys(tensors))
+        return self._answers(names, inputs, self._state if keep_state else {}, batched=False)
 
     def run_all(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """One inference with every tensor that a node makes."""
@@ -100,53 +133,97 @@ class ExactReference:
             InputError: a name, dtype or shape that does not fit.
         """
         count = self._check(inputs, batched=True)
-        names = self._output_names() if tensors is None else tuple(tensors)
-        if self._batches is None:
-            self._batches = can_batch(self.model, self.family)
-        if self._batches:
-            session = self._session(names, batched=True)
-            parts = [
-                session.run({name: array[start : start + BATCH_SIZE] for name, array in inputs.items()}, {})
-                for start in range(0, count, BATCH_SIZE)
+        names = self._output_names() if tensors is None else tuple(dict.fromkeys(tensors))
+        if self._can_batch(names):
+            starts = range(0, count, BATCH_SIZE)
+            cuts = [
+                {name: array[start : start + BATCH_SIZE] for name, array in inputs.items()}
+                for start in starts
             ]
-            return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        session = self._session(names, batched=False)
+            parts = [self._answers(names, cut, {}, batched=True) for cut in cuts]
+            return {name: np.concatenate([part[name] for part in parts]) for name in names}
         shapes = {value.name: value.shape for value in self.inputs}
         rows = [
-            session.run({name: array[index].reshape(shapes[name]) for name, array in inputs.items()}, {})
+            self._answers(
+                names,
+                {name: array[index].reshape(shapes[name]) for name, array in inputs.items()},
+                {},
+                batched=False,
+            )
             for index in range(count)
         ]
-        return {name: _stacked([row[name] for row in rows]) for name in rows[0]}
+        return {name: _stacked([row[name] for row in rows]) for name in names}
 
     def reset(self) -> None:
         """Empty all StreamingCaches, as `dl::Model::reset` does."""
         self._state = {}
 
-    def _output_names(self) -> tuple[str, ...]:
-        return tuple(value.name for value in self.outputs)
+    def saturations(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+        """How often the 20-bit lanes of each layer that can saturate did so for these inputs, by node name.
 
-    def _session(self, names: tuple[str, ...], *, batched: bool) -> _Session:
-        key = (names, batched)
+        Raises:
+            InputError: as `run`.
+        """
+        self._check(inputs, batched=False)
+        if not self._main.lowered.guard:
+            return {}
+        session = self._session(self._output_names(), careful=True)
+        counts = session.run(inputs, {}).counts
+        return {session.lowered.saturations[output]: count for output, count in counts.items()}
+
+    def _output_names(self) -> tuple[str, ...]:
+        return tuple(value.name for value in self.model.graph.outputs)
+
+    def _answers(
+        self, names: tuple[str, ...], inputs: Mapping[str, NDArray[Any]], state: Arrays, *, batched: bool
+    ) -> Arrays:
+        """Outputs of the fast graph, or of the careful one where a lane may have saturated; `state` goes on."""
+        before = dict(state)
+        answer = self._session(names, batched=batched).run(inputs, state)
+        if not answer.suspect:
+            return answer.values
+        state.clear()
+        state.update(before)
+        return self._session(names, batched=batched, careful=True).run(inputs, state).values
+
+    def _session(self, names: tuple[str, ...], *, batched: bool = False, careful: bool = False) -> _Session:
+        key = (names, batched, careful)
         if key not in self._sessions:
-            lowered = lower(self.model, self.family, tensors=names, batched=batched)
+            lowered = lower_cached(
+                self.model,
+                self.family,
+                tensors=list(names),
+                batched=batched,
+                careful=careful,
+                old_names=self._old_names,
+            )
             self._sessions[key] = _Session(lowered, self._threads)
         return self._sessions[key]
+
+    def _can_batch(self, names: tuple[str, ...]) -> bool:
+        if self._batches is None:
+            try:
+                self._session(names, batched=True)
+                self._batches = True
+            except NotBatchable:
+                self._batches = False
+        return self._batches
 
     def _check(self, inputs: Mapping[str, NDArray[Any]], *, batched: bool) -> int:
         """Number of samples, 1 if not batched."""
         expected = {value.name: value for value in self.inputs}
         if set(inputs) != set(expected):
             raise InputError(
-                f"inputs {sorted(inputs)} given, {sorted(expected)} expected", hint="names are the .espdl's"
+                f"inputs {sorted(inputs)} given, {sorted(expected)} expected",
+                hint="names are those of the .espdl",
             )
         counts = set()
         for name, value in expected.items():
             array = inputs[name]
             shape = value.shape
-            if batched and array.ndim:
-                counts.add(array.shape[0])
-                stacked = (array.shape[0], *(shape[1:] if shape[:1] == (1,) else shape))
-                shape = stacked
+            if batched:
+                counts.add(array.shape[0] if array.ndim else 0)
+                shape = (*array.shape[:1], *(shape[1:] if shape[:1] == (1,) else shape))
             if array.shape != shape or str(array.dtype) != value.dtype:
                 raise InputError(
                     f"input {name!r} is {array.dtype} {array.shape}, expected {value.dtype} {shape}",
@@ -159,28 +236,52 @@ class ExactReference:
         return counts.pop() if batched else 1
 
 
+class _Answer:
+    """Tensors by name, whether a lane may have saturated, and saturation counts by output name."""
+
+    def __init__(self, values: Arrays, suspect: bool, counts: dict[str, int]) -> None:
+        self.values, self.suspect, self.counts = values, suspect, counts
+
+
 class _Session:
     """A lowered graph, loaded."""
 
     def __init__(self, lowered: Lowered, threads: int) -> None:
         self.lowered = lowered
         self._inputs = {value.name for value in lowered.inputs}
-        self._names = [value.name for value in lowered.outputs if value.name not in self._inputs]
-        self._fetch = self._names + [state.output_name for state in lowered.states]
+        self._fetch = [value.name for value in lowered.outputs if value.name not in self._inputs]
+        self._fetch += [state.output_name for state in lowered.states]
+        self._fetch += [lowered.guard] if lowered.guard else []
+        self._fetch += list(lowered.saturations)
         self._session = open_session(lowered.model.SerializeToString(), threads)
 
-    def run(self, inputs: Mapping[str, NDArray[Any]], state: Arrays) -> Arrays:
-        """Outputs by name; `state` is replaced by what it is afterwards."""
+    def run(self, inputs: Mapping[str, NDArray[Any]], state: Arrays) -> _Answer:
+        """One call; `state` is replaced by what it is afterwards."""
         feed = dict(inputs)
         for cache in self.lowered.states:
             feed[cache.input_name] = state.get(cache.input_name, np.zeros(cache.shape, cache.dtype))
-        values = dict(zip(self._fetch, self._session.run(self._fetch, feed), strict=True))
+        values = (
+            dict(zip(self._fetch, self._session.run(self._fetch, feed), strict=True)) if self._fetch else {}
+        )
         for cache in self.lowered.states:
             state[cache.input_name] = values.pop(cache.output_name)
+        suspect = bool(values.pop(self.lowered.guard)) if self.lowered.guard else False
+        counts = {output: int(values.pop(output)) for output in self.lowered.saturations}
         for value in self.lowered.outputs:
             if value.name in self._inputs:
                 values[value.name] = inputs[value.name]
-        return values
+        return _Answer(values, suspect, counts)
+
+
+def run_once(
+    model: EspdlModel, family: Family, inputs: Mapping[str, NDArray[Any]], old_names: Reading
+) -> Arrays:
+    """The graph outputs for one input, with nothing kept."""
+    session = _Session(lower(model, family, old_names=old_names), 1)
+    answer = session.run(inputs, {})
+    if answer.suspect:
+        answer = _Session(lower(model, family, old_names=old_names, careful=True), 1).run(inputs, {})
+    return answer.values
 
 
 def open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:

@@ -5,27 +5,29 @@ ESP-DL sums int8 products in int32 and int16 products in int64. Here the factors
 - "float32": one kernel, with scale, bias and half-up's 1/2 folded into weights and bias, while the sum of |w| max|x| + |bias| + 1/2
   stays within 2**24 units of the last place;
 - "float32-split": several kernels, each over part of the taps (and over the high or low bytes of int16 factors) and each within
-  2**24; their results are added in float64, which holds 2**53.
+  2**24; their results are added in float64, which holds 2**53. An int32 accumulator that can overflow wraps, as on the device.
+
+The choice is made per output channel: a channel whose scale is far from the others' does not slow them down.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.espdl.exact import saturation
 from harness.espdl.exact.arithmetic import clipped, rounded, rounded_and_clipped
+from harness.espdl.exact.kernels import Integers, Kernel
 from harness.espdl.exact.lowering import Lowering
 from harness.espdl.exact.proof import FLOAT32_LIMIT, FLOAT64_LIMIT, Bounds
-
-Integers = NDArray[np.int64]
-Kernel = Callable[[str, NDArray[np.float32], NDArray[np.float32] | None], str]
-"""Emits one Conv or Gemm: ONNX value of x, weights (N, taps...), bias (N,) or None -> ONNX value of the sums."""
+from harness.espdl.model import Node
 
 _BIAS_CEILING = 2**51
+_INT32_REACH = 2**31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class Products:
         shifts: (N,) right shifts of the accumulator, `e_out - e_filter - e_in` (dl_base.hpp:260).
         inputs: bounds of the input's integers, padding included.
         outputs: bounds that the result saturates to, ReLU included.
+        wraps: the accumulator is an int32 that wraps.
+        lanes: (N,) which channels are summed in esp32s3's 20-bit lanes; None: no such thing here.
     """
 
     weights: Integers
@@ -45,89 +49,177 @@ class Products:
     shifts: Integers
     inputs: Bounds
     outputs: Bounds
+    wraps: bool
+    lanes: NDArray[np.bool_] | None = None
 
     @property
-    def bound(self) -> int:
-        """Largest magnitude of any partial sum, in units of the last place, rounding offset included."""
-        outputs = self.weights.shape[0]
-        taps = np.abs(self.weights).reshape(outputs, -1).sum(axis=1) * self.inputs.magnitude
+    def taps(self) -> Integers:
+        """(N,) largest magnitude of any partial sum of products."""
+        flat: Integers = np.abs(self.weights).reshape(self.weights.shape[0], -1).sum(axis=1)
+        return flat * self.inputs.magnitude
+
+    @property
+    def bounds(self) -> Integers:
+        """(N,) largest magnitude of any partial sum, in units of the last place, bias and rounding offset included."""
         half = np.where(self.shifts > 0, np.int64(1) << np.maximum(self.shifts - 1, 0), 0)
-        return int((taps + np.abs(self.bias) + half).max(initial=0))
+        total: Integers = self.taps + np.abs(self.bias) + half
+        return total
+
+    def of(self, channels: Integers) -> Products:
+        """The same for some of the output channels."""
+        return replace(
+            self,
+            weights=self.weights[channels],
+            bias=self.bias[channels],
+            shifts=self.shifts[channels],
+            lanes=None if self.lanes is None else self.lanes[channels],
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
-    """Which arithmetic was taken, for the layer's proof."""
-
-    name: str
-    bound: int
-    limit: int
-
-
-def emit(
-    lowering: Lowering, products: Products, x: str, kernel: Kernel, *, broadcast: tuple[int, ...]
-) -> tuple[str, Path]:
-    """Emit the sums, rounded, shifted and saturated.
+def emit(lowering: Lowering, node: Node, products: Products, x: str, kernel: Kernel) -> str:
+    """Emit the sums, shifted, rounded and saturated, and record the layer's proof.
 
     Args:
         lowering: where to append nodes.
+        node: the layer.
         products: what to sum.
         x: float32 value that holds the input's integers.
         kernel: emits the Conv or Gemm.
-        broadcast: shape to which (N,) must be reshaped to broadcast along the sums.
 
     Returns:
-        The ONNX value (float32 that holds integers) and the path taken.
+        The ONNX value: float32 that holds integers, in the kernel's layout.
     """
-    if products.bound <= FLOAT32_LIMIT:
-        return _folded(lowering, products, x, kernel), Path("float32", products.bound, FLOAT32_LIMIT)
-    return _split(lowering, products, x, kernel, broadcast)
+    products, risky = _in_lanes(lowering, node, products, x, kernel)
+    within = (products.bounds <= FLOAT32_LIMIT) & ~risky
+    parts: list[tuple[Integers, str]] = []
+    bound, notes = 0, []
+    for mask, name in ((within, "float32"), (~within & ~risky, "float32-split"), (risky, "saturating")):
+        if not mask.any():
+            continue
+        channels = np.flatnonzero(mask)
+        some = products if mask.all() else products.of(channels)
+        which = None if mask.all() else channels
+        if name == "float32":
+            value, most = _folded(lowering, some, x, kernel, which), int(some.bounds.max())
+        elif name == "float32-split":
+            value, most = _split(lowering, some, x, kernel, which)
+        else:
+            value, most = _saturating(lowering, node, some, x, kernel, channels), saturation.LIMITS.magnitude
+        parts.append((channels, value))
+        bound = max(bound, most)
+        notes.append(name if mask.all() else f"{name}: {channels.size} of {mask.size} channels")
+    path = notes[0].split(":")[0] if len(notes) == 1 else "mixed"
+    lowering.prove(
+        node, path, bound=bound, limit=FLOAT32_LIMIT, note=", ".join(notes) if len(notes) > 1 else ""
+    )
+    return _joined(lowering, parts, kernel.axis)
 
 
-def _folded(lowering: Lowering, products: Products, x: str, kernel: Kernel) -> str:
+def _joined(lowering: Lowering, parts: list[tuple[Integers, str]], axis: int) -> str:
+    """The channels in their order again."""
+    if len(parts) == 1:
+        return parts[0][1]
+    joined = lowering.onnx.op("Concat", [value for _, value in parts], axis=axis)
+    order = np.argsort(np.concatenate([channels for channels, _ in parts]))
+    return lowering.onnx.op("Gather", [joined, lowering.onnx.constant(order, "order")], axis=axis)
+
+
+def _in_lanes(
+    lowering: Lowering, node: Node, products: Products, x: str, kernel: Kernel
+) -> tuple[Products, NDArray[np.bool_]]:
+    """The products with the bias as esp32s3's lanes hold it, and which channels must be summed with saturation."""
+    none = np.zeros(products.weights.shape[0], bool)
+    if products.lanes is None:
+        return products, none
+    products = replace(products, bias=saturation.packed_bias(products.bias, products.lanes))
+    risky = saturation.risky_lanes(products.weights, products.bias, products.inputs, products.lanes)
+    low, high = saturation.extremes(products.weights, products.bias, products.inputs)
+    worst = np.maximum(-low, high)[products.lanes]
+    lowering.headroom.append(
+        saturation.Headroom(
+            node=node.name,
+            lanes=int(products.lanes.sum()),
+            risky=int(risky.sum()),
+            worst=int(worst.max(initial=0)),
+        )
+    )
+    if lowering.careful or not risky.any():
+        return products, risky
+    channels = np.flatnonzero(risky)
+    some = products.of(channels)
+    lowering.guards.append(saturation.guard(lowering, kernel, x, some.weights, some.bias, channels))
+    return products, none
+
+
+def _saturating(
+    lowering: Lowering, node: Node, products: Products, x: str, kernel: Kernel, channels: Integers
+) -> str:
+    onnx = lowering.onnx
+    total, hits = saturation.saturating_sums(lowering, kernel, x, products.weights, products.bias, channels)
+    lowering.saturations.append((node.name, hits))
+    shape = [-1 if axis == kernel.axis else 1 for axis in range(kernel.rank)]
+    scales = np.ldexp(1.0, -products.shifts).astype(np.float32).reshape(shape)
+    value = onnx.op("Mul", [total, onnx.constant(scales, "scale")])
+    return rounded_and_clipped(lowering, value, products.outputs)
+
+
+def _folded(lowering: Lowering, products: Products, x: str, kernel: Kernel, channels: Integers | None) -> str:
     scales = np.ldexp(1.0, -products.shifts)
     shape = (-1, *[1] * (products.weights.ndim - 1))
     weights = (products.weights * scales.reshape(shape)).astype(np.float32)
     half_up = lowering.rounding == "half_up"
     halves = np.where(products.shifts > 0, 0.5, 0.0) if half_up else 0.0
     bias = (products.bias * scales + halves).astype(np.float32)
-    sums = kernel(x, weights, bias)
-    within = clipped(lowering, sums, products.outputs)
+    within = clipped(lowering, kernel.sums(x, weights, bias, channels), products.outputs)
     if not (products.shifts > 0).any():
         return within
     return rounded(lowering, within, half_added=True)
 
 
 def _split(
-    lowering: Lowering, products: Products, x: str, kernel: Kernel, broadcast: tuple[int, ...]
-) -> tuple[str, Path]:
+    lowering: Lowering,
+    products: Products,
+    x: str,
+    kernel: Kernel,
+    channels: Integers | None,
+) -> tuple[str, int]:
     onnx = lowering.onnx
+    broadcast = tuple(-1 if axis == kernel.axis else 1 for axis in range(kernel.rank))
     total = ""
     worst = 0
     for x_part, x_factor, x_bounds in _byte_parts(lowering, x, products.inputs):
         for w_part, w_factor in _weight_parts(products.weights):
             for taps, bound in _chunks(w_part, x_bounds):
                 worst = max(worst, bound)
-                value = onnx.op(
-                    "Cast", [kernel(x_part, taps.astype(np.float32), None)], to=11, hint=f"{x}:part"
-                )
+                value = kernel.sums(x_part, taps.astype(np.float32), None, channels)
+                value = onnx.op("Cast", [value], to=11, hint=f"{x}:part")
                 if x_factor * w_factor != 1:
                     factor = onnx.constant(np.float64(x_factor * w_factor), "factor")
                     value = onnx.op("Mul", [value, factor], hint=f"{x}:part")
                 total = onnx.op("Add", [total, value], hint=f"{x}:sum") if total else value
-    assert products.bound - int(np.abs(products.bias).max(initial=0)) < FLOAT64_LIMIT // 4
+    assert int(products.taps.max(initial=0)) < FLOAT64_LIMIT // 4, "more than 2**21 full-scale int16 products"
     bias = np.clip(
         products.bias, -_BIAS_CEILING, _BIAS_CEILING
     )  # beyond it every output saturates either way
-    scales = np.ldexp(1.0, -products.shifts)
     total = onnx.op("Add", [total, onnx.constant(bias.astype(np.float64).reshape(broadcast), "bias")])
+    if products.wraps and int((products.taps + np.abs(products.bias)).max(initial=0)) >= _INT32_REACH:
+        total = _wrapped(lowering, total)
+    scales = np.ldexp(1.0, -products.shifts)
     total = onnx.op("Mul", [total, onnx.constant(scales.reshape(broadcast), "scale")])
     value = rounded_and_clipped(lowering, total, products.outputs, dtype="float64")
-    return onnx.op("Cast", [value], to=1), Path("float32-split", worst, FLOAT32_LIMIT)
+    return onnx.op("Cast", [value], to=1), worst
+
+
+def _wrapped(lowering: Lowering, total: str) -> str:
+    """A float64 integer as an int32 accumulator holds it."""
+    onnx = lowering.onnx
+    turns = onnx.op("Add", [total, onnx.constant(np.float64(_INT32_REACH), "half_turn")])
+    turns = onnx.op("Floor", [onnx.op("Mul", [turns, onnx.constant(np.float64(2.0**-32), "1/turn")])])
+    return onnx.op("Sub", [total, onnx.op("Mul", [turns, onnx.constant(np.float64(2.0**32), "turn")])])
 
 
 def _byte_parts(lowering: Lowering, x: str, bounds: Bounds) -> list[tuple[str, int, Bounds]]:
-    """x as high * 256 + low, each a byte, if it needs more than one byte."""
+    """The input as high * 256 + low, each a byte, if it needs more than one byte."""
     if bounds.magnitude <= 256:
         return [(x, 1, bounds)]
     onnx = lowering.onnx

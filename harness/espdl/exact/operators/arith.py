@@ -200,7 +200,7 @@ def _div_by_table(lowering: Lowering, node: Node, d0: int, d1: int) -> bool:
 
 @operator("Mod", "Pow", batches=Lowering.batch_axis_kept)
 def lower_mod(lowering: Lowering, node: Node) -> None:
-    """fmodf (0 where the divisor is 0) or powf of the dequantized operands, rescaled and rounded."""
+    """Fmodf (0 where the divisor is 0) or powf of the dequantized operands, rescaled and rounded."""
     onnx, y = lowering.onnx, node.outputs[0]
     dtype = quantized_dtype(node)
     both = operands(lowering, node)

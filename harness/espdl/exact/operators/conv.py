@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from harness.errors import UnsupportedOperator
 from harness.espdl.exact import sums
 from harness.espdl.exact.filters import filter_oihw
+from harness.espdl.exact.kernels import ConvKernel
 from harness.espdl.exact.lowering import (
     CHANNEL_FIRST,
     Lowering,
@@ -20,47 +21,53 @@ from harness.espdl.exact.lowering import (
 )
 from harness.espdl.exact.proof import DTYPE_BOUNDS, Bounds
 from harness.espdl.exact.registry import operator
+from harness.espdl.exact.saturation import lanes_of
 from harness.espdl.model import Node, Tensor
 
 
 @operator("Conv", batches=True)
 def lower_conv(lowering: Lowering, node: Node) -> None:
-    """acc = sum(w x) + bias; shift, round, [ReLU], saturate (dl_base_activate_buffer.hpp)."""
+    """Acc = sum(w x) + bias; shift, round, [ReLU], saturate (dl_base_activate_buffer.hpp)."""
     x, y = node.inputs[0], node.outputs[0]
     dtype = quantized_dtype(node, floats=False)
     group = attribute_int(node, "group", 1)
-    weights = filter_oihw(_filter(lowering, node), depthwise=group != 1)
+    weights = filter_oihw(_filter(lowering, node), depthwise=group != 1, old_names=lowering.old_names)
     rank = weights.ndim - 2
-    strides, dilations, pads = _geometry(node, rank)
+    strides, dilations = attribute_ints(node, "strides", ()), attribute_ints(node, "dilations", ())
+    pads = attribute_ints(node, "pads", ()) or (0,) * (2 * rank)
+    if group not in (1, lowering.shape(x)[-1]) or (group != 1 and weights.shape[0] != group):
+        raise UnsupportedOperator(
+            f"Conv {node.name!r}: group {group} of {lowering.shape(x)[-1]} channels, {weights.shape[0]} outputs",
+            hint="ESP-DL computes it as depthwise, wrongly and without an error; use group 1 or depthwise without multiplier",
+        )
     products = sums.Products(
         weights=sums.as_integers(weights),
         bias=bias_of(lowering, node, weights.shape[0]),
         shifts=accumulator_shifts(lowering, node, weights.shape[0]),
         inputs=with_zero(lowering.bounds(x)) if any(pads) else lowering.bounds(x),
         outputs=output_bounds(node, dtype),
+        wraps=dtype == "int8",
+        lanes=lanes(lowering, dtype, weights.shape[0], depthwise=group != 1),
     )
-
-    def kernel(value: str, part: NDArray[np.float32], bias: NDArray[np.float32] | None) -> str:
-        inputs = [value, lowering.onnx.constant(part, node.inputs[1])]
-        if bias is not None:
-            inputs.append(
-                lowering.onnx.constant(bias, node.inputs[2] if len(node.inputs) > 2 else f"{y}:bias")
-            )
-        return lowering.onnx.op(
-            "Conv",
-            inputs,
-            hint=f"{y}:conv",
-            kernel_shape=list(weights.shape[2:]),
-            strides=list(strides),
-            dilations=list(dilations),
-            pads=list(pads),
-            group=weights.shape[0] if group != 1 else 1,
-        )
-
-    read = lowering.read(x, CHANNEL_FIRST)
-    value, path = sums.emit(lowering, products, read, kernel, broadcast=(1, -1, *[1] * rank))
+    kernel = ConvKernel(
+        lowering=lowering,
+        names=(node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else f"{y}:bias", y),
+        size=lowering.shape(x)[1:-1],
+        kernel=weights.shape[2:],
+        strides=strides,
+        dilations=dilations,
+        pads=pads,
+        depthwise=group != 1,
+    )
+    value = sums.emit(lowering, node, products, lowering.read(x, CHANNEL_FIRST), kernel)
     lowering.write(y, value, CHANNEL_FIRST, bounds=products.outputs)
-    lowering.prove(node, path.name, bound=path.bound, limit=path.limit)
+
+
+def lanes(lowering: Lowering, dtype: str, outputs: int, *, depthwise: bool) -> NDArray[np.bool_] | None:
+    """Which channels esp32s3 sums in 20 bits; None for other families and for int16."""
+    if lowering.family != "esp32s3" or dtype != "int8":
+        return None
+    return lanes_of(outputs, depthwise=depthwise)
 
 
 def _filter(lowering: Lowering, node: Node) -> Tensor:
@@ -71,23 +78,6 @@ def _filter(lowering: Lowering, node: Node) -> Tensor:
             hint="the exporter packs filters of constants only",
         )
     return tensor
-
-
-def _geometry(node: Node, rank: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Strides, dilations and pads in ONNX's order.
-
-    Raises:
-        UnsupportedOperator: ESP-DL gives strides and dilations no default and crashes without them.
-    """
-    strides = attribute_ints(node, "strides", ())
-    dilations = attribute_ints(node, "dilations", ())
-    pads = attribute_ints(node, "pads", ()) or (0,) * (2 * rank)
-    if len(strides) != rank or len(dilations) != rank or len(pads) != 2 * rank:
-        raise UnsupportedOperator(
-            f"Conv {node.name!r}: strides {strides}, dilations {dilations} and pads {pads} for {rank} dimensions",
-            hint="ESP-DL gives missing attributes no default; write them all into the float model",
-        )
-    return strides, dilations, pads
 
 
 def bias_of(lowering: Lowering, node: Node, outputs: int) -> sums.Integers:
@@ -111,6 +101,11 @@ def accumulator_shifts(lowering: Lowering, node: Node, outputs: int) -> sums.Int
             hint="only esp32p4 and esp32s31 have that; quantize for this target again",
         )
     shifts = lowering.exponent(node.outputs[0]) - lowering.exponent(node.inputs[0]) - np.asarray(exponents)
+    accumulator_bits = 32 if attribute_text(node, "quant_type", "") == "S8" else 64
+    if abs(shifts).max(initial=0) >= accumulator_bits:
+        raise UnsupportedOperator(
+            f"{node.op_type} {node.name!r}: shifts a {accumulator_bits}-bit sum by {shifts.max()}"
+        )
     return np.broadcast_to(shifts.astype(np.int64), (outputs,)).copy()
 
 

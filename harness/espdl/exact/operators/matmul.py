@@ -15,7 +15,7 @@ from harness.errors import UnsupportedOperator
 from harness.espdl.exact import sums
 from harness.espdl.exact.arithmetic import rounded_and_clipped
 from harness.espdl.exact.lowering import Lowering, attribute_text, quantized_dtype
-from harness.espdl.exact.operators.conv import accumulator_shifts, output_bounds
+from harness.espdl.exact.operators.conv import accumulator_shifts, lanes, output_bounds
 from harness.espdl.exact.operators.gemm import lower_products
 from harness.espdl.exact.proof import FLOAT32_LIMIT, FLOAT64_LIMIT
 from harness.espdl.exact.registry import operator
@@ -33,7 +33,7 @@ def _keeps_batch(lowering: Lowering, node: Node) -> bool:
 
 @operator("MatMul", batches=_keeps_batch)
 def lower_matmul(lowering: Lowering, node: Node) -> None:
-    """acc = sum(a b); shift, round, [ReLU], saturate."""
+    """Acc = sum(a b); shift, round, [ReLU], saturate."""
     a, b = node.inputs[:2]
     dtype = quantized_dtype(node, floats=False)
     rank = max(len(lowering.shape(a)), len(lowering.shape(b)))
@@ -54,6 +54,8 @@ def lower_matmul(lowering: Lowering, node: Node) -> None:
             shifts=accumulator_shifts(lowering, node, columns),
             inputs=lowering.bounds(a),
             outputs=limits,
+            wraps=dtype == "int8",
+            lanes=lanes(lowering, dtype, columns, depthwise=False),
         )
         if len(lowering.shape(b)) > 1:
             lower_products(lowering, node, products)

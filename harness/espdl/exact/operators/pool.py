@@ -28,20 +28,10 @@ class Window:
 
 
 def window_of(lowering: Lowering, node: Node) -> Window:
-    """Attributes of a pooling node.
-
-    Raises:
-        UnsupportedOperator: one is missing that ESP-DL gives no default, or the input has not 3 or 4 dimensions.
-    """
+    """Attributes of a pooling node; that they are there was checked with the shape."""
     rank = len(lowering.shape(node.inputs[0])) - 2
-    kernel, strides = attribute_ints(node, "kernel_shape", ()), attribute_ints(node, "strides", ())
     pads = attribute_ints(node, "pads", ()) or (0,) * (2 * rank)
-    if rank not in (1, 2) or len(kernel) != rank or len(strides) != rank or len(pads) != 2 * rank:
-        raise UnsupportedOperator(
-            f"{node.op_type} {node.name!r}: kernel {kernel}, strides {strides}, pads {pads} for {rank} dimensions",
-            hint="ESP-DL pools 1-D and 2-D and gives missing attributes no default",
-        )
-    return Window(kernel, strides, pads)
+    return Window(attribute_ints(node, "kernel_shape", ()), attribute_ints(node, "strides", ()), pads)
 
 
 @operator("MaxPool", batches=True)

@@ -19,7 +19,7 @@ def lower_requantize(lowering: Lowering, node: Node) -> None:
 
 
 def assign(lowering: Lowering, node: Node, x: str, y: str) -> None:
-    """y = x in y's type and exponent."""
+    """Y = x in y's type and exponent."""
     source, target = lowering.dtype(x), lowering.dtype(y)
     shift = (0 if lowering.is_float(x) else lowering.exponent(x)) - (
         0 if lowering.is_float(y) else lowering.exponent(y)

@@ -145,7 +145,7 @@ def _shift(lowering: Lowering, cell: Cell, of: int, matrix: int) -> int:
 
 
 def _dot_products(lowering: Lowering, cell: Cell, x: str, matrix: str, shift: int, depth: int) -> str:
-    """x times a matrix (K, rows): an exact integer, rounded to float32, times 2**-shift, rounded, int16 (dl_base_dotprod.cpp)."""
+    """X times a matrix (K, rows): an exact integer, rounded to float32, times 2**-shift, rounded, int16 (dl_base_dotprod.cpp)."""
     onnx = lowering.onnx
     if cell.dtype == "float32":
         rows = onnx.op("Unsqueeze", [x, onnx.constant(np.array([2]), "axis")])
@@ -199,7 +199,7 @@ def _wrapped(lowering: Lowering, cell: Cell, value: str) -> str:
 
 
 def _gate(lowering: Lowering, cell: Cell, value: str, kind: str) -> str:
-    """sigmoid or tanh of a gate: a table over the gate's integers (SigmoidLUT, TanhLUT), a function for floats."""
+    """Sigmoid or tanh of a gate: a table over the gate's integers (SigmoidLUT, TanhLUT), a function for floats."""
     if cell.dtype == "float32":
         return (float_function.sigmoid if kind == "sigmoid" else float_function.tanh)(lowering, value)
     onnx = lowering.onnx

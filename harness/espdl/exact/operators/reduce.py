@@ -187,7 +187,7 @@ def _rescale_and_finish(lowering: Lowering, node: Node, value: str, dtype: str) 
 
 @operator("ReduceLogSumExp", batches=_keeps_batch)
 def lower_log_sum_exp(lowering: Lowering, node: Node) -> None:
-    """logf of the float32 sum of expf, added in order."""
+    """Logf of the float32 sum of expf, added in order."""
     dtype = quantized_dtype(node)
     onnx, rows = lowering.onnx, _rows(lowering, node)
     real = rows.value

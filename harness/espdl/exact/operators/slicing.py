@@ -187,7 +187,7 @@ def lower_gather(lowering: Lowering, node: Node) -> None:
     indices = lowering.constant_input(node, 1)
     if indices is None or indices.dtype not in (np.int64, np.int32):
         raise UnsupportedOperator(f"Gather {node.name!r}: indices are missing or not int32 or int64")
-    if indices.size and not (0 <= indices.min() and indices.max() < shape[axis]):
+    if indices.size and not (indices.min() >= 0 and indices.max() < shape[axis]):
         raise UnsupportedOperator(
             f"Gather {node.name!r}: indices {indices.min()} to {indices.max()} for {shape[axis]} elements",
             hint="ESP-DL does not count negative indices from the end; write them as positive ones",

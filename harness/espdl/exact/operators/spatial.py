@@ -81,7 +81,7 @@ def lower_depth_to_space(lowering: Lowering, node: Node) -> None:
 
 @operator("InsertZeros", batches=True)
 def lower_insert_zeros(lowering: Lowering, node: Node) -> None:
-    """stride - 1 zeros between neighbours and `output_padding` behind the last: what makes a Conv a ConvTranspose."""
+    """Stride - 1 zeros between neighbours and `output_padding` behind the last: what makes a Conv a ConvTranspose."""
     x, y = node.inputs[0], node.outputs[0]
     shape = lowering.shape(x)
     rank = len(shape) - 2

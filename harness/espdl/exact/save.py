@@ -1,0 +1,110 @@
+"""The lowered graph as one ONNX file that onnxruntime alone runs to the same integers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnx import helper
+
+from harness.errors import ReportError
+from harness.espdl.exact.filters import Reading
+from harness.espdl.exact.lower import Lowered, lower
+from harness.espdl.model import EspdlModel
+from harness.targets import Family
+
+_CAREFUL = "careful/"
+_FAST = "fast/"
+
+
+def save_onnx(
+    model: EspdlModel,
+    family: Family,
+    path: Path,
+    *,
+    tensors: list[str] | None = None,
+    old_names: Reading = "plain",
+) -> None:
+    """Lower a model and write it as ONNX.
+
+    Inputs and outputs have the tensors' names and the device's types, layouts and shapes. Where a 20-bit lane of esp32s3 can saturate, the
+    graph that sums with saturation is inside, in an If.
+
+    Raises:
+        ReportError: the file cannot be written.
+        HilError: as `lower`.
+    """
+    lowered = lower(model, family, tensors=tensors, old_names=old_names)
+    proto = lowered.model
+    if lowered.guard:
+        careful = lower(model, family, tensors=tensors, old_names=old_names, careful=True)
+        proto = _with_fallback(lowered, careful)
+    try:
+        path.write_bytes(proto.SerializeToString())
+    except OSError as error:
+        raise ReportError(f"cannot write {path}: {error.strerror}", hint="choose another path") from error
+
+
+def _with_fallback(fast: Lowered, careful: Lowered) -> onnx.ModelProto:
+    """The fast graph, then: may a lane have saturated? What the careful graph says : what the fast one said."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(fast.model)
+    graph = proto.graph
+    inputs = {value.name for value in graph.input}
+    outputs = [value for value in graph.output if value.name != fast.guard]
+    renamed = {value.name: _FAST + value.name for value in outputs}
+    for node in graph.node:
+        _rename(node, renamed)
+    then = _careful_branch(careful, inputs, [value.name for value in outputs])
+    names = [f"{_CAREFUL}fast:{value.name}" for value in outputs]
+    other = helper.make_graph(
+        [helper.make_node("Identity", [renamed[v.name]], [n]) for v, n in zip(outputs, names, strict=True)],
+        "as_is",
+        [],
+        [_value_like(value, name) for value, name in zip(outputs, names, strict=True)],
+    )
+    graph.node.append(
+        helper.make_node("If", [fast.guard], [v.name for v in outputs], then_branch=then, else_branch=other)
+    )
+    del graph.output[:]
+    graph.output.extend(outputs)
+    return proto
+
+
+def _careful_branch(careful: Lowered, inputs: set[str], outputs: list[str]) -> onnx.GraphProto:
+    """The careful graph with names of its own; it reads the inputs of the graph around it."""
+    graph = onnx.GraphProto()
+    graph.CopyFrom(careful.model.graph)
+    made = {name for node in graph.node for name in node.output} | {
+        tensor.name for tensor in graph.initializer
+    }
+    renamed = {name: _CAREFUL + name for name in made - inputs}
+    for node in graph.node:
+        _rename(node, renamed)
+    for tensor in graph.initializer:
+        tensor.name = renamed[tensor.name]
+    kinds = {value.name: value for value in graph.output}
+    wanted = [_value_like(kinds[name], renamed[name]) for name in outputs]
+    del graph.output[:]
+    del graph.input[:]
+    graph.output.extend(wanted)
+    return graph
+
+
+def _value_like(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
+    copy = onnx.ValueInfoProto()
+    copy.CopyFrom(value)
+    copy.name = name
+    return copy
+
+
+def _rename(node: onnx.NodeProto, names: dict[str, str]) -> None:
+    """Rename what a node reads and makes, in its subgraphs too."""
+    node.input[:] = [names.get(name, name) for name in node.input]
+    node.output[:] = [names.get(name, name) for name in node.output]
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            for inner in attribute.g.node:
+                _rename(inner, names)
+            for value in attribute.g.output:
+                value.name = names.get(value.name, value.name)
