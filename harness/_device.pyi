@@ -15,7 +15,11 @@ from typing import Literal, Protocol
 from typing_extensions import Buffer
 
 class TensorSpec(Protocol):
-    """An input or output of the loaded model, in the device's layout."""
+    """An input or output of the loaded model, in the device's layout.
+
+    Attributes `scale: float | None` and `zero_point: int | None` are optional: value = (integer - zero_point) * scale,
+    for integer tensors without exponent.
+    """
 
     @property
     def role(self) -> Literal["input", "output"]: ...
@@ -32,7 +36,7 @@ class TensorSpec(Protocol):
     def layout(self) -> str: ...
     @property
     def exponent(self) -> int | None:
-        """Value = integer * 2**exponent; None for float tensors."""
+        """Value = integer * 2**exponent; None for float tensors and those with a scale."""
     @property
     def nbytes(self) -> int: ...
 

@@ -1,7 +1,7 @@
 """The models: one folder of golden/ each, found by its model.toml.
 
 model = catalogue.load("mnist")
-model.artifact("w8a8", "esp32p4")      Path of the .espdl, its sha256 checked
+model.artifact("w8a8", "esp32p4")      Path of the device file, its sha256 checked
 model.golden(limit=20).inputs          float32 (20, 1, 28, 28)
 """
 
@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import manifest as manifests
+from harness.device_file import SUFFIXES, DeviceFile, FileTensor
 from harness.errors import ConfigError, GoldenError, UnknownModel
-from harness.espdl import EspdlModel, ValueInfo
 from harness.manifest import Manifest
 from harness.model_toml import Golden, ModelSpec, Recipe, parse
 from harness.npz import read_npz
@@ -121,20 +121,20 @@ class Model(ModelSpec):
             )
         return manifests.check_file(self.folder, artifact_name(recipe, family), self.manifest())
 
-    def device_input(self, espdl: EspdlModel) -> DeviceTensor:
+    def device_input(self, file: DeviceFile) -> DeviceTensor:
         """The image input as a device file has it.
 
         Raises:
             ConfigError: the file has other inputs than model.toml, or its layout cannot be told.
         """
-        inputs = espdl.graph.inputs
+        inputs = file.inputs
         if [value.name for value in inputs] != [self.input.name]:
             names = ", ".join(value.name for value in inputs)
             raise ConfigError(f"model {self.name} declares input {self.input.name}, its file has {names}")
         shape = (1, *self.input.shape)
         return _device_tensor(inputs[0], shape, self.input.device_layout)
 
-    def device_outputs(self, espdl: EspdlModel) -> dict[str, DeviceTensor]:
+    def device_outputs(self, file: DeviceFile) -> dict[str, DeviceTensor]:
         """The outputs as a device file has them, in its order.
 
         Raises:
@@ -142,7 +142,7 @@ class Model(ModelSpec):
             GoldenError: the float model is missing or changed.
         """
         shapes = _output_shapes(self.folder / self.float_file)
-        outputs = {value.name: value for value in espdl.graph.outputs}
+        outputs = {value.name: value for value in file.outputs}
         if set(outputs) != set(shapes):
             raise ConfigError(
                 f"the float model {self.name} has outputs {', '.join(shapes)}, "
@@ -174,7 +174,7 @@ class Model(ModelSpec):
 
 def artifact_name(recipe: str, family: Family) -> str:
     """Path of a device file in its model's folder, with forward slashes."""
-    return f"{recipe}/{family}.espdl"
+    return f"{recipe}/{family}{SUFFIXES['tflm' if family == 'tflm' else 'espdl']}"
 
 
 def roots_searched(roots: Sequence[Path] | None = None) -> tuple[Path, ...]:
@@ -243,15 +243,18 @@ def read_inputs(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple
     return images, labels.astype(np.int64), tuple(map(str, ids))
 
 
-def _device_tensor(value: ValueInfo, float_shape: tuple[int, ...], declared: Layout | None) -> DeviceTensor:
-    if value.dtype not in get_args(Dtype) or (value.dtype == "float32") != (not value.exponents):
-        raise ConfigError(f"tensor {value.name!r} is {value.dtype} with exponents {value.exponents}")
+def _device_tensor(value: FileTensor, float_shape: tuple[int, ...], declared: Layout | None) -> DeviceTensor:
+    if value.dtype not in get_args(Dtype):
+        raise ConfigError(
+            f"tensor {value.name!r} is {value.dtype}", hint=f"known: {', '.join(get_args(Dtype))}"
+        )
     return DeviceTensor(
         name=value.name,
         dtype=cast(Dtype, value.dtype),
         shape=value.shape,
-        exponent=value.exponents[0] if value.exponents else None,
+        exponent=value.exponent,
         permutation=device_permutation(float_shape, value.shape, declared),
+        affine=value.affine if value.dtype != "float32" else None,
     )
 
 

@@ -32,7 +32,7 @@ from harness.wire.messages import Load, Location, Object, Ping, PingAnswer, Rese
 from harness.wire.status import Status, status_name
 
 if TYPE_CHECKING:
-    from harness.espdl import ValueInfo
+    from harness.device_file import FileTensor
     from harness.targets import Target
 
 T = TypeVar("T")
@@ -163,7 +163,7 @@ class Device:
         target: Target | None = None,
         family: str | None = None,
         model_sha256: str | None = None,
-        inputs: Iterable[ValueInfo] | None = None,
+        inputs: Iterable[FileTensor] | None = None,
     ) -> DeviceInfo:
         """Check that this device with this model is what the run needs.
 

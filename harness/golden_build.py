@@ -25,8 +25,8 @@ from harness import catalogue
 from harness import manifest as manifests
 from harness.catalogue import Model, artifact_name
 from harness.dataset import Labelled, load_split
+from harness.device_file import open_device_file
 from harness.errors import ConfigError, GoldenError
-from harness.espdl import read_espdl
 from harness.manifest import FILE_NAME, Manifest, file_entry
 from harness.model_toml import Recipe
 from harness.npz import read_npz
@@ -166,7 +166,7 @@ def _stage(model: Model, data: Path, stage: Path, *, retrain: bool, say: Say) ->
             )
             files.append(name)
             versions |= made.versions
-            outputs = staged.device_outputs(read_espdl(stage / name))
+            outputs = staged.device_outputs(open_device_file(stage / name))
             answers[recipe.name, family] = {
                 output: tensor.arrange(made.answers[output]) for output, tensor in outputs.items()
             }

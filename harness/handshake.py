@@ -9,7 +9,7 @@ from harness.targets import Target
 from harness.wire.info import DeviceInfo
 
 if TYPE_CHECKING:
-    from harness.espdl import ValueInfo
+    from harness.device_file import FileTensor
 
 
 def disagreements(
@@ -18,7 +18,7 @@ def disagreements(
     target: Target | None = None,
     family: str | None = None,
     model_sha256: str | None = None,
-    inputs: Sequence[ValueInfo] | None = None,
+    inputs: Sequence[FileTensor] | None = None,
 ) -> Iterator[tuple[str, str]]:
     """Each point in which the device is not what the run needs, and what to do about it.
 
@@ -27,11 +27,11 @@ def disagreements(
         target: the chip, and with it the numeric family.
         family: numeric family of the loaded model.
         model_sha256: hex digest of the image that must be loaded.
-        inputs: of the model file: name, dtype, shape and exponent.
+        inputs: of the model file: name, dtype, shape and scale.
     """
     if target is not None:
-        yield from _chip(info, target)
         family = family or target.family
+        yield from _chip(info, target, family)
     if info.model is None:
         if model_sha256 is not None or inputs is not None:
             yield "no model is loaded", "upload and load it first"
@@ -48,15 +48,18 @@ def disagreements(
         yield from _inputs(info, inputs)
 
 
-def _chip(info: DeviceInfo, target: Target) -> Iterator[tuple[str, str]]:
+def _chip(info: DeviceInfo, target: Target, family: str) -> Iterator[tuple[str, str]]:
     if info.chip != target.name:
         yield f"the device is an {info.chip}, the run is for {target.name}", "choose another --board"
-    if target.family not in info.families:
+    if family not in info.families:
         has = ", ".join(info.families)
-        yield f"its engine runs models of {has}, not of {target.family}", "flash the firmware of this target"
+        yield (
+            f"its engine runs models of {has}, not of {family}",
+            "flash the firmware of this target and runtime",
+        )
 
 
-def _inputs(info: DeviceInfo, inputs: Sequence[ValueInfo]) -> Iterator[tuple[str, str]]:
+def _inputs(info: DeviceInfo, inputs: Sequence[FileTensor]) -> Iterator[tuple[str, str]]:
     hint = "is the file that was loaded the one of the run?"
     there = {spec.name: spec for spec in info.inputs}
     if set(there) != {value.name for value in inputs}:
@@ -65,7 +68,7 @@ def _inputs(info: DeviceInfo, inputs: Sequence[ValueInfo]) -> Iterator[tuple[str
         return
     for value in inputs:
         spec = there[value.name]
-        exponent = value.exponents[0] if value.exponents else None
-        ours, theirs = (value.dtype, value.shape, exponent), (spec.dtype, spec.shape, spec.exponent)
+        ours = (value.dtype, value.shape, value.exponent, value.affine)
+        theirs = (spec.dtype, spec.shape, spec.exponent, spec.affine)
         if ours != theirs:
             yield f"input {value.name} is {theirs} on the device and {ours} in the model file", hint

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from harness.boards import OpenBoard
 from harness.catalogue import GoldenSet
 from harness.compare import Verdict, judge
-from harness.errors import QuantizeError
+from harness.errors import QuantizeError, RuntimeFailed
 from harness.options import Combination, Options
 from harness.progress import Progress
 from harness.provenance import provenance_of
 from harness.record import BoardKind, Failure, LinkStats, Run
 from harness.record import DeviceInfo as DeviceRow
-from harness.references import Answers, ExactReference, FloatReference, QuantizedReference, Reference
+from harness.references import Answers, ExactReference, FloatReference, quantized_reference
 from harness.wire.calls import Statistics
 from harness.wire.info import DeviceInfo
 from harness.workbench import Bench
@@ -96,26 +96,26 @@ class Measuring:
         """Ask the three references for the same inputs and compare."""
         assert self._golden is not None
         golden, model, recipe = self._golden, bench.model, bench.recipe.name
-        family = bench.target.family
+        family = bench.family
         exact = ExactReference(model, recipe, family).run(golden.inputs)
-        quantized = self._quantized(QuantizedReference(model, recipe, family), golden)
-        float_ = FloatReference(model, model.device_outputs(bench.espdl)).run(golden.inputs)
+        quantized = self._quantized(bench, golden)
+        float_ = FloatReference(model, model.device_outputs(bench.file)).run(golden.inputs)
         self.verdict = judge(
             self._device,
             _values(exact),
             _values(quantized) if quantized else None,
             _values(float_),
             labels=golden.labels,
-            exponents={name: a.exponent for name, a in exact.items() if a.exponent is not None},
+            exponents={name: a.meaning for name, a in exact.items() if a.meaning is not None},
             tolerance_lsb=model.tolerance.device_vs_exact_lsb,
             tolerance_reason=model.tolerance.reason,
             classes=model.output,
         )
 
-    def _quantized(self, reference: Reference, golden: GoldenSet) -> Answers | None:
+    def _quantized(self, bench: Bench, golden: GoldenSet) -> Answers | None:
         try:
-            return reference.run(golden.inputs)
-        except QuantizeError as error:
+            return quantized_reference(bench.model, bench.recipe.name, bench.family).run(golden.inputs)
+        except (QuantizeError, RuntimeFailed) as error:
             self.notes.append(f"no quantized reference: {error}")
             return None
 
@@ -144,7 +144,7 @@ class Measuring:
             counters=self._counters,
             device=_device_row(info) if info else None,
             provenance=provenance_of(
-                model_sha256=bench.espdl.sha256 if bench else "",
+                model_sha256=bench.file.sha256 if bench else "",
                 golden_sha256=self._golden.sha256 if self._golden else "",
             ),
             link=self._link_row(),

@@ -277,7 +277,8 @@ def _expected(table: Table) -> Expected:
 def _recipe(name: str, runtime: Runtime, table: Table) -> Recipe:
     chosen: Runtime = table.choice("runtime", Runtime, runtime)
     families = FAMILIES_OF[chosen]
-    targets = table.many("targets", str, None if chosen == "espdl" else list(families))
+    everywhere: list[str] | None = None if chosen == "espdl" else list(families)
+    targets = table.many("targets", str, everywhere)
     for target in targets:
         if target not in families:
             raise table.fail("targets", f"has {target!r}", f"families of {chosen}: {', '.join(families)}")

@@ -54,7 +54,8 @@ class Postprocess:
         """
         flat = raw.reshape(len(raw), -1)
         if self.threshold is None:
-            return np.argmax(flat, axis=1).astype(np.int64)
+            largest: NDArray[np.int64] = np.argmax(flat, axis=1).astype(np.int64)
+            return largest
         if flat.shape[1] != 1:
             raise InputError(
                 f"a threshold for {flat.shape[1]} values an input", hint="it is for models with one output"

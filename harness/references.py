@@ -1,8 +1,10 @@
 """The three references of a model, behind one interface: float, quantized, exact.
 
     float      onnxruntime on the original ONNX file
-    quantized  esp-ppq's executor: what the quantizer believes that the chip will answer
-    exact      the .espdl file itself in the chip's integer arithmetic: what it must answer
+    quantized  what the quantizer believes that the chip will answer: esp-ppq's executor for an .espdl file,
+               LiteRT's reference kernels for a .tflite file
+    exact      what it must answer: the .espdl file itself in the chip's integer arithmetic, or TFLM's own
+               kernels
 
 All take float inputs as the float model has them, and answer in the device's layout, so that their answers
 can be laid beside the device's.
@@ -21,12 +23,12 @@ from numpy.typing import NDArray
 
 from harness import manifest as manifests
 from harness.catalogue import Model
+from harness.device_file import open_device_file
 from harness.errors import GoldenError, InputError
-from harness.espdl import EspdlModel, read_espdl
 from harness.npz import read_npz
 from harness.quantize import Say, executor_answers, native_path
 from harness.targets import Family, rounding_of
-from harness.tensors import DeviceTensor, dequantize
+from harness.tensors import Affine, DeviceTensor
 
 BATCH = 250
 _ROWS = "rows"
@@ -38,17 +40,29 @@ class Answer:
 
     Attributes:
         values: (N, *shape without batch) in the device's layout; integers, or float32.
-        exponent: value = integer * 2**exponent; None for floats.
+        exponent: value = integer * 2**exponent; None for floats and affine integers.
+        affine: scale and zero point of integers without exponent.
     """
 
     values: NDArray[Any]
     exponent: int | None
+    affine: Affine | None = None
+
+    @staticmethod
+    def of(tensor: DeviceTensor, values: NDArray[Any]) -> Answer:
+        """Values of a tensor of a device file."""
+        return Answer(values=values, exponent=tensor.exponent, affine=tensor.affine)
+
+    @property
+    def meaning(self) -> Affine | None:
+        """What the integers stand for; None for floats."""
+        return self.affine if self.exponent is None else Affine.of_exponent(self.exponent)
 
     def real(self) -> NDArray[np.float32]:
         """The values as real numbers, same shape."""
-        if self.exponent is None:
+        if self.meaning is None:
             return self.values.astype(np.float32, copy=False)
-        return dequantize(self.values, self.exponent)
+        return self.meaning.real(self.values).astype(np.float32)
 
 
 Answers = dict[str, Answer]
@@ -154,8 +168,7 @@ class QuantizedReference:
             return None
         found = [places[digest] for digest in digests]
         return {
-            name: Answer(values=arrays[prefix + name][found], exponent=tensor.exponent)
-            for name, tensor in self._outputs.items()
+            name: Answer.of(tensor, arrays[prefix + name][found]) for name, tensor in self._outputs.items()
         }
 
     def run(self, inputs: NDArray[np.float32]) -> Answers:
@@ -170,14 +183,41 @@ class QuantizedReference:
             return stored
         native = native_path(self._artifact)
         live = executor_answers(native, self._artifact, self._family, inputs, say=self._say)
+        return {name: Answer.of(tensor, tensor.arrange(live[name])) for name, tensor in self._outputs.items()}
+
+
+class LiteRtReference:
+    """LiteRT's reference kernels on the .tflite file: what its converter believes.
+
+    Args:
+        model: of the catalogue.
+        recipe: which device file.
+
+    Raises:
+        RuntimeFailed: ai-edge-litert is not installed.
+    """
+
+    name = "quantized"
+
+    def __init__(self, model: Model, recipe: str) -> None:
+        from harness.tflm.litert import LiteRt
+
+        artifact = model.artifact(recipe, "tflm")
+        self._input, self._outputs = _tensors(model, artifact)
+        self._litert = LiteRt(artifact.read_bytes())
+
+    def run(self, inputs: NDArray[np.float32]) -> Answers:
+        """Answer float32 (N, *shape); see `Reference`."""
+        _require(inputs, self._input.name, self._input.float_shape[1:])
+        answers = self._litert.run([self._input.to_device(inputs, rounding_of("tflm"))])
         return {
-            name: Answer(values=tensor.arrange(live[name]), exponent=tensor.exponent)
-            for name, tensor in self._outputs.items()
+            name: Answer.of(tensor, values)
+            for (name, tensor), values in zip(self._outputs.items(), answers, strict=True)
         }
 
 
 class ExactReference:
-    """The .espdl file in the chip's integer arithmetic, in batches.
+    """The device file in the chip's integer arithmetic, in batches.
 
     Args:
         model: of the catalogue.
@@ -185,27 +225,34 @@ class ExactReference:
         family: for which chips.
 
     Raises:
-        UnsupportedOperator: the file has an operator that the exact reference does not know.
+        UnsupportedOperator: the file has an operator that the runtime does not know.
+        RuntimeFailed: tflite-micro is needed and not installed.
     """
 
     name = "exact"
 
     def __init__(self, model: Model, recipe: str, family: Family) -> None:
-        from harness.espdl import exact
-
-        artifact = model.artifact(recipe, family)
-        self._input, self._outputs = _tensors(model, artifact)
+        file = open_device_file(model.artifact(recipe, family))
+        self._input, self._outputs = model.device_input(file), model.device_outputs(file)
         self._rounding = rounding_of(family)
-        self._exact = exact.ExactReference(read_espdl(artifact), family)
+        self._exact = file.exact(family)
 
     def run(self, inputs: NDArray[np.float32]) -> Answers:
         """Answer float32 (N, *shape); see `Reference`."""
         _require(inputs, self._input.name, self._input.float_shape[1:])
         answers = self._exact.run_batch({self._input.name: self._input.to_device(inputs, self._rounding)})
-        return {
-            name: Answer(values=answers[name], exponent=tensor.exponent)
-            for name, tensor in self._outputs.items()
-        }
+        return {name: Answer.of(tensor, answers[name]) for name, tensor in self._outputs.items()}
+
+
+def quantized_reference(model: Model, recipe: str, family: Family) -> Reference:
+    """What the quantizer of a recipe's runtime believes.
+
+    Raises:
+        RuntimeFailed: LiteRT is needed and not installed.
+    """
+    if model.recipe(recipe).runtime == "tflm":
+        return LiteRtReference(model, recipe)
+    return QuantizedReference(model, recipe, family)
 
 
 def row_digests(inputs: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -227,8 +274,8 @@ def write_answers(
 
 
 def _tensors(model: Model, artifact: Path) -> tuple[DeviceTensor, dict[str, DeviceTensor]]:
-    espdl: EspdlModel = read_espdl(artifact)
-    return model.device_input(espdl), model.device_outputs(espdl)
+    file = open_device_file(artifact)
+    return model.device_input(file), model.device_outputs(file)
 
 
 def _require(inputs: NDArray[np.float32], name: str, shape: tuple[int, ...]) -> None:

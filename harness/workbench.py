@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from harness.catalogue import Model
 from harness.device import Device
+from harness.device_file import DeviceFile, Exact, open_device_file
 from harness.errors import HilError
-from harness.espdl import EspdlModel, read_espdl
-from harness.espdl.exact import ExactReference
 from harness.inference import Inference
 from harness.model_toml import Recipe
 from harness.progress import Progress
@@ -48,19 +47,20 @@ class Bench:
         self.model = model
         self.recipe = recipe
         self._progress = progress
-        self.model_path = model.artifact(recipe.name, target.family)
+        self.family = target.family_of(recipe.runtime)
+        self.model_path = model.artifact(recipe.name, self.family)
         self.model_bytes = self.model_path.read_bytes()
-        self.espdl: EspdlModel = read_espdl(self.model_bytes)
+        self.file: DeviceFile = open_device_file(self.model_bytes)
 
     @cached_property
-    def exact(self) -> ExactReference:
+    def exact(self) -> Exact:
         """The exact reference of the same file."""
-        return ExactReference(self.espdl, self.target.family)
+        return self.file.exact(self.family)
 
     @cached_property
     def input(self) -> DeviceTensor:
         """The model's image input as the device has it."""
-        return self.model.device_input(self.espdl)
+        return self.model.device_input(self.file)
 
     def prepare(self) -> None:
         """Put the model on the board unless it is there already, load it, check the handshake's contract.
@@ -72,10 +72,13 @@ class Bench:
         if not self.device.connected:
             self.device.connect()
         there = self.device.info().model
-        if there is None or there.sha256 != self.espdl.sha256:
+        if there is None or there.sha256 != self.file.sha256:
             self.upload(self.model_bytes)
         self.device.require(
-            target=self.target, model_sha256=self.espdl.sha256, inputs=self.espdl.graph.inputs
+            target=self.target,
+            family=self.family,
+            model_sha256=self.file.sha256,
+            inputs=self.file.inputs,
         )
 
     def upload(self, image: bytes) -> None:
@@ -109,7 +112,7 @@ class Bench:
     def constant_inputs(self, level: Level) -> dict[str, NDArray[Any]]:
         """Inputs that are everywhere the lowest, zero or the highest value of their type."""
         made: dict[str, NDArray[Any]] = {}
-        for value in self.espdl.graph.inputs:
+        for value in self.file.inputs:
             dtype = np.dtype(value.dtype)
             limits = np.iinfo(dtype) if dtype.kind == "i" else np.finfo(dtype)
             number = {"lowest": limits.min, "zero": 0, "highest": limits.max}[level]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from harness import catalogue
 from harness.catalogue import Model
+from harness.device_file import open_device_file
 from harness.errors import GoldenError, InputError, QuantizeError
-from harness.espdl import read_espdl
 from harness.manifest import FILE_NAME, file_entry
 from harness.references import (
     Answer,
@@ -142,8 +142,8 @@ def test_stored_answers_that_were_changed_are_refused(copy: Model) -> None:
 def test_a_wrong_stored_answer_shows_as_a_difference(copy: Model) -> None:
     golden, tensors = copy.golden(limit=4), {}
     for family in FAMILIES:
-        espdl = read_espdl(copy.artifact("w8a8", family))
-        assert set(copy.device_outputs(espdl)) == {"output"}
+        file = open_device_file(copy.artifact("w8a8", family))
+        assert set(copy.device_outputs(file)) == {"output"}
         stored = QuantizedReference(copy, "w8a8", family).run(golden.inputs)["output"].values.copy()
         stored[2, 3] += 1
         tensors["w8a8", family] = {"output": stored}

@@ -15,6 +15,11 @@ T attribute(nb::handle object, const char* name) {
   return nb::cast<T>(object.attr(name));
 }
 
+std::optional<Affine> affine_of(nb::handle spec) {
+  if (!nb::hasattr(spec, "scale") || spec.attr("scale").is_none()) return std::nullopt;
+  return Affine{attribute<float>(spec, "scale"), attribute<std::int32_t>(spec, "zero_point")};
+}
+
 }  // namespace
 
 SampledCounters::SampledCounters(nb::handle source) {
@@ -84,7 +89,8 @@ Outcome PythonEngine::take_tensor(nb::handle spec) {
   tensors.push_back(
       Tensor{attribute<std::string>(spec, "name"), attribute<std::string>(spec, "dtype"),
              attribute<std::string>(spec, "layout"), nb::cast<std::vector<std::uint32_t>>(nb::list(spec.attr("shape"))),
-             attribute<std::optional<std::int32_t>>(spec, "exponent"), attribute<std::uint32_t>(spec, "nbytes")});
+             attribute<std::optional<std::int32_t>>(spec, "exponent"), attribute<std::uint32_t>(spec, "nbytes"),
+             affine_of(spec)});
   return success();
 }
 
@@ -107,7 +113,7 @@ void PythonEngine::unload() {
 TensorSpec PythonEngine::tensor(Role role, std::size_t index) const {
   const Tensor& tensor = tensors(role)[index];
   const Span<const std::uint32_t> shape(tensor.shape.data(), tensor.shape.size());
-  return TensorSpec{tensor.name, tensor.dtype, tensor.layout, shape, tensor.exponent, tensor.bytes};
+  return TensorSpec{tensor.name, tensor.dtype, tensor.layout, shape, tensor.exponent, tensor.bytes, tensor.affine};
 }
 
 Outcome PythonEngine::set_input(std::size_t index, Bytes bytes) {

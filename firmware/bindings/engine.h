@@ -60,6 +60,7 @@ class PythonEngine final : public Engine {
     std::vector<std::uint32_t> shape;
     std::optional<std::int32_t> exponent;
     std::uint32_t bytes;
+    std::optional<Affine> affine;
   };
 
   const std::vector<Tensor>& tensors(Role role) const { return role == Role::kInput ? inputs_ : outputs_; }

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import cbor2
 
 from harness.errors import WireError
+from harness.tensors import Affine
 
 Kind = Literal["silicon", "emulated", "virtual"]
 Role = Literal["input", "output"]
@@ -31,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorSpec:
-    """An input or output: a quantized value is `integer * 2**exponent`; float tensors have no exponent."""
+    """An input or output: a quantized value is `integer * 2**exponent` or affine; a float is neither."""
 
     role: Role
     index: int
@@ -40,6 +41,7 @@ class TensorSpec:
     shape: tuple[int, ...]
     layout: str
     exponent: int | None
+    affine: Affine | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -164,6 +166,15 @@ def _tensor(value: object) -> TensorSpec:
         shape=tuple(shape),
         layout=_field(table, "layout", str, name),
         exponent=_field(table, "exponent", int, name) if "exponent" in table else None,
+        affine=_affine(table, name),
+    )
+
+
+def _affine(table: Mapping[Any, Any], name: str) -> Affine | None:
+    if "scale" not in table:
+        return None
+    return Affine(
+        scale=_field(table, "scale", float, name), zero_point=_field(table, "zero_point", int, name)
     )
 
 

@@ -18,6 +18,7 @@ from harness import catalogue
 from harness.catalogue import Model
 from harness.compare import accuracy, agreement
 from harness.dataset import load_split
+from harness.device_file import open_device_file
 from harness.espdl import read_espdl
 from harness.golden_build import build, calibration_images
 from harness.manifest import check_file
@@ -120,7 +121,7 @@ def test_each_device_file_keeps_the_thresholds_of_model_toml(mnist: Model, famil
 def test_each_device_file_says_its_family_and_saturates_no_pixel(mnist: Model, family: Family) -> None:
     espdl = read_espdl(mnist.artifact("w8a8", family))
     assert espdl.family == family
-    tensor = mnist.device_input(espdl)
+    tensor = mnist.device_input(open_device_file(mnist.artifact("w8a8", family)))
     assert tensor.shape == (1, 28, 28, 1)
     every_pixel = np.resize(np.arange(256, dtype=np.uint8), (1, 28, 28))
     integers = tensor.to_device(mnist.input.preprocess(every_pixel), "half_even")

@@ -1,5 +1,7 @@
 #include "hil/cbor.h"
 
+#include <cstring>
+
 namespace hil {
 
 void CborWriter::raw(Bytes bytes) {
@@ -37,6 +39,16 @@ CborWriter& CborWriter::integer(std::int64_t value) {
 CborWriter& CborWriter::text(std::string_view value) {
   head(3, value.size());
   raw(as_bytes(value));
+  return *this;
+}
+
+CborWriter& CborWriter::float32(float value) {
+  static_assert(sizeof(float) == 4, "IEEE 754 binary32");
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  std::uint8_t bytes[5] = {0xFA};
+  for (int i = 0; i < 4; ++i) bytes[1 + i] = static_cast<std::uint8_t>(bits >> (24 - 8 * i));
+  raw(Bytes(bytes, sizeof bytes));
   return *this;
 }
 

@@ -23,13 +23,17 @@ void describe_engine(CborWriter& to, const EngineIdentity& engine) {
 constexpr std::size_t kEngineFields = 3;
 
 void describe_tensor(CborWriter& to, Role role, std::size_t index, const TensorSpec& tensor) {
-  to.map(tensor.exponent ? 7 : 6);
+  to.map(6 + (tensor.exponent ? 1 : 0) + (tensor.affine ? 2 : 0));
   to.field("role", role == Role::kInput ? "input" : "output").field("index", index);
   to.field("name", tensor.name).field("dtype", tensor.dtype);
   to.text("shape").array(tensor.shape.size());
   for (const std::uint32_t length : tensor.shape) to.uint(length);
   to.field("layout", tensor.layout);
   if (tensor.exponent) to.text("exponent").integer(*tensor.exponent);
+  if (tensor.affine) {
+    to.text("scale").float32(tensor.affine->scale);
+    to.text("zero_point").integer(tensor.affine->zero_point);
+  }
 }
 
 }  // namespace

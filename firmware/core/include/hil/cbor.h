@@ -17,6 +17,7 @@ class CborWriter {
   CborWriter& text(std::string_view value);
   CborWriter& array(std::size_t count) { return head(4, count); }
   CborWriter& map(std::size_t pairs) { return head(5, pairs); }
+  CborWriter& float32(float value);
   CborWriter& null();
   // An array whose length is not known yet, up to its end().
   CborWriter& open_array() { return byte(0x9F); }

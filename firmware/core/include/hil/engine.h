@@ -25,13 +25,20 @@ struct ModelIdentity {
 
 enum class Role : std::uint8_t { kInput, kOutput };
 
+// What an integer q of a tensor without exponent stands for: (q - zero_point) * scale.
+struct Affine {
+  float scale;
+  std::int32_t zero_point;
+};
+
 struct TensorSpec {
   std::string_view name;
   std::string_view dtype;
   std::string_view layout;
   Span<const std::uint32_t> shape;
-  std::optional<std::int32_t> exponent;  // none for float
+  std::optional<std::int32_t> exponent;  // none for float and for affine integers
   std::uint32_t bytes = 0;
+  std::optional<Affine> affine = std::nullopt;
 };
 
 struct ModelSource {
