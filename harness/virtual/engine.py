@@ -7,6 +7,7 @@ Its cycles are this machine's time at the chip's clock: they prove the path, not
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -241,10 +242,15 @@ def with_parameter_faults(model: EspdlModel, faults: Sequence[OffByLsb]) -> Espd
     Raises:
         EngineError: no such initializer, or no such integer in it.
     """
+    if not faults:
+        return model
     initializers = dict(model.graph.initializers)
     for fault in faults:
         if fault.tensor not in initializers:
             raise EngineError(Status.LOAD_FAILED, f"planted fault: no parameter {fault.tensor!r}")
         tensor = initializers[fault.tensor]
         initializers[fault.tensor] = dataclasses.replace(tensor, data=off_by_lsb(tensor.data, fault))
-    return dataclasses.replace(model, graph=dataclasses.replace(model.graph, initializers=initializers))
+    # the digest names the model in the cache of lowered graphs: this is another one
+    digest = hashlib.sha256(f"{model.sha256} {faults}".encode()).hexdigest()
+    graph = dataclasses.replace(model.graph, initializers=initializers)
+    return dataclasses.replace(model, graph=graph, sha256=digest)

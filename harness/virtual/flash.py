@@ -1,33 +1,36 @@
 """The virtual board's flash: a file with a partition table and the model partition's storage.
 
-As on NOR flash, erasing sets a sector to FF and writing only clears bits. The last sector of the model
-partition says what is stored: it is erased first and written last, so that a power cut in between leaves no
-model.
+As on NOR flash, erasing sets a sector to FF and writing only clears bits. A label says what is stored; it is
+written last, so that a power cut during an upload leaves no model that would load.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import threading
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.errors import FormatError
-from harness.virtual.partitions import (
-    SECTOR_BYTES,
-    TABLE_BYTES,
-    TABLE_OFFSET,
-    Partition,
-    read_table,
-    table_for,
-    write_table,
-)
+from harness.partitions import Partition, model_partition, parse_binary, problems
 from harness.wire.messages import Location
 from harness.wire.status import Status
 
+TABLE_OFFSET = 0x8000
+TABLE_BYTES = 0xC00
+SECTOR_BYTES = 0x1000
+APP_OFFSET = 0x10000
+APP_BYTES = 0x300000
+
+_ENTRY = struct.Struct("<2sBBII16sI")
 _LABEL = struct.Struct("<4sIII")
 """Magic, length, CRC-32 of the image, CRC-32 of the twelve bytes before."""
-_LABEL_MAGIC = b"HILM"
+_COMPLETE = b"HILM"
+_BEGUN = b"HILB"
+_HEADER = struct.Struct("<4sII")
+"""Of an .espdl image: magic, encryption mode, length of what follows (EDL2: after 4 more bytes)."""
 
 
 class StorageError(Exception):
@@ -61,11 +64,20 @@ class Flash:
         self._file = path.open("r+b", buffering=0)
         # a core that was just abandoned by a reset may still be reading
         self._lock = threading.Lock()
-        self.partitions = read_table(self.read(TABLE_OFFSET, TABLE_BYTES))
-        models = [partition for partition in self.partitions if partition.name == "model"]
-        if not models:
-            raise FormatError(f"{path} has no partition named model", offset=TABLE_OFFSET)
-        self.model: Partition = models[0]
+        try:
+            self.model = self._find_model(size_bytes)
+        except FormatError:
+            self._file.close()
+            raise
+
+    def _find_model(self, size_bytes: int) -> Partition:
+        partitions = parse_binary(self.read(TABLE_OFFSET, TABLE_BYTES))
+        wrong = problems(partitions, size_bytes)
+        model = model_partition(partitions)
+        if wrong or model is None:
+            what = wrong[0] if wrong else "no partition named model"
+            raise FormatError(f"partition table: {what}", offset=TABLE_OFFSET)
+        return model
 
     def read(self, offset: int, length: int) -> bytes:
         """The bytes there."""
@@ -101,6 +113,34 @@ class Flash:
         self._file.close()
 
 
+def table_for(flash_bytes: int) -> tuple[Partition, ...]:
+    """The partition table of a board with that much flash: nvs, phy_init, factory, the rest for the model.
+
+    Raises:
+        FormatError: the flash has no room for an application and a model.
+    """
+    app_bytes = min(APP_BYTES, flash_bytes // 2 - APP_OFFSET) & -APP_OFFSET
+    model_at = APP_OFFSET + app_bytes
+    if app_bytes <= 0:
+        raise FormatError(f"a flash of {flash_bytes} bytes has no room for an application and a model")
+    return (
+        Partition(name="nvs", type=1, subtype=0x02, offset=0x9000, size=0x6000),
+        Partition(name="phy_init", type=1, subtype=0x01, offset=0xF000, size=0x1000),
+        Partition(name="factory", type=0, subtype=0x00, offset=APP_OFFSET, size=app_bytes),
+        Partition(name="model", type=1, subtype=0x82, offset=model_at, size=flash_bytes - model_at),
+    )
+
+
+def write_table(rows: Iterable[Partition]) -> bytes:
+    """The bytes of a partition table at 0x8000: entries, their MD5, FF to the end (gen_esp32part.py)."""
+    entries = b"".join(
+        _ENTRY.pack(b"\xaa\x50", row.type, row.subtype, row.offset, row.size, row.name.encode(), 0)
+        for row in rows
+    )
+    digest = hashlib.md5(entries, usedforsecurity=False).digest()
+    return (entries + b"\xeb\xeb" + b"\xff" * 14 + digest).ljust(TABLE_BYTES, b"\xff")
+
+
 def _create(path: Path, size_bytes: int) -> None:
     table = write_table(table_for(size_bytes))
     with path.open("xb") as file:
@@ -115,6 +155,10 @@ def _create(path: Path, size_bytes: int) -> None:
 class ModelStorage:
     """Where the device core keeps models: location 0 in the flash's model partition, 1 in RAM.
 
+    An image begins where its partition begins. The partition's last sector is its label, in the form of
+    firmware/ports/esp: magic, length, CRC-32 of the image, CRC-32 of these. An .espdl image that a flasher
+    put there has no label and tells its length itself.
+
     Args:
         flash: stays open as long as this.
         ram_bytes: room for a model in RAM (PSRAM).
@@ -124,10 +168,7 @@ class ModelStorage:
 
     def __init__(self, flash: Flash, ram_bytes: int) -> None:
         self._flash = flash
-        self._room = {
-            Location.PARTITION: flash.model.size_bytes - SECTOR_BYTES,
-            Location.RAM: ram_bytes,
-        }
+        self._rooms = (flash.model.size - SECTOR_BYTES, ram_bytes)
         self._label_at = flash.model.end - SECTOR_BYTES
         self._ram = bytearray()
         self._ram_crc: int | None = None
@@ -139,19 +180,22 @@ class ModelStorage:
         Raises:
             StorageError: it does not fit.
         """
-        if length > self._room[Location(location)]:
-            raise StorageError(
-                Status.TOO_LARGE,
-                f"{length} bytes; {self.locations[location]} holds {self._room[Location(location)]}",
-            )
-        if self._label(location) == (length, crc) and zlib.crc32(self._image(location, 0, length)) == crc:
-            return True
+        room = self._rooms[location]
+        if length > room:
+            where = self.locations[location]
+            raise StorageError(Status.TOO_LARGE, f"{length} bytes; {where} holds {room}")
         self._coming = (length, crc)
-        if location == Location.PARTITION:
-            self._flash.erase(self._label_at, SECTOR_BYTES)
-            self._flash.erase(self._flash.model.offset, length)
-        else:
+        if location == Location.RAM:
+            if (len(self._ram), self._ram_crc) == self._coming:
+                return True
             self._ram, self._ram_crc = bytearray(length), None
+            return False
+        if zlib.crc32(self.read(location, 0, length)) == crc:
+            if self._label() != (_COMPLETE, length, crc):
+                self._write_label(_COMPLETE)
+            return True
+        self._write_label(_BEGUN)
+        self._flash.erase(self._flash.model.offset, length)
         return False
 
     def write(self, location: int, offset: int, data: bytes) -> None:
@@ -163,15 +207,13 @@ class ModelStorage:
 
     def finish(self, location: int) -> None:
         """Everything is there: say so."""
-        length, crc = self._coming
         if location == Location.PARTITION:
-            head = _LABEL.pack(_LABEL_MAGIC, length, crc, 0)[:-4]
-            self._flash.write(self._label_at, head + zlib.crc32(head).to_bytes(4, "little"))
+            self._write_label(_COMPLETE)
         else:
-            self._ram_crc = crc
+            self._ram_crc = self._coming[1]
 
     def abort(self, location: int) -> None:
-        """The image will not come: nothing says that there is one."""
+        """The image will not come; of the partition its label says so already."""
         if location == Location.RAM:
             self._ram, self._ram_crc = bytearray(), None
 
@@ -179,30 +221,51 @@ class ModelStorage:
         """Length of the image.
 
         Raises:
-            StorageError: there is none, or a path is given: there is no file system.
+            StorageError: there is none, it is damaged, or a path is given: there is no file system.
         """
         if path:
             raise StorageError(Status.BAD_OBJECT, "a virtual board has no file system")
-        label = self._label(location)
-        if label is None:
-            raise StorageError(Status.NO_MODEL, f"no model is stored in {self.locations[location]}")
-        return label[0]
+        if location == Location.RAM:
+            if self._ram_crc is None:
+                raise StorageError(Status.NO_MODEL, "no model is in RAM")
+            return len(self._ram)
+        return self._open_partition()
+
+    def _open_partition(self) -> int:
+        label, by_header = self._label(), self._length_by_header()
+        if label is not None:
+            magic, length, crc = label
+            if magic == _BEGUN:
+                raise StorageError(Status.NO_MODEL, "an upload to the partition did not come to its end")
+            if zlib.crc32(self.read(Location.PARTITION, 0, length)) == crc:
+                return length
+            if by_header in {None, length}:
+                raise StorageError(Status.CRC_MISMATCH, "the image in the partition is damaged")
+        # a flasher put another image there, or the first one
+        if by_header is None:
+            raise StorageError(Status.NO_MODEL, "no model is in the partition")
+        return by_header
 
     def read(self, location: int, offset: int, length: int) -> bytes:
         """Bytes of the image."""
-        return self._image(location, offset, length)
-
-    def _image(self, location: int, offset: int, length: int) -> bytes:
         if location == Location.PARTITION:
             return self._flash.read(self._flash.model.offset + offset, length)
         return bytes(self._ram[offset : offset + length])
 
-    def _label(self, location: int) -> tuple[int, int] | None:
-        """Length and CRC-32 of the stored image."""
-        if location == Location.RAM:
-            return None if self._ram_crc is None else (len(self._ram), self._ram_crc)
+    def _label(self) -> tuple[bytes, int, int] | None:
+        """Magic, length and CRC-32 of the partition's label, if it has one."""
         data = self._flash.read(self._label_at, _LABEL.size)
         magic, length, crc, check = _LABEL.unpack(data)
-        if magic != _LABEL_MAGIC or zlib.crc32(data[:-4]) != check:
-            return None
-        return int(length), int(crc)
+        known = magic in {_COMPLETE, _BEGUN} and zlib.crc32(data[:-4]) == check
+        return (magic, int(length), int(crc)) if known and length <= self._rooms[0] else None
+
+    def _write_label(self, magic: bytes) -> None:
+        head = _LABEL.pack(magic, *self._coming, 0)[:-4]
+        self._flash.erase(self._label_at, SECTOR_BYTES)
+        self._flash.write(self._label_at, head + zlib.crc32(head).to_bytes(4, "little"))
+
+    def _length_by_header(self) -> int | None:
+        """Length of an .espdl image by its own header, if one lies there whole."""
+        magic, _, body = _HEADER.unpack(self.read(Location.PARTITION, 0, _HEADER.size))
+        extra = {b"EDL1": 12, b"EDL2": 16}.get(magic)
+        return int(body) + extra if extra and body + extra <= self._rooms[0] else None

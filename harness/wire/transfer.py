@@ -17,6 +17,10 @@ from harness.wire.status import Status
 READ_CREDIT_BYTES = 65_536
 """What the device may have in flight before the first ACK, and what each of ours grants."""
 
+GAP_DOUBLINGS = 2
+"""How often the wait before a read is asked for again doubles: each asking brings one credit at most, so
+that it cannot flood the line, and it is what tells the device to make its chunks smaller."""
+
 
 @dataclass(slots=True)
 class _Flight:
@@ -210,7 +214,7 @@ class Download:
         """When `expire` is due."""
         if self.done or self._length is None:
             return float("inf")
-        return self._heard_at + self._round_trip.timeout_s(self._attempt)
+        return self._heard_at + self._round_trip.timeout_s(min(self._attempt, GAP_DOUBLINGS))
 
     def receive(self, data: Data, now: float) -> None:
         """Take a chunk."""
