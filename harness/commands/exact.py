@@ -13,7 +13,7 @@ from harness.errors import ConfigError, ReportError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.espdl.exact import ExactReference
+    from harness.espdl.exact import ExactReference, Reading
 
 HELP = "run an .espdl model exactly as the chip computes it, integer for integer"
 
@@ -55,7 +55,7 @@ def run(args: Namespace) -> int:
         raise ConfigError("nothing to do", hint="give --inputs and --outputs, --explain or --save")
     model = read_espdl(args.model, name=args.name)
     family = target(args.target).family if args.target else None
-    old_names = "packed" if args.packed_filters else "plain"
+    old_names: Reading = "packed" if args.packed_filters else "plain"
     reference = ExactReference(model, family, old_names=old_names)
     _say_what_was_assumed(reference, args)
     inputs = None
@@ -86,7 +86,7 @@ def _say_what_was_assumed(reference: ExactReference, args: Namespace) -> None:
         )
     if not args.packed_filters and any(has_old_name(t) for t in reference.model.graph.initializers.values()):
         print(
-            "hil exact: warning: filters under old layout names (N16HWC16) are read one channel after the other, "
+            "hil exact: warning: filters under old layout names (N16HWC16) are read channel after channel, "
             "as ESP-DL's portable kernels do; SIMD kernels read blocks of 16 (--packed-filters)",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""The exact reference: an `.espdl` graph lowered to ONNX arithmetic that gives the chip's integers, run by onnxruntime."""
+"""The exact reference: an `.espdl` graph as ONNX arithmetic that gives the chip's integers."""
 
 from harness.espdl.exact.filters import Reading
 from harness.espdl.exact.lower import Lowered, NotBatchable, lower

@@ -1,7 +1,8 @@
 """Rounding and saturation in ONNX nodes.
 
-ESP-DL rounds with `tool::round` and `tool::shift_and_round` (dl_tool.cpp): half-up is floor(x + 1/2), half-even on ESP32-P4 and
-S31 is IEEE's round to nearest. Then `tool::truncate` (dl_tool.hpp) saturates to the whole range of the type.
+ESP-DL rounds with `tool::round` and `tool::shift_and_round` (dl_tool.cpp): half-up is floor(x + 1/2),
+half-even on ESP32-P4 and S31 is IEEE's round to nearest. Then `tool::truncate` (dl_tool.hpp) saturates to the
+whole range of the type.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def scale_of(exponent: int) -> float:
 
 
 def dl_scale(exponent: int) -> np.float32:
-    """`DL_SCALE` (dl_define.hpp:75) in float32: 2**exponent, with the shift count cut to 5 bits as the processors do."""
+    """`DL_SCALE` (dl_define.hpp:75) in float32: 2**exponent, with a 5-bit shift count as processors have."""
     if exponent > 0:
         return np.float32(_one_shifted(exponent))
     return np.float32(1) / np.float32(_one_shifted(-exponent))
@@ -42,10 +43,10 @@ def _one_shifted(count: int) -> int:
 
 
 def round_array(values: NDArray[Any], rounding: Rounding) -> NDArray[Any]:
-    """`tool::round` on numpy floats, in the precision of `values`: half-up adds 1/2 in that precision and floors."""
+    """`tool::round` on numpy floats: half-up adds 1/2 in the precision of `values` and floors."""
     if rounding == "half_even":
-        return np.rint(values)
-    return np.floor(values + values.dtype.type(0.5))
+        return np.asarray(np.rint(values))
+    return np.asarray(np.floor(values + values.dtype.type(0.5)))
 
 
 def quantize_array(values: NDArray[Any], dtype: str, rounding: Rounding) -> NDArray[Any]:
@@ -82,7 +83,10 @@ def clipped(lowering: Lowering, value: str, bounds: Bounds, *, dtype: str = "flo
 def rounded_and_clipped(
     lowering: Lowering, value: str, bounds: Bounds, *, half_added: bool = False, dtype: str = "float32"
 ) -> str:
-    """Round and saturate. Saturating first to whole numbers gives the same and lets the kernel before do it."""
+    """Round and saturate.
+
+    Saturating first to whole numbers gives the same and lets the kernel before do it.
+    """
     if lowering.rounding == "half_up" and not half_added:
         half = lowering.onnx.constant(np.asarray(0.5, dtype), "half")
         value = lowering.onnx.op("Add", [value, half], hint=f"{value}:half")

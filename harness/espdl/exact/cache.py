@@ -1,7 +1,7 @@
 """Lowered graphs on disk, by content: the model's bytes, the options, and the code that lowers.
 
-A file is a SHA-256 of what follows, then a pickle-free archive: JSON and the ONNX model. It is written beside and moved into place; a file
-that is damaged in any way is as good as none.
+A file is a SHA-256 of what follows, then a pickle-free archive: JSON and the ONNX model. It is written beside
+and moved into place; a file that is damaged in any way is as good as none.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from harness.espdl.exact.filters import Reading
 from harness.espdl.exact.lower import Lowered, lower
 from harness.espdl.exact.lowering import State
 from harness.espdl.exact.proof import Proof
@@ -50,19 +52,28 @@ def _code_digest() -> bytes:
     return digest.digest()
 
 
-def lower_cached(model: EspdlModel, family: Family, **options: Any) -> Lowered:
+def lower_cached(
+    model: EspdlModel,
+    family: Family,
+    *,
+    tensors: Sequence[str] | None = None,
+    batched: bool = False,
+    careful: bool = False,
+    old_names: Reading = "plain",
+) -> Lowered:
     """`lower`, or what it gave before for the same model, options and code.
 
     Raises:
         HilError: as `lower`.
     """
+    wanted = None if tensors is None else list(tensors)
     key = hashlib.sha256(_code_digest())
-    key.update(json.dumps([model.sha256, model.name, family, options], sort_keys=True).encode())
+    key.update(json.dumps([model.sha256, model.name, family, wanted, batched, careful, old_names]).encode())
     path = folder() / f"{key.hexdigest()}.lowered"
     found = _read(path)
     if found is not None:
         return found
-    lowered = lower(model, family, **options)
+    lowered = lower(model, family, tensors=wanted, batched=batched, careful=careful, old_names=old_names)
     _write(path, lowered)
     return lowered
 
@@ -111,7 +122,8 @@ def _pack(lowered: Lowered) -> bytes:
         if field.name != "model"
     }
     text = json.dumps(described, default=dataclasses.asdict).encode()
-    return len(text).to_bytes(_LENGTH_BYTES, "little") + text + lowered.model.SerializeToString()
+    proto: bytes = lowered.model.SerializeToString()
+    return len(text).to_bytes(_LENGTH_BYTES, "little") + text + proto
 
 
 def _unpack(body: bytes) -> Lowered:

@@ -19,7 +19,7 @@ def explain(proofs: Iterable[Proof]) -> str:
 
 
 def explain_headroom(headroom: Iterable[Headroom], hits: dict[str, int] | None = None) -> str:
-    """A table of esp32s3's 20-bit lanes: how many, how many can saturate, the worst sum, bits of headroom, what happened."""
+    """A table of esp32s3's 20-bit lanes: how many can saturate, the worst sum, headroom, what happened."""
     rows = [("node", "lanes", "can saturate", "worst sum", "margin bits", "saturated")]
     for layer in headroom:
         did = "" if hits is None else str(hits.get(layer.node, 0))

@@ -1,11 +1,12 @@
 """Filters as the exporter packs them, brought back to ONNX's order.
 
-`dims` of a filter says HWCN (1-D: WCN) whatever its layout; a depthwise one has HWNC with C = 1. The data are ordered as `layout`
-says (ResetParamLayoutPattern of esp-ppq):
+`dims` of a filter says HWCN (1-D: WCN) whatever its layout; a depthwise one has HWNC with C = 1. The data are
+ordered as `layout` says (ResetParamLayoutPattern of esp-ppq):
 
 - "NHWC", "NWC": one output channel after the other; depthwise "HWCN", "WCN": as dims.
 - "(N/16)HWC16", "(N/8)HWC8" ...: blocks of 16 (8) output channels, those innermost.
-- "..._UNALIGNED": as many whole blocks as there are, then the rest: one channel after the other, depthwise HW(rest).
+- "..._UNALIGNED": as many whole blocks as there are, then the rest: one channel after the other, depthwise
+  HW(rest).
 - "N16HWC16", "N8HWC8" ...: the same blocks under the name that older exporters gave them; see `Reading`.
 """
 
@@ -28,9 +29,9 @@ _DEPTHWISE_PLAIN = {"HWCN", "WCN"}
 Reading = Literal["plain", "packed"]
 """How to read a filter under an old name such as "N16HWC16".
 
-"plain": one output channel after the other, as ESP-DL's portable kernels read any filter and as a loader does that knows the current names
-only; the ground truth for Espressif's older zoo models was made so. "packed": blocks of 16, as the SIMD kernels of the chips read it, which
-do not look at the name.
+"plain": one output channel after the other, as ESP-DL's portable kernels read any filter and as a loader does
+that knows the current names only; the ground truth for Espressif's older zoo models was made so. "packed":
+blocks of 16, as the SIMD kernels of the chips read it, which do not look at the name.
 """
 
 

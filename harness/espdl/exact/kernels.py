@@ -41,7 +41,7 @@ class Kernel(Protocol):
         """
 
     def patches(self, x: str, channels: Integers) -> str:
-        """Every tap's input, in the order in which the device adds them: (K, P, n), or (K, P, 1) where all channels share it.
+        """Every tap's input in the device's order: (K, P, n), or (K, P, 1) where all channels share it.
 
         K taps, P output positions, n channels.
         """

@@ -24,7 +24,7 @@ BATCH = "N"
 
 
 class NotBatchable(UnsupportedOperator):
-    """A node mixes the samples that are stacked on axis 0, or an input or output has another size there than 1."""
+    """A node mixes the samples stacked on axis 0, or an input or output has another size there than 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +40,10 @@ class Lowered:
         headroom: of esp32s3's 20-bit lanes, per layer; () for other families.
         states: what StreamingCache nodes remember: further inputs and outputs of the model.
         batched: axis 0 of all inputs and outputs is the symbolic dimension "N".
-        guard: name of a further output, a scalar bool: a 20-bit lane may have saturated, so the outputs are not to be trusted and
-            the careful graph is needed. "" where no lane can saturate.
-        saturations: of the careful graph: node name by the name of a further output, an int64 scalar: how often its lanes saturated.
+        guard: name of a further output, a scalar bool: a 20-bit lane may have saturated, so the outputs are
+            not to be trusted and the careful graph is needed. "" where no lane can saturate.
+        saturations: of the careful graph: node name by the name of a further output, an int64 scalar: how
+            often its lanes saturated.
     """
 
     model: onnx.ModelProto
@@ -73,7 +74,8 @@ def lower(
         family: whose rounding, accumulators and kernels to reproduce.
         tensors: names of the tensors to give; None for the graph outputs.
         batched: make axis 0 a batch.
-        careful: sum with saturation wherever a 20-bit lane can saturate, instead of guarding it: slow and always exact.
+        careful: sum with saturation wherever a 20-bit lane can saturate, instead of guarding it: slow and
+            always exact.
         old_names: how to read filters whose layout has an old name.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The context in which operators are lowered: tensors in the forms that ONNX kernels want, conversions made on demand."""
+"""The context in which operators are lowered: tensors in the forms that ONNX kernels want."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Form:
     """How a tensor's numbers are held in the ONNX graph.
 
     Attributes:
-        dtype: element type; float32 and float64 hold the tensor's integers (or its floats, if it is a float tensor).
+        dtype: element type; float32 and float64 hold the tensor's integers (or its floats, if it is a float
+            tensor).
         channel_first: axes in the order (0, last, 1 ...): NCHW for an NHWC tensor. False: the device's order.
     """
 
@@ -42,7 +43,7 @@ CHANNEL_FIRST = Form("float32", channel_first=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What a StreamingCache remembers between runs: an extra input and output of the ONNX graph, zeros at first."""
+    """What a StreamingCache remembers: a further input and output of the graph, zeros at first."""
 
     input_name: str
     output_name: str
@@ -53,8 +54,8 @@ class State:
 class Lowering:
     """One graph on its way to ONNX.
 
-    Operators ask for inputs with `read` in the form they want, and give outputs with `write` in the form they have;
-    transposes and casts in between are made here, each at most once per tensor.
+    Operators ask for inputs with `read` in the form they want, and give outputs with `write` in the form they
+    have; transposes and casts in between are made here, each at most once per tensor.
 
     Attributes:
         headroom: of esp32s3's 20-bit lanes, per layer.
@@ -89,7 +90,8 @@ class Lowering:
         self._bounds: dict[str, Bounds] = {}
         self._infos: dict[str, ValueInfo] = dict(graph.values)
 
-    # ---- what the file says ------------------------------------------------------------------------------------------
+    # ---- what the file says
+    # ------------------------------------------------------------------------------------------
 
     def info(self, name: str) -> ValueInfo:
         """Type, shape and exponent of an activation or a constant.
@@ -120,7 +122,7 @@ class Lowering:
         return self.info(name).dtype
 
     def set_shape(self, name: str, shape: tuple[int, ...]) -> None:
-        """Correct an activation's shape to what ESP-DL computes for it (`get_output_shape`), where the file says otherwise."""
+        """Correct an activation's shape to what ESP-DL computes for it (`get_output_shape`)."""
         info = self.info(name)
         if info.shape != shape:
             self._infos[name] = ValueInfo(name=name, dtype=info.dtype, shape=shape, exponents=info.exponents)
@@ -163,7 +165,8 @@ class Lowering:
             return Bounds(int(constant.min()), int(constant.max()))
         return DTYPE_BOUNDS[self.dtype(name)]
 
-    # ---- tensors in the ONNX graph -------------------------------------------------------------------------------------
+    # ---- tensors in the ONNX graph
+    # -------------------------------------------------------------------------------------
 
     def declare_input(self, name: str) -> None:
         """Make a graph input available, in the device's type and order."""
@@ -196,7 +199,10 @@ class Lowering:
             self._bounds[name] = bounds.clipped(limits) if limits else bounds
 
     def alias(self, name: str, source: str) -> None:
-        """Let `name` be the same numbers as `source`, in every form that there is; the shapes must be equal."""
+        """Let `name` be the same numbers as `source`, in every form that there is.
+
+        The shapes must be equal.
+        """
         self._forms[name] = dict(self._forms.get(source, {}))
         if not self._forms[name]:
             self.write(name, self.read(source))
@@ -248,7 +254,8 @@ class Lowering:
         finally:
             self.onnx = outer
 
-    # ---- helpers of the operators --------------------------------------------------------------------------------------
+    # ---- helpers of the operators
+    # --------------------------------------------------------------------------------------
 
     def prove(self, node: Node, path: str, *, bound: int = 0, limit: int = 0, note: str = "") -> None:
         """Record why a layer is exact."""
@@ -296,7 +303,7 @@ def attribute_ints(node: Node, name: str, default: Sequence[int]) -> tuple[int, 
     return tuple(int(item) for item in value)
 
 
-def _typed(node: Node, name: str, default: Attribute, kind: Any) -> Any:
+def _typed(node: Node, name: str, default: Attribute, kind: Any) -> Any:  # noqa: ANN401 - an attribute
     value = node.attributes.get(name, default)
     if not isinstance(value, kind):
         raise FormatError(f"{node.op_type} {node.name!r}: attribute {name!r} has the wrong type: {value!r}")

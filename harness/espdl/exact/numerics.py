@@ -22,8 +22,9 @@ class Choice:
 
     Attributes:
         family: whose numerics.
-        evidence: "caller" named it; "file": the file can be for no other; "test tensors": of those it can be for, only this one gives
-            the answer that the exporter stored in the file; "assumed": several do, and this is the first of them.
+        evidence: "caller" named it; "file": the file can be for no other; "test tensors": of those it can be
+            for, only this one gives the answer that the exporter stored in the file; "assumed": several do,
+            and this is the first of them.
         others: families that the file can be for as well, if it was assumed.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 17
 IR_VERSION = 8
 MICROSOFT = "com.microsoft"
+
+Attribute = int | float | str | Sequence[int] | Sequence[float] | onnx.GraphProto | onnx.TensorProto | None
+"""A node's attribute; None leaves it out."""
 
 _ELEMENTS: dict[str, int] = {
     "bool": TensorProto.BOOL,
@@ -73,23 +77,23 @@ class OnnxGraph:
         return self._arrays.get(name)
 
     def op(
-        self, op_type: str, inputs: list[str], *, hint: str = "", domain: str = "", **attributes: Any
+        self, op_type: str, inputs: list[str], *, hint: str = "", domain: str = "", **attributes: Attribute
     ) -> str:
         """Append a node with one output; returns the output's name."""
         return self.ops(op_type, inputs, hints=[hint or op_type], domain=domain, **attributes)[0]
 
-    def named(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> None:
+    def named(self, op_type: str, inputs: list[str], output: str, **attributes: Attribute) -> None:
         """Append a node whose output has a name that `fresh` gave out before."""
         self.nodes.append(
             helper.make_node(op_type, inputs, [output], name=f"{op_type}:{output}", **attributes)
         )
 
     def ops(
-        self, op_type: str, inputs: list[str], *, hints: list[str], domain: str = "", **attributes: Any
+        self, op_type: str, inputs: list[str], *, hints: list[str], domain: str = "", **attributes: Attribute
     ) -> list[str]:
         """Append a node with one output per hint; returns their names."""
         outputs = [self.fresh(hint) for hint in hints]
-        given = {key: value for key, value in attributes.items() if value is not None}
+        given: dict[str, Any] = {key: value for key, value in attributes.items() if value is not None}
         self.nodes.append(
             helper.make_node(op_type, inputs, outputs, name=f"{op_type}:{outputs[0]}", domain=domain, **given)
         )

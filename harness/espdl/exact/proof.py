@@ -1,8 +1,9 @@
 """Proofs that the float arithmetic of a layer cannot round.
 
-A float format represents every multiple of 2**k whose magnitude is at most 2**(k + bits). A sum of such multiples is exact in
-any order of addition, with or without fused multiply-add, while no partial sum can leave that range. The largest partial sum
-that any order can meet is bounded by the sum of the magnitudes of the terms, and that is known from the weights.
+A float format represents every multiple of 2**k whose magnitude is at most 2**(k + bits). A sum of such
+multiples is exact in any order of addition, with or without fused multiply-add, while no partial sum can
+leave that range. The largest partial sum that any order can meet is bounded by the sum of the magnitudes of
+the terms, and that is known from the weights.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ class Proof:
     Attributes:
         node: name of the node in the `.espdl`.
         op_type: its operator.
-        path: the arithmetic used: "table", "move", "float32", "float32-split", "float64", "int32", "integer", "saturating",
-            "float" (the device itself computes in float there) ...
+        path: the arithmetic used: "table", "move", "float32", "float32-split", "float64", "int32", "integer",
+            "saturating", "float" (the device itself computes in float there) ...
         bound: the largest magnitude any partial result can have, in units of the last place that is summed.
-        limit: below which `path` is exact; bound <= limit, or the path would not have been taken. 0 where nothing is summed.
+        limit: below which `path` is exact; bound <= limit, or the path would not have been taken. 0 where
+            nothing is summed.
         note: what a reader should know, or "".
     """
 

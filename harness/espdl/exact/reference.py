@@ -38,7 +38,8 @@ class ExactReference:
         choice: the family and how it was found.
 
     Raises:
-        UnsupportedOperator: an operator or type that ESP-DL does not register, or a family that the file is not for.
+        UnsupportedOperator: an operator or type that ESP-DL does not register, or a family that the file is
+            not for.
     """
 
     def __init__(
@@ -100,7 +101,8 @@ class ExactReference:
         Args:
             inputs: the device's integers by input name, in the device's dtype, layout and shape.
             tensors: which tensors to give; None: the graph outputs.
-            keep_state: let StreamingCache nodes go on from the run before with `keep_state`; else they start empty.
+            keep_state: let StreamingCache nodes go on from the run before with `keep_state`; else they start
+                empty.
 
         Returns:
             The device's integers by tensor name.
@@ -122,8 +124,8 @@ class ExactReference:
         """Many independent inferences.
 
         Args:
-            inputs: as for `run`, but (N, *shape[1:]) where a single input has (1, *shape[1:]), or (N, *shape) where the first axis
-                is not 1.
+            inputs: as for `run`, but (N, *shape[1:]) where a single input has (1, *shape[1:]), or (N, *shape)
+                where the first axis is not 1.
             tensors: which tensors to give; None: the graph outputs.
 
         Returns:
@@ -177,7 +179,10 @@ class ExactReference:
     def _answers(
         self, names: tuple[str, ...], inputs: Mapping[str, NDArray[Any]], state: Arrays, *, batched: bool
     ) -> Arrays:
-        """Outputs of the fast graph, or of the careful one where a lane may have saturated; `state` goes on."""
+        """Outputs of the fast graph, or of the careful one where a lane may have saturated.
+
+        `state` goes on.
+        """
         before = dict(state)
         answer = self._session(names, batched=batched).run(inputs, state)
         if not answer.suspect:

@@ -1,11 +1,12 @@
 """esp32s3's 20-bit accumulators.
 
-The SIMD kernels for int8 keep 16 output channels in QACC, 16 lanes of 20 bits that saturate after every product; the bias is loaded there first,
-cut to 20 bits (dl_tensor_base.cpp:466). Channels beyond the last whole group of 16 use the 40-bit ACCX (depthwise kernels use QACC for all).
+The SIMD kernels for int8 keep 16 output channels in QACC, 16 lanes of 20 bits that saturate after every
+product; the bias is loaded there first, cut to 20 bits (dl_tensor_base.cpp:466). Channels beyond the last
+whole group of 16 use the 40-bit ACCX (depthwise kernels use QACC for all).
 
-Whether a lane can saturate is known from the weights: no partial sum exceeds the bias plus all products of one sign. Where it can, the graph
-carries a guard, and only inputs that a guard cannot clear need the slow graph in which every addition saturates, in the kernel's order: filter
-rows, columns, input channels.
+Whether a lane can saturate is known from the weights: no partial sum exceeds the bias plus all products of
+one sign. Where it can, the graph carries a guard, and only inputs that a guard cannot clear need the slow
+graph in which every addition saturates, in the kernel's order: filter rows, columns, input channels.
 """
 
 from __future__ import annotations
@@ -47,6 +48,23 @@ class Headroom:
         return float(np.log2(-LIMITS.low / max(self.worst, 1)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lanes:
+    """The lanes of a layer that can saturate.
+
+    Attributes:
+        kernel: of the layer.
+        weights: (n, C, ...) of these lanes.
+        bias: (n,) as the lanes hold it.
+        channels: (n,) their numbers in the layer.
+    """
+
+    kernel: Kernel
+    weights: Integers
+    bias: Integers
+    channels: Integers
+
+
 def lanes_of(outputs: int, *, depthwise: bool) -> NDArray[np.bool_]:
     """(N,) which output channels are summed in QACC."""
     return np.arange(outputs) < (outputs if depthwise else outputs // LANES * LANES)
@@ -76,20 +94,18 @@ def risky_lanes(
     return lanes & ((low < LIMITS.low) | (high > LIMITS.high))
 
 
-def guard(
-    lowering: Lowering, kernel: Kernel, x: str, weights: Integers, bias: Integers, channels: Integers
-) -> str:
+def guard(lowering: Lowering, x: str, lanes: Lanes) -> str:
     """A scalar bool: whether a partial sum of these risky lanes could leave 20 bits for this input.
 
-    First by Cauchy and Schwarz, |sum x w| <= |x| |w|, which costs one channel; only where that does not clear the input, by the sums of all
-    positive and of all negative products.
+    First by Cauchy and Schwarz, |sum x w| <= |x| |w|, which costs one channel; only where that does not clear
+    the input, by the sums of all positive and of all negative products.
     """
-    onnx = lowering.onnx
+    onnx, kernel, weights = lowering.onnx, lanes.kernel, lanes.weights
     if kernel.depthwise:
-        return _signed_sums_exceed(lowering, kernel, x, weights, bias, channels)
+        return _signed_sums_exceed(lowering, x, lanes)
     flat = weights.reshape(weights.shape[0], -1).astype(np.float64)
     norms = np.sqrt((flat**2).sum(axis=1))
-    allowed = float(((LIMITS.high - np.abs(bias)) / np.maximum(norms, 1)).min())
+    allowed = float(((LIMITS.high - np.abs(lanes.bias)) / np.maximum(norms, 1)).min())
     rounding = 1 - flat.shape[1] * 2.0**-22  # of a float32 sum of that many squares, twice over
     limit = np.float32(max(allowed, 0) ** 2 * rounding)
     ones = np.ones((1, *weights.shape[1:]), np.float32)
@@ -98,7 +114,7 @@ def guard(
     suspect = onnx.op("Greater", [peak, onnx.constant(limit, "limit")])
     kind = helper.make_tensor_value_info
     with lowering.body() as exact:
-        exceeded = _signed_sums_exceed(lowering, kernel, x, weights, bias, channels)
+        exceeded = _signed_sums_exceed(lowering, x, lanes)
         then = exact.subgraph("signed_sums", inputs=[], outputs=[kind(exceeded, element_type("bool"), [])])
     with lowering.body() as clear:
         never = clear.op("Identity", [clear.constant(np.bool_(False), "no")])
@@ -106,40 +122,36 @@ def guard(
     return onnx.op("If", [suspect], hint="may_saturate", then_branch=then, else_branch=other)
 
 
-def _signed_sums_exceed(
-    lowering: Lowering, kernel: Kernel, x: str, weights: Integers, bias: Integers, channels: Integers
-) -> str:
-    onnx = lowering.onnx
+def _signed_sums_exceed(lowering: Lowering, x: str, lanes: Lanes) -> str:
+    onnx, kernel, weights = lowering.onnx, lanes.kernel, lanes.weights
     zero = onnx.constant(np.float32(0), "zero")
     up, down = onnx.op("Max", [x, zero]), onnx.op("Min", [x, zero])
     plus, minus = np.maximum(weights, 0).astype(np.float32), np.minimum(weights, 0).astype(np.float32)
     shape = [-1 if axis == kernel.axis else 1 for axis in range(kernel.rank)]
-    start = onnx.constant(bias.astype(np.float32).reshape(shape), "bias")
+    start = onnx.constant(lanes.bias.astype(np.float32).reshape(shape), "bias")
     found = []
     for first, second, reduce, compare, limit in (
         (plus, minus, "ReduceMax", "Greater", LIMITS.high),
         (minus, plus, "ReduceMin", "Less", LIMITS.low),
     ):
-        signed = [kernel.sums(up, first, None, channels), kernel.sums(down, second, None, channels)]
+        signed = [kernel.sums(part, w, None, lanes.channels) for part, w in ((up, first), (down, second))]
         extreme = onnx.op(reduce, [onnx.op("Add", [onnx.op("Add", signed), start])], keepdims=0)
         found.append(onnx.op(compare, [extreme, onnx.constant(np.float32(limit), "limit")]))
     return onnx.op("Or", found)
 
 
-def saturating_sums(
-    lowering: Lowering, kernel: Kernel, x: str, weights: Integers, bias: Integers, channels: Integers
-) -> tuple[str, str]:
+def saturating_sums(lowering: Lowering, x: str, lanes: Lanes) -> tuple[str, str]:
     """The sums with saturation after every product.
 
     Returns:
         The sums in the kernel's layout and how often a lane saturated (int64 scalar).
     """
-    onnx = lowering.onnx
-    patches = kernel.patches(x, channels)
-    taps = onnx.constant(kernel.taps(weights).astype(np.float32), "taps")
+    onnx, kernel = lowering.onnx, lanes.kernel
+    patches = kernel.patches(x, lanes.channels)
+    taps = onnx.constant(kernel.taps(lanes.weights).astype(np.float32), "taps")
     row = onnx.op("Gather", [patches, onnx.constant(np.int64(0), "first")], axis=0)
     start = onnx.op("Mul", [row, onnx.constant(np.float32(0), "zero")])
-    start = onnx.op("Add", [start, onnx.constant(bias.astype(np.float32), "bias")])
+    start = onnx.op("Add", [start, onnx.constant(lanes.bias.astype(np.float32), "bias")])
     body = OnnxGraph(onnx)
     held, factor, tap = (body.fresh(name) for name in ("held", "x", "w"))
     hits = body.fresh("hits")
@@ -158,4 +170,4 @@ def saturating_sums(
     sums, count = onnx.ops(
         "Scan", [start, none, patches, taps], hints=["saturated", "hits"], body=graph, num_scan_inputs=2
     )
-    return kernel.placed(sums, channels.size), onnx.op("Cast", [count], to=element_type("int64"))
+    return kernel.placed(sums, lanes.channels.size), onnx.op("Cast", [count], to=element_type("int64"))

@@ -27,8 +27,8 @@ def save_onnx(
 ) -> None:
     """Lower a model and write it as ONNX.
 
-    Inputs and outputs have the tensors' names and the device's types, layouts and shapes. Where a 20-bit lane of esp32s3 can saturate, the
-    graph that sums with saturation is inside, in an If.
+    Inputs and outputs have the tensors' names and the device's types, layouts and shapes. Where a 20-bit lane
+    of esp32s3 can saturate, the graph that sums with saturation is inside, in an If.
 
     Raises:
         ReportError: the file cannot be written.
@@ -46,7 +46,7 @@ def save_onnx(
 
 
 def _with_fallback(fast: Lowered, careful: Lowered) -> onnx.ModelProto:
-    """The fast graph, then: may a lane have saturated? What the careful graph says : what the fast one said."""
+    """The fast graph, and the careful one for inputs that may have saturated a lane."""
     proto = onnx.ModelProto()
     proto.CopyFrom(fast.model)
     graph = proto.graph

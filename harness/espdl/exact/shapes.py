@@ -1,7 +1,7 @@
-"""Output shapes as ESP-DL computes them (`get_output_shape` of each module), which is what the device allocates.
+"""Output shapes as ESP-DL computes them (`get_output_shape`), which is what the device allocates.
 
-They can differ from the shapes in the file: a streaming model is exported with the shapes of the whole clip. Operators that
-are not here set the shapes of their outputs when they are lowered.
+They can differ from the shapes in the file: a streaming model is exported with the shapes of the whole clip.
+Operators that are not here set the shapes of their outputs when they are lowered.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def _spatial(lowering: Lowering, node: Node, kernel: Shape, channels: int) -> Sh
         or min(strides, default=0) < 1
     ):
         raise UnsupportedOperator(
-            f"{node.op_type} {node.name!r}: kernel {kernel}, strides {strides}, dilations {dilations}, pads {pads} "
-            f"for an input of shape {shape}",
+            f"{node.op_type} {node.name!r}: kernel {kernel}, strides {strides}, dilations {dilations}, "
+            f"pads {pads} for an input of shape {shape}",
             hint="ESP-DL gives missing attributes no default; write them all into the float model",
         )
     return (shape[0], *window_outputs(shape[1:-1], kernel, strides, pads, dilations), channels)

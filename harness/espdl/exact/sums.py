@@ -1,11 +1,13 @@
 """Sums of products by ONNX Conv and Gemm that provably do not round.
 
-ESP-DL sums int8 products in int32 and int16 products in int64. Here the factors are floats that hold integers:
+ESP-DL sums int8 products in int32 and int16 products in int64. Here the factors are floats that hold
+integers:
 
-- "float32": one kernel, with scale, bias and half-up's 1/2 folded into weights and bias, while the sum of |w| max|x| + |bias| + 1/2
-  stays within 2**24 units of the last place;
-- "float32-split": several kernels, each over part of the taps (and over the high or low bytes of int16 factors) and each within
-  2**24; their results are added in float64, which holds 2**53. An int32 accumulator that can overflow wraps, as on the device.
+- "float32": one kernel, with scale, bias and half-up's 1/2 folded into weights and bias, while the sum of |w|
+  max|x| + |bias| + 1/2 stays within 2**24 units of the last place;
+- "float32-split": several kernels, each over part of the taps (and over the high or low bytes of int16
+  factors) and each within 2**24; their results are added in float64, which holds 2**53. An int32 accumulator
+  that can overflow wraps, as on the device.
 
 The choice is made per output channel: a channel whose scale is far from the others' does not slow them down.
 """
@@ -60,7 +62,7 @@ class Products:
 
     @property
     def bounds(self) -> Integers:
-        """(N,) largest magnitude of any partial sum, in units of the last place, bias and rounding offset included."""
+        """(N,) largest magnitude of any partial sum with bias and rounding offset."""
         half = np.where(self.shifts > 0, np.int64(1) << np.maximum(self.shifts - 1, 0), 0)
         total: Integers = self.taps + np.abs(self.bias) + half
         return total
@@ -104,7 +106,8 @@ def emit(lowering: Lowering, node: Node, products: Products, x: str, kernel: Ker
         elif name == "float32-split":
             value, most = _split(lowering, some, x, kernel, which)
         else:
-            value, most = _saturating(lowering, node, some, x, kernel, channels), saturation.LIMITS.magnitude
+            lanes = _lanes(products, kernel, channels)
+            value, most = _saturating(lowering, node, some, x, lanes), saturation.LIMITS.magnitude
         parts.append((channels, value))
         bound = max(bound, most)
         notes.append(name if mask.all() else f"{name}: {channels.size} of {mask.size} channels")
@@ -127,35 +130,38 @@ def _joined(lowering: Lowering, parts: list[tuple[Integers, str]], axis: int) ->
 def _in_lanes(
     lowering: Lowering, node: Node, products: Products, x: str, kernel: Kernel
 ) -> tuple[Products, NDArray[np.bool_]]:
-    """The products with the bias as esp32s3's lanes hold it, and which channels must be summed with saturation."""
+    """The products with the bias as lanes hold it, and which channels to sum with saturation."""
     none = np.zeros(products.weights.shape[0], bool)
-    if products.lanes is None:
+    lanes = products.lanes
+    if lanes is None:
         return products, none
-    products = replace(products, bias=saturation.packed_bias(products.bias, products.lanes))
-    risky = saturation.risky_lanes(products.weights, products.bias, products.inputs, products.lanes)
+    products = replace(products, bias=saturation.packed_bias(products.bias, lanes))
+    risky = saturation.risky_lanes(products.weights, products.bias, products.inputs, lanes)
     low, high = saturation.extremes(products.weights, products.bias, products.inputs)
-    worst = np.maximum(-low, high)[products.lanes]
+    worst = np.maximum(-low, high)[lanes]
     lowering.headroom.append(
         saturation.Headroom(
             node=node.name,
-            lanes=int(products.lanes.sum()),
+            lanes=int(lanes.sum()),
             risky=int(risky.sum()),
             worst=int(worst.max(initial=0)),
         )
     )
     if lowering.careful or not risky.any():
         return products, risky
-    channels = np.flatnonzero(risky)
-    some = products.of(channels)
-    lowering.guards.append(saturation.guard(lowering, kernel, x, some.weights, some.bias, channels))
+    lowering.guards.append(saturation.guard(lowering, x, _lanes(products, kernel, np.flatnonzero(risky))))
     return products, none
 
 
-def _saturating(
-    lowering: Lowering, node: Node, products: Products, x: str, kernel: Kernel, channels: Integers
-) -> str:
-    onnx = lowering.onnx
-    total, hits = saturation.saturating_sums(lowering, kernel, x, products.weights, products.bias, channels)
+def _lanes(products: Products, kernel: Kernel, channels: Integers) -> saturation.Lanes:
+    some = products.of(channels)
+    return saturation.Lanes(kernel=kernel, weights=some.weights, bias=some.bias, channels=channels)
+
+
+def _saturating(lowering: Lowering, node: Node, products: Products, x: str, lanes: saturation.Lanes) -> str:
+    """The sums of lanes that can saturate, with saturation; `products` are those of the lanes."""
+    onnx, kernel = lowering.onnx, lanes.kernel
+    total, hits = saturation.saturating_sums(lowering, x, lanes)
     lowering.saturations.append((node.name, hits))
     shape = [-1 if axis == kernel.axis else 1 for axis in range(kernel.rank)]
     scales = np.ldexp(1.0, -products.shifts).astype(np.float32).reshape(shape)

@@ -1,7 +1,8 @@
-"""Activations and other functions of one number: Relu, Clip, Sigmoid, Tanh, Elu, HardSwish, Exp, Log, Sqrt, Neg, LUT ...
+"""Activations and other functions of one number: Relu, Clip, Sigmoid, Elu, HardSwish, Exp, Log, LUT ...
 
-int8 nodes carry a table that esp-ppq computed; where they do not, and always for int16, ESP-DL evaluates a float32 function of the dequantized
-input and rounds (dl_module_sigmoid.hpp and its sisters). That function is tabulated here. Float tensors go through `float_function`.
+int8 nodes carry a table that esp-ppq computed; where they do not, and always for int16, ESP-DL evaluates a
+float32 function of the dequantized input and rounds (dl_module_sigmoid.hpp and its sisters). That function is
+tabulated here. Float tensors go through `float_function`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def _elu(real: Table, scale: np.float32, node: Node) -> Table:
 
 def _hard_sigmoid(real: Table, scale: np.float32, node: Node) -> Table:
     alpha, beta = F32(attribute_float(node, "alpha", 0.2)), F32(attribute_float(node, "beta", 0.5))
-    return np.clip(alpha * real + beta, F32(0), F32(1)) * scale
+    return np.asarray(np.clip(alpha * real + beta, F32(0), F32(1)) * scale)
 
 
 def _hard_swish(real: Table, scale: np.float32, _node: Node) -> Table:
@@ -68,7 +69,10 @@ def _logarithm(real: Table, scale: np.float32, _node: Node) -> Table:
 
 
 Function = Callable[[Table, np.float32, Node], Table]
-"""Dequantized inputs, output scale, node -> what is rounded; all float32 in the order of ESP-DL's expression."""
+"""Dequantized inputs, output scale, node -> what is rounded.
+
+All float32 in the order of ESP-DL's expression.
+"""
 
 _FUNCTIONS: dict[str, Function] = {
     "Sigmoid": lambda real, scale, _node: sigmoid(real) * scale,
@@ -123,7 +127,10 @@ def _tabulated(lowering: Lowering, node: Node, dtype: str) -> Table:
 
 @operator("Neg", batches=True)
 def lower_neg(lowering: Lowering, node: Node) -> None:
-    """-q, and the largest value for the smallest; neither table nor exponents are read (dl_module_neg.hpp)."""
+    """-q, and the largest value for the smallest.
+
+    Neither table nor exponents are read (dl_module_neg.hpp).
+    """
     dtype = quantized_dtype(node)
     if dtype == "float32":
         lower_float(lowering, node)
@@ -133,7 +140,10 @@ def lower_neg(lowering: Lowering, node: Node) -> None:
 
 @operator("Clip", batches=True)
 def lower_clip(lowering: Lowering, node: Node) -> None:
-    """Clipped integers times a power of two, rounded; a copy if min and max are left out (dl_module_clip.hpp)."""
+    """Clipped integers times a power of two, rounded.
+
+    A copy if min and max are left out (dl_module_clip.hpp).
+    """
     dtype = quantized_dtype(node)
     table = stored_table(lowering, node) if dtype == "int8" else None
     if table is not None:

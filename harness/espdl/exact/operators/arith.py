@@ -44,8 +44,8 @@ def operands(lowering: Lowering, node: Node) -> Operands:
 def innermost(first: Shape, second: Shape) -> tuple[int, int]:
     """Length of both inputs' innermost axis after ESP-DL has merged axes (get_elemwise_operation_args).
 
-    Neighbouring axes merge while both inputs have the same lengths, or while one input has length 1 on all of them. A 1 here
-    makes ESP-DL take its scalar kernel, which for Div rounds in another place.
+    Neighbouring axes merge while both inputs have the same lengths, or while one input has length 1 on all of
+    them. A 1 here makes ESP-DL take its scalar kernel, which for Div rounds in another place.
 
     Raises:
         UnsupportedOperator: more than four axes remain; ESP-DL asserts.
@@ -83,7 +83,10 @@ def _float(lowering: Lowering, node: Node, value: str, form: Form) -> None:
 
 @operator("Add", "Sub", batches=Lowering.batch_axis_kept)
 def lower_add(lowering: Lowering, node: Node) -> None:
-    """Saturating sum or difference of the integers; no rescaling, whatever the exponents (dl_base_add.cpp:35)."""
+    """Saturating sum or difference of the integers.
+
+    No rescaling, whatever the exponents (dl_base_add.cpp:35).
+    """
     dtype = quantized_dtype(node)
     both = operands(lowering, node)
     y = node.outputs[0]
@@ -106,7 +109,10 @@ def lower_add(lowering: Lowering, node: Node) -> None:
 
 @operator("Mul", batches=Lowering.batch_axis_kept)
 def lower_mul(lowering: Lowering, node: Node) -> None:
-    """round((float)(a b) * 2**(ea + eb - eo)): the product is rounded to float32 once, as on the device (dl_base_mul.cpp:36)."""
+    """round((float)(a b) * 2**(ea + eb - eo)): the product is rounded to float32 once, as on the device.
+
+    Source: dl_base_mul.cpp:36.
+    """
     onnx, y = lowering.onnx, node.outputs[0]
     dtype = quantized_dtype(node)
     both = operands(lowering, node)
@@ -130,7 +136,10 @@ def lower_mul(lowering: Lowering, node: Node) -> None:
 
 @operator("Div", batches=Lowering.batch_axis_kept)
 def lower_div(lowering: Lowering, node: Node) -> None:
-    """round(a 2**(ea - eb - eo) / b) in float32; x / 0 is the largest or smallest value, 0 / 0 is 0 (dl_base_div.cpp)."""
+    """round(a 2**(ea - eb - eo) / b) in float32.
+
+    X / 0 is the largest or smallest value, 0 / 0 is 0 (dl_base_div.cpp).
+    """
     dtype = quantized_dtype(node)
     x0, x1, y = node.inputs[0], node.inputs[1], node.outputs[0]
     d0, d1 = innermost(lowering.shape(x0), lowering.shape(x1))

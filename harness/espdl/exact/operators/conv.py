@@ -1,4 +1,4 @@
-"""Conv: 2-D and 1-D, ordinary (group 1) and depthwise, bias, fused ReLU, one exponent or one per output channel."""
+"""Conv: 2-D and 1-D, ordinary and depthwise, bias, fused ReLU, one exponent or one per output channel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from harness.errors import UnsupportedOperator
 from harness.espdl.exact import sums
 from harness.espdl.exact.filters import filter_oihw
-from harness.espdl.exact.kernels import ConvKernel
+from harness.espdl.exact.kernels import ConvKernel, Integers
 from harness.espdl.exact.lowering import (
     CHANNEL_FIRST,
     Lowering,
@@ -37,8 +37,8 @@ def lower_conv(lowering: Lowering, node: Node) -> None:
     pads = attribute_ints(node, "pads", ()) or (0,) * (2 * rank)
     if group not in (1, lowering.shape(x)[-1]) or (group != 1 and weights.shape[0] != group):
         raise UnsupportedOperator(
-            f"Conv {node.name!r}: group {group} of {lowering.shape(x)[-1]} channels, {weights.shape[0]} outputs",
-            hint="ESP-DL computes it as depthwise, wrongly and without an error; use group 1 or depthwise without multiplier",
+            f"Conv {node.name!r}: group {group} of {lowering.shape(x)[-1]} channels, {len(weights)} outputs",
+            hint="ESP-DL computes it as depthwise, wrongly; use group 1, or depthwise without multiplier",
         )
     products = sums.Products(
         weights=sums.as_integers(weights),
@@ -80,7 +80,7 @@ def _filter(lowering: Lowering, node: Node) -> Tensor:
     return tensor
 
 
-def bias_of(lowering: Lowering, node: Node, outputs: int) -> sums.Integers:
+def bias_of(lowering: Lowering, node: Node, outputs: int) -> Integers:
     """(N,) bias in units of the products; zeros if there is none."""
     values = lowering.constant_input(node, 2)
     if values is None:
@@ -88,7 +88,7 @@ def bias_of(lowering: Lowering, node: Node, outputs: int) -> sums.Integers:
     return sums.as_integers(values.reshape(-1))
 
 
-def accumulator_shifts(lowering: Lowering, node: Node, outputs: int) -> sums.Integers:
+def accumulator_shifts(lowering: Lowering, node: Node, outputs: int) -> Integers:
     """(N,) right shifts of the accumulator.
 
     Raises:

@@ -73,7 +73,7 @@ def _leaky_relu(lowering: Lowering, node: Node, value: str) -> str:
 
 
 def _clip(lowering: Lowering, node: Node, value: str) -> str:
-    """A missing min is FLT_MIN, the smallest positive float (dl_module_clip.hpp:57): so ESP-DL answers, and so do we."""
+    """A missing min is FLT_MIN, the smallest positive float, as in dl_module_clip.hpp:57."""
     low, high = (lowering.constant_input(node, index) for index in (1, 2))
     floor = np.finfo(np.float32).tiny if low is None else low.reshape(-1)[0]
     ceiling = np.finfo(np.float32).max if high is None else high.reshape(-1)[0]

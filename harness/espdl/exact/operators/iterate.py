@@ -1,4 +1,4 @@
-"""Float arithmetic whose order or number of steps is part of the answer: sums and products in order, Newton's square root."""
+"""Float arithmetic whose order or number of steps is part of the answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NEWTON_STEPS = 200
 
 
 def sequential_sum(lowering: Lowering, value: str, axis: int, length: int) -> str:
-    """The float32 sum along an axis, added from the first element to the last; the axis is kept with length 1.
+    """The float32 sum along an axis, added from first to last; the axis is kept with length 1.
 
     CumSum adds in order; its last element is the sum.
     """
@@ -45,9 +45,10 @@ def sequential_product(lowering: Lowering, value: str, dtype: str) -> str:
 
 
 def newton_sqrt(lowering: Lowering, value: str) -> str:
-    """`math::sqrt_newton` (dl_math.hpp:83): from x, r = (r + x / r) / 2 in float32 until it moves by no more than 1e-5; 0 for 0.
+    """`math::sqrt_newton` (dl_math.hpp:83): r = (r + x / r) / 2 from x until it moves by no more than 1e-5.
 
-    Every element stops for itself. The device loops for ever where two neighbouring floats alternate; 200 steps end that here.
+    Every element stops for itself. The device loops for ever where two neighbouring floats alternate; 200
+    steps end that here.
     """
     onnx = lowering.onnx
     zero = onnx.constant(np.float32(0), "zero")

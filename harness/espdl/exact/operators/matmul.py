@@ -1,8 +1,9 @@
-"""MatMul: ESP-DL runs its Conv kernel on each matrix, so it reads the second operand as a packed filter whatever its shape says.
+"""MatMul: ESP-DL runs its Conv kernel on each matrix and reads the second operand as a packed filter.
 
-Packed is (N, K) on the c targets; on esp32s3 and esp32p4 blocks of 16 (int16: 8) columns as (N / 16, K, 16), the columns that remain as
-(N % 16, K). A constant is packed by the exporter, an activation by Transpose and Reshape nodes in the graph. `input1_layout` is not read by
-ESP-DL 3.3.9: an operand that a newer esp-ppq left in its natural order ("native_kn") is misread by the device, and so it is here.
+Packed is (N, K) on the c targets; on esp32s3 and esp32p4 blocks of 16 (int16: 8) columns as (N / 16, K, 16),
+the columns that remain as (N % 16, K). A constant is packed by the exporter, an activation by Transpose and
+Reshape nodes in the graph. `input1_layout` is not read by ESP-DL 3.3.9: an operand that a newer esp-ppq left
+in its natural order ("native_kn") is misread by the device, and so it is here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from harness.errors import UnsupportedOperator
 from harness.espdl.exact import sums
 from harness.espdl.exact.arithmetic import rounded_and_clipped
+from harness.espdl.exact.kernels import Integers
 from harness.espdl.exact.lowering import Lowering, attribute_text, quantized_dtype
 from harness.espdl.exact.operators.conv import accumulator_shifts, lanes, output_bounds
 from harness.espdl.exact.operators.gemm import lower_products
@@ -25,7 +27,10 @@ _MAX_RANK = 4
 
 
 def _keeps_batch(lowering: Lowering, node: Node) -> bool:
-    """Activations of at least two axes; two of them must both have more, or axis 0 would be rows of one and depth of the other."""
+    """Activations of at least two axes.
+
+    Two of them must both have more, or axis 0 would be rows of one and depth of the other.
+    """
     names = [name for name in node.inputs[:2] if name not in lowering.graph.initializers]
     ranks = [len(lowering.shape(name)) for name in names]
     return lowering.batch_axis_kept(node) and min(ranks) >= 2 and (len(names) == 1 or min(ranks) >= 3)
@@ -94,7 +99,7 @@ def block_width(lowering: Lowering, dtype: str) -> int:
     return 16 if dtype == "int8" else 8
 
 
-def _columns(lowering: Lowering, name: str, depth: int, columns: int) -> sums.Integers:
+def _columns(lowering: Lowering, name: str, depth: int, columns: int) -> Integers:
     """(N, K) of one constant matrix."""
     tensor = lowering.constant_tensor(name)
     assert tensor is not None

@@ -52,7 +52,10 @@ def _write(lowering: Lowering, name: str, value: str, dtype: str) -> None:
 
 @operator("LayerNormalization", batches=_keeps_batch)
 def lower_layer_normalization(lowering: Lowering, node: Node) -> None:
-    """(x - mean) / sqrt(variance + epsilon) * scale + bias; the variance is added in order (dl_module_layer_normalization.hpp)."""
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias.
+
+    The variance is added in order (dl_module_layer_normalization.hpp).
+    """
     onnx, dtype = lowering.onnx, quantized_dtype(node)
     axis = _axis(lowering, node)
     rows, inner = _rows(lowering, node, axis)
@@ -116,7 +119,10 @@ def _square_sum(lowering: Lowering, node: Node, value: str, count: int, axis: in
 
 @operator("LpNormalization", batches=_keeps_batch)
 def lower_lp_normalization(lowering: Lowering, node: Node) -> None:
-    """X / sum|x| (p = 1) or x / sqrt(sum x**2) along an axis; zeros where the norm is 0 (dl_module_lp_normalization.hpp)."""
+    """X / sum|x| (p = 1) or x / sqrt(sum x**2) along an axis.
+
+    Zeros where the norm is 0 (dl_module_lp_normalization.hpp).
+    """
     onnx, dtype = lowering.onnx, quantized_dtype(node)
     x, y = node.inputs[0], node.outputs[0]
     axis = _axis(lowering, node)
@@ -146,7 +152,10 @@ def lower_lp_normalization(lowering: Lowering, node: Node) -> None:
 
 @operator("RMSNormalization", batches=_keeps_batch)
 def lower_rms_normalization(lowering: Lowering, node: Node) -> None:
-    """X / sqrt(mean(x**2) + epsilon) * scale; the scale is a float tensor even for int8 and int16 (dl_module_rms_normalization.hpp)."""
+    """X / sqrt(mean(x**2) + epsilon) * scale.
+
+    The scale is a float tensor even for int8 and int16 (dl_module_rms_normalization.hpp).
+    """
     onnx, dtype = lowering.onnx, quantized_dtype(node)
     if len(node.inputs) < 2 or not lowering.is_float(node.inputs[1]):
         raise UnsupportedOperator(

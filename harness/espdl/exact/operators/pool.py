@@ -1,7 +1,8 @@
 """Pooling over NHWC (NWC): MaxPool, AveragePool, GlobalAveragePool.
 
-Averages are a sum of integers times one float32, `scale_in * (1 / area) * scale_out` (dl_base_avg_pool2d.cpp:29), with `area` always the
-whole window (dl_base_pool2d.hpp:132), whatever `count_include_pad` says. `ceil_mode` and `dilations` are not read.
+Averages are a sum of integers times one float32, `scale_in * (1 / area) * scale_out`
+(dl_base_avg_pool2d.cpp:29), with `area` always the whole window (dl_base_pool2d.hpp:132), whatever
+`count_include_pad` says. `ceil_mode` and `dilations` are not read.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def _ones_conv(lowering: Lowering, node: Node, window: Window, value: str) -> st
 
 
 def _wide_sums(lowering: Lowering, node: Node, window: Window) -> str:
-    """Sums beyond 2**24, of high and low bytes apart, added in float64 and then rounded to float32 as the device does."""
+    """Sums beyond 2**24: high and low bytes apart, added in float64, then rounded to float32."""
     onnx = lowering.onnx
     value = lowering.read(node.inputs[0], CHANNEL_FIRST)
     high = onnx.op("Floor", [onnx.op("Mul", [value, onnx.constant(np.float32(1 / 256), "1/256")])])

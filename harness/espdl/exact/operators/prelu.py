@@ -1,6 +1,7 @@
 """PRelu: negatives times a slope, shifted right without rounding; others copied (dl_base_prelu.cpp).
 
-The slope is chosen by the last axis, and others are not rescaled when the exponents differ: so ESP-DL answers.
+The slope is chosen by the last axis, and others are not rescaled when the exponents differ: so ESP-DL
+answers.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def lower_prelu(lowering: Lowering, node: Node) -> None:
 def _slopes(lowering: Lowering, node: Node, dtype: str) -> Table:
     """One slope per element of the last axis.
 
-    int16 with another number of slopes: the first for all (get_output_shape, dl_module_prelu.hpp:44). int8: the zeros that pad the
-    stored block count, as the device reads them.
+    int16 with another number of slopes: the first for all (get_output_shape, dl_module_prelu.hpp:44). int8:
+    the zeros that pad the stored block count, as the device reads them.
     """
     shape = lowering.shape(node.inputs[0])
     values = lowering.constant_input(node, 1)

@@ -1,4 +1,4 @@
-"""QuantizeLinear, DequantizeLinear, RequantizeLinear: `TensorBase::assign` (dl_tensor_base.cpp:227), from one type and exponent to another."""
+"""QuantizeLinear, DequantizeLinear, RequantizeLinear: `TensorBase::assign` (dl_tensor_base.cpp:227)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""LSTM and GRU (dl_module_lstm.hpp, dl_module_gru.hpp): int16 gates with `gate_exponent`, float32 sigmoid and tanh from tables.
+"""LSTM and GRU: int16 gates with `gate_exponent`, float32 sigmoid and tanh from tables.
 
-Only a batch of 1 is computed; `direction` "reverse" runs forward; biases are added in int16, which wraps. Steps run in an ONNX Scan.
+Only a batch of 1 is computed; `direction` "reverse" runs forward; biases are added in int16, which wraps.
+Steps run in an ONNX Scan.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from onnx import helper
 from harness.errors import UnsupportedOperator
 from harness.espdl.exact.arithmetic import clipped, dl_rescale, dl_scale, rounded, rounded_and_clipped
 from harness.espdl.exact.lowering import Lowering, attribute_int, attribute_text, quantized_dtype
-from harness.espdl.exact.onnx_graph import element_type
 from harness.espdl.exact.operators import activation, float_function
 from harness.espdl.exact.operators.iterate import sequential_sum
 from harness.espdl.exact.operators.table import Table
@@ -68,7 +68,7 @@ def lower_recurrent(lowering: Lowering, node: Node) -> None:
             lowering.write(name, value)
     depth = max(x[-1], hidden)
     bound = 0 if dtype == "float32" else depth * DTYPE_BOUNDS[dtype].magnitude ** 2
-    note = "exact dot products; gates in float32 from tables of expf, which may differ in the last bit on the device"
+    note = "exact dot products; gates from tables of expf, which may differ in the last bit on the device"
     lowering.prove(node, "float", bound=bound, limit=FLOAT64_LIMIT if bound else 0, note=note)
 
 
@@ -90,26 +90,22 @@ def _check(lowering: Lowering, node: Node) -> None:
 
 
 def _direction(lowering: Lowering, cell: Cell) -> list[str]:
-    """Outputs of one direction: (steps, 1, H) hidden states, (1, H) last hidden state, for LSTM (1, H) last cell state."""
+    """Outputs of one direction: (steps, 1, H) hidden states, (1, H) the last, and LSTM's last cell."""
     onnx, node = lowering.onnx, cell.node
     depth = lowering.shape(node.inputs[0])[-1]
     x = onnx.op("Reshape", [lowering.read(node.inputs[0]), onnx.constant(np.array([-1, depth]), "steps")])
-    matrices = [_of_direction(lowering, cell, node.inputs[index]) for index in (1, 2)]
-    seen = _dot_products(lowering, cell, x, matrices[0], _shift(lowering, cell, 0, 1), depth)
+    seen = _dot_products(lowering, cell, x, _matrix(lowering, cell, 1))
+    recall = _matrix(lowering, cell, 2)
     bias = _biases(lowering, cell)
-    kinds = [element_type("float32")]
     first = [_initial(lowering, cell, 5)]
     if cell.gates == 4:
         first.append(_initial(lowering, cell, 6))
-        kinds.append(element_type("float32"))
     with lowering.body() as body:
         names = [body.fresh(f"{node.name}:{state}") for state in ("h", "c")[: len(first)]]
         row = body.fresh(f"{node.name}:x")
-        recurrent = _dot_products(
-            lowering, cell, names[0], matrices[1], _shift(lowering, cell, -1, 2), cell.hidden
-        )
+        gates = Gates(row, _dot_products(lowering, cell, names[0], recall), bias, names)
         step = _lstm_step if cell.gates == 4 else _gru_step
-        following = step(lowering, cell, row, recurrent, bias, names)
+        following = step(lowering, cell, gates)
         outputs = [*following, body.op("Identity", [following[0]])]
         graph = body.subgraph(
             f"{node.name}:step",
@@ -130,38 +126,57 @@ def _direction(lowering: Lowering, cell: Cell) -> list[str]:
     return [scanned[-1], *scanned[:-1]]
 
 
-def _of_direction(lowering: Lowering, cell: Cell, name: str) -> str:
-    """(rows, K) of W or R for this direction, as float32."""
-    onnx = lowering.onnx
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """W or R of one direction: ONNX value (K, rows), right shift of its products, K."""
+
+    value: str
+    shift: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """What goes into one step: input products, recurrent products, both biases if any, states before."""
+
+    seen: str
+    recurrent: str
+    bias: tuple[str, str] | None
+    state: list[str]
+
+
+def _matrix(lowering: Lowering, cell: Cell, index: int) -> Matrix:
+    """W (index 1) or R (2) of this direction; the hidden state has the exponent of output h."""
+    onnx, node = lowering.onnx, cell.node
+    name = node.inputs[index]
     part = onnx.op("Gather", [lowering.read(name), onnx.constant(np.int64(cell.direction), "way")], axis=0)
-    return onnx.op("Transpose", [part], perm=[1, 0], hint=f"{name}:t")
+    exponent = lowering.exponent(node.inputs[0] if index == 1 else node.outputs[1])
+    shift = attribute_int(node, "gate_exponent", -8) - exponent - lowering.exponent(name)
+    value = onnx.op("Transpose", [part], perm=[1, 0], hint=f"{name}:t")
+    return Matrix(value, shift, lowering.shape(name)[-1])
 
 
-def _shift(lowering: Lowering, cell: Cell, of: int, matrix: int) -> int:
-    """Right shift from products to gates; `of` 0: the input, -1: the hidden state, whose exponent is that of output h."""
-    node = cell.node
-    exponent = lowering.exponent(node.inputs[0] if of == 0 else node.outputs[1])
-    return attribute_int(node, "gate_exponent", -8) - exponent - lowering.exponent(node.inputs[matrix])
+def _dot_products(lowering: Lowering, cell: Cell, x: str, matrix: Matrix) -> str:
+    """X times a matrix (K, rows): an exact integer, rounded to float32, times 2**-shift, rounded, int16.
 
-
-def _dot_products(lowering: Lowering, cell: Cell, x: str, matrix: str, shift: int, depth: int) -> str:
-    """X times a matrix (K, rows): an exact integer, rounded to float32, times 2**-shift, rounded, int16 (dl_base_dotprod.cpp)."""
+    Source: dl_base_dotprod.cpp.
+    """
     onnx = lowering.onnx
     if cell.dtype == "float32":
         rows = onnx.op("Unsqueeze", [x, onnx.constant(np.array([2]), "axis")])
         return onnx.op(
             "Squeeze",
             [
-                sequential_sum(lowering, onnx.op("Mul", [rows, matrix]), 1, depth),
+                sequential_sum(lowering, onnx.op("Mul", [rows, matrix.value]), 1, matrix.depth),
                 onnx.constant(np.array([1]), "axis"),
             ],
         )
-    if depth * DTYPE_BOUNDS[cell.dtype].magnitude ** 2 <= FLOAT32_LIMIT:
-        total = onnx.op("MatMul", [x, matrix])
+    if matrix.depth * DTYPE_BOUNDS[cell.dtype].magnitude ** 2 <= FLOAT32_LIMIT:
+        total = onnx.op("MatMul", [x, matrix.value])
     else:
-        wide = [onnx.op("Cast", [value], to=11) for value in (x, matrix)]
+        wide = [onnx.op("Cast", [value], to=11) for value in (x, matrix.value)]
         total = onnx.op("Cast", [onnx.op("MatMul", wide)], to=1)
-    value = onnx.op("Mul", [total, onnx.constant(dl_rescale(shift), "scale")])
+    value = onnx.op("Mul", [total, onnx.constant(dl_rescale(matrix.shift), "scale")])
     return rounded_and_clipped(lowering, value, DTYPE_BOUNDS["int16"])
 
 
@@ -199,7 +214,7 @@ def _wrapped(lowering: Lowering, cell: Cell, value: str) -> str:
 
 
 def _gate(lowering: Lowering, cell: Cell, value: str, kind: str) -> str:
-    """Sigmoid or tanh of a gate: a table over the gate's integers (SigmoidLUT, TanhLUT), a function for floats."""
+    """Sigmoid or tanh of a gate: a table over its integers (SigmoidLUT, TanhLUT), a function for floats."""
     if cell.dtype == "float32":
         return (float_function.sigmoid if kind == "sigmoid" else float_function.tanh)(lowering, value)
     onnx = lowering.onnx
@@ -209,7 +224,10 @@ def _gate(lowering: Lowering, cell: Cell, value: str, kind: str) -> str:
 
 
 def _gate_table(exponent: int, kind: str) -> Table:
-    """The function at every index from -65536 to 65535, cut at the ends of ESP-DL's table (dl_math.hpp:324)."""
+    """The function at every index from -65536 to 65535, cut at the ends of ESP-DL's table.
+
+    Source: dl_math.hpp:324.
+    """
     scale = dl_scale(exponent)
     reach = _SIGMOID_REACH if kind == "sigmoid" else _TANH_REACH
     last = int(F32(reach) / scale) + 1
@@ -232,13 +250,11 @@ def _slices(lowering: Lowering, cell: Cell, value: str, count: int) -> list[str]
     return limits
 
 
-def _lstm_step(
-    lowering: Lowering, cell: Cell, seen: str, recurrent: str, bias: tuple[str, str] | None, state: list[str]
-) -> list[str]:
+def _lstm_step(lowering: Lowering, cell: Cell, gates: Gates) -> list[str]:
     """New h and c; gates in the order i, o, f, g."""
     onnx, node = lowering.onnx, cell.node
-    total = onnx.op("Add", [seen, recurrent])
-    for part in bias or ():
+    total = onnx.op("Add", [gates.seen, gates.recurrent])
+    for part in gates.bias or ():
         total = onnx.op("Add", [total, part])
     inputs = _slices(lowering, cell, _wrapped(lowering, cell, total), 4)
     i, o, f = (_gate(lowering, cell, value, "sigmoid") for value in inputs[:3])
@@ -248,21 +264,20 @@ def _lstm_step(
         fresh = onnx.op(
             "Mul", [fresh, onnx.constant(dl_rescale(lowering.exponent(node.outputs[2])), "rescale_c")]
         )
-    c = onnx.op("Add", [onnx.op("Mul", [f, state[1]]), fresh])
+    c = onnx.op("Add", [onnx.op("Mul", [f, gates.state[1]]), fresh])
     if cell.dtype != "float32":
         c = _wrapped(lowering, cell, rounded(lowering, c))
     h = onnx.op("Mul", [o, _gate(lowering, cell, c, "tanh")])
     return [_hidden(lowering, cell, h, rescaled=False), c]
 
 
-def _gru_step(
-    lowering: Lowering, cell: Cell, seen: str, recurrent: str, bias: tuple[str, str] | None, state: list[str]
-) -> list[str]:
+def _gru_step(lowering: Lowering, cell: Cell, gates: Gates) -> list[str]:
     """New h; gates in the order z, r, n."""
     onnx = lowering.onnx
-    if bias is not None:
-        seen = _wrapped(lowering, cell, onnx.op("Add", [seen, bias[0]]))
-        recurrent = _wrapped(lowering, cell, onnx.op("Add", [recurrent, bias[1]]))
+    seen, recurrent = gates.seen, gates.recurrent
+    if gates.bias is not None:
+        seen = _wrapped(lowering, cell, onnx.op("Add", [seen, gates.bias[0]]))
+        recurrent = _wrapped(lowering, cell, onnx.op("Add", [recurrent, gates.bias[1]]))
     inputs, recalls = _slices(lowering, cell, seen, 3), _slices(lowering, cell, recurrent, 3)
     z, r = (
         _gate(lowering, cell, onnx.op("Add", [a, b]), "sigmoid")
@@ -277,7 +292,9 @@ def _gru_step(
         new = onnx.op(
             "Mul", [new, onnx.constant(dl_rescale(lowering.exponent(cell.node.outputs[0])), "rescale")]
         )
-    return [_hidden(lowering, cell, onnx.op("Add", [new, onnx.op("Mul", [z, state[0]])]), rescaled=True)]
+    return [
+        _hidden(lowering, cell, onnx.op("Add", [new, onnx.op("Mul", [z, gates.state[0]])]), rescaled=True)
+    ]
 
 
 def _hidden(lowering: Lowering, cell: Cell, value: str, *, rescaled: bool) -> str:

@@ -1,6 +1,7 @@
-"""Reductions over any axes (dl_module_reduce_base.hpp): sums in integers, what follows in float32 or by a rounding shift.
+"""Reductions over any axes (dl_module_reduce_base.hpp): integer sums, then float32 or a rounding shift.
 
-Where ESP-DL adds or multiplies floats the order counts: from the first element to the last, the outermost reduced axis first.
+Where ESP-DL adds or multiplies floats the order counts: from the first element to the last, the outermost
+reduced axis first.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -53,7 +55,7 @@ def reduced_axes(lowering: Lowering, node: Node) -> tuple[int, ...]:
     else:
         axes = list(range(rank))
     flags = [axis in axes for axis in range(rank)]
-    runs = 1 + sum(first != second for first, second in zip(flags, flags[1:], strict=False))
+    runs = 1 + sum(first != second for first, second in pairwise(flags))
     if runs > 4:
         raise UnsupportedOperator(
             f"{node.op_type} {node.name!r}: axes {axes} of {rank}: ESP-DL computes nothing"
@@ -144,7 +146,7 @@ def lower_sum(lowering: Lowering, node: Node) -> None:
 
 @operator("ReduceMean", "ReduceL2", "ReduceLogSum", batches=_keeps_batch)
 def lower_mean(lowering: Lowering, node: Node) -> None:
-    """The integer sum, rounded to float32, then float32 arithmetic: / count, Newton's square root, or logf."""
+    """The integer sum, rounded to float32; then / count, Newton's square root, or logf in float32."""
     dtype = quantized_dtype(node)
     if dtype == "float32":
         _lower_float(lowering, node)
@@ -213,7 +215,10 @@ def lower_extreme(lowering: Lowering, node: Node) -> None:
 
 @operator("ReduceProd", batches=_keeps_batch)
 def lower_prod(lowering: Lowering, node: Node) -> None:
-    """Product of dequantized elements, in order: float32 for int8, float64 for int16 (dl_module_reduce_prod.hpp)."""
+    """Product of dequantized elements, in order: float32 for int8, float64 for int16.
+
+    Source: dl_module_reduce_prod.hpp.
+    """
     dtype = quantized_dtype(node)
     onnx, rows = lowering.onnx, _rows(lowering, node)
     carrier = "float64" if dtype == "int16" else "float32"
@@ -237,7 +242,7 @@ def lower_prod(lowering: Lowering, node: Node) -> None:
 
 
 def _near_half_even(lowering: Lowering, value: str) -> str:
-    """`round_half_even(double)`: away from zero at the half, then one step back to even if within 1e-6 of a tie (dl_tool.cpp:51)."""
+    """`round_half_even(double)` (dl_tool.cpp:51): half away from zero, back to even within 1e-6 of a tie."""
     onnx = lowering.onnx
     sign = onnx.op("Sign", [value])
     apart = onnx.op("Add", [onnx.op("Abs", [value]), onnx.constant(np.float64(0.5), "half")])

@@ -1,4 +1,4 @@
-"""Resize of int8 NHWC (NWC) tensors: nearest (floor of y / scale) and linear, in the float32 steps of dl_base_resize.cpp."""
+"""Resize of int8 NHWC (NWC) tensors: nearest and linear, in the float32 steps of dl_base_resize.cpp."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def lower_resize(lowering: Lowering, node: Node) -> None:
     if quantized_dtype(node, floats=False) == "int16":
         raise UnsupportedOperator(
             f"Resize {node.name!r}: int16",
-            hint="ESP-DL's int16 kernel is empty (dl_base_resize.cpp:298): its output is whatever was in memory",
+            hint="ESP-DL's int16 kernel is empty: its output is whatever was in memory",
         )
     x, y = node.inputs[0], node.outputs[0]
     axes = _axes(lowering, node)

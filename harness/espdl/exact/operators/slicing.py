@@ -53,7 +53,9 @@ class Cut:
 
 
 def _cuts(lowering: Lowering, node: Node) -> list[Cut]:
-    """Slice parameters (get_slice_shape, TensorBase::_slice). A negative step counts from the other end and flips what it found.
+    """Slice parameters (get_slice_shape, TensorBase::_slice).
+
+    A negative step counts from the other end and flips what it found.
 
     Raises:
         UnsupportedOperator: an empty slice; ESP-DL asserts.
@@ -121,7 +123,10 @@ def _axis_keeps_batch(lowering: Lowering, node: Node) -> bool:
 
 @operator("Split", batches=_axis_keeps_batch)
 def lower_split(lowering: Lowering, node: Node) -> None:
-    """Parts along one axis. Without sizes, ESP-DL takes `num_outputs` as the size of each part (dl_module_split.hpp)."""
+    """Parts along one axis.
+
+    Without sizes, ESP-DL takes `num_outputs` as the size of each part (dl_module_split.hpp).
+    """
     onnx, x = lowering.onnx, node.inputs[0]
     axis, shape = _axis(lowering, node), lowering.shape(x)
     given = lowering.constant_input(node, 1)
@@ -218,7 +223,7 @@ def lower_scatter(lowering: Lowering, node: Node) -> None:
             hint="ESP-DL does not count negative indices from the end; write them as positive ones",
         )
     outer, inner = math.prod(shape[:width]), math.prod(shape[width:])
-    places = [int(place) for place in np.ravel_multi_index(tuple(rows.T), shape[:width])]
+    places = [int(place) for place in np.atleast_1d(np.ravel_multi_index(tuple(rows.T), shape[:width]))]
     value = _reshape(lowering, lowering.read(data), [outer, inner])
     news = _reshape(lowering, lowering.read(updates), [len(places), inner])
     limits = DTYPE_BOUNDS.get(dtype)

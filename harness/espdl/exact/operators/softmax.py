@@ -1,4 +1,7 @@
-"""Softmax and LogSoftmax: float32 answers, summed one after the other as ESP-DL does (dl_module_softmax.hpp)."""
+"""Softmax and LogSoftmax: float32 answers, summed one after the other as ESP-DL does.
+
+Source: dl_module_softmax.hpp.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ def _keeps_batch(lowering: Lowering, node: Node) -> bool:
 
 @operator("Softmax", "LogSoftmax", batches=_keeps_batch)
 def lower_softmax(lowering: Lowering, node: Node) -> None:
-    """exp(x) / sum(exp(x)); int8 takes exp from a table without subtracting the maximum, int16 and float subtract it."""
+    """exp(x) / sum(exp(x)).
+
+    Int8 takes exp from a table without subtracting the maximum, int16 and float subtract it.
+    """
     onnx, x, y = lowering.onnx, node.inputs[0], node.outputs[0]
     dtype = quantized_dtype(node)
     axis = _axis(lowering, node)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from harness.errors import UnsupportedOperator
@@ -44,7 +46,10 @@ def _regrouped(lowering: Lowering, node: Node, split: list[int], perm: list[int]
 
 @operator("SpaceToDepth", batches=True)
 def lower_space_to_depth(lowering: Lowering, node: Node) -> None:
-    """Output channel c b b + (y % b) b + x % b: PyTorch's pixel_unshuffle, not ONNX's order (dl_module_space_to_depth.hpp)."""
+    """Output channel c b b + (y % b) b + x % b: PyTorch's pixel_unshuffle, not ONNX's order.
+
+    Source: dl_module_space_to_depth.hpp.
+    """
     n, height, width, channels = _four(lowering, node)
     block = attribute_int(node, "blocksize", 0)
     if block < 1 or height % block or width % block:
@@ -56,10 +61,11 @@ def lower_space_to_depth(lowering: Lowering, node: Node) -> None:
 
 @operator("DepthToSpace", batches=True)
 def lower_depth_to_space(lowering: Lowering, node: Node) -> None:
-    """CRD as in ONNX. DCR as ESP-DL computes it, which is right for exactly `blocksize` output channels (dl_module_depth_to_space.hpp).
+    """CRD as in ONNX. DCR as ESP-DL computes it, which is right for exactly `blocksize` output channels.
 
     Raises:
-        UnsupportedOperator: DCR with another number of output channels: ESP-DL writes outside the tensor or leaves gaps.
+        UnsupportedOperator: DCR with another number of output channels: ESP-DL writes outside the tensor or
+            leaves gaps.
     """
     n, height, width, channels = _four(lowering, node)
     block = attribute_int(node, "blocksize", 0)
@@ -71,7 +77,7 @@ def lower_depth_to_space(lowering: Lowering, node: Node) -> None:
         split = [n, height, width, outputs, block, block]
         _regrouped(lowering, node, split, [0, 1, 4, 2, 5, 3], shape)
         return
-    if outputs != block and block != 1:
+    if block not in (outputs, 1):
         raise UnsupportedOperator(
             f"DepthToSpace {node.name!r}: mode DCR with {outputs} output channels and blocksize {block}",
             hint="ESP-DL's DCR is right only where both are equal; use mode CRD",
@@ -81,7 +87,7 @@ def lower_depth_to_space(lowering: Lowering, node: Node) -> None:
 
 @operator("InsertZeros", batches=True)
 def lower_insert_zeros(lowering: Lowering, node: Node) -> None:
-    """Stride - 1 zeros between neighbours and `output_padding` behind the last: what makes a Conv a ConvTranspose."""
+    """Zeros between neighbours and `output_padding` behind the last: what makes a Conv a ConvTranspose."""
     x, y = node.inputs[0], node.outputs[0]
     shape = lowering.shape(x)
     rank = len(shape) - 2
@@ -95,7 +101,7 @@ def lower_insert_zeros(lowering: Lowering, node: Node) -> None:
     value = lowering.read(x, form)
     sizes = list(shape[1:-1])
     for index, (stride, padding) in enumerate(zip(strides, extra, strict=True)):
-        value = _spread(lowering, value, _Spread(form, shape[-1], list(sizes), index, stride, padding))
+        value = _spread(lowering, value, _Spread(form, shape[-1], tuple(sizes), index, stride, padding))
         sizes[index] = (sizes[index] - 1) * stride + 1 + padding
     lowering.set_shape(y, (shape[0], *sizes, shape[-1]))
     bounds = None if lowering.is_float(x) else with_zero(lowering.bounds(x))
@@ -103,16 +109,27 @@ def lower_insert_zeros(lowering: Lowering, node: Node) -> None:
     lowering.prove(node, "move")
 
 
+@dataclass(frozen=True, slots=True)
 class _Spread:
-    """One axis to spread: form, channels, spatial sizes so far, which of them, stride and what follows the last element."""
+    """One axis to spread.
 
-    def __init__(
-        self, form: Form, channels: int, sizes: list[int], index: int, stride: int, padding: int
-    ) -> None:
-        self.form, self.channels, self.sizes = form, channels, sizes
-        self.index, self.stride, self.padding = index, stride, padding
+    Attributes:
+        form: of the value.
+        channels: on the last device axis.
+        sizes: spatial sizes so far.
+        index: which of them to spread.
+        stride: distance of neighbours afterwards.
+        padding: zeros behind the last.
+    """
 
-    def full(self, sizes: list[int]) -> list[int]:
+    form: Form
+    channels: int
+    sizes: tuple[int, ...]
+    index: int
+    stride: int
+    padding: int
+
+    def full(self, sizes: tuple[int, ...]) -> list[int]:
         """Shape of the tensor in its form."""
         return [1, self.channels, *sizes] if self.form.channel_first else [1, *sizes, self.channels]
 

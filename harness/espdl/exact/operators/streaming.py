@@ -1,4 +1,7 @@
-"""StreamingCache: the last frames of the run before, put in front of this run's (dl_module_streaming_cache.hpp)."""
+"""StreamingCache: the last frames of the run before, put in front of this run's.
+
+Source: dl_module_streaming_cache.hpp.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from harness.espdl.model import Node
 
 @operator("StreamingCache")
 def lower_streaming_cache(lowering: Lowering, node: Node) -> None:
-    """Memory is joined flat, as ESP-DL copies it; what is kept are the last `window_size` - 1 frames of that memory."""
+    """Memory is joined flat, as ESP-DL copies it.
+
+    What is kept are the last `window_size` - 1 frames of that memory.
+    """
     onnx, x, y = lowering.onnx, node.inputs[0], node.outputs[0]
     shape, dtype = lowering.shape(x), lowering.dtype(x)
     axis = attribute_int(node, "frame_axis", 1) % len(shape)

@@ -1,7 +1,8 @@
-"""Functions of one number: on int8 and int16 tensors they are tables, whether the file stores the table or not.
+"""Functions of one number: on int8 and int16 tensors they are tables, stored in the file or not.
 
-int8: index q + 128 (dl_base_lut.cpp). int16: the file's table with a step (65536 / (entries - 1)) and the nearest entry, half-up, half-even on
-ESP32-P4; or, where ESP-DL evaluates a float function for each element, that function tabulated here over all 65,536 inputs.
+int8: index q + 128 (dl_base_lut.cpp). int16: the file's table with a step (65536 / (entries - 1)) and the
+nearest entry, half-up, half-even on ESP32-P4; or, where ESP-DL evaluates a float function for each element,
+that function tabulated here over all 65,536 inputs.
 """
 
 from __future__ import annotations
@@ -51,11 +52,14 @@ def _expanded(entries: Table, lowering: Lowering) -> Table:
     index, rest = values // step, values % step
     half = step // 2
     tie = (index % 2 == 1) if lowering.rounding == "half_even" else True
-    return entries[index + ((rest > half) | ((rest == half) & tie))]
+    return np.asarray(entries[index + ((rest > half) | ((rest == half) & tie))])
 
 
 def lower_table(lowering: Lowering, node: Node, table: Table, *, source: str = "") -> None:
-    """Emit y = table[x - lowest]; table has 256 or 65536 entries, of any dtype. x is `source` or the node's first input."""
+    """Emit y = table[x - lowest]; table has 256 or 65536 entries, of any dtype.
+
+    X is `source` or the node's first input.
+    """
     x, y = source or node.inputs[0], node.outputs[0]
     form = CHANNEL_FIRST if lowering.held_channel_first(x) else DEVICE_FLOAT
     value = lowering.read(x, form)
@@ -83,7 +87,10 @@ def _gather(lowering: Lowering, value: str, table: Table, lowest: int, y: str) -
 
 
 def _as_clip(lowering: Lowering, value: str, used: Table, bounds: Bounds, limits: Bounds) -> str | None:
-    """The table as Clip, or as scale, round and Clip, if it is one (Relu, Relu6, Clip, a rescaling); else None."""
+    """The table as Clip, or as scale, round and Clip, if it is one (Relu, Relu6, Clip, a rescaling).
+
+    Else None.
+    """
     inputs = np.arange(bounds.low, bounds.high + 1)
     wide = used.astype(np.int64)
     if np.array_equal(wide, np.clip(inputs, limits.low, limits.high)):
