@@ -1,10 +1,13 @@
-"""Labelled images on this machine: one .npz, or four idx files as MNIST is published."""
+"""Labelled images on this machine: one .npz, or four idx files as MNIST is published; and how to split them."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
+import re
 import struct
 import zlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +20,10 @@ from harness.npz import read_npz
 
 Split = Literal["train", "test"]
 
+_SPLITS: tuple[Split, ...] = ("train", "test")
 _IDX_NAMES = {"train": "train", "test": "t10k"}
 _IDX_UINT8 = 0x08
+_DIGEST = re.compile(r"[0-9a-f]{16}")
 _HOW = (
     "give an .npz with x_train, y_train, x_test, y_test, or a folder with train-images-idx3-ubyte[.gz], "
     "train-labels-idx1-ubyte[.gz], t10k-images-idx3-ubyte[.gz], t10k-labels-idx1-ubyte[.gz]"
@@ -33,17 +38,93 @@ class Labelled:
     labels: NDArray[np.int64]
 
 
-def load_split(source: Path, split: Split, *, enlarge: int = 1) -> Labelled:
+def load_split(
+    source: Path,
+    split: Split,
+    *,
+    enlarge: int = 1,
+    classes: Sequence[int] = (),
+    test_images: Collection[str] | None = None,
+) -> Labelled:
     """Read one split of a data set.
 
     Args:
         source: an .npz file with x_train, y_train, x_test, y_test, or a folder with the idx files.
         split: "train" or "test".
         enlarge: 2 doubles height and width, see `doubled`.
+        classes: keep only images with these labels, and number them 0, 1, ... in this order; empty: all.
+        test_images: digests (see `image_digest`) of the test images; all others are for training, whatever
+            split they are published in. None: the published split.
 
     Raises:
-        GoldenError: there is no such file, it is damaged, or images and labels do not belong together.
+        GoldenError: there is no such file, it is damaged, images and labels do not belong together, a class
+            has no image, or a test image is not there.
     """
+    if test_images is None:
+        data = _published(source, split)
+        images, labels = data.images, data.labels
+    else:
+        parts = [_published(source, part) for part in _SPLITS]
+        images = np.concatenate([part.images for part in parts])
+        labels = np.concatenate([part.labels for part in parts])
+    images, labels = _of_classes(source, images, labels, classes)
+    if test_images is not None:
+        held = _held_out(source, images, test_images)
+        images, labels = (images[held], labels[held]) if split == "test" else (images[~held], labels[~held])
+    if enlarge == 2:
+        images = doubled(images)
+    return Labelled(images=images, labels=labels)
+
+
+def image_digest(image: NDArray[np.uint8]) -> str:
+    """The first 16 hex digits of the sha256 of an image's bytes, in C order."""
+    return hashlib.sha256(image.tobytes()).hexdigest()[:16]
+
+
+def read_digests(path: Path) -> tuple[str, ...]:
+    """The digests in a text file, one a line.
+
+    Raises:
+        GoldenError: it cannot be read, or a line is no digest, or occurs twice.
+    """
+    try:
+        lines = path.read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError) as cause:
+        raise GoldenError(f"{path}: {cause}") from None
+    wrong = [line for line in lines if not _DIGEST.fullmatch(line)]
+    if wrong or len(set(lines)) != len(lines):
+        said = f"{wrong[0]!r} is no digest" if wrong else "a digest occurs twice"
+        raise GoldenError(f"{path}: {said}", hint="16 hex digits a line, each once")
+    return tuple(lines)
+
+
+def _of_classes(
+    source: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], classes: Sequence[int]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    if not classes:
+        return images, labels
+    missing = [label for label in classes if label not in labels]
+    if missing:
+        raise GoldenError(f"{source}: no image with label {missing[0]}", hint="see [data] classes in model.toml")
+    kept = np.isin(labels, classes)
+    numbers = {label: number for number, label in enumerate(classes)}
+    return images[kept], np.array([numbers[int(label)] for label in labels[kept]], np.int64)
+
+
+def _held_out(source: Path, images: NDArray[np.uint8], digests: Collection[str]) -> NDArray[np.bool_]:
+    """Which images are test images."""
+    there = [image_digest(image) for image in images]
+    lacking = set(digests).difference(there)
+    if lacking:
+        raise GoldenError(
+            f"{source}: {len(lacking)} of the {len(set(digests))} test images are not in it",
+            hint="it is another edition of the data set",
+        )
+    return np.isin(there, list(digests))
+
+
+def _published(source: Path, split: Split) -> Labelled:
+    """One split as it was published."""
     if source.is_dir():
         images, labels = _from_idx(source, split)
     elif source.is_file():
@@ -55,8 +136,6 @@ def load_split(source: Path, split: Split, *, enlarge: int = 1) -> Labelled:
         raise GoldenError(f"{source}: images of split {split} are {images.dtype} {shape}", hint=_HOW)
     if labels.shape != images.shape[:1]:
         raise GoldenError(f"{source}: {len(images)} images but labels of shape {labels.shape}", hint=_HOW)
-    if enlarge == 2:
-        images = doubled(images)
     return Labelled(images=images, labels=labels.astype(np.int64))
 
 

@@ -1,0 +1,229 @@
+"""Train LightGestureNet on photographs of hands and write it as model.onnx.
+
+    python golden/gesture/train.py --data sign_digits_96.npz [--out model.onnx] [--epochs 80] [--seed 0]
+
+The architecture is that of the ESP32-S3 tutorial named in model.toml: a stem, four inverted residual blocks
+with ReLU6, global average pooling, one fully connected layer; 39,256 trainable parameters. The training is our
+own: AdamW, one-cycle learning rate, label smoothing, rotation, scale, shear, shift, contrast and brightness
+of the images, an exponential moving average of the weights. There are no flips: a mirrored hand is another
+hand, and upside down some digits are others.
+
+The test images are those of test_images.txt (split.py says how they were chosen), looked at once, at the end.
+The exported graph is the evaluation form: BatchNorm folded into the convolutions, input (N, 1, 96, 96) float32
+in 0..1, output (N, 8) logits.
+
+Needs torch 2.13.0. The same seed gives the same weights with the same torch, thread count and processor;
+elsewhere the last digits differ, which is why model.onnx is committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import fuse_conv_bn_eval
+
+from harness.compare import Accuracy
+from harness.dataset import Labelled, load_split, read_digests
+
+HERE = Path(__file__).resolve().parent
+CLASSES = tuple(range(8))
+TRAINABLE_PARAMETERS = 39_256
+OPSET = 17
+BATCH = 32
+
+
+def conv_bn(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    """A convolution without bias that keeps the size (but for the stride), and its BatchNorm."""
+    conv = nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, groups=groups, bias=False)
+    return [conv, nn.BatchNorm2d(outputs)]
+
+
+class Block(nn.Module):
+    """Inverted residual: 1x1 expansion by 6, 3x3 depthwise, 1x1 projection; added to its input if both fit."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        wide = 6 * inputs
+        self.expand, self.expand_bn = conv_bn(inputs, wide, 1)
+        self.expand_act = nn.ReLU6()
+        self.depthwise, self.depthwise_bn = conv_bn(wide, wide, 3, stride, wide)
+        self.depthwise_act = nn.ReLU6()
+        self.project, self.project_bn = conv_bn(wide, outputs, 1)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        y = self.expand_act(self.expand_bn(self.expand(x)))
+        y = self.depthwise_act(self.depthwise_bn(self.depthwise(y)))
+        y = self.project_bn(self.project(y))
+        return x + y if self.residual else y
+
+    def folded(self) -> Block:
+        """The same function with each BatchNorm inside its convolution."""
+        twin = Block.__new__(Block)
+        nn.Module.__init__(twin)
+        for name in ("expand", "depthwise", "project"):
+            setattr(twin, name, fuse_conv_bn_eval(getattr(self, name), getattr(self, f"{name}_bn")))
+            setattr(twin, f"{name}_bn", nn.Identity())
+        twin.expand_act, twin.depthwise_act, twin.residual = self.expand_act, self.depthwise_act, self.residual
+        return twin.eval()
+
+
+def light_gesture_net() -> nn.Sequential:
+    """The network; its names become those of the ONNX nodes and tensors. (N, 1, 96, 96) to (N, 8)."""
+    stem, stem_bn = conv_bn(1, 16, 3, stride=2)
+    return nn.Sequential(
+        OrderedDict(
+            stem=stem,
+            stem_bn=stem_bn,
+            stem_act=nn.ReLU6(),
+            block0=Block(16, 24, stride=2),
+            block1=Block(24, 24, stride=1),
+            block2=Block(24, 32, stride=2),
+            block3=Block(32, 32, stride=1),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            fc=nn.Linear(32, len(CLASSES)),
+        )
+    )
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def scaled(images: np.ndarray) -> Tensor:
+    """uint8 (N, 96, 96) -> float32 (N, 1, 96, 96) in 0..1."""
+    return torch.from_numpy(images).float().unsqueeze(1) / 255.0
+
+
+def jitter(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Another photograph of the same hand: turned, nearer, shifted, in other light; never mirrored.
+
+    Rotation up to 25 degrees, scale 0.8 to 1.25, shear up to 0.15, shift up to 12 % (the border is continued),
+    contrast 0.6 to 1.4, brightness up to 0.2, noise of 0.02.
+    """
+    count = len(x)
+
+    def uniform(limit: float) -> Tensor:
+        return (torch.rand(count, generator=generator) * 2 - 1) * limit
+
+    angle, shear, scale = uniform(math.radians(25)), uniform(0.15), torch.exp(uniform(math.log(1.25)))
+    theta = torch.empty(count, 2, 3)
+    theta[:, 0, 0], theta[:, 0, 1] = scale * angle.cos(), -scale * (angle + shear).sin()
+    theta[:, 1, 0], theta[:, 1, 1] = scale * angle.sin(), scale * angle.cos()
+    theta[:, 0, 2], theta[:, 1, 2] = uniform(0.24), uniform(0.24)
+    grid = functional.affine_grid(theta, list(x.shape), align_corners=False)
+    moved = functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    middle = moved.mean(dim=(1, 2, 3), keepdim=True)
+    contrast, light = (1 + uniform(0.4)).view(-1, 1, 1, 1), uniform(0.2).view(-1, 1, 1, 1)
+    noise = torch.randn(moved.shape, generator=generator) * 0.02
+    return ((moved - middle) * contrast + middle + light + noise).clamp(0, 1)
+
+
+def train(data: Labelled, *, epochs: int, seed: int) -> nn.Sequential:
+    """Train on all of `data`; returns the moving average of the weights, in evaluation mode."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    model = light_gesture_net()
+    if parameters(model) != TRAINABLE_PARAMETERS:
+        raise SystemExit(
+            f"the architecture has {parameters(model)} parameters, expected {TRAINABLE_PARAMETERS}"
+        )
+    model.to(memory_format=torch.channels_last)  # half the time on a CPU
+    images, labels = scaled(data.images), torch.from_numpy(data.labels)
+    steps = math.ceil(len(images) / BATCH)
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=2e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=6e-3, epochs=epochs, steps_per_epoch=steps, pct_start=0.2
+    )
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995), use_buffers=True
+    )
+    for epoch in range(epochs):
+        model.train()
+        started_s, total_loss = time.monotonic(), 0.0
+        for batch in torch.randperm(len(images), generator=generator).split(BATCH):
+            logits = model(jitter(images[batch], generator))
+            loss = functional.cross_entropy(logits, labels[batch], label_smoothing=0.05)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            average.update_parameters(model)
+            total_loss += loss.item() * len(batch)
+        seconds = time.monotonic() - started_s
+        print(f"epoch {epoch + 1}/{epochs}: loss {total_loss / len(images):.4f}, {seconds:.0f} s", flush=True)
+    return average.module.to(memory_format=torch.contiguous_format).eval()
+
+
+def top1(model: nn.Module, data: Labelled) -> Accuracy:
+    """How many of `data` have their label as the largest logit."""
+    with torch.inference_mode():
+        answers = torch.cat([model(x).argmax(1) for x in scaled(data.images).split(100)])
+    return Accuracy(correct=int((answers.numpy() == data.labels).sum()), total=len(data.labels))
+
+
+def folded(model: nn.Sequential) -> nn.Sequential:
+    """The evaluation form: BatchNorm inside the convolutions, with the same names."""
+    layers: list[tuple[str, nn.Module]] = [("stem", fuse_conv_bn_eval(model.stem, model.stem_bn))]
+    rest: Iterable[tuple[str, nn.Module]] = list(model.named_children())[2:]
+    layers += [(name, layer.folded() if isinstance(layer, Block) else layer) for name, layer in rest]
+    return nn.Sequential(OrderedDict(layers)).eval()
+
+
+def export(model: nn.Sequential, path: Path) -> None:
+    """Write the evaluation form of `model` as ONNX with a free batch axis N."""
+    with warnings.catch_warnings():
+        # the tracing exporter is "legacy", but writes these nodes plainly, without shape arithmetic for N
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            folded(model),
+            (torch.zeros(1, 1, 96, 96),),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_axes={"input": {0: "N"}, "output": {0: "N"}},
+        )
+
+
+def main() -> int:
+    """Train, measure on the test images, export; exit status 1 below --floor."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="sign_digits_96.npz")
+    parser.add_argument("--out", type=Path, default=HERE / "model.onnx")
+    parser.add_argument("--epochs", type=int, default=80)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--floor", type=float, default=0.95, help="least top-1 on the test images")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    test_images = read_digests(HERE / "test_images.txt")
+    kept = {"classes": CLASSES, "test_images": test_images}
+    model = train(load_split(options.data, "train", **kept), epochs=options.epochs, seed=options.seed)
+    accuracy = top1(model, load_split(options.data, "test", **kept))
+    print(f"top-1 on the test images: {accuracy.words}")
+    if accuracy.share < options.floor:
+        print(f"below {options.floor}: {options.out} was not written", file=sys.stderr)
+        return 1
+    export(model, options.out)
+    print(f"wrote {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
