@@ -128,7 +128,17 @@ class BuildError(ProvisionError):
 
 
 class FlashError(ProvisionError):
-    """The firmware or model could not be written."""
+    """The firmware or model could not be written.
+
+    Args:
+        output: the last lines of the flasher, or "".
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", step: str = "", board: str = "", output: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint, step=step, board=board)
+        self.output = output
 
 
 class LinkError(HilError):

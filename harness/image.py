@@ -74,6 +74,7 @@ class Image:
         settings: of the flash.
         flash_bytes: size of flash that the image is made for.
         needs_psram: it does not start without PSRAM.
+        revisions: least and greatest chip revision that it starts on, each 100 * major + minor.
         elf: the program with its symbols, or None.
         map: the linker's map, or None.
         app_sha256: SHA-256 of the ELF, as the application names itself in INFO and in a panic.
@@ -90,6 +91,7 @@ class Image:
     settings: FlashSettings
     flash_bytes: int
     needs_psram: bool
+    revisions: tuple[int, int]
     elf: Path | None
     map: Path | None
     app_sha256: str
@@ -143,6 +145,7 @@ class Image:
             ),
             flash_bytes=flash_bytes,
             needs_psram=config.needs_psram,
+            revisions=_revisions(app.data),
             elf=_only(folder, "*.elf"),
             map=_only(folder, "*.map"),
             app_sha256=sha256,
@@ -239,6 +242,12 @@ def _description(app: bytes) -> tuple[str, str, str]:
         return description[offset : offset + 32].split(b"\0")[0].decode("utf-8", "replace")
 
     return description[144:176].hex(), text(112), text(16)
+
+
+def _revisions(app: bytes) -> tuple[int, int]:
+    """Least and greatest chip revision of esp_image_header_t, esp_app_format.h; no greatest: any."""
+    least, most = struct.unpack_from("<HH", app, 15)
+    return least, most or 0xFFFF
 
 
 def _only(folder: Path, pattern: str) -> Path | None:

@@ -1,0 +1,69 @@
+"""`hil flash`: put an image, and a model, onto a board."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from harness.errors import BoardUnavailable, ConfigError
+
+HELP = "write a built image, and a model, to a board: only what differs"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `hil flash`."""
+    parser.add_argument("--build-dir", required=True, help="a build folder of idf.py or of hil build")
+    parser.add_argument("--model", type=Path, help="an .espdl file for the model partition")
+    parser.add_argument(
+        "--board", help="id of boards.toml; default: the attached board of the image's target"
+    )
+    parser.add_argument("--port", help="its port or URL")
+    parser.add_argument("--merge", type=Path, metavar="FILE", help="write the whole flash to a file instead")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Flash, and say what was written."""
+    from harness.flash import merge
+    from harness.image import Image
+
+    image = Image.from_build_dir(Path(args.build_dir))
+    if args.model:
+        try:
+            image = image.with_model(args.model.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"cannot read {args.model}: {error.strerror}") from None
+    if args.merge:
+        print(f"wrote {merge(image, args.merge)}")
+        return 0
+    from harness.boards import rows, select
+    from harness.esptool_program import Flasher
+    from harness.flash import flash
+    from harness.link import serial_ports
+    from harness.progress import progress_on
+    from harness.targets import target
+
+    board = select(target(image.target), board=args.board, port=args.port)
+    port = board.port(serial_ports())
+    if port is None:
+        raise BoardUnavailable(
+            f"{board.id} is not attached", hint="hil boards shows the ports", board=board.id
+        )
+    done = flash(
+        image,
+        board,
+        Flasher.at(port),
+        others=rows().values(),
+        history=_history(),
+        progress=progress_on(sys.stderr),
+    )
+    print(f"{board.id}: {done.chip.description}, MAC {done.chip.mac}")
+    print(f"written: {', '.join(done.written) or 'nothing'} ({done.bytes_written:,} B at {done.baud} baud)")
+    print(f"already there: {', '.join(done.kept) or 'nothing'}")
+    return 0
+
+
+def _history() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("esp-hil") / "flashed"
