@@ -163,9 +163,10 @@ class TfliteModel:
 
     def macs(self) -> int:
         """Multiply-accumulates of one inference in convolutions and fully connected layers."""
-        return sum(self._macs_of(operator) for operator in self.operators)
+        return sum(self.macs_of(operator) for operator in self.operators)
 
-    def _macs_of(self, operator: Operator) -> int:
+    def macs_of(self, operator: Operator) -> int:
+        """Multiply-accumulates of one operator; 0 if it has no weights."""
         if operator.name not in WEIGHTED:
             return 0
         filter_ = self.tensors[operator.inputs[1]].shape
