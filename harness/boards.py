@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from harness.device import Device
 from harness.errors import BoardUnavailable, ConfigError, HilError
 from harness.link import DEFAULT_BAUD, SerialPort, open_link, serial_ports
-from harness.targets import Target
+from harness.targets import Runtime, Target
 from harness.targets import target as target_of
 from harness.virtual.board import VirtualBoard
 from harness.wire.info import Kind
@@ -245,6 +245,7 @@ def _chip_at(url: str) -> str:
 def open_board(
     target: Target,
     *,
+    runtime: Runtime = "espdl",
     board: str | None = None,
     port: str | None = None,
     baud: int | None = None,
@@ -254,6 +255,7 @@ def open_board(
 
     Args:
         target: the chip.
+        runtime: of a virtual board's firmware; the handshake with any other tells which it has.
         board: see `select`.
         port: see `select`.
         baud: see `select`.
@@ -265,7 +267,7 @@ def open_board(
     """
     chosen = select(target, board=board, port=port, baud=baud)
     if chosen.kind == "virtual":
-        machine = VirtualBoard(target)
+        machine = VirtualBoard(target, runtime=runtime)
         url = machine.start()
         return _opened(chosen, url, machine.stop, on_text)
     found = chosen.port(serial_ports())

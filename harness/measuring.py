@@ -130,7 +130,7 @@ class Measuring:
             duration_s=duration_s,
             model=combination.model,
             recipe=combination.recipe,
-            runtime=bench.recipe.runtime if bench else "espdl",
+            runtime=combination.runtime,
             target=combination.target.name,
             board=board.id if board else combination.board or "",
             kind=board.kind if board else _kind_asked_for(combination),

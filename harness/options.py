@@ -9,7 +9,8 @@ from pathlib import Path
 
 from harness import catalogue
 from harness.errors import ConfigError
-from harness.targets import Target, target
+from harness.model_toml import Recipe
+from harness.targets import FAMILIES_OF, Runtime, Target, target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,7 @@ class Options:
         baud: pytest-embedded's `--baud`, or None: the board's own.
         models: names of models; empty: all that have an artefact for the target.
         recipes: names of recipes; empty: all.
+        runtimes: what runs the models; empty: all.
         runs: timed repetitions.
         warmup: runs before the timed ones.
         inputs: number of golden inputs; None: all.
@@ -36,6 +38,7 @@ class Options:
     baud: int | None = None
     models: tuple[str, ...] = ()
     recipes: tuple[str, ...] = ()
+    runtimes: tuple[str, ...] = ()
     runs: int = 30
     warmup: int = 3
     inputs: int | None = None
@@ -49,6 +52,7 @@ class Combination:
 
     model: str
     recipe: str
+    runtime: Runtime
     target: Target
     board: str | None
 
@@ -58,9 +62,9 @@ class Combination:
         return f"{self.model}-{self.recipe}-{self.target.name}"
 
     @property
-    def sort_key(self) -> tuple[str, str, str, str]:
-        """Combinations in this order change the board, then the model as seldom as can be."""
-        return (self.target.name, self.board or "", self.model, self.recipe)
+    def sort_key(self) -> tuple[str, str, str, str, str]:
+        """Combinations in this order change the board, its firmware, then the model as seldom as can be."""
+        return (self.target.name, self.board or "", self.runtime, self.model, self.recipe)
 
 
 def words(given: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -84,11 +88,15 @@ def combinations(options: Options) -> tuple[Combination, ...]:
         )
     names = options.models or catalogue.models()
     found = [
-        Combination(model=name, recipe=recipe, target=chip, board=options.board)
+        Combination(model=name, recipe=recipe.name, runtime=recipe.runtime, target=chip, board=options.board)
         for chip in map(target, options.targets)
         for name in names
         for recipe in _recipes(name, chip, options.recipes)
+        if not options.runtimes or recipe.runtime in options.runtimes
     ]
+    unknown = [name for name in options.runtimes if name not in FAMILIES_OF]
+    if unknown:
+        raise ConfigError(f"unknown runtime {unknown[0]!r}", hint=f"one of: {', '.join(FAMILIES_OF)}")
     if not found:
         raise ConfigError(
             f"no model in {', '.join(names)} has an artefact for {', '.join(options.targets)}",
@@ -97,9 +105,9 @@ def combinations(options: Options) -> tuple[Combination, ...]:
     return tuple(sorted(found, key=lambda combination: combination.sort_key))
 
 
-def _recipes(name: str, chip: Target, wanted: Iterable[str]) -> list[str]:
+def _recipes(name: str, chip: Target, wanted: Iterable[str]) -> list[Recipe]:
     model = catalogue.load(name)
-    there = [recipe for recipe, row in model.recipes.items() if chip.family in row.targets]
+    there = [row for row in model.recipes.values() if chip.family_of(row.runtime) in row.targets]
     for recipe in wanted:
         if recipe not in model.recipes:
             close = difflib.get_close_matches(recipe, model.recipes, n=1)
@@ -107,4 +115,4 @@ def _recipes(name: str, chip: Target, wanted: Iterable[str]) -> list[str]:
             raise ConfigError(
                 f"model {name} has no recipe {recipe!r}", hint=f"it has: {', '.join(model.recipes)}{guess}"
             )
-    return [recipe for recipe in there if not wanted or recipe in wanted]
+    return [recipe for recipe in there if not wanted or recipe.name in wanted]

@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--model", action="append", help="models, comma-separated; default: all of golden/")
     group.addoption("--recipe", action="append", help="quantization recipes; default: all of the model")
+    group.addoption("--runtime", action="append", help="espdl, tflm; default: all that the models have")
     group.addoption("--runs", type=int, default=30, help="timed repetitions of an inference (default 30)")
     group.addoption("--warmup", type=int, default=3, help="runs before the timed ones (default 3)")
     group.addoption("--inputs", type=int, help="golden inputs to send; default: all")
@@ -60,6 +61,7 @@ def options_of(config: pytest.Config) -> Options:
             baud=int(config.getoption("baud", None) or 0) or None,
             models=words(config.getoption("model")),
             recipes=words(config.getoption("recipe")),
+            runtimes=words(config.getoption("runtime")),
             runs=config.getoption("runs"),
             warmup=config.getoption("warmup"),
             inputs=config.getoption("inputs"),

@@ -20,6 +20,7 @@ from harness.measuring import Measuring
 from harness.options import Combination, Options
 from harness.progress import Progress
 from harness.record import RUNS_FILE, Failure, Recorder, Run
+from harness.targets import Runtime
 from harness.workbench import Bench
 
 
@@ -51,7 +52,7 @@ class Session:
         self.reports: dict[str, Path] = {}
         self._progress = progress
         self._recorder = Recorder(options.results / RUNS_FILE)
-        self._boards: dict[str, OpenBoard | HilError] = {}
+        self._boards: dict[tuple[str, Runtime], OpenBoard | HilError] = {}
         self._benches: dict[Combination, Bench] = {}
         self._measured: dict[Combination, Measured | HilError] = {}
 
@@ -113,11 +114,13 @@ class Session:
         self._progress.say(f"{row.title}: {said}")
 
     def _board(self, combination: Combination) -> OpenBoard:
-        name = combination.target.name
+        name = (combination.target.name, combination.runtime)
         if name not in self._boards:
+            self._let_go(combination)
             try:
                 self._boards[name] = boards.open_board(
                     combination.target,
+                    runtime=combination.runtime,
                     board=self.options.board,
                     port=self.options.port,
                     baud=self.options.baud,
@@ -128,6 +131,17 @@ class Session:
         if isinstance(board, HilError):
             raise board
         return board
+
+    def _let_go(self, combination: Combination) -> None:
+        """Close the target's board that has firmware of another runtime: it may be the same board."""
+        chip = combination.target.name
+        for name in [name for name in self._boards if name[0] == chip and name[1] != combination.runtime]:
+            board = self._boards.pop(name)
+            if isinstance(board, OpenBoard):
+                board.close()
+            gone = [c for c in self._benches if (c.target.name, c.runtime) == name]
+            for other in gone:
+                del self._benches[other]
 
     def write_reports(self) -> None:
         """Write every report format from the rows of this session."""

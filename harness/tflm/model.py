@@ -24,11 +24,13 @@ class Buffer:
 
     Attributes:
         data: the bytes inside the FlatBuffer; empty for activations and for external data.
+        data_at: offset of those in the file.
         offset: of data after the FlatBuffer in the file; 0 or 1 where there are none.
         external_bytes: length of those.
     """
 
     data: bytes
+    data_at: int
     offset: int
     external_bytes: int
 

@@ -79,7 +79,13 @@ def _buffers(root: Table, file_bytes: int) -> Iterator[Buffer]:
         size = int(table.number(2, "Q", "size") or 0)
         if offset > 1 and offset + size > file_bytes:
             raise table.damaged(f"external data of a buffer end at {offset + size}, the file at {file_bytes}")
-        yield Buffer(data=table.array(0, "u1", "data").tobytes(), offset=offset, external_bytes=size)
+        vector = table.reference(0, "data")
+        yield Buffer(
+            data=table.array(0, "u1", "data").tobytes(),
+            data_at=0 if vector is None else vector + 4,
+            offset=offset,
+            external_bytes=size,
+        )
 
 
 def _tensors(graph: Table, buffers: Sequence[Buffer]) -> Iterator[Tensor]:

@@ -13,6 +13,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add them."""
     parser.add_argument("--target", required=True, help="the chip, a row of targets.toml")
     parser.add_argument(
+        "--runtime", choices=("espdl", "tflm"), default="espdl", help="of its firmware (default: %(default)s)"
+    )
+    parser.add_argument(
         "--flash", type=Path, metavar="FILE", help="flash image, made if absent; default: a new one each time"
     )
     parser.add_argument(
@@ -45,6 +48,7 @@ def run(args: Namespace) -> int:
 
     settings = Settings(
         target=target(args.target),
+        runtime=args.runtime,
         flash=args.flash,
         listen=args.listen,
         faults=load_plan(args.faults) if args.faults else FaultPlan(),

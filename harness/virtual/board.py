@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from harness.errors import BoardUnavailable, LinkError
-from harness.targets import Target
+from harness.targets import Runtime, Target
 from harness.virtual.faults import FaultPlan
 
 START_S = 20.0
@@ -26,6 +26,7 @@ class VirtualBoard:
 
     Args:
         target: the chip.
+        runtime: of its firmware.
         flash: file of the flash image; None: a new one that is removed by `stop`.
         listen: `pty` or `tcp`; None: what this system has.
         faults: planted ones; None: none.
@@ -36,12 +37,14 @@ class VirtualBoard:
         self,
         target: Target,
         *,
+        runtime: Runtime = "espdl",
         flash: Path | None = None,
         listen: str | None = None,
         faults: FaultPlan | None = None,
         log: Path | None = None,
     ) -> None:
         self.target = target
+        self.runtime = runtime
         self.url = ""
         self._folder = Path(tempfile.mkdtemp(prefix="hil-board-"))
         self._flash = flash or self._folder / "flash.bin"
@@ -57,7 +60,8 @@ class VirtualBoard:
         Raises:
             BoardUnavailable: the process did not come up; the message has its last words.
         """
-        command = [sys.executable, "-m", "harness.virtual", "--target", self.target.name, "--control"]
+        command = [sys.executable, "-m", "harness.virtual", "--target", self.target.name]
+        command += ["--runtime", self.runtime, "--control"]
         command += ["--flash", str(self._flash), "--listen", self._listen]
         if self._faults is not None:
             command += ["--faults", self._faults.to_json()]

@@ -11,10 +11,11 @@ from typing import Literal
 
 from harness import __version__
 from harness._device import Server
-from harness.targets import Target
-from harness.virtual.engine import ExactEngine
+from harness.targets import Runtime, Target
+from harness.virtual.engine import SYSTEM_BYTES, ExactEngine
 from harness.virtual.faults import EngineFaults
 from harness.virtual.flash import Flash, ModelStorage
+from harness.virtual.tflm_engine import TflmEngine
 
 ResetReason = Literal["power_on", "software", "panic"]
 
@@ -33,8 +34,6 @@ MAX_REPEATS = 10_000
 MAX_SLOTS = 4
 SLOTS_BYTES_INTERNAL = 1 << 16
 SLOTS_BYTES_PSRAM = 4 << 20
-SYSTEM_BYTES = 96 * 1024
-"""Internal memory for FreeRTOS, drivers and application: an assumption; the heap figures are simulated."""
 
 PANIC = (
     "Guru Meditation Error: Core  0 panic'ed (Load access fault). Exception was unhandled.\r\n"
@@ -79,22 +78,34 @@ class Identity:
         }
 
 
+Engine = ExactEngine | TflmEngine
+
+_ENGINES: dict[Runtime, type[Engine]] = {"espdl": ExactEngine, "tflm": TflmEngine}
+
+
 class Chip:
     """The chip of a virtual board.
 
     Args:
         identity: who it is.
+        runtime: of its firmware.
         flash: its flash; stays open.
         faults: of its engine.
         wake: called from any thread when `work` has something to do.
     """
 
     def __init__(
-        self, identity: Identity, flash: Flash, faults: EngineFaults, wake: Callable[[], None]
+        self,
+        identity: Identity,
+        runtime: Runtime,
+        flash: Flash,
+        faults: EngineFaults,
+        wake: Callable[[], None],
     ) -> None:
         self.restart: ResetReason | None = None
         """Set, from any thread, when the chip must start anew."""
         self._identity = identity
+        self._runtime = runtime
         self._flash = flash
         self._faults = faults
         self._wake = wake
@@ -109,7 +120,7 @@ class Chip:
         self.restart = None
         self._reason = reason
         target = self._identity.target
-        self._engine = ExactEngine(target, self._faults, self._on_run)
+        self._engine: Engine = _ENGINES[self._runtime](target, self._faults, self._on_run)
         board = _Board(self, self._identity.table(reason, self._boot_ids.randrange(1, 1 << 32)), self._engine)
         self._server = Server(
             self._engine,
@@ -168,14 +179,19 @@ class Chip:
     def _abandon_server(self) -> None:
         """Let go of the core at once: a restart does not wait for the inference that it interrupts."""
         if self._server is not None:
-            threading.Thread(target=self._server.close, daemon=True).start()
+            threading.Thread(target=_end, args=(self._server, self._engine), daemon=True).start()
             self._server = None
+
+
+def _end(server: Server, engine: Engine) -> None:
+    server.close()
+    engine.unload()
 
 
 class _Board:
     """The board around the core, as the core wants it."""
 
-    def __init__(self, chip: Chip, identity: Mapping[str, str | int], engine: ExactEngine) -> None:
+    def __init__(self, chip: Chip, identity: Mapping[str, str | int], engine: Engine) -> None:
         self.identity = identity
         self._chip = chip
         self._engine = engine
@@ -186,13 +202,10 @@ class _Board:
         self._chip.ask_restart("software")
 
     def counters(self) -> Sequence[tuple[str, str, int]]:
-        """Free heap, from the memory plan and a fixed share for the system: predicted, not measured."""
-        target, plan = self._chip._identity.target, self._engine.plan
-        internal = target.internal_bytes - SYSTEM_BYTES
-        psram = target.psram_bytes
-        if plan is not None:
-            internal -= plan.needed_bytes("internal")
-            psram -= plan.needed_bytes("psram")
+        """Free heap, from what the model takes and a fixed share for the system: predicted, not measured."""
+        target = self._chip._identity.target
+        internal = target.internal_bytes - SYSTEM_BYTES - self._engine.needed_bytes("internal")
+        psram = target.psram_bytes - self._engine.needed_bytes("psram")
         rows = [("heap_internal_free_bytes", "bytes", max(0, internal))]
         if target.psram_bytes:
             rows.append(("heap_psram_free_bytes", "bytes", max(0, psram)))

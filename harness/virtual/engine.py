@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from harness.espdl.memory import MemoryPlan
 
 Role = Literal["input", "output"]
+Memory = Literal["internal", "psram"]
+
+SYSTEM_BYTES = 96 * 1024
+"""Internal memory for FreeRTOS, drivers and application: an assumption; the heap figures are simulated."""
 
 
 class EngineError(Exception):
@@ -52,6 +56,8 @@ class EngineTensor:
     layout: str
     exponent: int | None
     nbytes: int
+    scale: float | None = None
+    zero_point: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +149,10 @@ class ExactEngine:
         """Forget the model."""
         self._reference = None
         self.plan = None
+
+    def needed_bytes(self, memory: Memory) -> int:
+        """What the loaded model takes of a memory."""
+        return self.plan.needed_bytes(memory) if self.plan else 0
 
     def run(self, inputs: list[bytes], *, cores: int, capture: str | None, profile: bool) -> Result:
         """Infer once.

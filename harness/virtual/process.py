@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.targets import Target
+from harness.targets import Runtime, Target
 from harness.virtual.chip import Chip, Identity
 from harness.virtual.faults import FaultPlan
 from harness.virtual.flash import Flash
@@ -39,6 +39,7 @@ class Settings:
 
     Attributes:
         target: the chip.
+        runtime: of its firmware.
         flash: the flash image; None: a new one that is removed at the end.
         listen: `pty`, `pty:PATH`, `tcp` or `tcp:NUMBER`.
         faults: planted ones.
@@ -46,6 +47,7 @@ class Settings:
     """
 
     target: Target
+    runtime: Runtime
     flash: Path | None
     listen: str
     faults: FaultPlan
@@ -63,7 +65,11 @@ class Board:
         self._wake_write.setblocking(False)
         name = str(settings.flash.resolve()) if settings.flash else self.port.url
         self._chip = Chip(
-            Identity(target=settings.target, name=name), flash, settings.faults.engine, self.wake
+            Identity(target=settings.target, name=name),
+            settings.runtime,
+            flash,
+            settings.faults.engine,
+            self.wake,
         )
         plan = settings.faults
         self._to_device = BadLine(plan.to_device, plan.seed)
