@@ -80,3 +80,12 @@ TEST(a_body_that_begins_with_zero_is_no_frame_even_if_its_crc_holds) {
   const std::string events = decode(view(joined({stuffed, {0}})), 256, 3);
   CHECK_EQ(events.substr(events.size() - 5), " N136");
 }
+
+// Stuffing may spare what it is allowed to add: the frame fits the buffer and is too long all the same.
+TEST(a_payload_over_the_limit_is_noise_even_if_it_fits_the_buffer) {
+  const ByteVector payload(301, 0);
+  const ByteVector frame = encode(0x90, 1, 2, view(payload));
+  CHECK(frame.size() - 2 <= stuffed_limit(300));
+  CHECK_EQ(decode(view(frame), 300, 11), "N" + std::to_string(frame.size() - 2));
+  CHECK_EQ(decode(view(frame), 301, 11)[0], 'F');
+}

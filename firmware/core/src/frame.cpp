@@ -9,6 +9,9 @@ namespace {
 // The CRC-32 of any bytes followed by their own CRC-32 (little-endian).
 constexpr std::uint32_t kResidue = 0x2144DF1C;
 
+// What surrounds the payload in a body.
+constexpr std::size_t kAround = kHeaderBytes + kFrameCrcBytes;
+
 constexpr bool is_kind(std::uint8_t byte) { return byte >= kKindMin && byte <= kKindMax; }
 
 constexpr bool is_printable(std::uint8_t byte) {
@@ -109,7 +112,8 @@ bool FrameDecoder::deliver(FrameSink& sink) {
   });
   // the second byte is the kind unless the first block is empty: then the body begins with a zero
   const bool has_kind = segment[0] != 1;
-  if (!whole || crc != kResidue || size < kHeaderBytes + kFrameCrcBytes || !has_kind || !cobs_decode(segment)) {
+  const bool has_size = size >= kAround && size - kAround <= max_payload_;
+  if (!whole || crc != kResidue || !has_size || !has_kind || !cobs_decode(segment)) {
     runs_.feed(segment, sink);
     return false;
   }

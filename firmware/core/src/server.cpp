@@ -37,15 +37,19 @@ void Server::receive(Bytes bytes) {
 }
 
 void Server::poll() {
-  // an inline executor has finished when submit returns, so one pass may end several jobs
-  while (true) {
-    if (working_ && work_.finished()) end_work();
-    if (working_ || orders_.empty()) break;
-    begin_work(orders_.pop());
-  }
+  advance_work();
   if (stopping_ == Stopping::kAnswered && tx_at_ == tx_end_) {
     stopping_ = Stopping::kDone;
     parts_.board.reset(reset_mode_);
+  }
+}
+
+void Server::advance_work() {
+  // an inline executor has finished when submit returns, so one pass may end several jobs
+  while (true) {
+    if (working_ && work_.finished()) end_work();
+    if (working_ || orders_.empty()) return;
+    begin_work(orders_.pop());
   }
 }
 
@@ -73,6 +77,7 @@ void Server::on_frame(const Frame& frame) {
   } else {
     fault(frame, Status::kUnknownKind);
   }
+  advance_work();
 }
 
 void Server::on_request(const Frame& frame) {

@@ -58,7 +58,8 @@ class PrintableRuns {
 class FrameDecoder {
  public:
   // `buffer` must hold stuffed_limit(max_payload) bytes.
-  FrameDecoder(MutableBytes buffer, std::size_t max_payload) : buffer_(buffer.first(stuffed_limit(max_payload))) {}
+  FrameDecoder(MutableBytes buffer, std::size_t max_payload)
+      : buffer_(buffer.first(stuffed_limit(max_payload))), max_payload_(max_payload) {}
 
   void feed(Bytes bytes, FrameSink& sink);
 
@@ -71,6 +72,7 @@ class FrameDecoder {
   bool deliver(FrameSink& sink);
 
   MutableBytes buffer_;
+  std::size_t max_payload_;
   std::size_t size_ = 0;  // bytes of the segment; in kCandidate they are in buffer_
   State state_ = State::kEmpty;
   PrintableRuns runs_;

@@ -102,6 +102,7 @@ class Server final : private FrameSink {
   void notify(const Notice& notice);
   void fault(const Frame& frame, Status status);
   void fault_gap(const Frame& frame);
+  void advance_work();
   void begin_work(const Order& order);
   void end_work();
   void end_load(const WorkResult& result);
