@@ -93,7 +93,7 @@ class _Descriptor:
     def exchange(self, outgoing: bytes, until: float) -> tuple[int, bytes]:
         """See `Link`."""
         if self._closed:
-            raise LinkClosed("the port is closed", board=self.url, step="link")
+            raise LinkClosed(f"the port {self.url} is closed")
         try:
             sent = self._write(outgoing) if outgoing else 0
             poll = select.poll()
@@ -161,7 +161,7 @@ class _Socket:
             if readable:
                 data = self._connection.recv(READ_BYTES)
                 if not data:
-                    raise LinkClosed("the other end closed the connection", board=self.url, step="link")
+                    raise LinkClosed(f"the other end of {self.url} closed the connection")
                 return sent, data
             if writable:
                 sent += self._write(outgoing[sent:])

@@ -11,12 +11,10 @@ from harness.errors import BoardUnavailable, LinkClosed, LinkError
 
 
 def closed(url: str, error: Exception) -> LinkClosed:
-    """The port was open and is gone."""
+    """The port was open and is gone; board and step are for whoever was using it to say."""
     return LinkClosed(
-        f"the port vanished: {error}",
+        f"the port {url} vanished: {error}",
         hint="was the cable pulled, the board powered off or the emulator ended?",
-        board=url,
-        step="link",
     )
 
 
