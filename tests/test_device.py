@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from harness.conversation import RETRANSMIT_S
 from harness.device import Device
 from harness.device_file import FileTensor
 from harness.errors import (
@@ -24,7 +25,8 @@ from harness.errors import (
 )
 from harness.link import Link
 from harness.targets import target
-from harness.wire.messages import Location
+from harness.wire.frame import Frame, FrameDecoder, encode_frame
+from harness.wire.messages import Ack, Location
 from harness.wire.status import Status
 from tests.in_process import FakeLink, InProcessBoard, answer
 
@@ -366,6 +368,48 @@ def test_a_line_with_one_flipped_bit_in_a_thousand_gives_right_answers(seed: int
     conversation(device)
     assert device.link_statistics().noise_segments > 0
     assert link.clock < 300
+
+
+def test_a_read_whose_last_ack_was_lost_does_not_block_the_next_run() -> None:
+    # outputs of 5,000 bytes are read; the device keeps what it reads until it knows that it arrived
+    dropped = 0
+
+    def without_last_acks(data: bytes) -> bytes:
+        nonlocal dropped
+        kept = b""
+        for frame in FrameDecoder().feed(data):
+            assert isinstance(frame, Frame)
+            last = frame.kind == Ack.KIND and Ack.parse(frame.payload).cumulative == 5000
+            if last and dropped < 4:
+                dropped += 1
+            else:
+                kept += encode_frame(frame.kind, frame.session, frame.seq, frame.payload)
+        return kept
+
+    link = FakeLink(InProcessBoard(length=5000), to_device=without_last_acks)
+    with Device(link, seed=1) as device:
+        device.connect()
+        device.upload_model(IMAGE)
+        device.load()
+        a = np.resize(A, (1, 5000))
+        for _ in range(4):
+            check(device, a, a)
+    assert dropped == 4
+    assert link.clock < 5
+
+
+def test_hello_is_repeated_the_moment_the_board_says_that_it_has_booted() -> None:
+    lost = 0
+
+    def first_hello_lost(data: bytes) -> bytes:
+        nonlocal lost
+        lost += bool(data)
+        return b"" if lost == 1 else data
+
+    link = FakeLink(InProcessBoard(), to_device=first_hello_lost)
+    Device(link, seed=1).connect()
+    assert lost > 1
+    assert link.clock < RETRANSMIT_S
 
 
 def test_console_text_between_and_inside_frames_is_kept_and_harms_nothing() -> None:
