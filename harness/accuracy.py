@@ -60,17 +60,18 @@ def measure(model: Model, data: Path, *, limit: int | None = None) -> Iterator[R
 
     def scores(reference: Reference) -> NDArray[Any]:
         batches = [
-            reference.run(inputs[at : at + BATCH])[model.output].values for at in range(0, len(inputs), BATCH)
+            reference.run(inputs[at : at + BATCH])[model.output].real() for at in range(0, len(inputs), BATCH)
         ]
         return np.concatenate(batches)
 
+    decide = model.postprocess.classes
     floats = scores(FloatReference(model))
     yield Row(
         reference="float",
         recipe="",
         family=None,
-        accuracy=accuracy(floats, labels),
-        agreement=agreement(floats, floats),
+        accuracy=accuracy(floats, labels, decide),
+        agreement=agreement(floats, floats, decide),
     )
     for recipe in model.recipes.values():
         for family in recipe.targets:
@@ -79,6 +80,6 @@ def measure(model: Model, data: Path, *, limit: int | None = None) -> Iterator[R
                 reference="exact",
                 recipe=recipe.name,
                 family=family,
-                accuracy=accuracy(answers, labels),
-                agreement=agreement(answers, floats),
+                accuracy=accuracy(answers, labels, decide),
+                agreement=agreement(answers, floats, decide),
             )

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from harness.difference import (
     HISTOGRAM_REACH_LSB,
     Accuracy,
+    Decide,
     FloatDiff,
     IntegerDiff,
     accuracy,
@@ -228,6 +229,7 @@ def judge(
     tolerance_abs: float = 0.0,
     tolerance_reason: str = "",
     classes: str | None = None,
+    decide: Decide | None = None,
 ) -> Verdict:
     """Compare the answers of one run over N inputs, pair by pair.
 
@@ -246,6 +248,7 @@ def judge(
         tolerance_reason: why a tolerance other than 0 is right for this model.
         classes: the output that holds class scores. By default the only output, if it is a vector for each
             input.
+        decide: the class of each input from the real values of that output; None: the largest score.
 
     Raises:
         InputError: names, shapes or dtypes disagree; a needed exponent is missing; labels without class
@@ -266,10 +269,15 @@ def judge(
     accuracies: dict[str, Accuracy] = {}
     agreements: dict[str, Accuracy] = {}
     if scores is not None:
+        chosen = decide or top1
+        given_scores = {
+            name: answers[scores] if decide is None else _real(scores, answers[scores], exponents)
+            for name, answers in sources.items()
+        }
         if labels is not None:
-            accuracies = {name: accuracy(answers[scores], labels) for name, answers in sources.items()}
+            accuracies = {name: accuracy(array, labels, chosen) for name, array in given_scores.items()}
         agreements = {
-            f"{a}/{b}": agreement(sources[a][scores], sources[b][scores])
+            f"{a}/{b}": agreement(given_scores[a], given_scores[b], chosen)
             for a, b in PAIRS
             if a in sources and b in sources
         }
@@ -289,20 +297,11 @@ def _judge_output(
 ) -> OutputVerdict:
     """Compare one output in every pair of sources there is."""
 
-    def values(source: str) -> NDArray[Any]:
-        answers = sources[source][name]
-        if answers.dtype.kind == "f":
-            return answers
-        if name not in exponents:
-            raise InputError(f"output {name}: no exponent to turn its integers into values", step="compare")
-        meaning = exponents[name]
-        return (Affine.of_exponent(meaning) if isinstance(meaning, int) else meaning).real(answers)
-
     def price(source: str) -> FloatDiff | None:
         if source not in sources or "float" not in sources:
             return None
         with _naming(name, source, "float"):
-            return compare_floats(values(source), sources["float"][name])
+            return compare_floats(_real(name, sources[source][name], exponents), sources["float"][name])
 
     with _naming(name, "device", "exact"):
         port = compare_answers(sources["device"][name], sources["exact"][name])
@@ -317,6 +316,16 @@ def _judge_output(
         quantized_vs_float=price("quantized"),
         device_vs_float=price("device"),
     )
+
+
+def _real(name: str, answers: NDArray[Any], exponents: Mapping[str, int | Affine]) -> NDArray[Any]:
+    """Real values of an output's answers."""
+    if answers.dtype.kind == "f":
+        return answers
+    if name not in exponents:
+        raise InputError(f"output {name}: no exponent to turn its integers into values", step="compare")
+    meaning = exponents[name]
+    return (Affine.of_exponent(meaning) if isinstance(meaning, int) else meaning).real(answers)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ Answers that cannot be compared at all (other shape, other dtype) are an `InputE
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -286,8 +286,12 @@ def top1(scores: Array) -> NDArray[np.int64]:
     return classes
 
 
-def accuracy(scores: Array, labels: Array) -> Accuracy:
-    """Top-1 accuracy of (inputs, ...) scores over (inputs,) integer labels.
+Decide = Callable[[Array], NDArray[np.int64]]
+"""(inputs, ...) scores -> (inputs,) classes: `top1`, or a threshold over real values."""
+
+
+def accuracy(scores: Array, labels: Array, decide: Decide = top1) -> Accuracy:
+    """Share of (inputs, ...) scores whose class is the label, of (inputs,) integer labels.
 
     Raises:
         InputError: there are not as many labels as inputs, or labels are no integers.
@@ -298,14 +302,14 @@ def accuracy(scores: Array, labels: Array) -> Accuracy:
             f"labels are {labels.dtype}{list(labels.shape)}, need {len(scores)} integers",
             step="compare",
         )
-    return Accuracy(correct=int((top1(scores) == labels).sum()), total=len(scores))
+    return Accuracy(correct=int((decide(scores) == labels).sum()), total=len(scores))
 
 
-def agreement(a: Array, b: Array) -> Accuracy:
+def agreement(a: Array, b: Array, decide: Decide = top1) -> Accuracy:
     """Share of inputs for which (inputs, ...) scores a and b name the same class."""
     if len(a) != len(b):
         raise InputError(f"{len(a)} inputs beside {len(b)}", step="compare")
-    return Accuracy(correct=int((top1(a) == top1(b)).sum()), total=len(a))
+    return Accuracy(correct=int((decide(a) == decide(b)).sum()), total=len(a))
 
 
 def _comparable(got: Array, expected: Array, *, same_dtype: bool = True) -> None:

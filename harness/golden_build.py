@@ -33,6 +33,7 @@ from harness.npz import read_npz
 from harness.quantize import Say, native_path, quantize, require_quantizer
 from harness.references import write_answers
 from harness.targets import Family
+from harness.tflm.quantize import quantize_tflite, require_converter
 
 State = Literal["same", "changed", "new"]
 _TOOLS = ("onnxruntime", "scikit-learn")
@@ -66,7 +67,11 @@ def build(
     Raises:
         GoldenError: no data set, or a script failed. QuantizeError: see `quantize`.
     """
-    require_quantizer()
+    runtimes = {recipe.runtime for recipe in model.recipes.values()}
+    if "espdl" in runtimes:
+        require_quantizer()
+    if "tflm" in runtimes:
+        require_converter()
     data = find_data(model, data)
     with tempfile.TemporaryDirectory(prefix="hil-golden-") as name:
         stage = Path(name)
@@ -154,6 +159,11 @@ def _stage(model: Model, data: Path, stage: Path, *, retrain: bool, say: Say) ->
         calibration[recipe.name] = hashlib.sha256(images.tobytes()).hexdigest()
         for family in recipe.targets:
             name = artifact_name(recipe.name, family)
+            files.append(name)
+            if recipe.runtime == "tflm":
+                say(f"{name}: converting")
+                versions |= quantize_tflite(float_path, recipe, images, tflite=stage / name)
+                continue
             made = quantize(
                 float_path,
                 recipe,
@@ -164,7 +174,6 @@ def _stage(model: Model, data: Path, stage: Path, *, retrain: bool, say: Say) ->
                 native=(stage / name).with_suffix(".native"),
                 say=lambda text, name=name: say(f"{name}: {text}"),  # type: ignore[misc]
             )
-            files.append(name)
             versions |= made.versions
             outputs = staged.device_outputs(open_device_file(stage / name))
             answers[recipe.name, family] = {
@@ -235,7 +244,7 @@ def _state(folder: Path, stage: Path, name: str) -> Made:
 
 def _keep_natives(model: Model, stage: Path) -> None:
     for recipe in model.recipes.values():
-        for family in recipe.targets:
+        for family in recipe.targets if recipe.runtime == "espdl" else ():
             native = (stage / artifact_name(recipe.name, family)).with_suffix(".native")
             target = native_path(model.folder / artifact_name(recipe.name, family))
             target.parent.mkdir(parents=True, exist_ok=True)

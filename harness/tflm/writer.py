@@ -163,3 +163,19 @@ def inline_buffers(data: bytes) -> bytes:
         buffer.data = np.frombuffer(piece, np.uint8)
         buffer.offset = buffer.size = 0
     return pack(model)
+
+
+def name_by_signature(data: bytes) -> bytes:
+    """Give inputs and outputs the names that the signature has for them.
+
+    A quantizer that puts QUANTIZE before and DEQUANTIZE after a graph leaves the old names to the tensors
+    inside; those get "/quantized" appended.
+    """
+    model = schema().ModelT.InitFromPackedBuf(bytearray(data), 0)
+    tensors, (signature,) = model.subgraphs[0].tensors, model.signatureDefs
+    for entry in (*signature.inputs, *signature.outputs):
+        for index, tensor in enumerate(tensors):
+            if tensor.name == entry.name and index != entry.tensorIndex:
+                tensor.name += b"/quantized"
+        tensors[entry.tensorIndex].name = entry.name
+    return pack(model)
