@@ -11,7 +11,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from harness.errors import BoardUnavailable, DeviceReset, HilError, LinkClosed, LinkError, LinkTimeout
@@ -204,7 +204,7 @@ class Conversation:
             DeviceReset: the device restarted.
             DeviceCrashed: its console shows a crash.
         """
-        before = replace(self.statistics)
+        before = self._heard()
         deadline = self.now() + timeout_s
         done = 0
         try:
@@ -243,16 +243,20 @@ class Conversation:
                 task.advance(now)
             self.stepping = [task for task in self.stepping if not task.done]
 
-    def _timeout(self, step: str, timeout_s: float, before: Statistics) -> HilError:
+    def _heard(self) -> tuple[int, int, int]:
+        """Bytes, frames and noise segments that have come so far."""
+        now = self.statistics
+        return now.received_bytes, now.received_frames, now.noise_segments
+
+    def _timeout(self, step: str, timeout_s: float, before: tuple[int, int, int]) -> HilError:
         if step == "hello" and (crash := self._watch.crash):
             return crashed(crash)
-        now = self.statistics
-        noise = now.noise_segments - before.noise_segments
-        if now.received_bytes == before.received_bytes:
+        size, frames, noise = (now - then for now, then in zip(self._heard(), before, strict=True))
+        if not size:
             hint = (
                 "not a byte came: is it the right port, is the board powered, does another program read it?"
             )
-        elif now.received_frames > before.received_frames:
+        elif frames:
             hint = "it answers, but not this: give it longer, or reset it and connect again"
         elif noise:
             hint = f"{noise} damaged frames came: check the baud rate and the cable"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Any
 
@@ -203,7 +204,7 @@ class Job:
         sizes = [spec.size_bytes for spec in specs]
         pieces = [task.data for task in self._outputs]
         if answer.inline:
-            ends = np.cumsum(sizes).tolist()
+            ends = accumulate(sizes)
             pieces = [answer.inline[end - size : end] for end, size in zip(ends, sizes, strict=True)]
         if [len(piece) for piece in pieces] != sizes or len(answer.inline) not in {0, sum(sizes)}:
             raise WireError(
