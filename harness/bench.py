@@ -1,13 +1,19 @@
-"""Whether a figure of latency can be believed."""
+"""Whether a figure of latency can be believed.
+
+Every rule looks at the raw repetitions of one run. A run that breaks a rule keeps its figures, with the
+rule's code beside them: it is told, not repaired, and takes no part in a comparison of latency.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from harness.errors import UnknownTarget
 from harness.latency import Latency, floor_ms, statistics
 from harness.record import Run
+from harness.series import drift_of, modes_of, step_in
 from harness.targets import Target, target
 
 __all__ = ["Finding", "Latency", "Validity", "check", "floor_ms", "problems", "statistics"]
@@ -16,7 +22,15 @@ MIN_REPETITIONS = 30
 MIN_SECONDS = 10.0
 """Fewer repetitions than MIN_REPETITIONS are enough if together they took this long."""
 
-Code = Literal["too_few", "below_floor", "clock_mismatch"]
+MIN_CYCLES = 2_000
+"""Reading the counter twice costs some 20 cycles: a shorter repetition is 1 % measuring."""
+
+CLOCK_SHARE = 0.05
+CLOCK_SLACK_S = 0.5
+"""How far the device's clock and the host's may disagree on a timed job: a share of it, and this much for the
+line and the scheduler of the host. A job must be ten times the slack for a slow clock to be seen."""
+
+Code = Literal["too_few", "too_short", "drifting", "bimodal", "throttled", "clock_mismatch", "below_floor"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +75,14 @@ def check(run: Run, macs: int | None = None) -> Validity:
     """Apply the rules of measuring to the latency of a run.
 
     too_few: fewer than MIN_REPETITIONS repetitions that took less than MIN_SECONDS together.
-    below_floor: the fastest repetition is faster than the chip can multiply.
+    too_short: the median repetition is so short that reading the counter is a visible part of it.
+    throttled: at some repetition the speed changed by 5 % or more, and stayed; or the device's clock ran
+        slower than it claims, so that the host waited longer than the cycles explain.
+    drifting: from the first to the last repetition the latency rises or falls by 2 % or more.
+    bimodal: the repetitions have two speeds.
     clock_mismatch: the device claims a clock that the chip does not reach, or its cycles at its clock took
-        longer than the whole run did on the host's clock.
+        longer than the host waited for them.
+    below_floor: the fastest repetition is faster than the chip can multiply.
 
     Args:
         run: the run.
@@ -79,11 +98,9 @@ def check(run: Run, macs: int | None = None) -> Validity:
         chip = target(run.target)
     except UnknownTarget as error:
         return Validity(not_applied=error.message)
-    found = (
-        _too_few(run),
-        _below_floor(run, chip, run.macs if run.macs is not None else macs),
-        _clock(run, chip),
-    )
+    known = run.macs if run.macs is not None else macs
+    timed = _Timed(run=run, chip=chip, clock_hz=run.device.clock_hz, macs=known)
+    found = (rule(timed) for rule in _RULES)
     return Validity(findings=tuple(finding for finding in found if finding is not None))
 
 
@@ -92,44 +109,120 @@ def problems(run: Run, macs: int | None = None) -> tuple[str, ...]:
     return tuple(f"{finding.code}: {finding.words}" for finding in check(run, macs).findings)
 
 
-def _timed_s(run: Run) -> float:
-    """Seconds of all repetitions on the device's clock; 0 without a device."""
-    return sum(run.cycles) / run.device.clock_hz if run.device else 0.0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Timed:
+    """A run whose repetitions were timed on a chip that we know."""
+
+    run: Run
+    chip: Target
+    clock_hz: int
+    macs: int | None
+
+    @property
+    def cycles(self) -> tuple[int, ...]:
+        return self.run.cycles
+
+    def ms(self, cycles: float) -> float:
+        return 1e3 * cycles / self.clock_hz
+
+    @property
+    def seconds(self) -> float:
+        """Of all recorded repetitions on the device's clock."""
+        return sum(self.cycles) / self.clock_hz
+
+    @property
+    def job_s(self) -> float:
+        """Of all runs of the timed job, those of the warm-up taken for median ones."""
+        median = sorted(self.cycles)[len(self.cycles) // 2]
+        cold = self.run.cold_cycles or 0
+        others = max(0, self.run.warmup - bool(cold))
+        return self.seconds + (others * median + cold) / self.clock_hz
 
 
-def _too_few(run: Run) -> Finding | None:
-    n, seconds = len(run.cycles), _timed_s(run)
+def _too_few(timed: _Timed) -> Finding | None:
+    n, seconds = len(timed.cycles), timed.seconds
     if n >= MIN_REPETITIONS or seconds >= MIN_SECONDS:
         return None
     wanted = f"need {MIN_REPETITIONS}, or {MIN_SECONDS:g} s"
     return Finding(code="too_few", words=f"{n} repetitions in {seconds:.2g} s, {wanted}")
 
 
-def _below_floor(run: Run, chip: Target, macs: int | None) -> Finding | None:
-    if macs is None or run.device is None:
+def _too_short(timed: _Timed) -> Finding | None:
+    median = sorted(timed.cycles)[len(timed.cycles) // 2]
+    if median >= MIN_CYCLES:
         return None
-    clock_hz = run.device.clock_hz
-    floor, fastest = (
-        floor_ms(macs, chip, cores=run.cores_used, clock_hz=clock_hz),
-        1e3 * min(run.cycles) / clock_hz,
-    )
+    said = f"a repetition takes {median} cycles: below {MIN_CYCLES}, reading the counter is a visible part"
+    return Finding(code="too_short", words=said)
+
+
+def _shape(timed: _Timed) -> Finding | None:
+    """The one word for the shape of the series; a step would look like a drift and like two modes as well."""
+    if step := step_in(timed.cycles):
+        said = (
+            f"from repetition {step.at + 1} of {len(timed.cycles)} on it takes "
+            f"{100 * (step.ratio - 1):+.1f} % ({timed.ms(step.before):.4g} -> {timed.ms(step.after):.4g} ms)"
+        )
+        return Finding(code="throttled", words=said)
+    if drift := drift_of(timed.cycles):
+        said = f"the latency changes by {100 * drift:+.1f} % from the first to the last repetition"
+        return Finding(code="drifting", words=said)
+    if modes := modes_of(timed.cycles):
+        said = (
+            f"two speeds: {timed.ms(modes.fast):.4g} ms, and {timed.ms(modes.slow):.4g} ms in "
+            f"{100 * modes.slow_share:.0f} % of the repetitions"
+        )
+        return Finding(code="bimodal", words=said)
+    return None
+
+
+def _claimed_clock(timed: _Timed) -> Finding | None:
+    if timed.clock_hz <= timed.chip.fastest_hz:
+        return None
+    claimed, most = timed.clock_hz / 1e6, timed.chip.fastest_hz / 1e6
+    said = f"device claims {claimed:g} MHz, {timed.chip.name} has {most:g}"
+    return Finding(code="clock_mismatch", words=said)
+
+
+def _host_clock(timed: _Timed) -> Finding | None:
+    """The host's clock against the device's: the only one that a wrong clock of the device does not move."""
+    host_s = timed.run.timed_s
+    if host_s is None:
+        if timed.seconds <= timed.run.duration_s:
+            return None
+        run_s = timed.run.duration_s
+        said = f"repetitions took {timed.seconds:.3g} s on the device's clock, the run {run_s:.3g} s"
+        return Finding(code="clock_mismatch", words=said)
+    both = f"{timed.job_s:.3g} s on the device's clock, {host_s:.3g} s on the host's"
+    if timed.seconds > host_s * (1 + CLOCK_SHARE / 5):
+        return Finding(
+            code="clock_mismatch", words=f"the timed job took {both}: the clock is not what it says"
+        )
+    if host_s >= 10 * CLOCK_SLACK_S and timed.job_s < host_s * (1 - CLOCK_SHARE) - CLOCK_SLACK_S:
+        return Finding(
+            code="throttled", words=f"the timed job took {both}: the clock ran slower than it says"
+        )
+    return None
+
+
+def _below_floor(timed: _Timed) -> Finding | None:
+    if timed.macs is None:
+        return None
+    floor = floor_ms(timed.macs, timed.chip, cores=timed.run.cores_used, clock_hz=timed.clock_hz)
+    fastest = timed.ms(min(timed.cycles))
     if fastest >= floor:
         return None
     said = (
-        f"fastest repetition took {fastest:.4g} ms, {macs} MACs take at least {floor:.4g} ms on {chip.name}"
+        f"fastest repetition took {fastest:.4g} ms, {timed.macs} MACs take at least {floor:.4g} ms "
+        f"on {timed.chip.name}"
     )
     return Finding(code="below_floor", words=said)
 
 
-def _clock(run: Run, chip: Target) -> Finding | None:
-    if run.device is None:
-        return None
-    if run.device.clock_hz > chip.clock_hz:
-        claimed, most = run.device.clock_hz / 1e6, chip.clock_hz / 1e6
-        return Finding(
-            code="clock_mismatch", words=f"device claims {claimed:g} MHz, {chip.name} has {most:g}"
-        )
-    if _timed_s(run) > run.duration_s:
-        said = f"repetitions took {_timed_s(run):.3g} s on the device's clock, the run {run.duration_s:.3g} s"
-        return Finding(code="clock_mismatch", words=said)
-    return None
+_RULES: tuple[Callable[[_Timed], Finding | None], ...] = (
+    _too_few,
+    _too_short,
+    _shape,
+    _claimed_clock,
+    _host_clock,
+    _below_floor,
+)

@@ -14,17 +14,25 @@ from numpy.typing import NDArray
 
 from harness.boards import OpenBoard
 from harness.catalogue import GoldenSet
-from harness.compare import Verdict, judge
-from harness.errors import QuantizeError, RuntimeFailed
+from harness.compare import Verdict, judge, top1
+from harness.errors import DeviceFault, QuantizeError, RuntimeFailed, UnsupportedOperator
 from harness.options import Combination, Options
+from harness.profiling import layers_of, predicted_memory
 from harness.progress import Progress
 from harness.provenance import provenance_of
-from harness.record import BoardKind, Failure, LinkStats, Run
+from harness.record import BoardKind, Failure, Layer, LinkStats, Run
 from harness.record import DeviceInfo as DeviceRow
 from harness.references import Answers, ExactReference, FloatReference, quantized_reference
 from harness.wire.calls import Statistics
-from harness.wire.info import DeviceInfo
+from harness.wire.info import DeviceInfo, LayerCycles
+from harness.work import total_macs, work_of
 from harness.workbench import Bench
+
+PROFILES = 3
+"""Profiled runs: enough for a median of each layer."""
+
+PROFILE_S = 5.0
+"""Profiling stops when it has taken so long."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,6 +65,12 @@ class Measuring:
     _cold: int | None = None
     _cycles: tuple[int, ...] = ()
     _counters: Mapping[str, tuple[int | float, str]] = field(default_factory=dict)
+    _timed_s: float | None = None
+    _layers: tuple[Layer, ...] | None = None
+    _predicted: Mapping[str, tuple[int | float, str]] = field(default_factory=dict)
+    _macs: int | None = None
+    _confusion: tuple[tuple[int, int, int], ...] = ()
+    attempt: int = 1
 
     def opened(self, board: OpenBoard) -> None:
         """The port is open; from here on the line is counted."""
@@ -87,10 +101,32 @@ class Measuring:
         """Load again so that the first run is a cold one, then repeat the first input; read the counters."""
         bench.reload()
         options = self.options
+        started_s = time.monotonic()
         timed = bench.timed(runs=options.runs, warmup=options.warmup, cores=options.cores)
+        self._timed_s = time.monotonic() - started_s
         self._cold = timed.cold_cycles
         self._cycles = tuple(timed.cycles)
         self._counters = {c.name: (c.value, c.unit) for c in bench.device.counters().values()}
+
+    def profile(self, bench: Bench) -> None:
+        """Cycles of each layer, from runs of their own, beside the work that the graph says it is."""
+        try:
+            work = work_of(bench.file)
+            self._macs = total_macs(work)
+            self._predicted = predicted_memory(
+                bench.file, bench.target, psram_bytes=bench.device.info().psram_bytes
+            )
+        except UnsupportedOperator as error:
+            work = ()
+            self.notes.append(f"no work of the layers: {error}")
+        started_s = time.monotonic()
+        profiles: list[tuple[LayerCycles, ...]] = []
+        try:
+            while len(profiles) < PROFILES and time.monotonic() - started_s < PROFILE_S:
+                profiles.append(bench.device.profile(bench.first_inputs(), cores=self.options.cores))
+        except DeviceFault as error:
+            self.notes.append(f"no profile of the layers: {error}")
+        self._layers = layers_of(profiles, work) or None
 
     def judge(self, bench: Bench) -> None:
         """Ask the three references for the same inputs and compare."""
@@ -110,7 +146,10 @@ class Measuring:
             tolerance_lsb=model.tolerance.device_vs_exact_lsb,
             tolerance_reason=model.tolerance.reason,
             classes=model.output,
+            decide=model.postprocess.classes if model.postprocess.threshold is not None else None,
         )
+        if golden.labels is not None:
+            self._confusion = confusion(golden.labels, top1(self._device[model.output]))
 
     def _quantized(self, bench: Bench, golden: GoldenSet) -> Answers | None:
         try:
@@ -140,7 +179,7 @@ class Measuring:
             warmup=self.options.warmup,
             cold_cycles=self._cold,
             cycles=self._cycles,
-            macs=bench.model.expected.macs if bench else None,
+            macs=self._macs if self._macs is not None else bench.model.expected.macs if bench else None,
             counters=self._counters,
             device=_device_row(info) if info else None,
             provenance=provenance_of(
@@ -150,6 +189,12 @@ class Measuring:
             link=self._link_row(),
             verdict=self.verdict,
             failure=self.failure,
+            layers=self._layers,
+            attempt=self.attempt,
+            timed_s=self._timed_s,
+            predicted=self._predicted,
+            confusion=self._confusion,
+            labels=bench.model.labels if bench else (),
         )
 
     def _link_row(self) -> LinkStats | None:
@@ -166,6 +211,14 @@ class Measuring:
             errors=moved["noise_segments"],
             seconds=time.monotonic() - self._opened_s,
         )
+
+
+def confusion(labels: NDArray[np.int64], chosen: NDArray[np.int64]) -> tuple[tuple[int, int, int], ...]:
+    """How often each pair of (label, chosen class) happened, sorted; pairs that did not are left out."""
+    pairs, counts = np.unique(np.stack([labels, chosen]), axis=1, return_counts=True)
+    return tuple(
+        (int(label), int(choice), int(count)) for (label, choice), count in zip(pairs.T, counts, strict=True)
+    )
 
 
 def _values(answers: Answers) -> dict[str, NDArray[Any]]:

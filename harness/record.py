@@ -1,4 +1,4 @@
-"""A run as one row, and the file of rows that survives a crash.
+"""A run as one row.
 
 `Run` is the only row type: a suite makes it, one line of JSON keeps it, every metric and report reads it. Raw
 cycles are kept, not means, so that a new statistic needs no new board time.
@@ -7,10 +7,8 @@ cycles are kept, not means, so that a new statistic needs no new board time.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Literal
 
 from harness import __version__
@@ -31,10 +29,8 @@ from harness.errors import (
 from harness.plain import from_plain, to_plain
 from harness.wire.status import Status
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the row. Raised by every change of a field's name, type or meaning, and by every new field."""
-
-RUNS_FILE = "runs.jsonl"
 
 BoardKind = Literal["silicon", "emulated", "virtual"]
 FailureClass = Literal[
@@ -79,7 +75,8 @@ class DeviceInfo:
 class Provenance:
     """What the row was made from: without it a figure cannot be made again.
 
-    `git_sha` is "" outside a git checkout; `tools` maps each host tool to its version.
+    `git_sha` is "" outside a git checkout; `tools` maps each host tool to its version; `machine` names the
+    host without telling its name: simulated time is that machine's.
     """
 
     harness: str = __version__
@@ -88,6 +85,7 @@ class Provenance:
     model_sha256: str
     golden_sha256: str
     tools: Mapping[str, str]
+    machine: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,13 +103,18 @@ class LinkStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One layer as the device profiled it: raw cycles; MACs and bytes if the graph gives them."""
+    """One layer as the device profiled it: raw cycles; its work if the graph gives it.
+
+    `bits` is the width of the integers that it computes with; see `harness.work.LayerWork` for the others.
+    """
 
     name: str
     operator: str
     cycles: tuple[int, ...]
     macs: int | None = None
-    bytes: int | None = None
+    parameter_bytes: int | None = None
+    activation_bytes: int | None = None
+    bits: int = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +156,12 @@ class Run:
         verdict: None if there was nothing to compare.
         failure: None if the run came to its end.
         layers: None if the device was not asked to profile.
+        attempt: 1, or a higher number for a run that was repeated to confirm what the first one said.
+        timed_s: the host's seconds around the timed job, warm-up and transfers included; None if not taken.
+        predicted: what the model file alone says of its memory: counter -> (value, unit).
+        sizes: bytes of the firmware by section or archive; empty if its build is not known.
+        confusion: (label, class that the device chose, how often); empty without labels.
+        labels: names of the classes.
     """
 
     run_id: str
@@ -179,6 +188,12 @@ class Run:
     verdict: Verdict | None = None
     failure: Failure | None = None
     layers: tuple[Layer, ...] | None = None
+    attempt: int = 1
+    timed_s: float | None = None
+    predicted: Mapping[str, tuple[int | float, str]] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    confusion: tuple[tuple[int, int, int], ...] = ()
+    labels: tuple[str, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -270,113 +285,3 @@ def _class_of(error: HilError) -> FailureClass:
         if isinstance(error, kind):
             return name
     return "load" if error.step == "load" else "other"
-
-
-class Recorder:
-    """Appends rows to a file; each is on the disk before `append` returns.
-
-    Several processes may append to one file on a POSIX system: a row is one write.
-
-    Args:
-        path: the file; its folder is made.
-
-    Raises:
-        ReportError: the folder or file cannot be written.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("ab"):
-                pass
-        except OSError as error:
-            raise self._refused(error) from None
-
-    def append(self, run: Run) -> None:
-        """Write the row, flush and fsync.
-
-        A line that a crash tore stays as it is, on a line of its own.
-
-        Raises:
-            ReportError: the disk refused (full, gone), or the row does not hold what its types say.
-        """
-        line = run.to_json().encode("ascii") + b"\n"
-        try:
-            with self.path.open("a+b", buffering=0) as file:
-                if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
-                    line = b"\n" + line
-                if file.write(line) != len(line):
-                    raise OSError("the disk took only a part of the row")
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise self._refused(error) from None
-
-    def _refused(self, error: OSError) -> ReportError:
-        return ReportError(
-            f"cannot write {self.path}: {error.strerror or error}",
-            hint="give a folder that can be written with --results",
-            step="record",
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """What was read: the rows in the order they were written, and what had to be left out."""
-
-    runs: tuple[Run, ...]
-    warnings: tuple[str, ...]
-
-
-def read_runs(path: Path) -> Recorded:
-    """Read a file of rows, or all `runs*.jsonl` of a folder in the order of their names.
-
-    A row that a crash tore (it begins like a row and does not end) is left out and told in `warnings`.
-
-    Raises:
-        ReportError: no such file, no rows in it, or a line that is no row; the message names file and line.
-    """
-    try:
-        files = sorted(path.glob("runs*.jsonl")) if path.is_dir() else [path]
-        texts = [(file, file.read_bytes()) for file in files]
-    except OSError as error:
-        raise ReportError(f"cannot read {path}: {error.strerror or error}", step="report") from None
-    if not files:
-        raise ReportError(f"no {RUNS_FILE} in {path}", hint="give the folder of --results", step="report")
-    runs: list[Run] = []
-    warnings: list[str] = []
-    for file, text in texts:
-        for number, line in enumerate(text.split(b"\n"), start=1):
-            if not line.strip():
-                continue
-            if _torn(line):
-                warnings.append(f"{file}:{number}: row torn or damaged, left out ({len(line)} bytes)")
-                continue
-            try:
-                runs.append(Run.from_json(line.decode("utf-8")))
-            except (ReportError, UnicodeDecodeError) as error:
-                said, hint = (
-                    (error.message, error.hint) if isinstance(error, ReportError) else ("not text", "")
-                )
-                raise ReportError(f"{file}:{number}: {said}", hint=hint, step="report") from None
-    if not runs:
-        said = f"no complete row in {path}"
-        raise ReportError(said, hint="; ".join(warnings) or "the file is empty", step="report")
-    return Recorded(runs=tuple(runs), warnings=tuple(warnings))
-
-
-_START = b'{"schema":'
-
-
-def _torn(line: bytes) -> bool:
-    """Whether a line is the beginning of a row without its end, or the zeros that a power cut leaves."""
-    line = line.rstrip(b"\0")
-    if not line:
-        return True
-    if not (line.startswith(_START) or _START.startswith(line)):
-        return False
-    try:
-        json.loads(line)
-    except ValueError:
-        return True
-    return False

@@ -16,10 +16,11 @@ from harness.boards import OpenBoard
 from harness.catalogue import Model
 from harness.compare import Verdict
 from harness.errors import HilError
+from harness.journal import RUNS_FILE, Recorder
 from harness.measuring import Measuring
 from harness.options import Combination, Options
 from harness.progress import Progress
-from harness.record import RUNS_FILE, Failure, Recorder, Run
+from harness.record import Failure, Run
 from harness.targets import Runtime
 from harness.workbench import Bench
 
@@ -95,6 +96,7 @@ class Session:
             measuring.prepared(bench)
             measuring.run_golden(bench, self._progress)
             measuring.time(bench)
+            measuring.profile(bench)
             measuring.judge(bench)
         except HilError as error:
             measuring.failure = Failure.of(error)

@@ -28,7 +28,7 @@ def rounding_of(family: Family) -> Rounding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A chip. Sizes in bytes, clock in Hz; see targets.toml for the meaning of each field."""
+    """A chip. Sizes in bytes, clock in Hz, bandwidths in bytes/s; see targets.toml for the meaning of each field."""
 
     name: str
     isa: str
@@ -36,9 +36,18 @@ class Target:
     clock_hz: int
     cores: int
     int8_lanes: int
+    load_bytes: int
+    psram_bytes_per_s: int
+    flash_bytes_per_s: int
     internal_bytes: int
     psram_bytes: int
     flash_bytes: int
+    max_clock_hz: int = 0
+
+    @property
+    def fastest_hz(self) -> int:
+        """The highest clock that any revision of the chip has."""
+        return self.max_clock_hz or self.clock_hz
 
     @property
     def rounding(self) -> Rounding:

@@ -69,3 +69,62 @@ def test_where_the_rules_do_not_apply_it_is_said(run: Run, words: str) -> None:
     assert found.valid is None
     assert found.words == words
     assert problems(run) == ()
+
+
+def series(factors: list[float]) -> Run:
+    """A run whose repetitions are these factors of 2 ms, in this order."""
+    base = 2e-3 * target("esp32p4").clock_hz
+    return sample_run(cycles=tuple(int(base * factor) for factor in factors))
+
+
+STEADY = [1 + 0.002 * ((i * 7) % 11) / 11 for i in range(60)]
+
+
+def test_a_repetition_of_a_few_cycles_is_too_short() -> None:
+    assert check(sample_run(cycles=(1_999,) * 30, macs=None)).codes == ("too_short",)
+    assert check(sample_run(cycles=(2_000,) * 30, macs=None)).valid
+
+
+def test_a_lasting_change_of_speed_is_throttled_and_says_from_where() -> None:
+    found = check(series(STEADY[:20] + [1.2 * factor for factor in STEADY[20:]]))
+    assert found.codes == ("throttled",)
+    assert "from repetition 21 of 60 on it takes +20" in found.words
+
+
+def test_a_slow_rise_is_drifting() -> None:
+    found = check(series([factor * (1 + 0.001 * i) for i, factor in enumerate(STEADY)]))
+    assert found.codes == ("drifting",)
+    assert "+5." in found.words
+
+
+def test_two_speeds_are_bimodal() -> None:
+    found = check(series([factor * (1.06 if (i * 5) % 8 < 3 else 1) for i, factor in enumerate(STEADY)]))
+    assert found.codes == ("bimodal",)
+    assert "2 ms" in found.words
+
+
+def test_a_device_clock_that_is_ahead_of_the_host_s_is_a_mismatch() -> None:
+    run = series(STEADY)
+    seconds = sum(run.cycles) / target("esp32p4").clock_hz
+    assert check(dataclasses.replace(run, timed_s=seconds * 1.05)).valid
+    found = check(dataclasses.replace(run, timed_s=seconds * 0.95))
+    assert found.codes == ("clock_mismatch",)
+    assert "the clock is not what it says" in found.words
+
+
+def test_a_host_that_waits_longer_than_the_cycles_explain_finds_a_slow_clock() -> None:
+    base = target("esp32p4").clock_hz
+    run = sample_run(cycles=(base // 2,) * 30, cold_cycles=base // 2, warmup=3, duration_s=60.0)
+    job_s = 33 * 0.5
+    assert check(dataclasses.replace(run, timed_s=job_s * 1.04)).valid
+    assert check(dataclasses.replace(run, timed_s=job_s * 1.5)).codes == ("throttled",)
+
+
+def test_a_short_job_says_nothing_of_the_clock() -> None:
+    run = series(STEADY)
+    assert check(dataclasses.replace(run, timed_s=0.4 + sum(run.cycles) / target("esp32p4").clock_hz)).valid
+
+
+def test_the_faster_revision_of_a_chip_has_no_wrong_clock() -> None:
+    assert check(clocked(sample_run(), 400_000_000)).valid
+    assert check(clocked(sample_run(), 400_000_001)).codes == ("clock_mismatch",)

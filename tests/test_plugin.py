@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.record import Run, read_runs
+from harness.journal import read_runs
+from harness.record import Run
 from harness.targets import target
 from harness.virtual import EngineFaults, FaultPlan, OffByLsb, VirtualBoard
 from tests.conftest import ROOT

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from harness import errors
 from harness.compare import Answers, judge
 from harness.errors import HilError, ReportError
-from harness.record import SCHEMA, Failure, Recorder, Run, read_runs
+from harness.journal import Recorder, read_runs
+from harness.record import SCHEMA, Failure, Run
 from tests.report.samples import a_night, failed_run, sample_run
 
 
@@ -94,7 +95,7 @@ def test_a_row_that_does_not_hold_what_its_types_say_is_not_written(tmp_path: Pa
 
 def test_rows_of_a_process_that_is_killed_at_once_are_all_there(tmp_path: Path) -> None:
     program = (
-        "import os, sys; from pathlib import Path; from harness.record import Recorder;"
+        "import os, sys; from pathlib import Path; from harness.journal import Recorder;"
         "from tests.report.samples import a_night;"
         "r = Recorder(Path(sys.argv[1])); [r.append(run) for run in a_night()]; os._exit(9)"
     )
@@ -160,7 +161,7 @@ def test_zeros_left_by_a_power_cut_are_a_torn_row(tmp_path: Path) -> None:
         (b"[1]\n", "not a row of esp-hil"),
         (b"\xff\xfe\n", ":1: not text"),
         (b"", "no complete row in"),
-        (b'{"schema":1,"sim', "no complete row in"),
+        (b'{"schema":2,"sim', "no complete row in"),
     ],
 )
 def test_a_file_of_something_else_is_one_error_with_its_line(tmp_path: Path, text: bytes, words: str) -> None:

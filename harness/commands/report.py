@@ -17,7 +17,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Write the reports and print the short table; 1 if a run is wrong or broken."""
-    from harness.record import read_runs
+    from harness.journal import read_runs
     from harness.report import summary, write_reports
 
     recorded = read_runs(args.runs)

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 from harness.errors import ReportError
-from harness.record import Run, read_runs
+from harness.journal import read_runs
+from harness.record import Run
 from harness.report import formats as package
 from harness.report.report import Report
 

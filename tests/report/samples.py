@@ -101,7 +101,14 @@ def sample_run(
         ),
         verdict=sample_verdict(wrong=wrong, seed=seed),
         layers=(
-            Layer(name="/conv1/Conv", operator="Conv", cycles=(400_000, 401_000), macs=2_000_000, bytes=3200),
+            Layer(
+                name="/conv1/Conv",
+                operator="Conv",
+                cycles=(400_000, 401_000),
+                macs=2_000_000,
+                parameter_bytes=1200,
+                activation_bytes=2000,
+            ),
             Layer(name="/fc/Gemm", operator="Gemm", cycles=(90_000, 90_100)),
         ),
     )

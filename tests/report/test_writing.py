@@ -10,7 +10,7 @@ import pytest
 
 from harness.cli import main
 from harness.errors import ReportError
-from harness.record import Recorder
+from harness.journal import Recorder
 from harness.report import summary, write_reports
 from harness.report.view import SIMULATED_BANNER, clean, milliseconds, size
 from tests.report.samples import a_night, failed_run, sample_run
