@@ -1,4 +1,4 @@
-"""Labelled images on this machine: one .npz, or four idx files as MNIST is published; and how to split them."""
+"""Labelled images on this machine: one .npz, or four idx files as MNIST is published; their splits."""
 
 from __future__ import annotations
 
@@ -105,7 +105,9 @@ def _of_classes(
         return images, labels
     missing = [label for label in classes if label not in labels]
     if missing:
-        raise GoldenError(f"{source}: no image with label {missing[0]}", hint="see [data] classes in model.toml")
+        raise GoldenError(
+            f"{source}: no image with label {missing[0]}", hint="model.toml names it under [data]"
+        )
     kept = np.isin(labels, classes)
     numbers = {label: number for number, label in enumerate(classes)}
     return images[kept], np.array([numbers[int(label)] for label in labels[kept]], np.int64)

@@ -2,15 +2,15 @@
 
     python golden/gesture/train.py --data sign_digits_96.npz [--out model.onnx] [--epochs 80] [--seed 0]
 
-The architecture is that of the ESP32-S3 tutorial named in model.toml: a stem, four inverted residual blocks
-with ReLU6, global average pooling, one fully connected layer; 39,256 trainable parameters. The training is our
-own: AdamW, one-cycle learning rate, label smoothing, rotation, scale, shear, shift, contrast and brightness
-of the images, an exponential moving average of the weights. There are no flips: a mirrored hand is another
-hand, and upside down some digits are others.
+The architecture is that of the ESP32-S3 tutorial named in model.toml: a stem, four inverted residual
+blocks with ReLU6, global average pooling, one fully connected layer; 39,256 trainable parameters. The
+training is our own: AdamW, one-cycle learning rate, label smoothing, rotation, scale, shear, shift, contrast
+and brightness of the images, an exponential moving average of the weights. There are no flips: a mirrored
+hand is another hand, and upside down some digits are others.
 
 The test images are those of test_images.txt (split.py says how they were chosen), looked at once, at the end.
-The exported graph is the evaluation form: BatchNorm folded into the convolutions, input (N, 1, 96, 96) float32
-in 0..1, output (N, 8) logits.
+The exported graph is the evaluation form: BatchNorm folded into the convolutions, input (N, 1, 96, 96)
+float32 in 0..1, output (N, 8) logits.
 
 Needs torch 2.13.0. The same seed gives the same weights with the same torch, thread count and processor;
 elsewhere the last digits differ, which is why model.onnx is committed.
@@ -50,7 +50,7 @@ def conv_bn(inputs: int, outputs: int, size: int, stride: int = 1, groups: int =
 
 
 class Block(nn.Module):
-    """Inverted residual: 1x1 expansion by 6, 3x3 depthwise, 1x1 projection; added to its input if both fit."""
+    """Inverted residual: 1x1 expansion by 6, 3x3 depthwise, 1x1 projection; the input is added if it fits."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -76,7 +76,8 @@ class Block(nn.Module):
         for name in ("expand", "depthwise", "project"):
             setattr(twin, name, fuse_conv_bn_eval(getattr(self, name), getattr(self, f"{name}_bn")))
             setattr(twin, f"{name}_bn", nn.Identity())
-        twin.expand_act, twin.depthwise_act, twin.residual = self.expand_act, self.depthwise_act, self.residual
+        twin.expand_act, twin.depthwise_act = self.expand_act, self.depthwise_act
+        twin.residual = self.residual
         return twin.eval()
 
 
@@ -112,7 +113,7 @@ def scaled(images: np.ndarray) -> Tensor:
 def jitter(x: Tensor, generator: torch.Generator) -> Tensor:
     """Another photograph of the same hand: turned, nearer, shifted, in other light; never mirrored.
 
-    Rotation up to 25 degrees, scale 0.8 to 1.25, shear up to 0.15, shift up to 12 % (the border is continued),
+    Rotation up to 25 degrees, scale 0.8 to 1.25, shear up to 0.15, shift up to 12 % (the border goes on),
     contrast 0.6 to 1.4, brightness up to 0.2, noise of 0.02.
     """
     count = len(x)

@@ -9,17 +9,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness import __version__
-from harness.errors import FormatError, HilError, UnsupportedOperator
+from harness.errors import ConfigError, FormatError, HilError, UnsupportedOperator
 from harness.targets import Target
-from harness.virtual.faults import EngineFaults, OffByLsb
+from harness.virtual.faults import EngineFaults, FlippedBit, OffByLsb
 from harness.wire.messages import LOAD_PARAMETERS_IN_FLASH
 from harness.wire.status import Status
 
@@ -33,6 +33,14 @@ Memory = Literal["internal", "psram"]
 
 SYSTEM_BYTES = 96 * 1024
 """Internal memory for FreeRTOS, drivers and application: an assumption; the heap figures are simulated."""
+
+
+class Network(Protocol):
+    """What computes: the exact reference, or one with planted faults."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]], *, tensors: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """One inference; the tensors asked for by name."""
+        ...
 
 
 class EngineError(Exception):
@@ -99,6 +107,7 @@ class ExactEngine:
         self._on_run = on_run
         self._runs = 0
         self._reference: ExactReference | None = None
+        self._network: Network | None = None
 
     def load(self, image: bytes, *, location: int, path: str, cores: int, options: int) -> LoadedModel:
         """Read an .espdl image.
@@ -112,13 +121,14 @@ class ExactEngine:
             return self._load(image, cores, copies=not options & LOAD_PARAMETERS_IN_FLASH)
         except UnsupportedOperator as error:
             raise EngineError(Status.UNSUPPORTED_OPERATOR, error.message) from error
-        except FormatError as error:
+        except (FormatError, ConfigError) as error:
             raise EngineError(Status.LOAD_FAILED, error.message) from error
 
     def _load(self, image: bytes, cores: int, *, copies: bool) -> LoadedModel:
         from harness.espdl import possible_families, read_espdl
         from harness.espdl.exact import ExactReference
         from harness.espdl.memory import plan_memory
+        from harness.virtual.broken import BrokenNetwork
 
         model = read_espdl(image)
         possible = possible_families(model.graph, model.metadata)
@@ -129,8 +139,11 @@ class ExactEngine:
             )
         plan = plan_memory(model, self._target, param_copy=copies)
         self._check_fit(plan)
-        model = with_parameter_faults(model, self._faults.parameter)
+        model = with_flipped_bits(with_parameter_faults(model, self._faults.parameter), self._faults.bit)
         self._reference = ExactReference(model, self._target.family, threads=cores)
+        self._network = self._reference
+        if self._faults.node:
+            self._network = BrokenNetwork(model, self._target.family, self._faults.node, threads=cores)
         self.plan = plan
         inputs = [_tensor("input", index, value) for index, value in enumerate(model.graph.inputs)]
         outputs = [_tensor("output", index, value) for index, value in enumerate(model.graph.outputs)]
@@ -148,6 +161,7 @@ class ExactEngine:
     def unload(self) -> None:
         """Forget the model."""
         self._reference = None
+        self._network = None
         self.plan = None
 
     def needed_bytes(self, memory: Memory) -> int:
@@ -161,8 +175,8 @@ class ExactEngine:
             EngineError: no model, or the reference failed.
         """
         del cores
-        reference = self._reference
-        if reference is None:
+        reference, network = self._reference, self._network
+        if reference is None or network is None:
             raise EngineError(Status.NO_MODEL, "no model is loaded")
         self._runs += 1
         self._on_run(self._runs)
@@ -177,7 +191,7 @@ class ExactEngine:
             time.sleep(self._faults.delay_s)
         start = time.perf_counter_ns()
         try:
-            answers = reference.run(arrays, tensors=wanted)
+            answers = dict(network.run(arrays, tensors=wanted))
         except HilError as error:
             raise EngineError(Status.ENGINE_FAILED, error.message) from error
         cycles = self._cycles(time.perf_counter_ns() - start)
@@ -264,3 +278,21 @@ def with_parameter_faults(model: EspdlModel, faults: Sequence[OffByLsb]) -> Espd
     digest = hashlib.sha256(f"{model.sha256} {faults}".encode()).hexdigest()
     graph = dataclasses.replace(model.graph, initializers=initializers)
     return dataclasses.replace(model, graph=graph, sha256=digest)
+
+
+def with_flipped_bits(model: EspdlModel, faults: Sequence[FlippedBit]) -> EspdlModel:
+    """The model with bits of its initializers flipped.
+
+    Raises:
+        EngineError: no such initializer, integer or bit.
+    """
+    offs = []
+    for fault in faults:
+        tensor = model.graph.initializers.get(fault.tensor)
+        if tensor is None or not 0 <= fault.index < tensor.data.size or not 0 <= fault.bit < 8:
+            raise EngineError(Status.LOAD_FAILED, f"planted fault: no such bit of parameter {fault.tensor!r}")
+        before = int(tensor.data[fault.index])
+        raw = np.array([before], tensor.data.dtype)
+        raw.view(np.uint8)[0] ^= 1 << fault.bit  # the lowest byte: little-endian
+        offs.append(OffByLsb(tensor=fault.tensor, index=fault.index, add_lsb=int(raw[0]) - before))
+    return with_parameter_faults(model, offs)

@@ -20,6 +20,18 @@ A plan is JSON or TOML (a file, or the JSON text itself):
     index = 0
     add_lsb = 64
 
+    [[engine.bit]]                               # one bit of an initializer is flipped
+    tensor = "conv1.weight"
+    index = 17                                   # in file order
+    bit = 6
+
+    [[engine.node]]                              # a layer computes, or leaves, something else
+    node = "/conv1/Conv"                         # its name; for layout and stale also a tensor or graph input
+    fault = "rounding"                           # or exponent, padding, accumulator, layout, stale
+    mode = "half_even"                           # rounding: half_up, half_even, floor, toward_zero
+    amount = 0                                   # exponent: shifts by so much more; padding: windows begin so
+                                                 # many pixels too early; accumulator: its bits
+
     [line.to_device]                             # and [line.to_host]; rates are per byte of that direction
     bit_error_rate = 1e-5                        # per bit
     drop_rate = 1e-4
@@ -45,6 +57,9 @@ from harness.errors import ConfigError
 
 T = TypeVar("T")
 
+NODE_FAULTS = ("rounding", "exponent", "padding", "accumulator", "layout", "stale")
+ROUNDING_MODES = ("half_up", "half_even", "floor", "toward_zero")
+
 _PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
 
 
@@ -58,6 +73,25 @@ class OffByLsb:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FlippedBit:
+    """A bit of an initializer that is another."""
+
+    tensor: str
+    index: int
+    bit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFault:
+    """A layer that goes wrong; see the plan above for the fields. Only ESP-DL's engine can have it."""
+
+    node: str
+    fault: str
+    amount: int = 0
+    mode: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFaults:
     """What is wrong with the engine; runs are counted from 1, since the board was started."""
 
@@ -67,6 +101,8 @@ class EngineFaults:
     panic_at_run: int = 0
     output: tuple[OffByLsb, ...] = ()
     parameter: tuple[OffByLsb, ...] = ()
+    bit: tuple[FlippedBit, ...] = ()
+    node: tuple[NodeFault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,16 +164,32 @@ def parse_plan(table: Mapping[str, Any]) -> FaultPlan:
     line = _table(table, "line")
     _known({"seed", "engine", "line"}, table, "the plan")
     _known({"to_device", "to_host"}, line, "line")
-    offs = {
-        name: tuple(_record(OffByLsb, row, f"engine.{name}") for row in engine.get(name, ()))
-        for name in ("output", "parameter")
+    kinds = {"output": OffByLsb, "parameter": OffByLsb, "bit": FlippedBit, "node": NodeFault}
+    offs: dict[str, tuple[Any, ...]] = {
+        name: tuple(_record(kind, row, f"engine.{name}") for row in engine.get(name, ()))
+        for name, kind in kinds.items()
     }
+    for row in offs["node"]:
+        _check_node_fault(row)
     return FaultPlan(
         seed=int(table.get("seed", 0)),
         engine=_record(EngineFaults, {**engine, **offs}, "engine"),
         to_device=_record(LineFaults, _table(line, "to_device"), "line.to_device"),
         to_host=_record(LineFaults, _table(line, "to_host"), "line.to_host"),
     )
+
+
+def _check_node_fault(fault: NodeFault) -> None:
+    if fault.fault not in NODE_FAULTS:
+        raise ConfigError(
+            f"fault plan: engine.node has no fault {fault.fault!r}", hint=f"one of: {', '.join(NODE_FAULTS)}"
+        )
+    if (fault.mode in ROUNDING_MODES) != (fault.fault == "rounding"):
+        raise ConfigError(
+            f"fault plan: engine.node.mode is {fault.mode!r}", hint=f"one of: {', '.join(ROUNDING_MODES)}"
+        )
+    if bool(fault.amount) != (fault.fault in {"exponent", "padding", "accumulator"}):
+        raise ConfigError(f"fault plan: engine.node.amount is {fault.amount} for {fault.fault}")
 
 
 def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:

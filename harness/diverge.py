@@ -1,0 +1,206 @@
+"""Where does it first go wrong, and why? For a device that answers other integers than exact.
+
+`find` asks the device for intermediate tensors (bisection.py) until it has the first wrong one, then lets the
+known faults compete for an explanation of its values (diagnosis.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.bisection import Fetch, Search, Step
+from harness.diagnosis import Diagnosis, Symptom, diagnose
+from harness.difference import FloatDiff, IntegerDiff, compare_answers
+from harness.errors import HilError
+from harness.espdl import EspdlModel, Node
+from harness.espdl.accumulators import layer_of
+from harness.espdl.cut import activations_read, computed_infos
+from harness.targets import Family, rounding_of
+from harness.variants import variants_of
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Divergence:
+    """The first wrong tensor.
+
+    Attributes:
+        tensor: its name; a graph input if already that was wrong.
+        node: the node that makes it, None for a graph input.
+        number: of the node in execution order, -1 for a graph input.
+        nodes: how many nodes the graph has.
+        exponent: of the tensor, None if float.
+        diff: how device and exact reference differ in it; axis 0 is the batch of 1.
+        diagnosis: why.
+        steps: the requests that found it.
+        unconfirmed: sources of the node that were taken for right and could not be fetched.
+        got: the device's values, device layout.
+        expected: the exact reference's.
+        sources: the node's right inputs by name.
+    """
+
+    tensor: str
+    node: Node | None
+    number: int
+    nodes: int
+    exponent: int | None
+    diff: IntegerDiff | FloatDiff
+    diagnosis: Diagnosis
+    steps: tuple[Step, ...]
+    unconfirmed: tuple[str, ...]
+    got: NDArray[Any]
+    expected: NDArray[Any]
+    sources: Arrays
+
+    @property
+    def requests(self) -> int:
+        """How many tensors the device was asked for."""
+        return len(self.steps)
+
+    @property
+    def words(self) -> str:
+        """One sentence: where and why."""
+        return f"first wrong at {self.place}: {self.diagnosis.words}"
+
+    @property
+    def place(self) -> str:
+        """The node, as `node 3 of 8, Conv /conv2/Conv`; or the graph input."""
+        if self.node is None:
+            return f"input {self.tensor}"
+        return f"node {self.number + 1} of {self.nodes}, {self.node.op_type} {self.node.name}"
+
+    def text(self) -> str:
+        """All of it, over several lines."""
+        exponent = "float" if self.exponent is None else f"exponent {self.exponent}"
+        lines = [
+            self.words,
+            f"tensor     {self.tensor}, {self.expected.dtype} {list(self.expected.shape)}, {exponent}",
+            f"values     {self.diff.words}",
+        ]
+        if isinstance(self.diff, IntegerDiff):
+            bins = {f"{lsb:+d}": count for lsb, count in self.diff.histogram_lsb.items() if lsb}
+            bins |= {"lower": self.diff.below, "higher": self.diff.above}
+            shown = ", ".join(f"{name}: {count}" for name, count in bins.items() if count)
+            lines.append(f"LSB        {shown}")
+        lines.append(f"requests   {self.requests}: " + ", ".join(f"{s.tensor} {s.state}" for s in self.steps))
+        if self.unconfirmed:
+            lines.append(f"not fetched, taken for right: {', '.join(self.unconfirmed)}")
+        return "\n".join(lines)
+
+    def save(self, path: Path) -> Path:
+        """Write got, expected and the node's sources as an .npz; returns the path.
+
+        Raises:
+            HilError: it cannot be written.
+        """
+        arrays: dict[str, Any] = {"got": self.got, "expected": self.expected}
+        arrays |= {f"source {name}": values for name, values in self.sources.items()}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(path, allow_pickle=False, **arrays)
+        except OSError as error:
+            raise HilError(f"cannot write {path}: {error.strerror}", step="diverge") from None
+        return path
+
+
+def find(
+    model: EspdlModel,
+    family: Family,
+    inputs: Arrays,
+    exact: Arrays,
+    fetch: Fetch,
+    *,
+    wrong: Collection[str],
+    given: Arrays | None = None,
+    earlier: Sequence[Arrays] = (),
+    tolerance_lsb: int = 0,
+) -> Divergence | None:
+    """Find the first wrong tensor of a device that answered wrongly.
+
+    Args:
+        model: the file that the device runs.
+        family: of the device.
+        inputs: what it was sent, device layout.
+        exact: every tensor of the exact reference for these inputs.
+        fetch: the bytes of a tensor as the device computes it for the same inputs; each call is a request.
+        wrong: the outputs that are known to be wrong.
+        given: the inputs as the device holds them, if they could be read back.
+        earlier: every tensor of the exact reference for inputs before this one, the last one first.
+        tolerance_lsb: differences of integers up to this many LSB are right.
+
+    Returns:
+        None if every tensor that was fetched is right, the wrong outputs too: the fault does not repeat.
+
+    Raises:
+        HilError: the device stopped answering.
+    """
+    search = Search(model.graph, exact, fetch, tolerance_lsb)
+    for name, sent in inputs.items():
+        if given is not None and not np.array_equal(given[name], sent):
+            return _described(
+                model, family, search, name=name, got=given[name], right={**exact, **inputs}, earlier=earlier
+            )
+    found = search.run(wrong)
+    if found is None:
+        return None
+    return _described(
+        model,
+        family,
+        search,
+        name=found,
+        got=search.fetched[found],
+        right={**exact, **inputs},
+        earlier=earlier,
+    )
+
+
+def _described(
+    model: EspdlModel,
+    family: Family,
+    search: Search,
+    *,
+    name: str,
+    got: NDArray[Any],
+    right: Arrays,
+    earlier: Sequence[Arrays],
+) -> Divergence:
+    graph, expected = model.graph, right[name]
+    node = search.maker(name)
+    infos = computed_infos(model, family)
+    sources = {} if node is None else {source: right[source] for source in activations_read(graph, node)}
+    number = -1 if node is None else graph.nodes.index(node)
+    layer = None
+    if node is not None and node.op_type in {"Conv", "Gemm"}:
+        layer = layer_of(graph, node, right[node.inputs[0]], infos)
+    symptom = Symptom(
+        got=got,
+        expected=expected,
+        rounding=rounding_of(family),
+        layer=layer,
+        earlier=tuple(other[name] for other in earlier if name in other),
+        variants=()
+        if node is None
+        else variants_of(model, family, number=number, name=name, sources=sources, infos=infos),
+    )
+    exponents = infos[name].exponents
+    return Divergence(
+        tensor=name,
+        node=node,
+        number=number,
+        nodes=len(graph.nodes),
+        exponent=exponents[0] if exponents else None,
+        diff=compare_answers(got, expected),
+        diagnosis=diagnose(symptom),
+        steps=tuple(search.steps),
+        unconfirmed=search.unconfirmed(name),
+        got=got,
+        expected=expected,
+        sources=sources,
+    )
