@@ -1,7 +1,7 @@
 """A link and the session over it: the loop that sends, reads and waits, and the errors that end a wait.
 
-Everything that talks to a device goes through `Conversation.wait`: it has a deadline, sees a reset, a crash or
-a lost port the moment the stream tells, and names board and step in what it raises.
+Everything that talks to a device goes through `Conversation.wait`: it has a deadline, sees a reset, a crash
+or a lost port the moment the stream tells, and names board and step in what it raises.
 """
 
 from __future__ import annotations
