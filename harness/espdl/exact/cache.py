@@ -60,6 +60,7 @@ def lower_cached(
     batched: bool = False,
     careful: bool = False,
     old_names: Reading = "plain",
+    integer: bool = False,
 ) -> Lowered:
     """`lower`, or what it gave before for the same model, options and code.
 
@@ -68,12 +69,16 @@ def lower_cached(
     """
     wanted = None if tensors is None else list(tensors)
     key = hashlib.sha256(_code_digest())
-    key.update(json.dumps([model.sha256, model.name, family, wanted, batched, careful, old_names]).encode())
+    key.update(
+        json.dumps([model.sha256, model.name, family, wanted, batched, careful, old_names, integer]).encode()
+    )
     path = folder() / f"{key.hexdigest()}.lowered"
     found = _read(path)
     if found is not None:
         return found
-    lowered = lower(model, family, tensors=wanted, batched=batched, careful=careful, old_names=old_names)
+    lowered = lower(
+        model, family, tensors=wanted, batched=batched, careful=careful, old_names=old_names, integer=integer
+    )
     _write(path, lowered)
     return lowered
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.espdl.exact.lowering import Lowering
+from harness.espdl.exact.lowering import CHANNEL_FIRST, DEVICE_FLOAT, Lowering
 from harness.espdl.exact.shapes import window_outputs
 
 Integers = NDArray[np.int64]
@@ -29,6 +29,12 @@ class Kernel(Protocol):
     @property
     def rank(self) -> int:
         """Rank of the result."""
+
+    def input(self, name: str) -> str:
+        """A tensor as float32 in the layout that `sums` takes; may stand in the body of an If."""
+
+    def energy(self, name: str) -> str:
+        """Sums of squares of the tensor over the taps of each output position, or of more positions."""
 
     def sums(self, x: str, weights: Floats, bias: Floats | None, channels: Integers | None) -> str:
         """The ONNX value of the sums.
@@ -86,6 +92,29 @@ class ConvKernel:
     def rank(self) -> int:
         """N, C and the spatial axes."""
         return len(self.kernel) + 2
+
+    def input(self, name: str) -> str:
+        """See `Kernel.input`: NCHW."""
+        return self.lowering.read_here(name, CHANNEL_FIRST)
+
+    def energy(self, name: str) -> str:
+        """See `Kernel.energy`."""
+        onnx, first = self.lowering.onnx, self.lowering.held_channel_first(name)
+        x = self.lowering.read(name, CHANNEL_FIRST if first else DEVICE_FLOAT)
+        axis = onnx.constant(np.array([1 if first else -1]), "axis")
+        energy = onnx.op("ReduceSumSquare", [x, axis], keepdims=0)
+        energy = onnx.op("Unsqueeze", [energy, onnx.constant(np.array([1]), "axis")])
+        if max(self.kernel) == 1 and not any(self.pads):
+            return energy
+        ones = onnx.constant(np.ones((1, 1, *self.kernel), np.float32), "ones")
+        return onnx.op(
+            "Conv",
+            [energy, ones],
+            kernel_shape=list(self.kernel),
+            strides=list(self.strides),
+            dilations=list(self.dilations),
+            pads=list(self.pads),
+        )
 
     def sums(self, x: str, weights: Floats, bias: Floats | None, channels: Integers | None) -> str:
         """See `Kernel.sums`."""
@@ -169,6 +198,22 @@ class GemmKernel:
     def rank(self) -> int:
         """Rows and columns."""
         return 2
+
+    def input(self, name: str) -> str:
+        """See `Kernel.input`: (rows, K)."""
+        x = self.lowering.read_here(name, DEVICE_FLOAT)
+        shape = self.lowering.shape(name)
+        if len(shape) == 2:
+            return x
+        return self.lowering.onnx.op(
+            "Reshape", [x, self.lowering.onnx.constant(np.array([-1, shape[-1]]), "rows")]
+        )
+
+    def energy(self, name: str) -> str:
+        """See `Kernel.energy`."""
+        onnx = self.lowering.onnx
+        x = self.lowering.read(name, DEVICE_FLOAT)
+        return onnx.op("ReduceSumSquare", [x, onnx.constant(np.array([-1]), "axis")])
 
     def sums(self, x: str, weights: Floats, bias: Floats | None, channels: Integers | None) -> str:
         """See `Kernel.sums`."""

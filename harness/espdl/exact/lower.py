@@ -66,6 +66,7 @@ def lower(
     batched: bool = False,
     careful: bool = False,
     old_names: Reading = "plain",
+    integer: bool = False,
 ) -> Lowered:
     """Lower a model.
 
@@ -77,6 +78,8 @@ def lower(
         careful: sum with saturation wherever a 20-bit lane can saturate, instead of guarding it: slow and
             always exact.
         old_names: how to read filters whose layout has an old name.
+        integer: use onnxruntime's integer kernels where they are proved exact; only for machines that pass
+            `integer.available`.
 
     Raises:
         UnsupportedOperator: an operator, type or attribute that ESP-DL does not have.
@@ -85,7 +88,7 @@ def lower(
         FormatError: the graph contradicts itself.
     """
     graph = model.graph
-    lowering = Lowering(graph, family, batched=batched, careful=careful, old_names=old_names)
+    lowering = Lowering(graph, family, batched=batched, careful=careful, old_names=old_names, integer=integer)
     for value in graph.inputs:
         lowering.declare_input(value.name)
     if batched and any(value.shape[:1] != (1,) for value in (*graph.inputs, *graph.outputs)):
@@ -130,7 +133,7 @@ def _lowered(model: EspdlModel, lowering: Lowering, names: list[str]) -> Lowered
         inputs=inputs,
         outputs=outputs,
         proofs=tuple(lowering.proofs),
-        headroom=tuple(lowering.headroom),
+        headroom=tuple(lowering.headroom.values()),
         states=states,
         batched=lowering.batched,
         guard=guard,

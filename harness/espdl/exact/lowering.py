@@ -39,6 +39,10 @@ class Form:
 
 DEVICE_FLOAT = Form("float32")
 CHANNEL_FIRST = Form("float32", channel_first=True)
+OFFSET = Form("uint8")
+"""int8 integers q as uint8 q + 128, in the device's order: what onnxruntime's integer kernels take."""
+
+_OFFSET = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,8 @@ class Lowering:
     have; transposes and casts in between are made here, each at most once per tensor.
 
     Attributes:
-        headroom: of esp32s3's 20-bit lanes, per layer.
+        headroom: of esp32s3's 20-bit lanes, by node name.
+        integer: use onnxruntime's integer kernels where they are proved exact.
         old_names: how to read filters whose layout has an old name.
         careful: sum lanes that can saturate with saturation, instead of guarding them.
         guards: ONNX scalar bools: a lane may have saturated.
@@ -73,6 +78,7 @@ class Lowering:
         batched: bool,
         careful: bool = False,
         old_names: Reading = "plain",
+        integer: bool = False,
     ) -> None:
         self.graph = graph
         self.family = family
@@ -83,7 +89,8 @@ class Lowering:
         self.states: list[State] = []
         self.careful = careful
         self.old_names: Reading = old_names
-        self.headroom: list[Headroom] = []
+        self.integer = integer
+        self.headroom: dict[str, Headroom] = {}
         self.guards: list[str] = []
         self.saturations: list[tuple[str, str]] = []
         self._forms: dict[str, dict[Form, str]] = {}
@@ -182,12 +189,30 @@ class Lowering:
         forms = self._forms.get(name, {})
         return bool(forms) and all(form.channel_first for form in forms)
 
+    def prefers_offset(self, *names: str) -> bool:
+        """Whether all these int8 tensors are there as uint8, or as cheaply to be had so."""
+        if not self.integer:
+            return False
+        return all(
+            self.dtype(name) == "int8"
+            and (self.has(name, OFFSET) or not any(f.dtype == "float32" for f in self._forms.get(name, {})))
+            for name in names
+        )
+
     def read(self, name: str, form: Form = DEVICE_FLOAT) -> str:
         """ONNX name of a tensor in the form wanted; converts it if it is not there yet."""
         forms = self._forms.setdefault(name, {})
         if form not in forms:
             forms[form] = self._constant_form(name, form) if not forms else self._convert(name, form)
         return forms[form]
+
+    def read_here(self, name: str, form: Form) -> str:
+        """As `read`, for the body of an If: what is converted there is not known outside."""
+        before = dict(self._forms.get(name, {}))
+        try:
+            return self.read(name, form)
+        finally:
+            self._forms[name] = before
 
     def write(
         self, name: str, value: str, form: Form = DEVICE_FLOAT, *, bounds: Bounds | None = None
@@ -215,13 +240,18 @@ class Lowering:
             raise FormatError(f"tensor {name!r} is read before a node makes it")
         if form.channel_first and values.ndim > 2:
             values = values.transpose(channel_first_perm(values.ndim))
+        if form == OFFSET:
+            values = values.astype(np.int16) + _OFFSET
         return self.onnx.constant(values.astype(form.dtype), name)
 
     def _convert(self, name: str, form: Form) -> str:
         forms = self._forms[name]
         rank = len(self.shape(name))
+        if form == OFFSET or set(forms) == {OFFSET}:
+            return self._offset(name, form)
         source = min(
-            forms, key=lambda have: (have.channel_first != form.channel_first, have.dtype != form.dtype)
+            (have for have in forms if have != OFFSET),
+            key=lambda have: (have.channel_first != form.channel_first, have.dtype != form.dtype),
         )
         value, have = forms[source], source
         if have.channel_first != form.channel_first and rank > 2:
@@ -234,6 +264,22 @@ class Lowering:
         if have.dtype != form.dtype:
             value = self._cast(value, have.dtype, form.dtype, f"{name}:{form.dtype}")
         return value
+
+    def _offset(self, name: str, form: Form) -> str:
+        """To or from uint8 q + 128: the int8 with its highest bit turned over."""
+        forms, onnx = self._forms[name], self.onnx
+        top_bit = onnx.constant(np.uint8(_OFFSET), "top_bit")
+        if form == OFFSET:
+            bits = self._cast(self.read(name, Form("int8")), "int8", "uint8", f"{name}:bits")
+            return onnx.op("BitwiseXor", [bits, top_bit], hint=f"{name}:u8")
+        if form == Form("int8"):
+            bits = onnx.op("BitwiseXor", [forms[OFFSET], top_bit], hint=f"{name}:bits")
+            return self._cast(bits, "uint8", "int8", f"{name}:int8")
+        if DEVICE_FLOAT not in forms:
+            wide = self._cast(forms[OFFSET], "uint8", "float32", f"{name}:wide")
+            shift = onnx.constant(np.float32(_OFFSET), "offset")
+            forms[DEVICE_FLOAT] = onnx.op("Sub", [wide, shift], hint=f"{name}:float32")
+        return self.read(name, form)
 
     def _cast(self, value: str, source: str, target: str, hint: str) -> str:
         return self.onnx.op("Cast", [value], hint=hint, to=element_type(target))

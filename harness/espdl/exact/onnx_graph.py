@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-OPSET = 17
+OPSET = 18
 IR_VERSION = 8
 MICROSOFT = "com.microsoft"
 
@@ -84,9 +84,8 @@ class OnnxGraph:
 
     def named(self, op_type: str, inputs: list[str], output: str, **attributes: Attribute) -> None:
         """Append a node whose output has a name that `fresh` gave out before."""
-        self.nodes.append(
-            helper.make_node(op_type, inputs, [output], name=f"{op_type}:{output}", **attributes)
-        )
+        given: dict[str, Any] = dict(attributes)
+        self.nodes.append(helper.make_node(op_type, inputs, [output], name=f"{op_type}:{output}", **given))
 
     def ops(
         self, op_type: str, inputs: list[str], *, hints: list[str], domain: str = "", **attributes: Attribute

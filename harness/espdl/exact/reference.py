@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from harness.errors import InputError
 from harness.espdl.exact.cache import lower_cached
 from harness.espdl.exact.filters import Reading
+from harness.espdl.exact.integer import available
 from harness.espdl.exact.lower import Lowered, NotBatchable, lower, tensor_names
 from harness.espdl.exact.numerics import Choice, choose_family
 from harness.espdl.exact.proof import Proof
 from harness.espdl.exact.saturation import Headroom
+from harness.espdl.exact.session import open_session
 from harness.espdl.model import EspdlModel, ValueInfo
 from harness.targets import Family
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 Arrays = dict[str, NDArray[Any]]
 BATCH_SIZE = 64
@@ -33,6 +32,7 @@ class ExactReference:
         family: whose numerics; None: found from the file, see `choice`.
         threads: of onnxruntime; 0: one per core.
         old_names: how to read filters whose layout has an old name.
+        integer: use onnxruntime's integer kernels where they are proved exact; None: if this machine's are.
 
     Attributes:
         choice: the family and how it was found.
@@ -49,11 +49,13 @@ class ExactReference:
         *,
         threads: int = 0,
         old_names: Reading = "plain",
+        integer: bool | None = None,
     ) -> None:
         self.model = model
         self.choice: Choice = choose_family(model, family, old_names)
         self._threads = threads
         self._old_names: Reading = old_names
+        self._integer = available() if integer is None else integer
         self._sessions: dict[tuple[tuple[str, ...], bool, bool], _Session] = {}
         self._batches: bool | None = None
         self._state: Arrays = {}
@@ -201,6 +203,7 @@ class ExactReference:
                 batched=batched,
                 careful=careful,
                 old_names=self._old_names,
+                integer=self._integer,
             )
             self._sessions[key] = _Session(lowered, self._threads)
         return self._sessions[key]
@@ -287,16 +290,6 @@ def run_once(
     if answer.suspect:
         answer = _Session(lower(model, family, old_names=old_names, careful=True), 1).run(inputs, {})
     return answer.values
-
-
-def open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on the CPU, silent unless something is wrong."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _stacked(rows: list[NDArray[Any]]) -> NDArray[Any]:

@@ -94,27 +94,30 @@ def risky_lanes(
     return lanes & ((low < LIMITS.low) | (high > LIMITS.high))
 
 
-def guard(lowering: Lowering, x: str, lanes: Lanes) -> str:
+def guard(lowering: Lowering, name: str, lanes: Lanes) -> str:
     """A scalar bool: whether a partial sum of these risky lanes could leave 20 bits for this input.
 
-    First by Cauchy and Schwarz, |sum x w| <= |x| |w|, which costs one channel; only where that does not clear
-    the input, by the sums of all positive and of all negative products.
+    First by Cauchy and Schwarz, |sum x w| <= |x| |w|, which costs little; only where that does not clear the
+    input, by the sums of all positive and of all negative products.
+
+    Args:
+        lowering: where to append nodes.
+        name: the layer's input.
+        lanes: those that can saturate.
     """
-    onnx, kernel, weights = lowering.onnx, lanes.kernel, lanes.weights
+    onnx, kernel = lowering.onnx, lanes.kernel
     if kernel.depthwise:
-        return _signed_sums_exceed(lowering, x, lanes)
-    flat = weights.reshape(weights.shape[0], -1).astype(np.float64)
+        return _signed_sums_exceed(lowering, kernel.input(name), lanes)
+    flat = lanes.weights.reshape(lanes.weights.shape[0], -1).astype(np.float64)
     norms = np.sqrt((flat**2).sum(axis=1))
     allowed = float(((LIMITS.high - np.abs(lanes.bias)) / np.maximum(norms, 1)).min())
     rounding = 1 - flat.shape[1] * 2.0**-22  # of a float32 sum of that many squares, twice over
     limit = np.float32(max(allowed, 0) ** 2 * rounding)
-    ones = np.ones((1, *weights.shape[1:]), np.float32)
-    energy = kernel.sums(onnx.op("Mul", [x, x]), ones, None, None)
-    peak = onnx.op("ReduceMax", [energy], keepdims=0)
+    peak = onnx.op("ReduceMax", [kernel.energy(name)], keepdims=0)
     suspect = onnx.op("Greater", [peak, onnx.constant(limit, "limit")])
     kind = helper.make_tensor_value_info
     with lowering.body() as exact:
-        exceeded = _signed_sums_exceed(lowering, x, lanes)
+        exceeded = _signed_sums_exceed(lowering, kernel.input(name), lanes)
         then = exact.subgraph("signed_sums", inputs=[], outputs=[kind(exceeded, element_type("bool"), [])])
     with lowering.body() as clear:
         never = clear.op("Identity", [clear.constant(np.bool_(False), "no")])

@@ -78,20 +78,23 @@ class Products:
         )
 
 
-def emit(lowering: Lowering, node: Node, products: Products, x: str, kernel: Kernel) -> str:
+def emit(lowering: Lowering, node: Node, products: Products, kernel: Kernel) -> str:
     """Emit the sums, shifted, rounded and saturated, and record the layer's proof.
 
     Args:
         lowering: where to append nodes.
         node: the layer.
         products: what to sum.
-        x: float32 value that holds the input's integers.
         kernel: emits the Conv or Gemm.
 
     Returns:
         The ONNX value: float32 that holds integers, in the kernel's layout.
     """
-    products, risky = _in_lanes(lowering, node, products, x, kernel)
+    products, risky = in_lanes(lowering, node, products)
+    if not lowering.careful:
+        guard_lanes(lowering, node, products, risky, kernel)
+        risky = np.zeros_like(risky)
+    x = kernel.input(node.inputs[0])
     within = (products.bounds <= FLOAT32_LIMIT) & ~risky
     parts: list[tuple[Integers, str]] = []
     bound, notes = 0, []
@@ -127,30 +130,28 @@ def _joined(lowering: Lowering, parts: list[tuple[Integers, str]], axis: int) ->
     return lowering.onnx.op("Gather", [joined, lowering.onnx.constant(order, "order")], axis=axis)
 
 
-def _in_lanes(
-    lowering: Lowering, node: Node, products: Products, x: str, kernel: Kernel
-) -> tuple[Products, NDArray[np.bool_]]:
-    """The products with the bias as lanes hold it, and which channels to sum with saturation."""
-    none = np.zeros(products.weights.shape[0], bool)
+def in_lanes(lowering: Lowering, node: Node, products: Products) -> tuple[Products, NDArray[np.bool_]]:
+    """The products with the bias as esp32s3's lanes hold it, and which lanes some input can make saturate."""
     lanes = products.lanes
     if lanes is None:
-        return products, none
+        return products, np.zeros(products.weights.shape[0], bool)
     products = replace(products, bias=saturation.packed_bias(products.bias, lanes))
     risky = saturation.risky_lanes(products.weights, products.bias, products.inputs, lanes)
     low, high = saturation.extremes(products.weights, products.bias, products.inputs)
     worst = np.maximum(-low, high)[lanes]
-    lowering.headroom.append(
-        saturation.Headroom(
-            node=node.name,
-            lanes=int(lanes.sum()),
-            risky=int(risky.sum()),
-            worst=int(worst.max(initial=0)),
-        )
+    lowering.headroom[node.name] = saturation.Headroom(
+        node=node.name, lanes=int(lanes.sum()), risky=int(risky.sum()), worst=int(worst.max(initial=0))
     )
-    if lowering.careful or not risky.any():
-        return products, risky
-    lowering.guards.append(saturation.guard(lowering, x, _lanes(products, kernel, np.flatnonzero(risky))))
-    return products, none
+    return products, risky
+
+
+def guard_lanes(
+    lowering: Lowering, node: Node, products: Products, risky: NDArray[np.bool_], kernel: Kernel
+) -> None:
+    """Watch lanes that can saturate."""
+    if risky.any():
+        lanes = _lanes(products, kernel, np.flatnonzero(risky))
+        lowering.guards.append(saturation.guard(lowering, node.inputs[0], lanes))
 
 
 def _lanes(products: Products, kernel: Kernel, channels: Integers) -> saturation.Lanes:

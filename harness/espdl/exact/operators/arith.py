@@ -8,7 +8,8 @@ import numpy as np
 
 from harness.errors import UnsupportedOperator
 from harness.espdl.exact.arithmetic import clipped, dl_rescale, dl_scale, quantize_array, rounded_and_clipped
-from harness.espdl.exact.lowering import CHANNEL_FIRST, DEVICE_FLOAT, Form, Lowering, quantized_dtype
+from harness.espdl.exact.lowering import CHANNEL_FIRST, DEVICE_FLOAT, OFFSET, Form, Lowering, quantized_dtype
+from harness.espdl.exact.onnx_graph import MICROSOFT
 from harness.espdl.exact.operators.table import lower_table
 from harness.espdl.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, Bounds
 from harness.espdl.exact.registry import operator
@@ -88,6 +89,8 @@ def lower_add(lowering: Lowering, node: Node) -> None:
     No rescaling, whatever the exponents (dl_base_add.cpp:35).
     """
     dtype = quantized_dtype(node)
+    if node.op_type == "Add" and _by_integers(lowering, node, "QLinearAdd", np.float32(1)):
+        return
     both = operands(lowering, node)
     y = node.outputs[0]
     value = lowering.onnx.op(node.op_type, [both.first, both.second], hint=f"{y}:sum")
@@ -107,6 +110,29 @@ def lower_add(lowering: Lowering, node: Node) -> None:
     lowering.prove(node, "float32", bound=total.magnitude, limit=FLOAT32_LIMIT, note=note)
 
 
+def _by_integers(lowering: Lowering, node: Node, op_type: str, scale: np.float32) -> bool:
+    """Emit QLinearAdd or QLinearMul on uint8: float32 times `scale`, rounded half to even.
+
+    Whether it was done.
+    """
+    names = list(node.inputs[:2])
+    if not (lowering.prefers_offset(*names) and any(lowering.has(name, OFFSET) for name in names)):
+        return False
+    innermost(*(lowering.shape(name) for name in names))
+    onnx, y = lowering.onnx, node.outputs[0]
+    one, zero = onnx.constant(np.float32(1), "one"), onnx.constant(np.uint8(128), "zero_point")
+    first, second = (lowering.read(name, OFFSET) for name in names)
+    factor = onnx.constant(scale, "scale")
+    inputs = [first, factor, zero, second, factor if op_type == "QLinearAdd" else one, zero, one, zero]
+    lowering.write(
+        y, onnx.op(op_type, inputs, hint=f"{y}:u8", domain=MICROSOFT), OFFSET, bounds=DTYPE_BOUNDS["int8"]
+    )
+    magnitudes = [lowering.bounds(name).magnitude for name in names]
+    bound = sum(magnitudes) if op_type == "QLinearAdd" else magnitudes[0] * magnitudes[1]
+    lowering.prove(node, "integer", bound=bound, limit=FLOAT32_LIMIT)
+    return True
+
+
 @operator("Mul", batches=Lowering.batch_axis_kept)
 def lower_mul(lowering: Lowering, node: Node) -> None:
     """round((float)(a b) * 2**(ea + eb - eo)): the product is rounded to float32 once, as on the device.
@@ -115,13 +141,17 @@ def lower_mul(lowering: Lowering, node: Node) -> None:
     """
     onnx, y = lowering.onnx, node.outputs[0]
     dtype = quantized_dtype(node)
+    a, b = (lowering.exponent(name) for name in node.inputs[:2])
+    scale = np.float32(dl_scale(a) * dl_scale(b) * dl_rescale(lowering.exponent(y)))
+    # the kernel adds the zero point before it rounds: finer products than this would lose bits there
+    whole = scale >= 1 or (lowering.rounding == "half_even" and scale >= 2.0**-12)
+    if dtype == "int8" and whole and _by_integers(lowering, node, "QLinearMul", scale):
+        return
     both = operands(lowering, node)
     value = onnx.op("Mul", [both.first, both.second], hint=f"{y}:product")
     if dtype == "float32":
         _float(lowering, node, value, both.form)
         return
-    a, b = (lowering.exponent(name) for name in node.inputs[:2])
-    scale = dl_scale(a) * dl_scale(b) * dl_rescale(lowering.exponent(y))
     value = onnx.op("Mul", [value, onnx.constant(scale, "scale")], hint=f"{y}:scaled")
     lowering.write(
         y, rounded_and_clipped(lowering, value, DTYPE_BOUNDS[dtype]), both.form, bounds=DTYPE_BOUNDS[dtype]

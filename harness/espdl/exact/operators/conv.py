@@ -8,18 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import UnsupportedOperator
-from harness.espdl.exact import sums
+from harness.espdl.exact import integer, sums
 from harness.espdl.exact.filters import filter_oihw
-from harness.espdl.exact.kernels import ConvKernel, Integers
+from harness.espdl.exact.kernels import ConvKernel, GemmKernel, Integers
 from harness.espdl.exact.lowering import (
     CHANNEL_FIRST,
+    OFFSET,
     Lowering,
     attribute_int,
     attribute_ints,
     attribute_text,
     quantized_dtype,
 )
-from harness.espdl.exact.proof import DTYPE_BOUNDS, Bounds
+from harness.espdl.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, Bounds
 from harness.espdl.exact.registry import operator
 from harness.espdl.exact.saturation import lanes_of
 from harness.espdl.model import Node, Tensor
@@ -59,8 +60,43 @@ def lower_conv(lowering: Lowering, node: Node) -> None:
         pads=pads,
         depthwise=group != 1,
     )
-    value = sums.emit(lowering, node, products, lowering.read(x, CHANNEL_FIRST), kernel)
+    if lower_by_integers(lowering, node, products, kernel):
+        return
+    lowering.read(x, CHANNEL_FIRST)
+    value = sums.emit(lowering, node, products, kernel)
     lowering.write(y, value, CHANNEL_FIRST, bounds=products.outputs)
+
+
+def lower_by_integers(
+    lowering: Lowering, node: Node, products: sums.Products, kernel: ConvKernel | GemmKernel
+) -> bool:
+    """Emit the layer with integer kernels, if they are wanted and proved exact; whether that was so."""
+    if not lowering.integer or not products.wraps:
+        return False
+    cut, risky = sums.in_lanes(lowering, node, products)
+    if lowering.careful and risky.any():
+        return False
+    requantize = integer.requantization(lowering, cut.taps, cut.bias, cut.shifts)
+    if requantize is None:
+        return False
+    x, y = node.inputs[0], node.outputs[0]
+    value, weights = lowering.read(x, OFFSET), cut.weights.astype(np.int8)
+    if isinstance(kernel, ConvKernel):
+        value = integer.conv(lowering, kernel, value, weights, requantize)
+    else:
+        shape = lowering.shape(x)
+        if len(shape) != 2:
+            value = lowering.onnx.op(
+                "Reshape", [value, lowering.onnx.constant(np.array([-1, shape[-1]]), "rows")]
+            )
+        value = integer.gemm(lowering, kernel, value, weights, requantize)
+        if len(shape) != 2:
+            back = lowering.onnx.constant(np.array([-1, *shape[1:-1], len(weights)]), "shape")
+            value = lowering.onnx.op("Reshape", [value, back], hint=f"{y}:shape")
+    lowering.write(y, integer.saturated(lowering, value, cut.outputs, y), OFFSET, bounds=cut.outputs)
+    sums.guard_lanes(lowering, node, cut, risky, kernel)
+    lowering.prove(node, "integer", bound=int(cut.bounds.max(initial=0)), limit=FLOAT32_LIMIT)
+    return True
 
 
 def lanes(lowering: Lowering, dtype: str, outputs: int, *, depthwise: bool) -> NDArray[np.bool_] | None:

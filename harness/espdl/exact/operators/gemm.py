@@ -9,7 +9,13 @@ from harness.espdl.exact import sums
 from harness.espdl.exact.filters import filter_oihw
 from harness.espdl.exact.kernels import GemmKernel
 from harness.espdl.exact.lowering import Lowering, attribute_int, quantized_dtype
-from harness.espdl.exact.operators.conv import accumulator_shifts, bias_of, lanes, output_bounds
+from harness.espdl.exact.operators.conv import (
+    accumulator_shifts,
+    bias_of,
+    lanes,
+    lower_by_integers,
+    output_bounds,
+)
 from harness.espdl.exact.registry import operator
 from harness.espdl.model import Node
 
@@ -46,15 +52,14 @@ def lower_gemm(lowering: Lowering, node: Node) -> None:
 def lower_products(lowering: Lowering, node: Node, products: sums.Products) -> None:
     """Sums over the last axis of the node's first input, written to its output."""
     onnx, y = lowering.onnx, node.outputs[0]
-    outputs, depth = products.weights.shape
     shape = lowering.shape(node.inputs[0])
-    value = lowering.read(node.inputs[0])
-    if len(shape) != 2:
-        value = onnx.op("Reshape", [value, onnx.constant(np.array([-1, depth]), "rows")], hint=f"{y}:rows")
-
     names = (node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else f"{y}:bias", y)
-    value = sums.emit(lowering, node, products, value, GemmKernel(lowering=lowering, names=names))
+    kernel = GemmKernel(lowering=lowering, names=names)
+    if lower_by_integers(lowering, node, products, kernel):
+        return
+    lowering.read(node.inputs[0])
+    value = sums.emit(lowering, node, products, kernel)
     if len(shape) != 2:
-        back = onnx.constant(np.array([-1, *shape[1:-1], outputs]), "shape")
+        back = onnx.constant(np.array([-1, *shape[1:-1], products.weights.shape[0]]), "shape")
         value = onnx.op("Reshape", [value, back], hint=f"{y}:shape")
     lowering.write(y, value, bounds=products.outputs)

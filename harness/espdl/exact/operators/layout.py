@@ -6,6 +6,7 @@ import numpy as np
 
 from harness.errors import FormatError
 from harness.espdl.exact.lowering import (
+    OFFSET,
     Form,
     Lowering,
     attribute_ints,
@@ -18,6 +19,8 @@ from harness.espdl.model import Node
 
 def device_form(lowering: Lowering, name: str) -> Form:
     """A form in the device's order that the tensor is in already, else its float32."""
+    if lowering.prefers_offset(name):
+        return OFFSET
     for dtype in ("float32", lowering.dtype(name)):
         if lowering.has(name, Form(dtype)):
             return Form(dtype)

@@ -8,6 +8,7 @@ from harness.errors import UnsupportedOperator
 from harness.espdl.exact.lowering import (
     CHANNEL_FIRST,
     DEVICE_FLOAT,
+    OFFSET,
     Lowering,
     attribute_text,
     channel_first_perm,
@@ -60,6 +61,7 @@ def lower_pad(lowering: Lowering, node: Node) -> None:
     pads, shape = _pads(lowering, node), lowering.shape(x)
     rank = len(shape)
     form = CHANNEL_FIRST if lowering.held_channel_first(x) else DEVICE_FLOAT
+    form = OFFSET if lowering.prefers_offset(x) else form
     order = channel_first_perm(rank) if form.channel_first and rank > 2 else list(range(rank))
     amounts = [pads[axis] for axis in order] + [pads[axis + rank] for axis in order]
     inputs = [lowering.read(x, form), onnx.constant(np.array(amounts), "pads")]
@@ -68,7 +70,8 @@ def lower_pad(lowering: Lowering, node: Node) -> None:
     if mode == "constant":
         given = lowering.constant_input(node, 2)
         fill = 0.0 if given is None else float(given.reshape(-1)[0])
-        inputs.append(onnx.constant(np.float32(fill), "fill"))
+        filler = np.uint8(fill + 128) if form == OFFSET else np.float32(fill)
+        inputs.append(onnx.constant(filler, "fill"))
         if bounds is not None:
             bounds = (
                 with_zero(bounds)

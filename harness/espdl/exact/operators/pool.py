@@ -13,7 +13,16 @@ import numpy as np
 
 from harness.errors import UnsupportedOperator
 from harness.espdl.exact.arithmetic import rounded_and_clipped, scale_of
-from harness.espdl.exact.lowering import CHANNEL_FIRST, Lowering, attribute_ints, quantized_dtype
+from harness.espdl.exact.lowering import (
+    CHANNEL_FIRST,
+    DEVICE_FLOAT,
+    OFFSET,
+    Form,
+    Lowering,
+    attribute_ints,
+    quantized_dtype,
+)
+from harness.espdl.exact.onnx_graph import MICROSOFT
 from harness.espdl.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, FLOAT64_LIMIT
 from harness.espdl.exact.registry import operator
 from harness.espdl.model import Node
@@ -41,15 +50,18 @@ def lower_max_pool(lowering: Lowering, node: Node) -> None:
     quantized_dtype(node, floats=False)
     window = window_of(lowering, node)
     x, y = node.inputs[0], node.outputs[0]
+    offset = lowering.prefers_offset(x) and len(window.kernel) == 2
+    form = OFFSET if offset else CHANNEL_FIRST
     value = lowering.onnx.op(
-        "MaxPool",
-        [lowering.read(x, CHANNEL_FIRST)],
-        hint=f"{y}:nchw",
+        "NhwcMaxPool" if offset else "MaxPool",
+        [lowering.read(x, form)],
+        hint=f"{y}:max",
+        domain=MICROSOFT if offset else "",
         kernel_shape=list(window.kernel),
         strides=list(window.strides),
         pads=list(window.pads),
     )
-    lowering.write(y, value, CHANNEL_FIRST, bounds=lowering.bounds(x))
+    lowering.write(y, value, form, bounds=lowering.bounds(x))
     lowering.prove(node, "move")
 
 
@@ -66,67 +78,66 @@ def lower_global_average_pool(lowering: Lowering, node: Node) -> None:
     average(lowering, node, Window(spatial, (1,) * len(spatial), (0,) * (2 * len(spatial))))
 
 
+def _whole(lowering: Lowering, node: Node, window: Window) -> bool:
+    """Whether the window is all of the input, so that the sums are a reduction."""
+    return window.kernel == lowering.shape(node.inputs[0])[1:-1] and not any(window.pads)
+
+
 def average(lowering: Lowering, node: Node, window: Window) -> None:
     """Sums over windows, then one multiplication in float32 and rounding."""
     onnx, x, y = lowering.onnx, node.inputs[0], node.outputs[0]
     dtype = quantized_dtype(node)
     area = int(np.prod(window.kernel))
     inverse = np.float32(1) / np.float32(area)
+    form = CHANNEL_FIRST
+    if _whole(lowering, node, window) and not lowering.held_channel_first(x):
+        form = DEVICE_FLOAT
     if dtype == "float32":
-        value = onnx.op(
-            "Mul", [_sums(lowering, node, window), onnx.constant(inverse, "1/area")], hint=f"{y}:nchw"
-        )
-        lowering.write(y, value, CHANNEL_FIRST)
+        total = _sums(lowering, node, window, lowering.read(x, form), form)
+        lowering.write(y, onnx.op("Mul", [total, onnx.constant(inverse, "1/area")], hint=f"{y}:mean"), form)
         lowering.prove(node, "float")
         return
     scale = np.float32(scale_of(lowering.exponent(x) - lowering.exponent(y))) * inverse
     bound = area * lowering.bounds(x).magnitude
-    total = _sums(lowering, node, window) if bound <= FLOAT32_LIMIT else _wide_sums(lowering, node, window)
+    wide = bound > FLOAT32_LIMIT
+    sums = _wide_sums if wide else _sums
+    total = sums(lowering, node, window, lowering.read(x, form), form)
     value = onnx.op("Mul", [total, onnx.constant(scale, "scale/area")], hint=f"{y}:mean")
     value = rounded_and_clipped(lowering, value, DTYPE_BOUNDS[dtype])
-    lowering.write(y, value, CHANNEL_FIRST, bounds=DTYPE_BOUNDS[dtype])
-    limit = FLOAT32_LIMIT if bound <= FLOAT32_LIMIT else FLOAT64_LIMIT
-    lowering.prove(node, "float32" if limit == FLOAT32_LIMIT else "float64", bound=bound, limit=limit)
+    lowering.write(y, value, form, bounds=DTYPE_BOUNDS[dtype])
+    limit = FLOAT64_LIMIT if wide else FLOAT32_LIMIT
+    lowering.prove(node, "float64" if wide else "float32", bound=bound, limit=limit)
 
 
-def _sums(lowering: Lowering, node: Node, window: Window) -> str:
-    """Sums over windows in float32, by a depthwise Conv with ones."""
-    value = lowering.read(node.inputs[0], CHANNEL_FIRST)
-    return _ones_conv(lowering, node, window, value)
-
-
-def _ones_conv(lowering: Lowering, node: Node, window: Window, value: str) -> str:
-    shape = lowering.shape(node.inputs[0])
-    if window.kernel == shape[1:-1] and not any(window.pads):
-        axes = list(range(2, len(shape)))
-        return lowering.onnx.op(
-            "ReduceSum",
-            [value, lowering.onnx.constant(np.array(axes), "axes")],
-            hint=f"{node.outputs[0]}:sum",
-        )
-    channels = shape[-1]
-    ones = lowering.onnx.constant(np.ones((channels, 1, *window.kernel), np.float32), "ones")
-    return lowering.onnx.op(
+def _sums(lowering: Lowering, node: Node, window: Window, value: str, form: Form) -> str:
+    """Sums over windows in float32, by a reduction or a depthwise Conv with ones."""
+    onnx, shape = lowering.onnx, lowering.shape(node.inputs[0])
+    hint = f"{node.outputs[0]}:sum"
+    if _whole(lowering, node, window):
+        first = 2 if form.channel_first else 1
+        axes = onnx.constant(np.arange(first, first + len(window.kernel)), "axes")
+        return onnx.op("ReduceSum", [value, axes], hint=hint)
+    ones = onnx.constant(np.ones((shape[-1], 1, *window.kernel), np.float32), "ones")
+    return onnx.op(
         "Conv",
         [value, ones],
-        hint=f"{node.outputs[0]}:sum",
+        hint=hint,
         kernel_shape=list(window.kernel),
         strides=list(window.strides),
         pads=list(window.pads),
-        group=channels,
+        group=shape[-1],
     )
 
 
-def _wide_sums(lowering: Lowering, node: Node, window: Window) -> str:
+def _wide_sums(lowering: Lowering, node: Node, window: Window, value: str, form: Form) -> str:
     """Sums beyond 2**24: high and low bytes apart, added in float64, then rounded to float32."""
     onnx = lowering.onnx
-    value = lowering.read(node.inputs[0], CHANNEL_FIRST)
     high = onnx.op("Floor", [onnx.op("Mul", [value, onnx.constant(np.float32(1 / 256), "1/256")])])
     low = onnx.op("Sub", [value, onnx.op("Mul", [high, onnx.constant(np.float32(256), "256")])])
     if 256 * int(np.prod(window.kernel)) > FLOAT32_LIMIT:
         raise UnsupportedOperator(f"{node.op_type} {node.name!r}: a window of {window.kernel}")
     parts = [
-        onnx.op("Cast", [_ones_conv(lowering, node, window, part)], to=11, hint=f"{node.outputs[0]}:sum64")
+        onnx.op("Cast", [_sums(lowering, node, window, part, form)], to=11, hint=f"{node.outputs[0]}:sum64")
         for part in (high, low)
     ]
     total = onnx.op("Add", [onnx.op("Mul", [parts[0], onnx.constant(np.float64(256), "256")]), parts[1]])

@@ -209,7 +209,11 @@ def lower_extreme(lowering: Lowering, node: Node) -> None:
     """The largest or smallest integer; no rescaling, whatever the exponents."""
     quantized_dtype(node)
     rows = _rows(lowering, node)
-    _finish(lowering, node, lowering.onnx.op(node.op_type, [rows.value], axes=[-1]))
+    _finish(
+        lowering,
+        node,
+        lowering.onnx.op(node.op_type, [rows.value, lowering.onnx.constant(np.array([-1]), "axis")]),
+    )
     lowering.prove(node, "move")
 
 

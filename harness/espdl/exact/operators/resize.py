@@ -12,6 +12,7 @@ from harness.espdl.exact.arithmetic import dl_rescale, dl_scale, rounded, rounde
 from harness.espdl.exact.lowering import (
     CHANNEL_FIRST,
     DEVICE_FLOAT,
+    OFFSET,
     Form,
     Lowering,
     attribute_text,
@@ -67,9 +68,10 @@ def lower_resize(lowering: Lowering, node: Node) -> None:
     shape = lowering.shape(x)
     lowering.set_shape(y, (shape[0], *(axis.output for axis in axes), shape[-1]))
     form = CHANNEL_FIRST if lowering.held_channel_first(x) else DEVICE_FLOAT
+    same = lowering.exponent(x) == lowering.exponent(y)
     mode = attribute_text(node, "mode", "")
     if mode == "nearest":
-        _nearest(lowering, node, axes, form)
+        _nearest(lowering, node, axes, OFFSET if same and lowering.prefers_offset(x) else form)
     elif mode == "linear":
         align = attribute_text(node, "coordinate_transformation_mode", "") == "align_corners"
         _linear(lowering, node, axes, form, align_corners=align)

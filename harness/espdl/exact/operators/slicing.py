@@ -12,6 +12,7 @@ from harness.espdl.exact.arithmetic import clipped
 from harness.espdl.exact.lowering import (
     CHANNEL_FIRST,
     DEVICE_FLOAT,
+    OFFSET,
     Form,
     Lowering,
     attribute_int,
@@ -27,6 +28,8 @@ _INT32 = DTYPE_BOUNDS["int32"]
 
 
 def _ends_form(lowering: Lowering, names: list[str]) -> Form:
+    if lowering.prefers_offset(*names):
+        return OFFSET
     held = all(lowering.held_channel_first(name) for name in names)
     return CHANNEL_FIRST if held else DEVICE_FLOAT
 
@@ -160,11 +163,11 @@ def lower_concat(lowering: Lowering, node: Node) -> None:
     """Integers one after the other, whatever their exponents."""
     names = list(node.inputs)
     rank, axis = len(lowering.shape(names[0])), _axis(lowering, node)
-    form = (
-        CHANNEL_FIRST
-        if any(lowering.held_channel_first(name) for name in names) and rank > 2
-        else DEVICE_FLOAT
-    )
+    form = DEVICE_FLOAT
+    if any(lowering.has(name, OFFSET) for name in names):
+        form = OFFSET
+    elif any(lowering.held_channel_first(name) for name in names) and rank > 2:
+        form = CHANNEL_FIRST
     values = [lowering.read(name, form) for name in names]
     value = lowering.onnx.op(
         "Concat", values, hint=f"{node.outputs[0]}:concat", axis=_axis_in(form, axis, rank)
@@ -198,10 +201,11 @@ def lower_gather(lowering: Lowering, node: Node) -> None:
             hint="ESP-DL does not count negative indices from the end; write them as positive ones",
         )
     lowering.set_shape(y, (*shape[:axis], *indices.shape, *shape[axis + 1 :]))
+    form = OFFSET if lowering.prefers_offset(x) else DEVICE_FLOAT
     value = onnx.op(
-        "Gather", [lowering.read(x), onnx.constant(indices.astype(np.int64), node.inputs[1])], axis=axis
+        "Gather", [lowering.read(x, form), onnx.constant(indices.astype(np.int64), node.inputs[1])], axis=axis
     )
-    _moved(lowering, node, y, value, DEVICE_FLOAT)
+    _moved(lowering, node, y, value, form)
     lowering.prove(node, "move")
 
 

@@ -44,7 +44,7 @@ def lower_softmax(lowering: Lowering, node: Node) -> None:
         index = onnx.op("Cast", [offset], to=6)
         powers = onnx.op("Gather", [onnx.constant(table, f"{y}:exp"), index], hint=f"{y}:powers")
     else:
-        largest = onnx.op("ReduceMax", [scaled], axes=[axis], hint=f"{y}:max")
+        largest = onnx.op("ReduceMax", [scaled, onnx.constant(np.array([axis]), "axis")], hint=f"{y}:max")
         scaled = onnx.op("Sub", [scaled, largest], hint=f"{y}:shifted")
         wide = onnx.op("Cast", [scaled], to=11)
         powers = onnx.op("Cast", [onnx.op("Exp", [wide])], to=1, hint=f"{y}:powers")

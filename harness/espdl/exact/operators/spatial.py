@@ -10,6 +10,7 @@ from harness.errors import UnsupportedOperator
 from harness.espdl.exact.lowering import (
     CHANNEL_FIRST,
     DEVICE_FLOAT,
+    OFFSET,
     Form,
     Lowering,
     attribute_int,
@@ -98,6 +99,7 @@ def lower_insert_zeros(lowering: Lowering, node: Node) -> None:
             f"InsertZeros {node.name!r}: input {shape}, stride {strides}, padding {extra}"
         )
     form = CHANNEL_FIRST if lowering.held_channel_first(x) else DEVICE_FLOAT
+    form = OFFSET if lowering.prefers_offset(x) else form
     value = lowering.read(x, form)
     sizes = list(shape[1:-1])
     for index, (stride, padding) in enumerate(zip(strides, extra, strict=True)):
@@ -143,24 +145,29 @@ def _spread(lowering: Lowering, value: str, spread: _Spread) -> str:
     onnx, axis, size = lowering.onnx, spread.axis, spread.sizes[spread.index]
     shape = spread.full(spread.sizes)
     value = _reshape(lowering, value, [*shape[: axis + 1], 1, *shape[axis + 1 :]])
-    value = _padded(lowering, value, axis + 1, spread.stride - 1, len(shape) + 1)
+    zero = np.uint8(128) if spread.form == OFFSET else np.float32(0)
+    value = _padded(lowering, value, zero, (axis + 1, len(shape) + 1), spread.stride - 1)
     shape[axis] = size * spread.stride
     value = _reshape(lowering, value, shape)
     wanted = (size - 1) * spread.stride + 1 + spread.padding
     if wanted > shape[axis]:
-        return _padded(lowering, value, axis, wanted - shape[axis], len(shape))
+        return _padded(lowering, value, zero, (axis, len(shape)), wanted - shape[axis])
     if wanted < shape[axis]:
         limits = [onnx.constant(np.array([number]), "cut") for number in (0, wanted, axis)]
         return onnx.op("Slice", [value, *limits])
     return value
 
 
-def _padded(lowering: Lowering, value: str, axis: int, count: int, rank: int) -> str:
+def _padded(lowering: Lowering, value: str, zero: np.generic, where: tuple[int, int], count: int) -> str:
+    """`count` zeros behind the last element of an axis; `where` is the axis and the rank."""
+    axis, rank = where
     if count == 0:
         return value
     pads = np.zeros(2 * rank, np.int64)
     pads[rank + axis] = count
-    return lowering.onnx.op("Pad", [value, lowering.onnx.constant(pads, "pads")])
+    return lowering.onnx.op(
+        "Pad", [value, lowering.onnx.constant(pads, "pads"), lowering.onnx.constant(zero, "zero")]
+    )
 
 
 @operator("ReverseSequence")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from harness.errors import FormatError
 from harness.espdl.exact.arithmetic import clipped, rounded_and_clipped
-from harness.espdl.exact.lowering import CHANNEL_FIRST, DEVICE_FLOAT, Lowering, attribute_text
+from harness.espdl.exact.lowering import CHANNEL_FIRST, DEVICE_FLOAT, OFFSET, Lowering, attribute_text
 from harness.espdl.exact.proof import DTYPE_BOUNDS, Bounds
 from harness.espdl.model import Node
 
@@ -61,6 +61,10 @@ def lower_table(lowering: Lowering, node: Node, table: Table, *, source: str = "
     X is `source` or the node's first input.
     """
     x, y = source or node.inputs[0], node.outputs[0]
+    if lowering.prefers_offset(x) and table.dtype.kind != "f" and lowering.dtype(y) == "int8":
+        _offset_table(lowering, x, y, table)
+        lowering.prove(node, "table")
+        return
     form = CHANNEL_FIRST if lowering.held_channel_first(x) else DEVICE_FLOAT
     value = lowering.read(x, form)
     bounds = lowering.bounds(x)
@@ -75,6 +79,21 @@ def lower_table(lowering: Lowering, node: Node, table: Table, *, source: str = "
         result = simple or _gather(lowering, value, table, lowest, y)
         lowering.write(y, result, form, bounds=limits)
     lowering.prove(node, "table")
+
+
+def _offset_table(lowering: Lowering, x: str, y: str, table: Table) -> None:
+    """From uint8 to uint8: the index is the value itself."""
+    onnx, bounds = lowering.onnx, lowering.bounds(x)
+    used = table[bounds.low + 128 : bounds.high + 129].astype(np.int64)
+    limits = Bounds(int(used.min()), int(used.max()))
+    value = lowering.read(x, OFFSET)
+    if np.array_equal(used, np.clip(np.arange(bounds.low, bounds.high + 1), limits.low, limits.high)):
+        low, high = (onnx.constant(np.uint8(limit + 128), "limit") for limit in (limits.low, limits.high))
+        result = value if limits == bounds else onnx.op("Clip", [value, low, high], hint=f"{y}:u8")
+    else:
+        entries = onnx.constant((table.astype(np.int16) + 128).astype(np.uint8), f"{y}:table")
+        result = onnx.op("Gather", [entries, onnx.op("Cast", [value], to=6)], hint=f"{y}:u8")
+    lowering.write(y, result, OFFSET, bounds=limits)
 
 
 def _gather(lowering: Lowering, value: str, table: Table, lowest: int, y: str) -> str:
