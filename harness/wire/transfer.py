@@ -219,7 +219,9 @@ class Download:
     def receive(self, data: Data, now: float) -> None:
         """Take a chunk."""
         end = data.offset + len(data.data)
-        if self._length is not None and end > self._length:
+        # a device sends at most a credit ahead; anything else must not make us reserve its offset's memory
+        limit = self._ranges.cumulative + 2 * READ_CREDIT_BYTES
+        if end > (limit if self._length is None else min(limit, self._length)):
             return
         if len(self._data) < end:
             self._data.extend(bytes(end - len(self._data)))
