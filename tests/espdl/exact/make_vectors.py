@@ -140,8 +140,11 @@ CASES: dict[str, Case] = {
     "layernorm": lambda b: b.op("LayerNormalization", b.input("x", 4, 12), b.weights(12, scale=1.0), b.weights(12), axis=-1),
 }
 ONLY: dict[str, tuple[str, ...]] = {
-    name: ("c",)
-    for name in ("softmax", "elu", "sum", "l2", "transpose", "slice", "layernorm", "concat", "flatten", "maxpool")
+    **dict.fromkeys(
+        ("softmax", "elu", "sum", "l2", "transpose", "slice", "layernorm", "concat", "flatten", "maxpool"), ("c",)
+    ),
+    "conv_stride": ("p4",),
+    "residual": ("c", "p4"),
 }
 
 
