@@ -2,7 +2,8 @@
 
 The toolchain's addr2line is used where it is installed (fast, and it knows inlined functions), else the
 line table of the ELF through pyelftools. A RISC-V dump has no backtrace: with the toolchain's gdb its stack
-memory is unwound by esp-idf-panic-decoder, without it only MEPC and RA can be named.
+memory is unwound by esp-idf-panic-decoder; without it, words of the stack that are return addresses (a call
+stands before them) are named, of which some may be left from earlier calls.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.supervise import Crash
+from harness.supervise import Crash, CrashKind
 from harness.targets import Target
 
 if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile
 
+MAX_CALLERS = 12
+SUSPICIOUS_FRAMES = 4
 TOOL_SECONDS = 60
 """Deadline of addr2line and gdb; both read the whole debug information of an ELF of some 10 MB."""
 
@@ -84,11 +87,53 @@ def decode(crash: Crash, elf: Path | None, target: Target) -> Trace:
         frames = _unwind(crash.text, elf, gdb[: -len("gdb")], target.name)
         if frames:
             return Trace(frames=frames)
-    frames = locate(crash.backtrace, elf, prefix)
-    doubt = ""
-    if "Stack memory:" in crash.text:
-        doubt = f"two frames only: {prefix}gdb is not installed to unwind the stack"
-    return Trace(frames=frames, doubt=doubt)
+    if not crash.stack:
+        return Trace(frames=locate(crash.backtrace, elf, prefix))
+    returns = [*crash.backtrace[1:], *return_addresses(crash.stack, elf)]
+    # one address inside each call, where the caller's line is; behind it there may be another function
+    callers = [word - 2 for word in dict.fromkeys(returns)]
+    doubt = f"the stack was scanned, some callers may be stale: {prefix}gdb is not installed to unwind it"
+    innermost = crash.backtrace[:1]
+    return Trace(frames=locate((*innermost, *callers[:MAX_CALLERS]), elf, prefix), doubt=doubt)
+
+
+def return_addresses(stack: Sequence[int], elf: Path) -> list[int]:
+    """The words of a RISC-V stack that a call has left: executable, and right behind a call instruction.
+
+    Calls are `jal ra` and `jalr ra` (4 bytes), `c.jal` and `c.jalr` (2 bytes): RISC-V ISA manual, 2.5 and 16.
+    """
+    from elftools.elf.constants import SH_FLAGS
+    from elftools.elf.elffile import ELFFile
+
+    with elf.open("rb") as file:
+        code = [
+            (section["sh_addr"], section.data())
+            for section in ELFFile(file).iter_sections()
+            if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR and section["sh_type"] == "SHT_PROGBITS"
+        ]
+    return [word for word in stack if any(_behind_call(data, word - start) for start, data in code)]
+
+
+def _behind_call(code: bytes, offset: int) -> bool:
+    if not 4 <= offset <= len(code) or offset % 2:
+        return False
+    long = int.from_bytes(code[offset - 4 : offset], "little")
+    short = long >> 16
+    if long & 0xFFF == 0x0EF or long & 0x7FFF == 0x0E7:
+        return True
+    return short & 0xE003 == 0x2001 or (short & 0xF07F == 0x9002 and short & 0xF80 != 0)
+
+
+def suspected_kind(crash: Crash, trace: Trace) -> CrashKind:
+    """The class of a crash once its frames are known: a fault inside the allocator is a corrupt heap."""
+    if crash.kind not in {"panic", "abort", "assert"}:
+        return crash.kind
+    for frame in trace.frames[:SUSPICIOUS_FRAMES]:
+        if re.match(r"tlsf_|multi_heap_|remove_free_block|block_|heap_caps_free", frame.function):
+            return "heap_corruption"
+        if re.match(r"operator new|__cxa_throw|__cxa_allocate_exception", frame.function):
+            return "out_of_memory"
+    return crash.kind
 
 
 def locate(addresses: Sequence[int], elf: Path, prefix: str) -> tuple[Location, ...]:

@@ -54,7 +54,9 @@ class Crash:
         core: number of the core, or None.
         pc: program counter of the fault (PC of Xtensa, MEPC of RISC-V, or of abort()), or None.
         address: the faulting data address (EXCVADDR, MTVAL), or None.
-        backtrace: code addresses, innermost first; a RISC-V dump without unwinding gives MEPC and RA only.
+        backtrace: code addresses, innermost first; a RISC-V dump without unwinding gives MEPC and RA, or
+            where abort() was called.
+        stack: words of stack memory that a RISC-V dump shows, from the stack pointer up.
         registers: by the dump's own names.
         elf_sha256: first digits of the hash of the ELF that was running, or "".
         text: all console lines of the crash.
@@ -67,6 +69,7 @@ class Crash:
     pc: int | None
     address: int | None
     backtrace: tuple[int, ...]
+    stack: tuple[int, ...]
     registers: Mapping[str, int]
     elf_sha256: str
     text: str
@@ -121,7 +124,7 @@ _RULES: tuple[tuple[CrashKind, re.Pattern[str]], ...] = (
 _HARMLESS = re.compile(r"^[IDV] \(|Partition Table:|End of partition table")
 # These the program may survive, or report in an answer: they are a crash only together with another line.
 _OMENS: frozenset[CrashKind] = frozenset({"task_watchdog", "out_of_memory", "heap_corruption", "psram"})
-_STOPS = re.compile(r"assert failed: |Mem alloc fail|^Rebooting\.\.\.|^CPU halted")
+_STOPS = re.compile(r"assert failed: |Mem alloc fail|task_wdt: Aborting|^Rebooting\.\.\.|^CPU halted")
 
 _LOG_TAG = re.compile(r"^[EWIDV] \([^)]*\) [\w.\-]+: ?")
 
@@ -131,6 +134,7 @@ _WATCHED = re.compile(r"^ ?- (\S+) \(CPU")
 _ABORT_PC = re.compile(r"abort\(\) was called at PC 0x([0-9a-fA-F]+)")
 _REGISTER = re.compile(r"([A-Z][A-Z0-9/]{0,9}) *: 0x([0-9a-fA-F]{8})")
 _BACKTRACE = re.compile(r"Backtrace:((?: *0x[0-9a-fA-F]{8}:0x[0-9a-fA-F]{8})+)")
+_STACK = re.compile(r"^[0-9a-f]{8}: ((?:0x[0-9a-f]{8} ?){8})\s*$", re.MULTILINE)
 _ELF = re.compile(r"ELF file SHA256: +([0-9a-fA-F]+)")
 
 
@@ -172,6 +176,7 @@ def parse_crash(text: str) -> Crash | None:
         pc=pc,
         address=registers.get("EXCVADDR", registers.get("MTVAL")),
         backtrace=_backtrace(whole, registers),
+        stack=tuple(int(word, 16) for row in _STACK.findall(whole) for word in row.split()),
         registers=registers,
         elf_sha256=first_group(_ELF, whole),
         text=whole,
@@ -186,7 +191,12 @@ def _watched_task(lines: Iterable[str]) -> str:
 def _backtrace(text: str, registers: Mapping[str, int]) -> tuple[int, ...]:
     if found := _BACKTRACE.search(text):
         return tuple(int(pair.split(":")[0], 16) for pair in found[1].split())
-    return tuple(registers[name] for name in ("MEPC", "RA") if name in registers)
+    aborted = first_group(_ABORT_PC, text)  # RA is long overwritten then
+    return (
+        (int(aborted, 16),)
+        if aborted
+        else tuple(registers[name] for name in ("MEPC", "RA") if name in registers)
+    )
 
 
 class Watch:

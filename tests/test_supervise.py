@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,16 @@ from elftools.elf.sections import SymbolTableSection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.backtrace import decode, locate, parse_addr2line, parse_gdb_backtrace
+from harness.backtrace import (
+    Location,
+    Trace,
+    decode,
+    locate,
+    parse_addr2line,
+    parse_gdb_backtrace,
+    return_addresses,
+    suspected_kind,
+)
 from harness.bootlog import parse_boot, reset_kind
 from harness.supervise import (
     CRASH_LINES,
@@ -116,6 +126,16 @@ E (10316) task_wdt: CPU 0: hil_engine
 E (10316) task_wdt: Print CPU 0 (current core) backtrace
 """
 
+# ESP-IDF 5.3 on a RISC-V chip: no line says abort or panic, and more than OMEN_LINES follow
+TASK_WATCHDOG_DUMP = (
+    TASK_WATCHDOG.replace("Print CPU 0 (current core) backtrace", "Aborting.")
+    + "\n\nCore  0 register dump:\nMEPC    : 0x42008444  RA      : 0x42008442  SP      : 0x3fca67e0\n"
+    + "\nStack memory:\n"
+    + "3fca67e0: 0x00000000 0x00000000 0x00000000 0x42008562 0xa5a5a5a5 0xa5a5a5a5 0x00000000 0x00000000\n"
+    * 60
+    + "\nRebooting...\n"
+)
+
 TASK_WATCHDOG_PANIC = TASK_WATCHDOG.replace("Print CPU 0 (current core) backtrace", "Aborting.") + (
     "\r\nabort() was called at PC 0x4037a5cb on core 0\r\n"
 )
@@ -147,6 +167,12 @@ EXAMPLES: list[tuple[CrashKind, str]] = [
     ("out_of_memory", "\r\nMem alloc fail. size 0x0004ec00 caps 0x00001800\r\nCore  0 register dump:\r\n"),
     ("interrupt_watchdog", "Guru Meditation Error: Core  0 panic'ed (Interrupt wdt timeout on CPU0).\n"),
     ("task_watchdog", TASK_WATCHDOG_PANIC),
+    ("task_watchdog", TASK_WATCHDOG_DUMP),
+    (
+        "out_of_memory",
+        "E (312) hil: std::bad_alloc: operator new failed, largest block 2688 bytes\n"
+        "\nabort() was called at PC 0x42007de3 on core 0\n",
+    ),
     ("brownout", "E (118) BOD: Brownout detector was triggered\r\n\r\n"),
     ("flash_read", "flash read err, 1000\r\nets_main.c 371 \r\n"),
     ("invalid_image", "invalid header: 0xffffffff\r\n"),
@@ -391,6 +417,76 @@ def test_gdb_s_backtrace_is_read() -> None:
     ]
 
 
+def test_a_riscv_dump_gives_the_words_of_its_stack() -> None:
+    crash = parse_crash(TASK_WATCHDOG_DUMP)
+    assert crash is not None
+    assert crash.stack[:4] == (0, 0, 0, 0x42008562)
+    assert len(crash.stack) == 8 * 60
+
+
+def test_an_abort_s_backtrace_begins_where_it_was_called() -> None:
+    crash = parse_crash(
+        "abort() was called at PC 0x42010f33 on core 0\nMEPC    : 0x40380642  RA      : 0x40380640\n"
+    )
+    assert crash is not None
+    assert crash.backtrace == (0x42010F33,)
+
+
+RISCV_CALLS = """
+    .text
+    .global code
+code:
+    .long 0x000000ef  # jal ra
+    .long 0x000780e7  # jalr ra, a5
+    .long 0x00000013  # nop: no call
+    .short 0x0001, 0x9782  # c.nop; c.jalr a5
+    .short 0x0001, 0x2001  # c.nop; c.jal
+    .short 0x0001, 0x8782  # c.nop; c.jr a5: no call
+    .global main
+main:
+    .long 0
+"""
+
+
+def test_return_addresses_are_words_behind_a_riscv_call(tmp_path: Path) -> None:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler to make an ELF with")
+    source, elf = tmp_path / "calls.s", tmp_path / "calls.elf"
+    source.write_text(RISCV_CALLS)
+    subprocess.run([compiler, "-no-pie", "-o", elf, source], check=True)
+    start = symbol(elf, "code")
+    found = return_addresses([start + at for at in (4, 8, 12, 16, 20, 24, 6)] + [0, 0xFFFFFFFF], elf)
+    assert [address - start for address in found] == [4, 8, 16, 20]
+
+
+@pytest.mark.parametrize(
+    ("kind", "function", "suspected"),
+    [
+        ("panic", "remove_free_block", "heap_corruption"),
+        ("panic", "tlsf_malloc", "heap_corruption"),
+        ("abort", "operator new(unsigned int)", "out_of_memory"),
+        ("panic", "app_main", "panic"),
+        ("brownout", "tlsf_malloc", "brownout"),
+    ],
+)
+def test_the_frames_may_tell_more_than_the_words(
+    kind: CrashKind, function: str, suspected: CrashKind
+) -> None:
+    crash = parse_crash("Guru Meditation Error: Core  0 panic'ed (Store access fault).\n")
+    assert crash is not None
+    trace = Trace(frames=(Location(address=1, function=function),))
+    assert suspected_kind(replace(crash, kind=kind), trace) == suspected
+
+
+def symbol(elf: Path, name: str) -> int:
+    """The address of a symbol."""
+    with elf.open("rb") as file:
+        table = ELFFile(file).get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        return int(next(s["st_value"] for s in table.iter_symbols() if s.name == name))
+
+
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     """A small ELF with debug information, and an address inside its function `faulty` (line 2)."""
@@ -404,10 +500,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     )
     elf = folder / "faulty.elf"
     subprocess.run([compiler, "-g", "-O0", "-no-pie", "-o", elf, source], check=True)
-    with elf.open("rb") as file:
-        table = ELFFile(file).get_section_by_name(".symtab")
-        assert isinstance(table, SymbolTableSection)
-        address = next(s["st_value"] for s in table.iter_symbols() if s.name == "faulty")
+    address = symbol(elf, "faulty")
     return elf, address + 8  # past the prologue, where the return statement is
 
 

@@ -1,5 +1,6 @@
 // Makes the parts, connects them, and pumps bytes between the line and the server.
 #include <cstdlib>
+#include <new>
 
 #include "esp_heap_caps.h"
 #include "esp_log.h"
@@ -86,6 +87,13 @@ void mount_files() {
 #endif
 }
 
+// Without exceptions, `new` ends in a bare abort(): the host could not tell it from any other.
+[[noreturn]] void memory_exhausted() {
+  ESP_EARLY_LOGE("hil", "std::bad_alloc: operator new failed, largest block %u bytes",
+                 static_cast<unsigned>(heap_caps_get_largest_free_block(MALLOC_CAP_8BIT)));
+  std::abort();
+}
+
 void send_logs(Server& server, hil::esp::LogLines& log) {
   hil::esp::LogLines::Entry entry;
   while (log.pop(entry)) server.log(entry.level, entry.text);
@@ -121,6 +129,7 @@ void send_frames(Server& server, hil::esp::Line& line) {
 
 extern "C" void app_main() {
   using namespace hil::esp;
+  std::set_new_handler(memory_exhausted);
   vTaskPrioritySet(nullptr, kServerPriority);
   mount_files();
   Line& line = open_line();

@@ -1,0 +1,110 @@
+// An engine that crashes on purpose, in the way that LOAD's path names: to see on a real chip that supervision recognises it.
+#include <cassert>
+#include <cstdlib>
+
+#include "esp_heap_caps.h"
+#include "esp_task_wdt.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
+#include "hil_esp/engine_factory.h"
+
+namespace hil::faults {
+namespace {
+
+constexpr std::string_view kFamilies[] = {"c"};
+constexpr EngineIdentity kIdentity{"faults", "1", Span<const std::string_view>(kFamilies)};
+
+void read_nowhere() {
+  const volatile int* volatile nowhere = nullptr;
+  static_cast<void>(*nowhere);
+}
+
+void call_abort() { std::abort(); }
+
+void fail_assert() {
+  volatile bool held = false;
+  assert(held);
+}
+
+// A little below the end of the stack: FreeRTOS sees its canary gone at the next switch, a chip's guard sees it at once.
+__attribute__((noinline)) int overflow_stack(const std::uint8_t* end, int depth) {
+  volatile std::uint8_t frame[128];
+  frame[0] = static_cast<std::uint8_t>(depth);
+  if (const_cast<const std::uint8_t*>(frame) > end) return overflow_stack(end, depth + 1) + frame[0];
+  vTaskDelay(2);
+  return 0;
+}
+
+void exhaust_stack() {
+  const std::uint8_t* const end = pxTaskGetStackStart(nullptr);
+  static_cast<void>(overflow_stack(end - 64, 0));
+  vTaskDelay(2);
+}
+
+void corrupt_heap() {
+  auto* const block = static_cast<volatile std::uint8_t*>(heap_caps_malloc(64, MALLOC_CAP_8BIT));
+  for (int i = 0; i < 96; ++i) block[i] = 0x5A;
+  heap_caps_free(const_cast<std::uint8_t*>(block));
+  for (int i = 0; i < 64; ++i) heap_caps_free(heap_caps_malloc(16 * i, MALLOC_CAP_8BIT));
+  heap_caps_check_integrity_all(true);
+  std::abort();
+}
+
+void exhaust_memory() {
+  while (true) *new volatile std::uint8_t[4096] = 1;
+}
+
+void bark() {  // the task watchdog's turn
+  ESP_ERROR_CHECK(esp_task_wdt_add(nullptr));
+  while (true) {
+  }
+}
+
+void stop_interrupts() {
+  portDISABLE_INTERRUPTS();
+  while (true) {
+  }
+}
+
+struct Fault {
+  std::string_view name;
+  void (*happen)();
+};
+constexpr Fault kFaults[] = {
+    {"panic", read_nowhere},        {"abort", call_abort},          {"assert", fail_assert},
+    {"stack_overflow", exhaust_stack}, {"heap_corruption", corrupt_heap}, {"out_of_memory", exhaust_memory},
+    {"task_watchdog", bark},        {"interrupt_watchdog", stop_interrupts},
+};
+
+class FaultsEngine final : public Engine {
+ public:
+  const EngineIdentity& identity() const override { return kIdentity; }
+  Outcome load(const ModelSource& source) override {
+    for (const Fault& fault : kFaults) {
+      if (fault.name == source.path) fault.happen();
+    }
+    return failure(Status::kLoadFailed, "this image only crashes: LOAD with the path panic, abort, assert, ...");
+  }
+  void unload() override {}
+  ModelIdentity model() const override { return {}; }
+  std::size_t tensor_count(Role) const override { return 0; }
+  TensorSpec tensor(Role, std::size_t) const override { return {}; }
+  Outcome set_input(std::size_t, Bytes) override { return failure(Status::kNoModel, ""); }
+  Outcome invoke(const Invocation&, Invoked&) override { return failure(Status::kNoModel, ""); }
+  Outcome get_output(std::size_t, MutableBytes) override { return failure(Status::kNoModel, ""); }
+  std::size_t counter_count() const override { return 0; }
+  CounterSpec counter(std::size_t) const override { return {}; }
+  std::uint64_t counter_value(std::size_t) const override { return 0; }
+};
+
+}  // namespace
+}  // namespace hil::faults
+
+namespace hil::esp {
+
+Engine& make_engine(Images&, LogLines&, Clock&) {
+  static faults::FaultsEngine engine;
+  return engine;
+}
+
+}  // namespace hil::esp
