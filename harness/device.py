@@ -23,10 +23,26 @@ from numpy.typing import NDArray
 from harness.conversation import ConsoleLine, Conversation, Waitable
 from harness.errors import DeviceFault, HandshakeError, InputError, WireError
 from harness.handshake import disagreements
-from harness.inference import Arrays, Inference, Job, RunOptions, encode_inputs, encode_tensor
+from harness.inference import (
+    Arrays,
+    Inference,
+    Job,
+    RunOptions,
+    decode_tensor,
+    encode_inputs,
+    encode_tensor,
+)
 from harness.link import Link
 from harness.wire.calls import Statistics
-from harness.wire.info import DeviceInfo, Kind, LayerCycles, parse_counters, parse_info, parse_profile
+from harness.wire.info import (
+    DeviceInfo,
+    Kind,
+    LayerCycles,
+    TensorSpec,
+    parse_counters,
+    parse_info,
+    parse_profile,
+)
 from harness.wire.message import Message
 from harness.wire.messages import Load, Location, Object, Ping, PingAnswer, Reset
 from harness.wire.status import Status, status_name
@@ -237,17 +253,23 @@ class Device:
         Raises:
             InputError: no such input, or the array has another shape or dtype.
         """
-        for spec in self.info().inputs:
-            if spec.name == name:
-                self.set_input_bytes(spec.index, encode_tensor(array, spec), slot=slot)
-                return
-        raise InputError(f"no input {name!r}", step="input", board=self.board)
+        spec = self._input(name)
+        self.set_input_bytes(spec.index, encode_tensor(array, spec), slot=slot)
 
     def set_input_bytes(self, index: int, data: bytes, *, slot: int = 0) -> None:
         """Write raw bytes as an input; only the device checks them."""
         session = self._talk.session("input")
         task = session.upload(data, Object.INPUT, self._talk.now(), index=index, slot=slot)
         self._wait(task, "input", STALL_S, stall_s=STALL_S)
+
+    def read_input(self, name: str, *, slot: int = 0) -> NDArray[Any]:
+        """What a slot holds as one input.
+
+        Raises:
+            InputError: no such input.
+        """
+        spec = self._input(name)
+        return decode_tensor(self._read(Object.INPUT, "input", spec.index, slot), spec)
 
     def infer(
         self,
@@ -344,14 +366,20 @@ class Device:
 
     # plumbing
 
+    def _input(self, name: str) -> TensorSpec:
+        for spec in self.info().inputs:
+            if spec.name == name:
+                return spec
+        raise InputError(f"no input {name!r}", step="input", board=self.board)
+
     def _call(self, message: Message, step: str, timeout_s: float = CALL_S) -> Message:
         call = self._talk.session(step).call(message, self._talk.now())
         self._wait(call, step, timeout_s)
         assert call.answer
         return call.answer
 
-    def _read(self, source: Object, step: str) -> bytes:
-        task = self._talk.session(step).download(source, self._talk.now())
+    def _read(self, source: Object, step: str, index: int = 0, slot: int = 0) -> bytes:
+        task = self._talk.session(step).download(source, self._talk.now(), index=index, slot=slot)
         self._wait(task, step, STALL_S, stall_s=STALL_S)
         return task.data
 

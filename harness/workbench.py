@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from harness.catalogue import Model
 from harness.device import Device
 from harness.device_file import DeviceFile, Exact, open_device_file
-from harness.errors import HilError
+from harness.diverge import Divergence, find
+from harness.errors import HilError, UnsupportedOperator
+from harness.espdl import EspdlModel
 from harness.inference import Inference
 from harness.model_toml import Recipe
 from harness.progress import Progress
@@ -147,6 +149,57 @@ class Bench:
     def write_raw_input(self, data: bytes) -> None:
         """Send bytes as the first input without the host's own check of their size."""
         self.device.set_input_bytes(0, data)
+
+    def diverge(self, inputs: Arrays, *, before: Sequence[Arrays] = ()) -> Divergence | None:
+        """Find the first tensor that the device computes wrongly.
+
+        Args:
+            inputs: that it answers wrongly, the device's integers.
+            before: what it was sent before, the last one last; that one is sent again before each request,
+                so that what is left over from it shows.
+
+        Returns:
+            None if it answers these inputs rightly now.
+
+        Raises:
+            UnsupportedOperator: the runtime's graph cannot be searched.
+            HilError: the board or the link failed.
+        """
+        model = self.file.content
+        if not isinstance(model, EspdlModel):
+            raise UnsupportedOperator(
+                f"the layers of a {self.recipe.runtime} model cannot be searched",
+                hint="compare its tensors one by one: Device.tensor and Exact.run give them",
+            )
+        names = self.exact.tensor_names
+        exact = self.exact.run(inputs, tensors=names)
+        answered = self._infer_after(inputs, before)
+        wrong = [name for name, values in answered.items() if not np.array_equal(values, exact[name])]
+        if not wrong:
+            return None
+        given = {name: self.device.read_input(name) for name in inputs}
+
+        def fetch(name: str) -> bytes:
+            for arrays in before[-1:]:
+                self.infer(arrays)
+            return self.device.tensor(name, inputs)
+
+        return find(
+            model,
+            self.family,
+            inputs,
+            exact,
+            fetch,
+            wrong=wrong,
+            given=given,
+            earlier=[{**self.exact.run(arrays, tensors=names), **arrays} for arrays in reversed(before)],
+            tolerance_lsb=self.model.tolerance.device_vs_exact_lsb,
+        )
+
+    def _infer_after(self, inputs: Arrays, before: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+        for arrays in before:
+            self.infer(arrays)
+        return self.infer(inputs)
 
     def check_alive(self) -> None:
         """One inference that must be right: the device goes on after what was just tried.

@@ -180,7 +180,7 @@ def _rounded(values: Sums, rounding: str) -> Sums:
 def saturated_sums(products: Sums, bias: Sums, bits: int) -> Sums:
     """Sums of (elements, taps) that start from (elements,) and saturate to `bits` after every product."""
     low, high = -(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1
-    total = np.clip(bias, low, high)
+    total = bias
     for tap in range(products.shape[1]):
         total = np.clip(total + products[:, tap], low, high)
     return np.asarray(total)
