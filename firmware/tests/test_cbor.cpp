@@ -56,3 +56,7 @@ TEST(what_does_not_fit_is_left_out_and_said) {
   CHECK(!writer.ok());
   CHECK(writer.size() <= sizeof raw);
 }
+
+TEST(floats_of_32_bits_keep_their_bits) {
+  CHECK_EQ(written([](CborWriter& to) { to.float32(100000.0f); }), "fa47c35000");
+}

@@ -89,3 +89,15 @@ TEST(a_payload_over_the_limit_is_noise_even_if_it_fits_the_buffer) {
   CHECK_EQ(decode(view(frame), 300, 11), "N" + std::to_string(frame.size() - 2));
   CHECK_EQ(decode(view(frame), 301, 11)[0], 'F');
 }
+
+TEST(printable_runs_of_noise_end_where_ascii_ends) {
+  const ByteVector edges{0x20, 0x7E, 0x09, 0x0A, 0x0D, 0x1B, 0x41, 0x42};
+  for (const std::uint8_t outside : ByteVector{0x1F, 0x7F, 0x0B, 0x08}) {
+    ByteVector stream{0, 0x05, 0x90, outside};
+    stream.insert(stream.end(), edges.begin(), edges.end());
+    stream.push_back(outside);
+    stream.insert(stream.end(), edges.begin() + 1, edges.end());
+    stream.push_back(0);
+    CHECK_EQ(decode(view(stream), 256, 4), "T207e090a0d1b4142 N19");
+  }
+}

@@ -45,3 +45,13 @@ TEST(reset_knows_two_modes) {
   CHECK(parse_reset(Payload().u8(1)).has_value());
   CHECK(!parse_reset(Payload().u8(2)));
 }
+
+TEST(text_is_cut_between_characters) {
+  CHECK_EQ(cut_text("gr\xC3\xBC\xC3\x9F", 6), std::string_view("gr\xC3\xBC\xC3\x9F"));
+  CHECK_EQ(cut_text("gr\xC3\xBC\xC3\x9F", 5), std::string_view("gr\xC3\xBC"));
+  CHECK_EQ(cut_text("gr\xC3\xBC\xC3\x9F", 4), std::string_view("gr\xC3\xBC"));
+  CHECK_EQ(cut_text("gr\xC3\xBC\xC3\x9F", 3), std::string_view("gr"));
+  FixedText<5> fixed("a\xC3\xBC");
+  CHECK_EQ(fixed.append("bc\xC3\xBC").append("d").view(), std::string_view("a\xC3\xBC"
+                                                                           "bc"));
+}

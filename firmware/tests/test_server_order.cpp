@@ -188,3 +188,62 @@ TEST(sizes_that_cannot_work_are_named) {
   buffers.answers = buffers.answers.first(1000);
   CHECK(Server::problem(Config{512, 2048, 4}, buffers, parts) != nullptr);
 }
+
+TEST(answers_leave_in_the_order_of_their_requests) {
+  Host host;
+  host.hello();
+  host.clear();
+  ByteVector line;
+  for (std::uint16_t seq = 2; seq <= 6; ++seq) {
+    const ByteVector frame = encode(kind::kPing, 7, seq, Payload().u16(seq));
+    line.insert(line.end(), frame.begin(), frame.end());
+  }
+  host.server.receive(view(line));
+  host.take();
+  CHECK_EQ(host.received.size(), std::size_t{5});
+  for (std::size_t i = 0; i < host.received.size(); ++i) CHECK_EQ(host.received[i].seq, i + 2);
+}
+
+TEST(notices_leave_in_order_and_too_many_are_dropped) {
+  Host host;
+  ByteVector line;
+  for (std::uint16_t seq = 1; seq <= 10; ++seq) {
+    const ByteVector frame = encode(kind::kPing, 7, seq, {});
+    line.insert(line.end(), frame.begin(), frame.end());
+  }
+  host.server.receive(view(line));
+  host.take();
+  CHECK_EQ(host.received.size(), std::size_t{8});
+  for (std::size_t i = 0; i < host.received.size(); ++i) CHECK_EQ(host.received[i].seq, i + 1);
+}
+
+TEST(log_lines_fill_their_memory_to_the_last_byte) {
+  std::uint8_t ring[20];
+  std::uint8_t line[1 + LogQueue::kMaxText];
+  LogQueue logs{MutableBytes(ring)};
+  for (int round = 0; round < 5; ++round) {
+    CHECK(logs.push(1, "12345678"));
+    CHECK(logs.push(2, "12345678"));
+    CHECK(!logs.push(3, ""));
+    CHECK_EQ(logs.pop(MutableBytes(line)), std::size_t{9});
+    CHECK(!logs.push(4, "123456789"));
+    CHECK(logs.push(5, "abc"));
+    CHECK_EQ(logs.pop(MutableBytes(line)), std::size_t{9});
+    CHECK_EQ(line[0], std::uint8_t{2});
+    CHECK_EQ(logs.pop(MutableBytes(line)), std::size_t{4});
+    CHECK_EQ(as_text(Bytes(line, 4).from(1)), std::string_view("abc"));
+    CHECK_EQ(logs.pop(MutableBytes(line)), std::size_t{0});
+  }
+}
+
+TEST(the_smallest_and_largest_sizes_work) {
+  Host host;
+  const Parts parts{host.engine, host.board, host.storage, host.clock, host.inline_};
+  NullMemory memory(256);
+  memory.answers.resize(16 * 64);
+  memory.info.resize(1024);
+  memory.log.resize(202);
+  CHECK(Server::problem(Config{256, 256, 16}, memory.buffers(), parts) == nullptr);
+  memory.log.resize(201);
+  CHECK(Server::problem(Config{256, 256, 16}, memory.buffers(), parts) != nullptr);
+}

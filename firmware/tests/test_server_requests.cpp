@@ -236,3 +236,62 @@ TEST(a_ping_that_no_answer_can_hold_is_too_large) {
   CHECK_EQ(host.ask(kind::kPing, view(pattern(NullMemory::kAnswerBytes - 1))).status(), Status::kOk);
   CHECK_EQ(host.ask(kind::kPing, view(pattern(NullMemory::kAnswerBytes))).status(), Status::kTooLarge);
 }
+
+TEST(slots_do_not_share_memory) {
+  Host host;
+  host.engine.shape.outputs = {64};
+  host.load_model();
+  for (std::uint16_t slot = 0; slot < 4; ++slot) {
+    CHECK_EQ(host.run(slot, Run::kInlineInputs, 0, 1, {}, view(pattern(64, slot))).status(), Status::kOk);
+  }
+  for (std::uint16_t slot = 0; slot < 4; ++slot) {
+    CHECK(host.read(Object::kInput, 0, slot) == pattern(64, slot));
+    CHECK(host.read(Object::kOutput, 0, slot) == expected_output(pattern(64, slot), 64));
+  }
+}
+
+TEST(what_just_fits_is_taken) {
+  Host host;
+  host.engine.shape.outputs = {NullMemory::kAnswerBytes - RunAnswer::kFixedBytes};
+  host.load_model();
+  const ByteVector input = pattern(64);
+  const Received answer = host.run(0, Run::kInlineInputs | Run::kInlineOutputs, 0, 100, {}, view(input));
+  CHECK_EQ(answer.payload.size(), NullMemory::kAnswerBytes);
+  const ByteVector name(Order::Name::capacity(), 'x');
+  CHECK_EQ(host.run(0, Run::kCapture, 0, 1, as_text(view(name))).text(), std::string(name.size() - 1, 'x'));
+  CHECK_EQ(host.ask(kind::kRun, Payload().u16(0).u8(0).u8(2).u16(0).u16(1).u8(0)).status(), Status::kOk);
+  CHECK_EQ(host.ask(kind::kLoad, Payload().u8(1).u8(2).u16(0).bytes(view(name))).status(), Status::kOk);
+  CHECK_EQ(host.ask(kind::kLoad, Payload().u8(1).u8(2).u16(0).bytes(view(name)).u8('x')).status(), Status::kTooLarge);
+}
+
+TEST(an_acknowledgement_of_another_status_ends_a_read) {
+  Host host;
+  host.load_model();
+  CHECK_EQ(host.write(Object::kInput, 0, 0, view(pattern(64))), Status::kOk);
+  const std::uint16_t id = host.next_seq;
+  CHECK_EQ(host.open_read(Object::kInput).status(), Status::kOk);
+  host.ack(id, Status::kOk, 10);
+  CHECK_EQ(host.ask(kind::kCancel, Payload().u16(id)).status(), Status::kOk);
+  const std::uint16_t other = host.next_seq;
+  CHECK_EQ(host.open_read(Object::kInput).status(), Status::kOk);
+  host.ack(other, Status::kBadTransfer, 10);
+  CHECK_EQ(host.ask(kind::kCancel, Payload().u16(other)).status(), Status::kBadTransfer);
+}
+
+TEST(a_lost_chunk_of_a_read_is_sent_again) {
+  Host host;
+  host.engine.shape.inputs = {900};
+  host.load_model();
+  const ByteVector input = pattern(900);
+  CHECK_EQ(host.write(Object::kInput, 0, 0, view(input)), Status::kOk);
+  const std::uint16_t id = host.next_seq;
+  CHECK_EQ(host.open_read(Object::kInput).status(), Status::kOk);
+  const std::size_t chunk = Host::kMaxPayload - kDataHeaderBytes;
+  host.received.clear();
+  host.ack(id, Status::kOk, 0, 65536, {{static_cast<std::uint32_t>(chunk), 900}});
+  const ByteVector again = host.assembled(id);
+  CHECK(again == ByteVector(input.begin(), input.begin() + static_cast<std::ptrdiff_t>(chunk)));
+  host.received.clear();
+  host.ack(id, Status::kGap, 0);
+  CHECK(host.assembled(id) == again);
+}

@@ -3,7 +3,7 @@
 namespace hil {
 
 bool LogQueue::push(std::uint8_t level, std::string_view text) {
-  if (text.size() > kMaxText) text = text.substr(0, kMaxText);
+  text = cut_text(text, kMaxText);
   if (used_ + 2 + text.size() > ring_.size()) return false;
   put(level);
   put(static_cast<std::uint8_t>(text.size()));

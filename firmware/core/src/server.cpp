@@ -169,7 +169,7 @@ void Server::settle(Answers::Answer& answer, const Outcome& outcome, std::size_t
     const std::string_view text = outcome.text.view();
     Writer body(memory);
     body.u8(static_cast<std::uint8_t>(outcome.status));
-    body.bytes(as_bytes(text.substr(0, memory.size() - 1)));
+    body.bytes(as_bytes(cut_text(text, memory.size() - 1)));
     size = body.size();
   }
   answers_.ready(answer, size);

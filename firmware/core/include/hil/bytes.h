@@ -52,6 +52,13 @@ inline std::string_view as_text(Bytes bytes) {
   return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
+// At most `size` bytes of UTF-8 text, cut between characters.
+inline std::string_view cut_text(std::string_view text, std::size_t size) {
+  if (text.size() <= size) return text;
+  while (size > 0 && (static_cast<std::uint8_t>(text[size]) & 0xC0) == 0x80) --size;
+  return text.substr(0, size);
+}
+
 // Text of bounded length, cut at the capacity: names and error texts without a heap.
 template <std::size_t Capacity>
 class FixedText {
@@ -60,9 +67,9 @@ class FixedText {
   FixedText(std::string_view text) { append(text); }
 
   FixedText& append(std::string_view text) {
-    const std::size_t count = text.size() < Capacity - size_ ? text.size() : Capacity - size_;
-    if (count != 0) std::memcpy(data_ + size_, text.data(), count);
-    size_ += count;
+    text = cut_text(text, Capacity - size_);
+    if (!text.empty()) std::memcpy(data_ + size_, text.data(), text.size());
+    size_ += text.size();
     return *this;
   }
   FixedText& append(std::uint64_t number) {
