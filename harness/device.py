@@ -45,7 +45,7 @@ from harness.wire.info import (
 )
 from harness.wire.message import Message
 from harness.wire.messages import Load, Location, Object, Ping, PingAnswer, Reset
-from harness.wire.status import Status, status_name
+from harness.wire.status import HINTS, status_name
 
 if TYPE_CHECKING:
     from harness.device_file import FileTensor
@@ -59,17 +59,6 @@ LOAD_S = 60.0
 RUN_S = 60.0
 STALL_S = 10.0
 """A transfer may last as long as it likes while bytes arrive; without any it ends after this."""
-_HINTS = {
-    Status.NO_MODEL: "load a model first",
-    Status.WRONG_FAMILY: "use the model's artefact for this chip",
-    Status.LOAD_FAILED: "is the file whole, and of this chip's family? hil lint tells",
-    Status.UNSUPPORTED_OPERATOR: "the runtime on the device does not have it",
-    Status.OUT_OF_MEMORY: "use a smaller model, or a board with PSRAM",
-    Status.TOO_LARGE: "the device has not that much room; a larger model partition may help",
-    Status.MISSING_INPUT: "write every input before running",
-    Status.UNKNOWN_TENSOR: "ask for a tensor of the loaded model, by its name in the file",
-    Status.STORAGE_FAILED: "is the partition table that of this firmware?",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,8 +247,9 @@ class Device:
 
     def set_input_bytes(self, index: int, data: bytes, *, slot: int = 0) -> None:
         """Write raw bytes as an input; only the device checks them."""
-        session = self._talk.session("input")
-        task = session.upload(data, Object.INPUT, self._talk.now(), index=index, slot=slot)
+        task = self._talk.session("input").upload(
+            data, Object.INPUT, self._talk.now(), index=index, slot=slot
+        )
         self._wait(task, "input", STALL_S, stall_s=STALL_S)
 
     def read_input(self, name: str, *, slot: int = 0) -> NDArray[Any]:
@@ -395,7 +385,7 @@ class Device:
         """Wait for one thing; its refusal becomes an error."""
         self._talk.wait([task], step, timeout_s, stall_s=stall_s, progress=progress)
         if failure := task.failure:
-            hint = next((text for status, text in _HINTS.items() if status == failure.status), "")
+            hint = next((text for status, text in HINTS.items() if status == failure.status), "")
             words = f": {failure.words}" if failure.words else ""
             name = status_name(failure.status)
             fault = DeviceFault(
