@@ -32,7 +32,7 @@ from harness.tflm.worker import HEAD
 
 INSTALL = "pip install 'esp-hil[tflm]'"
 SCHEMA_VERSION = 3
-ARENA_LIMIT_BYTES = 1 << 28
+ARENA_LIMIT_BYTES = 1 << 29
 LOAD_S = 60.0
 RUN_S = 60.0
 _SECONDS_PER_INPUT = 5.0
@@ -161,15 +161,21 @@ class Interpreter:
 
     def _load(self, image: bytes, limit_bytes: int) -> ArenaUse:
         try:
-            use = self._process.ask(("load", image, limit_bytes, len(self.model.outputs)), LOAD_S)
+            request = ("load", image, self._generous_bytes(), limit_bytes, len(self.model.outputs))
+            use = self._process.ask(request, LOAD_S)
         except _Refusal as refusal:
-            raise _typed(refusal.said, limit_bytes) from None
+            raise _typed(refusal.said) from None
         return ArenaUse(
             arena_bytes=use["arena_bytes"],
             recorded_bytes=use["arena_recorded_bytes"],
             head_bytes=use["arena_head_bytes"],
             tail_bytes=use["arena_tail_bytes"],
         )
+
+    def _generous_bytes(self) -> int:
+        """More arena than the model can need: all its activations side by side, and room for records."""
+        made = sum(tensor.size_bytes for tensor in self.model.tensors if not tensor.constant)
+        return 2 * made + 2 * self.model.size_bytes + (1 << 20)
 
     def _check_inputs(self, inputs: Sequence[Array]) -> None:
         wanted = self.model.input_tensors
@@ -183,15 +189,15 @@ class Interpreter:
                 )
 
 
-def _typed(said: str, limit_bytes: int) -> HilError:
+def _typed(said: str) -> HilError:
     """What TFLM printed when it refused a model, as an error with operator and reason."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    missing = [line for line in lines if "missing:" in line]
     node = re.search(r"Node (\S+) \(number (\d+)f?\) failed to prepare", said)
+    missing = [line.removeprefix("missing: ") for line in lines if "missing:" in line]
     if missing and not node:
-        return OutOfMemory(f"an arena of {limit_bytes:,} bytes is too small: {missing[-1]}")
+        return OutOfMemory(missing[-1])
     reasons = [line for line in lines if not line.startswith(("Node ", "Failed starting"))]
-    why = reasons[0] if reasons else "TFLM does not say why"
+    why = re.sub(r"^tensorflow/\S+ ", "", reasons[0]) if reasons else "TFLM does not say why"
     if node:
         return UnsupportedOperator(f"TFLM refuses {node[1]} (number {node[2]}): {why}")
     return UnsupportedOperator(f"TFLM refuses the model: {why}")
@@ -242,7 +248,7 @@ class _Process:
             raise self._death()
         status, value, said = pickle.loads(answer)
         if status == "refused":
-            raise _Refusal(said or value)
+            raise _Refusal(value or said)
         if status == "failed":
             raise RuntimeFailed(f"tflite-micro failed: {value}", hint=_last_line(said))
         return value

@@ -4,7 +4,8 @@ TFLM checks little: a tensor number out of range or weights that do not fit thei
 are, and a bad access ends the process. Requests come on standard input and answers go to standard output,
 each a length and a pickle; standard error is a file that collects what TFLM prints.
 
-    ("load", image, arena_limit_bytes)   -> ("ok", Loaded as a dict, text) | ("refused", reason, text)
+    ("load", image, start_bytes, limit_bytes, outputs)
+                                         -> ("ok", sizes by name, text) | ("refused", reason, text)
     ("run", [input batches])             -> ("ok", [output batches], text)
     ("tensor", [one input each], index)  -> ("ok", array, text)
 
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 HEAD = struct.Struct("<Q")
 ALIGNMENT_BYTES = 16
-_FIRST_ARENA_BYTES = 1 << 16
+_LARGEST_ARENA_BYTES = 1 << 29
 
 
 class Refused(Exception):
@@ -32,21 +33,28 @@ class Refused(Exception):
 
 
 class Runner:
-    """A loaded model: one interpreter that infers; another keeps every tensor, once one is asked for."""
+    """A loaded model: one interpreter that infers; another keeps every tensor, once one is asked for.
 
-    def __init__(self, image: bytes, limit_bytes: int) -> None:
+    Args:
+        image: the file.
+        start_bytes: an arena that should be large enough. Smaller ones are tried in processes of their own
+            only: kernels use persistent memory without asking whether they got it, and crash.
+        limit_bytes: the largest arena that may be used in the end.
+    """
+
+    def __init__(self, image: bytes, start_bytes: int, limit_bytes: int) -> None:
         from tflite_micro.python.tflite_micro import runtime
 
         self._runtime = runtime
         self._image = image
-        self._limit_bytes = limit_bytes
+        self._start_bytes = start_bytes
         self._keeping: Any = None
-        capacity = self._growing(runtime.InterpreterConfig.kAllocationRecording)[1]
-        self.recorded = _recorded_allocations(self._interpreter(capacity))
-        self.arena_bytes = self._smallest(capacity)
-        self._running = self._interpreter(self.arena_bytes)
-        if self._running is None:  # cannot be: it was just tried
-            raise Refused("the arena that was found does not serve again")
+        first = self._large(runtime.InterpreterConfig.kAllocationRecording)
+        self.recorded = _recorded_allocations(first)
+        self.arena_bytes = self._smallest(self.recorded["arena_recorded_bytes"])
+        if self.arena_bytes > limit_bytes:
+            raise Refused(f"missing: the arena takes {self.arena_bytes:,} bytes, there are {limit_bytes:,}")
+        self._running = self._interpreter(self.arena_bytes) or first
 
     def describe(self) -> dict[str, Any]:
         """Arena in bytes, what the allocator recorded, element type and shape of inputs and outputs."""
@@ -66,7 +74,7 @@ class Runner:
         """An intermediate tensor after one inference."""
         if self._keeping is None:
             config = self._runtime.InterpreterConfig.kPreserveAllTensors
-            self._keeping, _ = self._growing(config)
+            self._keeping = self._large(config)
         _set_inputs(self._keeping, inputs)
         self._keeping.invoke()
         return np.array(self._keeping.GetTensor(index, 0)["tensor_data"])
@@ -81,40 +89,45 @@ class Runner:
         except RuntimeError:
             return None
 
-    def _growing(self, config: Any) -> tuple[Any, int]:  # noqa: ANN401
-        """An interpreter with an arena that is large enough, and that size.
+    def _large(self, config: Any) -> Any:  # noqa: ANN401
+        """An interpreter with more arena than it needs.
 
         Raises:
             Refused: not even the largest arena helps.
         """
-        capacity = min(_FIRST_ARENA_BYTES, self._limit_bytes)
+        capacity = self._start_bytes
         while True:
             _forget_noise()
             interpreter = self._interpreter(capacity, config)
             if interpreter is not None:
-                return interpreter, capacity
-            if capacity == self._limit_bytes or not _lacks_memory(_noise()):
+                return interpreter
+            if capacity >= _LARGEST_ARENA_BYTES or not _lacks_memory(_noise()):
                 raise Refused
-            capacity = min(2 * capacity, self._limit_bytes)
+            capacity *= 4
 
-    def _smallest(self, enough: int) -> int:
+    def _smallest(self, recorded_bytes: int) -> int:
         """The smallest arena that serves, a multiple of 16 bytes; first guess is what was recorded."""
-        high = enough // ALIGNMENT_BYTES
+        high = -(-recorded_bytes // ALIGNMENT_BYTES)
+        if not hasattr(os, "fork"):
+            return high * ALIGNMENT_BYTES
         low = 0
-        guess = -(-self.recorded["arena_recorded_bytes"] // ALIGNMENT_BYTES)
-        for units in (guess, guess - 1):
-            if low < units < high:
-                if self._interpreter(units * ALIGNMENT_BYTES) is None:
-                    low = units
-                else:
-                    high = units
+        while not self._serves(high * ALIGNMENT_BYTES):
+            low, high = high, high + max(1, high // 8)
+        step = 1
+        while low < high - step and self._serves((high - step) * ALIGNMENT_BYTES):
+            high, step = high - step, 2 * step
+        low = max(low, high - step)
         while high - low > 1:
             middle = (low + high) // 2
-            if self._interpreter(middle * ALIGNMENT_BYTES) is None:
-                low = middle
-            else:
-                high = middle
+            low, high = (low, middle) if self._serves(middle * ALIGNMENT_BYTES) else (middle, high)
         return high * ALIGNMENT_BYTES
+
+    def _serves(self, arena_bytes: int) -> bool:
+        """Whether the model can be loaded with this arena; a process of its own tries."""
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if self._interpreter(arena_bytes) is not None else 1)
+        return os.waitpid(child, 0)[1] == 0
 
 
 def _set_inputs(interpreter: Any, inputs: list[NDArray[Any]]) -> None:  # noqa: ANN401
@@ -164,8 +177,8 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
         request = pickle.loads(requests.read(HEAD.unpack(head)[0]))
         try:
             if request[0] == "load":
-                runner, outputs = None, request[3]
-                runner = Runner(request[1], request[2])
+                runner, outputs = None, request[4]
+                runner = Runner(*request[1:4])
                 value: Any = runner.describe()
             else:
                 assert runner is not None
