@@ -61,6 +61,7 @@ def lower_cached(
     careful: bool = False,
     old_names: Reading = "plain",
     integer: bool = False,
+    raw: bool = False,
 ) -> Lowered:
     """`lower`, or what it gave before for the same model, options and code.
 
@@ -70,14 +71,23 @@ def lower_cached(
     wanted = None if tensors is None else list(tensors)
     key = hashlib.sha256(_code_digest())
     key.update(
-        json.dumps([model.sha256, model.name, family, wanted, batched, careful, old_names, integer]).encode()
+        json.dumps(
+            [model.sha256, model.name, family, wanted, batched, careful, old_names, integer, raw]
+        ).encode()
     )
     path = folder() / f"{key.hexdigest()}.lowered"
     found = _read(path)
     if found is not None:
         return found
     lowered = lower(
-        model, family, tensors=wanted, batched=batched, careful=careful, old_names=old_names, integer=integer
+        model,
+        family,
+        tensors=wanted,
+        batched=batched,
+        careful=careful,
+        old_names=old_names,
+        integer=integer,
+        raw=raw,
     )
     _write(path, lowered)
     return lowered
@@ -144,6 +154,7 @@ def _unpack(body: bytes) -> Lowered:
         headroom=tuple(Headroom(**item) for item in described["headroom"]),
         states=tuple(State(**{**item, "shape": tuple(item["shape"])}) for item in described["states"]),
         batched=described["batched"],
+        offset_names=tuple(described["offset_names"]),
         guard=described["guard"],
         saturations=described["saturations"],
     )

@@ -40,6 +40,7 @@ class Lowered:
         headroom: of esp32s3's 20-bit lanes, per layer; () for other families.
         states: what StreamingCache nodes remember: further inputs and outputs of the model.
         batched: axis 0 of all inputs and outputs is the symbolic dimension "N".
+        offset_names: inputs and outputs that hold int8 integers as uint8 q + 128 (with `raw`).
         guard: name of a further output, a scalar bool: a 20-bit lane may have saturated, so the outputs are
             not to be trusted and the careful graph is needed. "" where no lane can saturate.
         saturations: of the careful graph: node name by the name of a further output, an int64 scalar: how
@@ -54,6 +55,7 @@ class Lowered:
     headroom: tuple[Headroom, ...]
     states: tuple[State, ...]
     batched: bool
+    offset_names: tuple[str, ...]
     guard: str
     saturations: dict[str, str]
 
@@ -67,6 +69,7 @@ def lower(
     careful: bool = False,
     old_names: Reading = "plain",
     integer: bool = False,
+    raw: bool = False,
 ) -> Lowered:
     """Lower a model.
 
@@ -78,6 +81,7 @@ def lower(
         careful: sum with saturation wherever a 20-bit lane can saturate, instead of guarding it: slow and
             always exact.
         old_names: how to read filters whose layout has an old name.
+        raw: let int8 inputs and outputs be uint8 q + 128, which the integer kernels take as it is.
         integer: use onnxruntime's integer kernels where they are proved exact; only for machines that pass
             `integer.available`.
 
@@ -88,7 +92,9 @@ def lower(
         FormatError: the graph contradicts itself.
     """
     graph = model.graph
-    lowering = Lowering(graph, family, batched=batched, careful=careful, old_names=old_names, integer=integer)
+    lowering = Lowering(
+        graph, family, batched=batched, careful=careful, old_names=old_names, integer=integer, raw=raw
+    )
     for value in graph.inputs:
         lowering.declare_input(value.name)
     if batched and any(value.shape[:1] != (1,) for value in (*graph.inputs, *graph.outputs)):
@@ -122,9 +128,9 @@ def _lowered(model: EspdlModel, lowering: Lowering, names: list[str]) -> Lowered
         further.append(helper.make_tensor_value_info(count, element_type("int64"), []))
     proto = lowering.onnx.model(
         name=graph.name,
-        inputs=[_value(info, lowering.batched) for info in inputs]
+        inputs=[_value(info, lowering) for info in inputs]
         + [_state(state.input_name, state) for state in states],
-        outputs=[_value(info, lowering.batched) for info in outputs if info.name not in given] + further,
+        outputs=[_value(info, lowering) for info in outputs if info.name not in given] + further,
         metadata={"espdl_sha256": model.sha256, "family": lowering.family, "model": model.name},
     )
     return Lowered(
@@ -136,6 +142,7 @@ def _lowered(model: EspdlModel, lowering: Lowering, names: list[str]) -> Lowered
         headroom=tuple(lowering.headroom.values()),
         states=states,
         batched=lowering.batched,
+        offset_names=tuple(sorted(lowering.offset_names)),
         guard=guard,
         saturations={count: node for node, count in lowering.saturations},
     )
@@ -156,11 +163,12 @@ def tensor_names(graph: Graph) -> tuple[str, ...]:
     return tuple(name for node in graph.nodes for name in node.outputs if name)
 
 
-def _value(info: ValueInfo, batched: bool) -> onnx.ValueInfoProto:
+def _value(info: ValueInfo, lowering: Lowering) -> onnx.ValueInfoProto:
     shape: list[int | str] = list(info.shape)
-    if batched:
+    if lowering.batched:
         shape[0] = BATCH
-    return helper.make_tensor_value_info(info.name, element_type(info.dtype), shape)
+    dtype = "uint8" if info.name in lowering.offset_names else info.dtype
+    return helper.make_tensor_value_info(info.name, element_type(dtype), shape)
 
 
 def _state(name: str, state: State) -> onnx.ValueInfoProto:

@@ -64,6 +64,8 @@ class Lowering:
     Attributes:
         headroom: of esp32s3's 20-bit lanes, by node name.
         integer: use onnxruntime's integer kernels where they are proved exact.
+        raw: let int8 inputs and outputs of the ONNX graph be uint8 q + 128.
+        offset_names: which inputs and outputs are.
         old_names: how to read filters whose layout has an old name.
         careful: sum lanes that can saturate with saturation, instead of guarding them.
         guards: ONNX scalar bools: a lane may have saturated.
@@ -79,6 +81,7 @@ class Lowering:
         careful: bool = False,
         old_names: Reading = "plain",
         integer: bool = False,
+        raw: bool = False,
     ) -> None:
         self.graph = graph
         self.family = family
@@ -90,6 +93,8 @@ class Lowering:
         self.careful = careful
         self.old_names: Reading = old_names
         self.integer = integer
+        self.raw = raw
+        self.offset_names: set[str] = set()
         self.headroom: dict[str, Headroom] = {}
         self.guards: list[str] = []
         self.saturations: list[tuple[str, str]] = []
@@ -175,10 +180,13 @@ class Lowering:
     # ---- tensors in the ONNX graph
     # -------------------------------------------------------------------------------------
 
-    def declare_input(self, name: str) -> None:
-        """Make a graph input available, in the device's type and order."""
+    def declare_input(self, name: str, form: Form | None = None) -> None:
+        """Make a graph input available, in the device's type and order unless told otherwise."""
         self.onnx.fresh(name)
-        self._forms[name] = {Form(self.dtype(name)): name}
+        if self.raw and self.dtype(name) == "int8":
+            form = OFFSET
+            self.offset_names.add(name)
+        self._forms[name] = {form or Form(self.dtype(name)): name}
 
     def has(self, name: str, form: Form) -> bool:
         """Whether the tensor is there in that form without a conversion."""
@@ -285,7 +293,16 @@ class Lowering:
         return self.onnx.op("Cast", [value], hint=hint, to=element_type(target))
 
     def output(self, name: str) -> None:
-        """Give the ONNX graph an output of this name, in the device's type and order."""
+        """Give the ONNX graph an output of this name, in the device's type and order.
+
+        With `raw`, int8 tensors that are there as uint8 q + 128 are given so.
+        """
+        if self.raw and self.has(name, OFFSET):
+            value = self.read(name, OFFSET)
+            if value != name:
+                self.onnx.ops("Identity", [value], hints=[name])
+            self.offset_names.add(name)
+            return
         value = self.read(name, Form(self.dtype(name)))
         if value != name:
             self.onnx.ops("Identity", [value], hints=[name])

@@ -22,6 +22,7 @@ from harness.targets import Family
 
 Arrays = dict[str, NDArray[Any]]
 BATCH_SIZE = 64
+_TOP_BIT = np.uint8(0x80)
 
 
 class ExactReference:
@@ -59,7 +60,11 @@ class ExactReference:
         self._sessions: dict[tuple[tuple[str, ...], bool, bool], _Session] = {}
         self._batches: bool | None = None
         self._state: Arrays = {}
-        self._main = self._session(self._output_names())
+        self._names = tuple(value.name for value in model.graph.outputs)
+        self._main = self._session(self._names)
+        self._expected = {
+            value.name: (value.shape, np.dtype(value.dtype)) for value in self._main.lowered.inputs
+        }
 
     @property
     def family(self) -> Family:
@@ -113,7 +118,7 @@ class ExactReference:
             InputError: a name, dtype or shape that the model does not have.
         """
         self._check(inputs, batched=False)
-        names = self._output_names() if tensors is None else tuple(dict.fromkeys(tensors))
+        names = self._names if tensors is None else tuple(dict.fromkeys(tensors))
         return self._answers(names, inputs, self._state if keep_state else {}, batched=False)
 
     def run_all(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
@@ -137,7 +142,7 @@ class ExactReference:
             InputError: a name, dtype or shape that does not fit.
         """
         count = self._check(inputs, batched=True)
-        names = self._output_names() if tensors is None else tuple(dict.fromkeys(tensors))
+        names = self._names if tensors is None else tuple(dict.fromkeys(tensors))
         if self._can_batch(names):
             starts = range(0, count, BATCH_SIZE)
             cuts = [
@@ -171,12 +176,9 @@ class ExactReference:
         self._check(inputs, batched=False)
         if not self._main.lowered.guard:
             return {}
-        session = self._session(self._output_names(), careful=True)
+        session = self._session(self._names, careful=True)
         counts = session.run(inputs, {}).counts
         return {session.lowered.saturations[output]: count for output, count in counts.items()}
-
-    def _output_names(self) -> tuple[str, ...]:
-        return tuple(value.name for value in self.model.graph.outputs)
 
     def _answers(
         self, names: tuple[str, ...], inputs: Mapping[str, NDArray[Any]], state: Arrays, *, batched: bool
@@ -204,6 +206,7 @@ class ExactReference:
                 careful=careful,
                 old_names=self._old_names,
                 integer=self._integer,
+                raw=self._integer,
             )
             self._sessions[key] = _Session(lowered, self._threads)
         return self._sessions[key]
@@ -219,22 +222,21 @@ class ExactReference:
 
     def _check(self, inputs: Mapping[str, NDArray[Any]], *, batched: bool) -> int:
         """Number of samples, 1 if not batched."""
-        expected = {value.name: value for value in self.inputs}
-        if set(inputs) != set(expected):
+        expected = self._expected
+        if inputs.keys() != expected.keys():
             raise InputError(
                 f"inputs {sorted(inputs)} given, {sorted(expected)} expected",
                 hint="names are those of the .espdl",
             )
         counts = set()
-        for name, value in expected.items():
-            array = inputs[name]
-            shape = value.shape
+        for name, (single, dtype) in expected.items():
+            array, shape = inputs[name], single
             if batched:
                 counts.add(array.shape[0] if array.ndim else 0)
                 shape = (*array.shape[:1], *(shape[1:] if shape[:1] == (1,) else shape))
-            if array.shape != shape or str(array.dtype) != value.dtype:
+            if array.shape != shape or array.dtype != dtype:
                 raise InputError(
-                    f"input {name!r} is {array.dtype} {array.shape}, expected {value.dtype} {shape}",
+                    f"input {name!r} is {array.dtype} {array.shape}, expected {dtype} {shape}",
                     hint="arrays are the device's integers in the device's layout",
                 )
         if batched and (len(counts) != 1 or 0 in counts):
@@ -256,28 +258,35 @@ class _Session:
 
     def __init__(self, lowered: Lowered, threads: int) -> None:
         self.lowered = lowered
-        self._inputs = {value.name for value in lowered.inputs}
-        self._fetch = [value.name for value in lowered.outputs if value.name not in self._inputs]
-        self._fetch += [state.output_name for state in lowered.states]
+        given = {value.name for value in lowered.inputs}
+        made = [value.name for value in lowered.outputs if value.name not in given]
+        self._given = [value.name for value in lowered.outputs if value.name in given]
+        self._fetch = made + [state.output_name for state in lowered.states]
         self._fetch += [lowered.guard] if lowered.guard else []
         self._fetch += list(lowered.saturations)
+        self._offset_inputs = [name for name in lowered.offset_names if name in given]
+        self._offset_outputs = [name for name in lowered.offset_names if name in made]
         self._session = open_session(lowered.model.SerializeToString(), threads)
 
     def run(self, inputs: Mapping[str, NDArray[Any]], state: Arrays) -> _Answer:
         """One call; `state` is replaced by what it is afterwards."""
+        lowered = self.lowered
         feed = dict(inputs)
-        for cache in self.lowered.states:
+        for name in self._offset_inputs:
+            feed[name] = np.ascontiguousarray(inputs[name]).view(np.uint8) ^ _TOP_BIT
+        for cache in lowered.states:
             feed[cache.input_name] = state.get(cache.input_name, np.zeros(cache.shape, cache.dtype))
         values = (
             dict(zip(self._fetch, self._session.run(self._fetch, feed), strict=True)) if self._fetch else {}
         )
-        for cache in self.lowered.states:
+        for name in self._offset_outputs:
+            values[name] = (values[name] ^ _TOP_BIT).view(np.int8)
+        for cache in lowered.states:
             state[cache.input_name] = values.pop(cache.output_name)
-        suspect = bool(values.pop(self.lowered.guard)) if self.lowered.guard else False
-        counts = {output: int(values.pop(output)) for output in self.lowered.saturations}
-        for value in self.lowered.outputs:
-            if value.name in self._inputs:
-                values[value.name] = inputs[value.name]
+        suspect = bool(values.pop(lowered.guard)) if lowered.guard else False
+        counts = {output: int(values.pop(output)) for output in lowered.saturations}
+        for name in self._given:
+            values[name] = inputs[name]
         return _Answer(values, suspect, counts)
 
 

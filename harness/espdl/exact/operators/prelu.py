@@ -12,7 +12,7 @@ from harness.errors import UnsupportedOperator
 from harness.espdl.exact.arithmetic import clipped
 from harness.espdl.exact.lowering import DEVICE_FLOAT, Lowering, quantized_dtype
 from harness.espdl.exact.operators.table import Table, lower_table, stored_table
-from harness.espdl.exact.proof import DTYPE_BOUNDS, FLOAT64_LIMIT, Bounds
+from harness.espdl.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, FLOAT64_LIMIT
 from harness.espdl.exact.registry import operator
 from harness.espdl.model import Node
 
@@ -41,19 +41,27 @@ def lower_prelu(lowering: Lowering, node: Node) -> None:
     bound = lowering.bounds(x).magnitude * int(np.abs(slopes).max(initial=0)) << max(-shift, 0)
     if bound > _BUFFERS[dtype].high:
         raise UnsupportedOperator(f"PRelu {node.name!r}: products up to {bound} overflow ESP-DL's buffer")
-    factors = onnx.constant(slopes.astype(np.float64) * 2.0**-shift, f"{node.inputs[1]}:scaled")
-    products = onnx.op("Floor", [onnx.op("Mul", [onnx.op("Cast", [value], to=11), factors])])
-    scaled = clipped(lowering, onnx.op("Cast", [products], to=1), DTYPE_BOUNDS[dtype])
-    limits = Bounds(DTYPE_BOUNDS[dtype].low, DTYPE_BOUNDS[dtype].high)
-    lowering.write(
-        y, onnx.op("Where", [negative, scaled, value], hint=f"{y}:prelu"), DEVICE_FLOAT, bounds=limits
-    )
-    note = (
-        ""
-        if lowering.exponent(x) == lowering.exponent(y)
-        else "exponents differ: others than negatives are not rescaled"
-    )
-    lowering.prove(node, "float64", bound=bound, limit=FLOAT64_LIMIT, note=note)
+    small = bound <= FLOAT32_LIMIT
+    carrier = "float32" if small else "float64"
+    factors = onnx.constant((slopes * 2.0**-shift).astype(carrier), f"{node.inputs[1]}:scaled")
+    limits = DTYPE_BOUNDS[dtype]
+    if small and np.abs(slopes).max(initial=0) * 2.0**-shift <= 1:  # x keeps its sign or nothing saturates
+        value = onnx.op("Floor", [onnx.op("PRelu", [value, factors])], hint=f"{y}:prelu")
+        value = clipped(lowering, value, limits) if (slopes < 0).any() else value
+        lowering.write(y, value, DEVICE_FLOAT, bounds=limits)
+        lowering.prove(node, carrier, bound=bound, limit=FLOAT32_LIMIT, note=_note(lowering, node))
+        return
+    wide = value if small else onnx.op("Cast", [value], to=11)
+    products = onnx.op("Floor", [onnx.op("Mul", [wide, factors])])
+    scaled = clipped(lowering, products if small else onnx.op("Cast", [products], to=1), limits)
+    lowering.write(y, onnx.op("Where", [negative, scaled, value], hint=f"{y}:prelu"), bounds=limits)
+    limit = FLOAT32_LIMIT if small else FLOAT64_LIMIT
+    lowering.prove(node, carrier, bound=bound, limit=limit, note=_note(lowering, node))
+
+
+def _note(lowering: Lowering, node: Node) -> str:
+    same = lowering.exponent(node.inputs[0]) == lowering.exponent(node.outputs[0])
+    return "" if same else "exponents differ: others than negatives are not rescaled"
 
 
 def _slopes(lowering: Lowering, node: Node, dtype: str) -> Table:
