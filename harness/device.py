@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
@@ -35,6 +35,7 @@ from harness.inference import (
 from harness.link import Link
 from harness.wire.calls import Statistics
 from harness.wire.info import (
+    Counter,
     DeviceInfo,
     Kind,
     LayerCycles,
@@ -59,15 +60,6 @@ LOAD_S = 60.0
 RUN_S = 60.0
 STALL_S = 10.0
 """A transfer may last as long as it likes while bytes arrive; without any it ends after this."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counter:
-    """A figure of the device at the moment it was asked."""
-
-    name: str
-    unit: str
-    value: int
 
 
 class Device:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from harness.boards import OpenBoard
 from harness.catalogue import GoldenSet
 from harness.compare import Verdict, judge, top1
+from harness.diverge import Divergence
 from harness.errors import DeviceFault, QuantizeError, RuntimeFailed, UnsupportedOperator
 from harness.options import Combination, Options
 from harness.profiling import layers_of, predicted_memory
@@ -70,6 +71,7 @@ class Measuring:
     _predicted: Mapping[str, tuple[int | float, str]] = field(default_factory=dict)
     _macs: int | None = None
     _confusion: tuple[tuple[int, int, int], ...] = ()
+    divergence: Divergence | None = None
     attempt: int = 1
 
     def opened(self, board: OpenBoard) -> None:
@@ -151,6 +153,29 @@ class Measuring:
         if golden.labels is not None:
             self._confusion = confusion(golden.labels, top1(self._device[model.output]))
 
+    def locate(self, bench: Bench) -> None:
+        """Where a wrong device first goes wrong, by the first input it answered wrongly; saves tensors."""
+        assert self.verdict is not None
+        assert self._golden is not None
+        worst = [output.device_vs_exact for output in self.verdict.outputs]
+        firsts = [diff.first_input for diff in worst if diff.first_input is not None]
+        if self.verdict.ok or not firsts:
+            return
+        encoded = bench.encode(self._golden.inputs)
+        first = min(firsts)
+        before = [{bench.input.name: encoded[first - 1 : first]}] if first else []
+        try:
+            self.divergence = bench.diverge({bench.input.name: encoded[first : first + 1]}, before=before)
+        except UnsupportedOperator as error:
+            self.notes.append(f"no first wrong layer: {error}")
+            return
+        if self.divergence is None:
+            self.notes.append(f"input {first} was answered wrongly and, asked again, rightly: not repeatable")
+            return
+        folder = self.options.results / "divergence"
+        saved = self.divergence.save(folder / f"{self.combination.id}.npz")
+        self.notes.append(f"{self.divergence.words}; both tensors in {saved}")
+
     def _quantized(self, bench: Bench, golden: GoldenSet) -> Answers | None:
         try:
             return quantized_reference(bench.model, bench.recipe.name, bench.family).run(golden.inputs)
@@ -173,6 +198,7 @@ class Measuring:
             target=combination.target.name,
             board=board.id if board else combination.board or "",
             kind=board.kind if board else _kind_asked_for(combination),
+            divergence=self.divergence.words if self.divergence else "",
             location=info.model.location if info and info.model else "",
             cores_used=self.options.cores,
             inputs=len(self._golden.inputs) if self._golden else 0,

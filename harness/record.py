@@ -162,6 +162,8 @@ class Run:
         sizes: bytes of the firmware by section or archive; empty if its build is not known.
         confusion: (label, class that the device chose, how often); empty without labels.
         labels: names of the classes.
+        divergence: where a wrong device first goes wrong and why, one sentence; "" if it does not, or if that
+            could not be found out.
     """
 
     run_id: str
@@ -194,6 +196,7 @@ class Run:
     sizes: Mapping[str, int] = field(default_factory=dict)
     confusion: tuple[tuple[int, int, int], ...] = ()
     labels: tuple[str, ...] = ()
+    divergence: str = ""
 
     @property
     def simulated(self) -> bool:

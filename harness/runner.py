@@ -15,6 +15,7 @@ from harness import boards, catalogue
 from harness.boards import OpenBoard
 from harness.catalogue import Model
 from harness.compare import Verdict
+from harness.diverge import Divergence
 from harness.errors import HilError
 from harness.journal import RUNS_FILE, Recorder
 from harness.measuring import Measuring
@@ -33,6 +34,13 @@ class Measured:
     verdict: Verdict
     model: Model
     options: Options
+    divergence: Divergence | None = None
+
+    @property
+    def story(self) -> str:
+        """The verdict with its table and, if the device is wrong, where it first goes wrong and why."""
+        text = self.verdict.text()
+        return text if self.divergence is None else f"{text}\n{self.divergence.text()}"
 
 
 class Session:
@@ -98,6 +106,7 @@ class Session:
             measuring.time(bench)
             measuring.profile(bench)
             measuring.judge(bench)
+            measuring.locate(bench)
         except HilError as error:
             measuring.failure = Failure.of(error)
             self._record(measuring.row(time.monotonic() - started_s))
@@ -107,7 +116,13 @@ class Session:
         for note in measuring.notes:
             self._progress.say(f"{row.title}: {note}")
         assert row.verdict is not None
-        return Measured(run=row, verdict=row.verdict, model=bench.model, options=self.options)
+        return Measured(
+            run=row,
+            verdict=row.verdict,
+            model=bench.model,
+            options=self.options,
+            divergence=measuring.divergence,
+        )
 
     def _record(self, row: Run) -> None:
         self._recorder.append(row)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def test_the_device_answers_what_the_exact_reference_says(measured: Measured) -> None:
     """The port: integer for integer, on every golden input."""
     if not measured.verdict.ok:
-        pytest.fail(measured.verdict.text(), pytrace=False)
+        pytest.fail(measured.story, pytrace=False)
 
 
 def test_the_exact_reference_answers_what_the_quantizer_believed(measured: Measured) -> None:

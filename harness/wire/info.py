@@ -62,6 +62,15 @@ class CounterSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Counter:
+    """A figure of the device at the moment it was asked."""
+
+    name: str
+    unit: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
     """The loaded model: sha256 (hex) of the image, its length, where it lies, its numeric family."""
 
