@@ -13,7 +13,7 @@ from harness.catalogue import Model
 from harness.device import Device
 from harness.device_file import DeviceFile, Exact, open_device_file
 from harness.diverge import Divergence, find
-from harness.errors import HilError, UnsupportedOperator
+from harness.errors import HilError, InputError, UnsupportedOperator
 from harness.espdl import EspdlModel
 from harness.inference import Inference
 from harness.model_toml import Recipe
@@ -124,6 +124,19 @@ class Bench:
     def infer(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run once: integers in, integers out, device layout."""
         return dict(self.device.infer(inputs).outputs)
+
+    def tensor(self, name: str, inputs: Arrays, *, like: NDArray[Any]) -> NDArray[Any]:
+        """An intermediate tensor for these inputs, in the dtype and shape of `like`.
+
+        Raises:
+            DeviceFault: the device cannot give it.
+            InputError: it has another size there.
+        """
+        data = self.device.tensor(name, inputs)
+        if len(data) != like.nbytes:
+            raise InputError(f"the device gave {len(data)} bytes of {name!r}, expected {like.nbytes}")
+        array = np.frombuffer(data, like.dtype.newbyteorder("<")).astype(like.dtype)
+        return array.reshape(like.shape)
 
     def infer_first(self) -> dict[str, NDArray[Any]]:
         """Run the first golden input once."""
