@@ -111,7 +111,8 @@ TEST(a_repeated_hello_ends_nothing_and_a_new_one_ends_all) {
 TEST(unknown_kinds_are_named_so) {
   Host host;
   host.hello();
-  CHECK_EQ(host.ask(0x8C, {}).status(), Status::kUnknownKind);
+  CHECK_EQ(host.ask(0x88, {}).status(), Status::kUnknownKind);
+  CHECK_EQ(host.ask(0x8F, {}).status(), Status::kUnknownKind);
   host.send(0xA5, host.session, 0, {});
   CHECK_EQ(host.all(kind::kFault).at(0).status(), Status::kUnknownKind);
   CHECK_EQ(host.ask(kind::kPing, {}).status(), Status::kOk);
@@ -246,4 +247,15 @@ TEST(the_smallest_and_largest_sizes_work) {
   CHECK(Server::problem(Config{256, 256, 16}, memory.buffers(), parts) == nullptr);
   memory.log.resize(201);
   CHECK(Server::problem(Config{256, 256, 16}, memory.buffers(), parts) != nullptr);
+}
+
+TEST(a_new_session_drops_what_was_not_sent_yet) {
+  Host host;
+  host.hello();
+  host.clear();
+  const ByteVector ping = encode(kind::kPing, 7, 2, Payload().text("late"));
+  host.server.receive(view(ping));
+  const Received answer = host.hello(8, 40, 2);
+  CHECK_EQ(answer.status(), Status::kOk);
+  CHECK_EQ(host.received.size(), std::size_t{1});
 }

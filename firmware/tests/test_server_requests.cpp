@@ -295,3 +295,32 @@ TEST(a_lost_chunk_of_a_read_is_sent_again) {
   host.ack(id, Status::kGap, 0);
   CHECK(host.assembled(id) == again);
 }
+
+TEST(inline_inputs_do_not_meet_a_transfer_of_the_same_slot) {
+  Host host;
+  host.load_model();
+  const ByteVector input = pattern(64);
+  const std::uint16_t writing = host.open_write(Object::kInput, 0, 1, view(input));
+  CHECK_EQ(host.run(1, Run::kInlineInputs, 0, 1, {}, view(input)).status(), Status::kBusy);
+  CHECK_EQ(host.run(0, Run::kInlineInputs, 0, 1, {}, view(input)).status(), Status::kOk);
+  CHECK_EQ(host.open_read(Object::kInput, 0, 1).status(), Status::kBusy);
+  CHECK_EQ(host.ask(kind::kCancel, Payload().u16(writing)).status(), Status::kOk);
+  CHECK_EQ(host.run(1, 0, 0, 1).status(), Status::kMissingInput);
+  CHECK_EQ(host.open_read(Object::kInput, 0, 0).status(), Status::kOk);
+  CHECK_EQ(host.write(Object::kInput, 0, 0, view(input)), Status::kBusy);
+  CHECK_EQ(host.run(0, Run::kInlineInputs, 0, 1, {}, view(input)).status(), Status::kBusy);
+  CHECK_EQ(host.run(0, 0, 0, 1).status(), Status::kOk);
+  CHECK_EQ(host.run(1, Run::kInlineInputs, 0, 1, {}, view(input)).status(), Status::kOk);
+}
+
+TEST(what_was_sent_and_sent_again_is_counted) {
+  Host host;
+  host.load_model();
+  CHECK_EQ(host.write(Object::kInput, 0, 0, view(pattern(64))), Status::kOk);
+  const std::uint16_t id = host.next_seq;
+  CHECK_EQ(host.open_read(Object::kInput).status(), Status::kOk);
+  host.ack(id, Status::kGap, 0);
+  host.ack(id, Status::kOk, 64);
+  const std::string counters = to_hex(view(host.read(Object::kCounters)));
+  CHECK(counters.find("820a1840820b1840") != std::string::npos);  // ids 10 and 11: sent, sent again
+}
