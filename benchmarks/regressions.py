@@ -1,0 +1,167 @@
+"""How often regression detection cries wolf, and how often it sleeps: a study on seeded noise.
+
+    python benchmarks/regressions.py              # prints the table
+    python benchmarks/regressions.py --pairs 1000
+
+Whole rows go through `harness.regress.compare`, with all its gates. Each pair is a base run and a new run of
+30 repetitions; `planted` shifts the new one. Noise is relative to the latency: the standard deviation of the
+repetitions, and `between runs` that of a whole run's level (where code lies in the cache, temperature).
+Deterministic: the same seed gives the same table; nothing is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.record import DeviceInfo, Provenance, Run
+from harness.regress import Rules, compare
+
+Noise = NDArray[np.float64]
+
+CLOCK_HZ = 240_000_000
+BASE_CYCLES = 12_000_000
+REPETITIONS = 30
+
+
+def normal(rng: np.random.Generator, n: int, sigma: float) -> Noise:
+    """Symmetric noise."""
+    return sigma * rng.standard_normal(n)
+
+
+def one_sided(rng: np.random.Generator, n: int, sigma: float) -> Noise:
+    """A floor and a tail, as interrupts and cache misses make it."""
+    return sigma * rng.exponential(size=n)
+
+
+def with_outliers(rng: np.random.Generator, n: int, sigma: float) -> Noise:
+    """Normal noise, and one repetition in twenty takes up to half as long again."""
+    return sigma * rng.standard_normal(n) + (rng.random(n) < 0.05) * 0.5 * rng.random(n)
+
+
+def sticky(rng: np.random.Generator, n: int, sigma: float) -> Noise:
+    """Noise whose neighbours are alike (autocorrelation 0.5)."""
+    steps = sigma * np.sqrt(1 - 0.5**2) * rng.standard_normal(n)
+    values = np.empty(n)
+    values[0] = sigma * rng.standard_normal()
+    for i in range(1, n):
+        values[i] = 0.5 * values[i - 1] + steps[i]
+    return values
+
+
+SHAPES: dict[str, Callable[[np.random.Generator, int, float], Noise]] = {
+    "normal": normal,
+    "one-sided": one_sided,
+    "with outliers": with_outliers,
+    "sticky": sticky,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Shares of the pairs.
+
+    Attributes:
+        seen: something is worse after one run.
+        confirmed: and still after it was run again.
+    """
+
+    seen: float
+    confirmed: float
+
+
+def row(rng: np.random.Generator, shape: str, sigma: float, between: float, factor: float) -> Run:
+    """One run with seeded repetitions."""
+    level = factor * (1 + between * rng.standard_normal())
+    factors = level * (1 + SHAPES[shape](rng, REPETITIONS, sigma))
+    return replace(_TEMPLATE, cycles=tuple(int(BASE_CYCLES * value) for value in factors))
+
+
+def rates(
+    *, pairs: int, shape: str, sigma: float, planted: float = 0.0, between: float = 0.0, seed: int = 1
+) -> Rates:
+    """Compare `pairs` pairs of runs, the new one slower by the share `planted`; and run it again if worse."""
+    rng = np.random.default_rng(
+        [seed, len(shape), round(1e4 * sigma), round(1e4 * planted), round(1e4 * between)]
+    )
+    rules = Rules()
+    seen = confirmed = 0
+    for _ in range(pairs):
+        base = row(rng, shape, sigma, between, 1.0)
+        new = row(rng, shape, sigma, between, 1 + planted)
+        if compare([base], [new], rules).regressions:
+            seen += 1
+            again = replace(row(rng, shape, sigma, between, 1 + planted), attempt=2)
+            confirmed += bool(compare([base], [new, again], rules).regressions)
+    return Rates(seen=seen / pairs, confirmed=confirmed / pairs)
+
+
+_TEMPLATE = Run(
+    run_id="00000000-0000-4000-8000-000000000000",
+    session_id="00000000-0000-4000-8000-000000000001",
+    started_utc="2026-01-01T00:00:00Z",
+    duration_s=60.0,
+    model="model",
+    recipe="w8a8",
+    runtime="espdl",
+    target="esp32s3",
+    board="s3-a",
+    kind="silicon",
+    location="partition",
+    cores_used=1,
+    inputs=1,
+    counters={},
+    device=DeviceInfo(
+        chip="esp32s3",
+        revision=2,
+        cores=2,
+        clock_hz=CLOCK_HZ,
+        flash_bytes=16 << 20,
+        psram_bytes=8 << 20,
+        idf="v5.5",
+        engine="espdl",
+        engine_version="3.3.9",
+        protocol=1,
+        sdkconfig_sha256="",
+        image_sha256="",
+    ),
+    provenance=Provenance(git_sha="", dirty=False, model_sha256="", golden_sha256="", tools={}),
+)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="false alarms and detections of hil compare")
+    parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    print(
+        f"{args.pairs} pairs, {REPETITIONS} repetitions each; percent of pairs called worse: once / confirmed"
+    )
+    print(
+        f"{'noise':15}{'sigma':>7}{'runs':>7}"
+        + "".join(f"{label:>15}" for label in ("alike", "+3 %", "+5 %"))
+    )
+    for shape in SHAPES:
+        for sigma, between in ((0.01, 0.0), (0.01, 0.003), (0.02, 0.0), (0.05, 0.0)):
+            cells = [
+                rates(
+                    pairs=args.pairs,
+                    shape=shape,
+                    sigma=sigma,
+                    planted=planted,
+                    between=between,
+                    seed=args.seed,
+                )
+                for planted in (0.0, 0.03, 0.05)
+            ]
+            said = "".join(f"{100 * cell.seen:7.1f} /{100 * cell.confirmed:6.1f}" for cell in cells)
+            print(f"{shape:15}{100 * sigma:6.1f}%{100 * between:6.1f}%{said}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

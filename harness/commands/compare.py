@@ -1,0 +1,154 @@
+"""`hil compare`: did anything get worse between two runs of the suites?"""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import ReportError
+
+if TYPE_CHECKING:
+    from harness.record import Run
+    from harness.regress import Comparison
+
+HELP = "compare two runs; status 1 if something got worse, 3 if not everything was comparable"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Options of `hil compare`."""
+    parser.add_argument(
+        "base", metavar="BASE", help="folder or file of rows, or the URL or file of a history"
+    )
+    parser.add_argument("new", type=Path, metavar="NEW", help="folder or file of rows")
+    parser.add_argument(
+        "--across",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="compare although this differs, e.g. engine_version,sdkconfig_sha256",
+    )
+    parser.add_argument(
+        "--threshold", action="append", default=[], metavar="NAME=5%", help="another allowance of a gate"
+    )
+    parser.add_argument(
+        "--alpha", type=float, default=0.01, help="probability of a false alarm (default 0.01)"
+    )
+    parser.add_argument(
+        "--correction", choices=("holm", "bh", "none"), default="holm", help="for many comparisons"
+    )
+    parser.add_argument(
+        "--gate-simulated", action="store_true", help="gate latency and link of simulated rows too"
+    )
+    parser.add_argument("--all", action="store_true", help="print figures that did not change as well")
+    parser.add_argument(
+        "--allow-incomplete", action="store_true", help="status 0 despite refused or missing rows"
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a summary for pull requests")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
+    parser.add_argument(
+        "--github", action="store_true", help="print annotations, and the summary to GITHUB_STEP_SUMMARY"
+    )
+    parser.add_argument(
+        "--accept", action="store_true", help="make NEW the baseline: replace the file BASE by it"
+    )
+
+
+def run(args: Namespace) -> int:
+    """Compare, write what was asked for, print the changes."""
+    from harness.journal import read_runs
+    from harness.regress import Rules, compare
+    from harness.regress.change import exit_status
+    from harness.regress.comparable import check_names
+    from harness.regress.gates import with_thresholds
+    from harness.report.changes import as_text
+
+    across = [name for text in args.across for name in text.split(",") if name]
+    rules = Rules(
+        gates=with_thresholds(args.threshold),
+        across=check_names(across),
+        alpha=args.alpha,
+        correction=args.correction,
+        gate_simulated=args.gate_simulated,
+    )
+    new = read_runs(args.new)
+    for warning in new.warnings:
+        print(f"warning: {warning}")
+    comparison = compare(base_rows(args.base, new.runs), new.runs, rules)
+    print(as_text(comparison, every=args.all))
+    _write(args, comparison)
+    if args.accept:
+        _accept(args.base, new.runs)
+    return exit_status(comparison, allow_incomplete=args.allow_incomplete)
+
+
+def base_rows(base: str, new: tuple[Run, ...]) -> tuple[Run, ...]:
+    """Rows to compare with: of a folder or file; of a history, those that are older than the new ones.
+
+    Raises:
+        ReportError: there are none.
+    """
+    from harness.journal import read_runs
+
+    if not is_history(base):
+        return read_runs(Path(base)).runs
+    from harness.history import History, Where
+
+    with History.open(base) as history:
+        rows = tuple(history.runs(Where(before_utc=min(run.started_utc for run in new))))
+    if not rows:
+        raise ReportError(
+            f"the history {history.name} has no rows older than the new ones",
+            hint="hil history add puts rows into it",
+            step="compare",
+        )
+    return rows
+
+
+def is_history(base: str) -> bool:
+    """Whether BASE names a database rather than a file of rows."""
+    return "://" in base or Path(base).suffix in {".sqlite", ".db"}
+
+
+def _write(args: Namespace, comparison: Comparison) -> None:
+    from harness.report.changes import as_annotations, as_json, as_junit, as_markdown
+
+    wanted = (
+        (args.markdown, as_markdown),
+        (args.junit, as_junit),
+        (args.json, as_json),
+    )
+    for path, render in wanted:
+        if path is not None:
+            _put(path, render(comparison))
+    if args.github:
+        if annotations := as_annotations(comparison):
+            print(annotations)
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            _put(Path(summary), as_markdown(comparison), append=True)
+
+
+def _put(path: Path, text: str, *, append: bool = False) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a" if append else "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ReportError(f"cannot write {path}: {error.strerror or error}", step="compare") from None
+
+
+def _accept(base: str, new: tuple[Run, ...]) -> None:
+    """Replace a baseline file by the finished new rows."""
+    if is_history(base) or Path(base).suffix != ".jsonl":
+        raise ReportError(
+            f"--accept writes a .jsonl file, {base} is none",
+            hint="a history needs no accepting: add the new rows with hil history add",
+            step="compare",
+        )
+    path = Path(base)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    _put(fresh, "".join(run.to_json() + "\n" for run in new if run.failure is None))
+    fresh.replace(path)
+    print(f"{path}: now {sum(run.failure is None for run in new)} rows")
