@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.espdl.lint import Report
+    from harness.targets import Target
 
-HELP = "look for what is known to go wrong with an .espdl or .onnx model on a chip"
+HELP = "look for what is known to go wrong with an .espdl, .tflite or .onnx model on a chip"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil lint`."""
-    parser.add_argument("model", type=Path, nargs="?", metavar="MODEL.espdl|MODEL.onnx")
+    parser.add_argument("model", type=Path, nargs="?", metavar="MODEL.espdl|.tflite|.onnx")
     parser.add_argument("--target", help="the chip, a row of targets.toml")
     parser.add_argument("--name", help="which model of a pack")
     parser.add_argument(
@@ -33,23 +34,42 @@ def run(args: Namespace) -> int:
     from harness.errors import ConfigError
     from harness.espdl.lint import RULES, lint_file
     from harness.targets import target
+    from harness.tflm import lint as tflm_lint
 
     if args.rules:
         for rule in RULES.values():
             print(f"{rule.name:24}{'/'.join(sorted(rule.stages)):12}{rule.about}")
+        for name, check in tflm_lint.RULES.items():
+            print(f"{name:24}{'tflite':12}{(check.__doc__ or '').splitlines()[0]}")
         return 0
     if args.model is None:
         raise ConfigError("no model was named", hint="hil lint MODEL.espdl, or --rules")
-    report = lint_file(
-        args.model,
-        name=args.name,
-        target=target(args.target) if args.target else None,
-        inputs=args.inputs,
-        partition_bytes=args.partition,
-        psram_bytes=args.psram,
-    )
+    chip = target(args.target) if args.target else None
+    if args.model.suffix == ".tflite":
+        if args.inputs is not None or args.name is not None:
+            raise ConfigError("--inputs and --name are for .espdl files")
+        report = _tflite(args, chip)
+    else:
+        report = lint_file(
+            args.model,
+            name=args.name,
+            target=chip,
+            inputs=args.inputs,
+            partition_bytes=args.partition,
+            psram_bytes=args.psram,
+        )
     print(_json(report) if args.json else _text(report))
     return 0 if report.passed else 1
+
+
+def _tflite(args: Namespace, chip: Target | None) -> Report:
+    from harness.espdl.lint import Report
+    from harness.tflm.lint import lint_tflite
+
+    model, findings = lint_tflite(
+        args.model, target=chip, partition_bytes=args.partition, psram_bytes=args.psram
+    )
+    return Report(name=model.name, sha256=model.sha256, target=chip.name if chip else "", findings=findings)
 
 
 def _text(report: Report) -> str:

@@ -7,6 +7,9 @@ Sources: the enum BuiltinOperator of the TensorFlow Lite schema (version 3), and
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+
+from harness.errors import UnsupportedOperator
 
 CUSTOM = "CUSTOM"
 
@@ -61,6 +64,15 @@ REGISTERED: frozenset[str] = frozenset(
 )
 """Builtin operators that a MicroMutableOpResolver can be given."""
 
+IMAGE_OPERATORS: frozenset[str] = frozenset(
+    """
+    ADD AVERAGE_POOL_2D CONV_2D DEPTHWISE_CONV_2D DEQUANTIZE FULLY_CONNECTED LOGISTIC MAX_POOL_2D QUANTIZE
+    RESHAPE SOFTMAX
+    """.split()  # noqa: SIM905
+)
+"""What the firmware's resolver has unless it is built with another list: the operators of the catalogue's
+models and of MLPerf Tiny's. firmware/engines/tflm/operators.inc is made from it."""
+
 CUSTOM_METHODS = {
     "CIRCULAR_BUFFER": "AddCircularBuffer",
     "TFLM_DECODE": "AddDecode",
@@ -102,3 +114,18 @@ def resolver_method(name: str) -> str | None:
         return None
     words = "".join(word.capitalize() for word in name.split("_"))
     return _IRREGULAR.get(name) or "Add" + re.sub(r"(\d)d(?=$|[A-Z])", r"\1D", words)
+
+
+def resolver_lines(names: Iterable[str]) -> str:
+    """The lines of an operators.inc: one HIL_TFLM_OPERATOR(method) for each operator, sorted.
+
+    Raises:
+        UnsupportedOperator: TFLM has no kernel for one of them.
+    """
+    lines = []
+    for name in sorted(set(names)):
+        method = resolver_method(name)
+        if method is None:
+            raise UnsupportedOperator(f"TFLM has no kernel for {name}")
+        lines.append(f"HIL_TFLM_OPERATOR({method})\n")
+    return "".join(lines)
