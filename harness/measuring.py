@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from harness.boards import OpenBoard
 from harness.catalogue import GoldenSet
-from harness.compare import Verdict, judge, top1
+from harness.compare import Verdict, judge
 from harness.diverge import Divergence
 from harness.errors import DeviceFault, QuantizeError, RuntimeFailed, UnsupportedOperator
 from harness.options import Combination, Options
@@ -151,7 +151,8 @@ class Measuring:
             decide=model.postprocess.classes if model.postprocess.threshold is not None else None,
         )
         if golden.labels is not None:
-            self._confusion = confusion(golden.labels, top1(self._device[model.output]))
+            answered = replace(exact[model.output], values=self._device[model.output])
+            self._confusion = confusion(golden.labels, model.postprocess.classes(answered.real()))
 
     def locate(self, bench: Bench) -> None:
         """Where a wrong device first goes wrong, by the first input it answered wrongly; saves tensors."""
