@@ -71,8 +71,8 @@ class Host final : private FrameSink {
   static constexpr std::uint32_t kWindow = 2048;
 
   Host() : Host(&inline_) {}
-  // With an executor that the test drives.
-  explicit Host(DeferredExecutor& executor) : Host(static_cast<Executor*>(&executor)) {}
+  // With an executor of the test.
+  explicit Host(Executor& executor) : Host(&executor) {}
 
   // Sends one frame and takes what comes back.
   void send(std::uint8_t kind, Bytes payload) { send(kind, session, next_seq++, payload); }
