@@ -41,7 +41,7 @@ def choose_family(model: EspdlModel, family: Family | None, old_names: Reading) 
     """
     possible = possible_families(model.graph, model.metadata)
     if family is not None:
-        if family not in possible:
+        if family not in possible and not _only_guessed(model, possible, family):
             raise UnsupportedOperator(
                 f"model {model.name!r} is for {' or '.join(possible)}, not for {family}",
                 hint="filters are packed for one family; quantize for this target again",
@@ -54,6 +54,16 @@ def choose_family(model: EspdlModel, family: Family | None, old_names: Reading) 
         return Choice(agreeing[0], "test tensors")
     candidates = tuple(agreeing) or possible
     return Choice(candidates[0], "assumed", candidates[1:])
+
+
+def _only_guessed(model: EspdlModel, possible: tuple[Family, ...], family: Family) -> bool:
+    """Whether the file could be for this family all the same.
+
+    esp32s3 and esp32p4 pack filters alike; where nothing names the target, their difference is a guess from habits of exporters. One
+    exponent per channel is no guess.
+    """
+    per_channel = any(len(tensor.exponents) > 1 for tensor in model.graph.initializers.values())
+    return "c" not in (*possible, family) and not per_channel and "target" not in model.metadata
 
 
 def _gives_stored_answer(model: EspdlModel, family: Family, old_names: Reading) -> bool:

@@ -75,10 +75,7 @@ def _careful_branch(careful: Lowered, inputs: set[str], outputs: list[str]) -> o
     """The careful graph with names of its own; it reads the inputs of the graph around it."""
     graph = onnx.GraphProto()
     graph.CopyFrom(careful.model.graph)
-    made = {name for node in graph.node for name in node.output} | {
-        tensor.name for tensor in graph.initializer
-    }
-    renamed = {name: _CAREFUL + name for name in made - inputs}
+    renamed = {name: _CAREFUL + name for name in _made(graph) - inputs}
     for node in graph.node:
         _rename(node, renamed)
     for tensor in graph.initializer:
@@ -98,13 +95,26 @@ def _value_like(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
     return copy
 
 
+def _subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    return [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+
+
+def _made(graph: onnx.GraphProto) -> set[str]:
+    """Every name that is given in a graph and its subgraphs, inputs of subgraphs included."""
+    names = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        names.update(node.output)
+        for inner in _subgraphs(node):
+            names |= _made(inner) | {value.name for value in inner.input}
+    return names
+
+
 def _rename(node: onnx.NodeProto, names: dict[str, str]) -> None:
     """Rename what a node reads and makes, in its subgraphs too."""
     node.input[:] = [names.get(name, name) for name in node.input]
     node.output[:] = [names.get(name, name) for name in node.output]
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            for inner in attribute.g.node:
-                _rename(inner, names)
-            for value in attribute.g.output:
-                value.name = names.get(value.name, value.name)
+    for graph in _subgraphs(node):
+        for inner in graph.node:
+            _rename(inner, names)
+        for named in (*graph.input, *graph.output, *graph.initializer):
+            named.name = names.get(named.name, named.name)

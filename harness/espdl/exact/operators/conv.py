@@ -95,7 +95,10 @@ def lower_by_integers(
             value = lowering.onnx.op("Reshape", [value, back], hint=f"{y}:shape")
     lowering.write(y, integer.saturated(lowering, value, cut.outputs, y), OFFSET, bounds=cut.outputs)
     sums.guard_lanes(lowering, node, cut, risky, kernel)
-    lowering.prove(node, "integer", bound=int(cut.bounds.max(initial=0)), limit=FLOAT32_LIMIT)
+    bound = int(cut.bounds.max(initial=0))
+    beyond = bound > FLOAT32_LIMIT
+    note = "no tie within what float32 rounds off" if beyond else ""
+    lowering.prove(node, "integer", bound=bound, limit=2**32 if beyond else FLOAT32_LIMIT, note=note)
     return True
 
 
