@@ -20,6 +20,7 @@ from harness import __version__
 from harness.errors import ConfigError, FormatError, HilError, UnsupportedOperator
 from harness.targets import Target
 from harness.virtual.faults import EngineFaults, FlippedBit, OffByLsb
+from harness.virtual.pace import Pace, macs_of
 from harness.wire.messages import LOAD_PARAMETERS_IN_FLASH
 from harness.wire.status import Status
 
@@ -108,6 +109,8 @@ class ExactEngine:
         self._runs = 0
         self._reference: ExactReference | None = None
         self._network: Network | None = None
+        self._pace = Pace(target, faults)
+        self._macs = 0
 
     def load(self, image: bytes, *, location: int, path: str, cores: int, options: int) -> LoadedModel:
         """Read an .espdl image.
@@ -145,6 +148,7 @@ class ExactEngine:
         if self._faults.node:
             self._network = BrokenNetwork(model, self._target.family, self._faults.node, threads=cores)
         self.plan = plan
+        self._macs = macs_of(image) if self._pace.modelled else 0
         inputs = [_tensor("input", index, value) for index, value in enumerate(model.graph.inputs)]
         outputs = [_tensor("output", index, value) for index, value in enumerate(model.graph.outputs)]
         return LoadedModel(family=self._target.family, name=model.name, tensors=(*inputs, *outputs))
@@ -194,7 +198,7 @@ class ExactEngine:
             answers = dict(network.run(arrays, tensors=wanted))
         except HilError as error:
             raise EngineError(Status.ENGINE_FAILED, error.message) from error
-        cycles = self._cycles(time.perf_counter_ns() - start)
+        cycles = self._pace.cycles(time.perf_counter_ns() - start, self._macs)
         for fault in self._faults.output:
             if fault.tensor in answers:
                 answers[fault.tensor] = off_by_lsb(answers[fault.tensor], fault)
@@ -204,9 +208,6 @@ class ExactEngine:
             captured=answers[captured].tobytes() if captured else None,
             profile=self._profile(reference, cycles) if profile else [],
         )
-
-    def _cycles(self, elapsed_ns: int) -> int:
-        return max(1, int(elapsed_ns * 1e-9 * self._target.clock_hz * self._faults.cycles_factor))
 
     @staticmethod
     def _profile(reference: ExactReference, cycles: int) -> list[tuple[str, str, int]]:

@@ -7,6 +7,9 @@ A plan is JSON or TOML (a file, or the JSON text itself):
     [engine]
     delay_s = 0.5                                # each inference takes so much longer
     cycles_factor = 2.0                          # its reported cycles, likewise
+    cycles_per_mac = 0.5                         # they follow from the model, not from this machine's time
+    cycles_noise = 0.01                          # relative, of each inference
+    cycles_seed = 1                              # of that noise
     reset_at_run = 3                             # the chip restarts in the middle of it (1: the first)
     panic_at_run = 3                             # the same with a panic on the console
 
@@ -97,6 +100,9 @@ class EngineFaults:
 
     delay_s: float = 0.0
     cycles_factor: float = 1.0
+    cycles_per_mac: float = 0.0
+    cycles_noise: float = 0.0
+    cycles_seed: int = 0
     reset_at_run: int = 0
     panic_at_run: int = 0
     output: tuple[OffByLsb, ...] = ()

@@ -32,6 +32,7 @@ from harness.virtual.engine import (
     off_by_lsb,
 )
 from harness.virtual.faults import EngineFaults, OffByLsb
+from harness.virtual.pace import Pace
 from harness.wire.status import Status
 
 FAMILY = "tflm"
@@ -66,6 +67,7 @@ class TflmEngine:
         self._runs = 0
         self._interpreter: Interpreter | None = None
         self._labels: tuple[str, ...] = ()
+        self._pace = Pace(target, faults)
 
     def load(self, image: bytes, *, location: int, path: str, cores: int, options: int) -> LoadedModel:
         """Read a .tflite image and find its arena.
@@ -151,7 +153,7 @@ class TflmEngine:
         names = [self._labels[number] for number in model.outputs]
         return Result(
             outputs=[self._faulty(name, array) for name, array in zip(names, outputs, strict=True)],
-            cycles=max(1, int(elapsed_ns * 1e-9 * self._target.clock_hz * self._faults.cycles_factor)),
+            cycles=self._pace.cycles(elapsed_ns, model.macs() if self._pace.modelled else 0),
             captured=captured,
             profile=[],
         )
