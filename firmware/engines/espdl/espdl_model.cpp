@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "esp_heap_caps.h"
+
 namespace hil::espdl {
 namespace {
 
@@ -95,6 +97,13 @@ std::unique_ptr<Model> Model::load(const ModelSource& source, std::string_view f
 
 Outcome Model::open(const ModelSource& source, esp::Images& images, esp::LogLines& log) {
   const bool copy = !Options(source.options).parameters_in_flash();
+  const std::size_t free = heap_caps_get_free_size(MALLOC_CAP_8BIT);
+  if (copy && source.location != esp::Images::kRam && source.length > free) {
+    // ESP-DL would write through the null pointer of the first parameter that gets no memory
+    Outcome outcome = failure(Status::kOutOfMemory, "the parameters of ");
+    outcome.text.append(source.length).append(" bytes do not fit ").append(free).append(" of RAM; LOAD option 1 leaves them in flash");
+    return outcome;
+  }
   if (source.location == esp::Images::kFile) {
     path_ = std::string(source.path);
     loader_ = std::make_unique<fbs::FbsLoader>(path_.c_str(), fbs::MODEL_LOCATION_IN_SDCARD);
