@@ -1,4 +1,4 @@
-"""Slow, literal answers to compare with: plain loops over Python and int64 integers, one for each rule of ESP-DL."""
+"""Slow, literal answers to compare with: int64 integers, one function for each rule of ESP-DL."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def shifted(sums: Integers, shift: int, rounding: Rounding) -> Integers:
     down, rest = sums >> shift, sums & ((1 << shift) - 1)
     if rounding == "half_up":
         return (sums + half) >> shift
-    return down + ((rest > half) | ((rest == half) & (down & 1 == 1)))
+    up = (rest > half) | ((rest == half) & (down & 1 == 1))
+    return np.asarray(down + up)
 
 
 def wrapped(sums: Integers) -> Integers:
@@ -67,7 +68,13 @@ def gemm_model(
         [node("Gemm", ("x", "w", "b"), ("y",), activation=activation, quant_type=kind)],
         (value("x", (1, depth), exponents[0], dtype), value("y", (1, outputs), exponents[2], dtype)),
         initializers=(
-            tensor("w", data, exponents=per_channel or (exponents[1],), layout=layout, shape=(1, 1, depth, outputs)),
+            tensor(
+                "w",
+                data,
+                exponents=per_channel or (exponents[1],),
+                layout=layout,
+                shape=(1, 1, depth, outputs),
+            ),
             tensor("b", bias, exponents=tuple(exponents[0] + e for e in (per_channel or (exponents[1],)))),
         ),
     )
@@ -75,7 +82,13 @@ def gemm_model(
 
 
 def conv_model(
-    weights: NDArray[Any], bias: NDArray[Any], *, layout: str, size: int, exponents: tuple[int, int, int], depthwise: bool
+    weights: NDArray[Any],
+    bias: NDArray[Any],
+    *,
+    layout: str,
+    size: int,
+    exponents: tuple[int, int, int],
+    depthwise: bool,
 ) -> EspdlModel:
     """x (1, size, size, C), 3x3 weights (N, 3, 3, C) (depthwise (C, 3, 3, 1)), pads 1."""
     outputs, channels = weights.shape[0], weights.shape[3]

@@ -2,8 +2,9 @@
 
     python -m tests.espdl.exact.make_vectors
 
-esp-ppq's executor is known to agree with ESP-DL bit for bit for these operators at int8. Needs the extra [quantize]. Every case is a folder
-vectors/<family>_<name> with model.espdl and io.npz (in<k>__NAME, out<k>__NAME).
+esp-ppq's executor is known to agree with ESP-DL bit for bit for these operators at int8. Needs the extra
+[quantize]. Every case is a folder vectors/<family>_<name> with model.espdl and io.npz (in<k>__NAME,
+out<k>__NAME).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -45,20 +47,41 @@ class Builder:
     def weights(self, *shape: int, scale: float = 0.3) -> str:
         return self.constant((self.random.normal(size=shape) * scale).astype(np.float32))
 
-    def constant(self, values: NDArray[np.generic]) -> str:
+    def constant(self, values: NDArray[Any] | np.generic) -> str:
         name = f"k{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(values, name))
+        self.constants.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
     def op(self, op_type: str, *inputs: str, **attributes: object) -> str:
         output = f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op_type, list(inputs), [output], name=f"n{len(self.nodes)}", **attributes))  # type: ignore[arg-type]
+        given: dict[str, Any] = dict(attributes)
+        self.nodes.append(
+            helper.make_node(op_type, list(inputs), [output], name=f"n{len(self.nodes)}", **given)
+        )
         return output
 
-    def conv(self, x: str, inputs: int, outputs: int, *, size: int = 3, stride: int = 1, group: int = 1, relu: bool = False) -> str:
+    def conv(
+        self,
+        x: str,
+        inputs: int,
+        outputs: int,
+        *,
+        size: int = 3,
+        stride: int = 1,
+        group: int = 1,
+        relu: bool = False,
+    ) -> str:
         w, b = self.weights(outputs, inputs // group, size, size), self.weights(outputs)
         y = self.op(
-            "Conv", x, w, b, kernel_shape=[size] * 2, strides=[stride] * 2, pads=[size // 2] * 4, dilations=[1, 1], group=group
+            "Conv",
+            x,
+            w,
+            b,
+            kernel_shape=[size] * 2,
+            strides=[stride] * 2,
+            pads=[size // 2] * 4,
+            dilations=[1, 1],
+            group=group,
         )
         return self.op("Relu", y) if relu else y
 
@@ -96,10 +119,16 @@ CASES: dict[str, Case] = {
     "depthwise": lambda b: b.conv(b.input("x", 16, 9, 7), 16, 16, group=16),
     "depthwise_tail": lambda b: b.conv(b.input("x", 21, 9, 7), 21, 21, group=21, relu=True),
     "pointwise": lambda b: b.conv(b.input("x", 20, 6, 5), 20, 9, size=1),
-    "gemm": lambda b: b.op("Gemm", b.input("x", 40), b.weights(40, 18), b.weights(18), alpha=1.0, beta=1.0, transA=0, transB=0),
+    "gemm": lambda b: b.op(
+        "Gemm", b.input("x", 40), b.weights(40, 18), b.weights(18), alpha=1.0, beta=1.0, transA=0, transB=0
+    ),
     "matmul": lambda b: b.op("MatMul", b.input("x", 6, 24), b.weights(24, 20)),
     "maxpool": on_conv(lambda b, x: b.op("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2], pads=[0] * 4)),
-    "avgpool": on_conv(lambda b, x: b.op("AveragePool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, count_include_pad=1)),
+    "avgpool": on_conv(
+        lambda b, x: b.op(
+            "AveragePool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, count_include_pad=1
+        )
+    ),
     "gap": on_conv(lambda b, x: b.op("GlobalAveragePool", x)),
     "relu6": on_conv(lambda b, x: b.op("Clip", x, b.constant(np.float32(0)), b.constant(np.float32(6)))),
     "residual": on_conv(lambda b, x: b.op("Add", x, b.conv(x, 8, 8, size=1))),
@@ -117,11 +146,20 @@ CASES: dict[str, Case] = {
     ),
     "linear": on_conv(
         lambda b, x: b.op(
-            "Resize", x, "", b.constant(np.array([1, 1, 2, 2], np.float32)), mode="linear", coordinate_transformation_mode="half_pixel"
+            "Resize",
+            x,
+            "",
+            b.constant(np.array([1, 1, 2, 2], np.float32)),
+            mode="linear",
+            coordinate_transformation_mode="half_pixel",
         )
     ),
     "concat": on_conv(lambda b, x: b.op("Concat", x, b.op("Tanh", x), axis=1)),
-    "flatten": on_conv(lambda b, x: b.op("Gemm", b.op("Flatten", x, axis=1), b.weights(504, 7, scale=0.05), b.weights(7), transB=0)),
+    "flatten": on_conv(
+        lambda b, x: b.op(
+            "Gemm", b.op("Flatten", x, axis=1), b.weights(504, 7, scale=0.05), b.weights(7), transB=0
+        )
+    ),
     "softmax": unary("Softmax", axis=-1),
     "sigmoid": unary("Sigmoid"),
     "hardswish": unary("HardSwish"),
@@ -137,11 +175,14 @@ CASES: dict[str, Case] = {
     "slice": lambda b: b.op(
         "Slice", b.input("x", 4, 6, 5), *(b.constant(np.array(v)) for v in ([1, 0], [6, 5], [2, 3], [2, 1]))
     ),
-    "layernorm": lambda b: b.op("LayerNormalization", b.input("x", 4, 12), b.weights(12, scale=1.0), b.weights(12), axis=-1),
+    "layernorm": lambda b: b.op(
+        "LayerNormalization", b.input("x", 4, 12), b.weights(12, scale=1.0), b.weights(12), axis=-1
+    ),
 }
 ONLY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
-        ("softmax", "elu", "sum", "l2", "transpose", "slice", "layernorm", "concat", "flatten", "maxpool"), ("c",)
+        ("softmax", "elu", "sum", "l2", "transpose", "slice", "layernorm", "concat", "flatten", "maxpool"),
+        ("c",),
     ),
     "conv_stride": ("p4",),
     "residual": ("c", "p4"),
@@ -180,7 +221,8 @@ def _jobs(scratch: Path, family: str) -> list[dict[str, str]]:
         stem = f"{family}_{name}"
         onnx.save(model, scratch / f"{stem}.onnx")
         floats: dict[str, Float] = {
-            key: (builder.random.normal(size=(RUNS, *shape[1:])) * 1.5).astype(np.float32) for key, shape in builder.inputs.items()
+            key: (builder.random.normal(size=(RUNS, *shape[1:])) * 1.5).astype(np.float32)
+            for key, shape in builder.inputs.items()
         }
         np.savez(scratch / f"{stem}.floats.npz", **floats)  # type: ignore[arg-type]
         jobs.append(

@@ -2,8 +2,9 @@
 
     PYTHONHASHSEED=0 python -m tests.espdl.exact.ppq_worker JOBS.json
 
-JOBS.json is a list of {"onnx", "floats", "target", "quant_type", "espdl", "answers"}: `floats` is an .npz of float32 (N, *shape[1:]) by
-input name; `answers` is written as an .npz of in<k>__NAME and out<k>__NAME, integers in the device's layout.
+JOBS.json is a list of {"onnx", "floats", "target", "quant_type", "espdl", "answers"}: `floats` is an .npz of
+float32 (N, *shape[1:]) by input name; `answers` is written as an .npz of in<k>__NAME and out<k>__NAME,
+integers in the device's layout.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ def _do(job: Job) -> None:
     executor = TorchExecutor(graph, device="cpu")
     answers: dict[str, NDArray[Any]] = {}
     for k in range(count):
-        given = _integers_in(model, {name: values[k : k + 1] for name, values in floats.items()}, job["target"])
+        given = _integers_in(
+            model, {name: values[k : k + 1] for name, values in floats.items()}, job["target"]
+        )
         grid = [torch.from_numpy(dequantize(given[name], _info(model, name).exponents[0])) for name in floats]
         with torch.inference_mode():
             values = executor.forward(grid)

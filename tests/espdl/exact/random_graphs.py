@@ -1,6 +1,8 @@
-"""Random float ONNX graphs of a few operators, of which esp-ppq's executor is known to agree with ESP-DL bit for bit (int8)."""
+"""Random float ONNX graphs of operators for which esp-ppq's executor agrees with ESP-DL at int8."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,9 +23,18 @@ class RandomGraph:
         self.count = 0
 
     def model(self) -> onnx.ModelProto:
-        """Two to six operators, a Conv first: a passive operator on a graph input is one of esp-ppq's defects."""
+        """Two to six operators, a Conv first: esp-ppq is wrong about passive operators on a graph input."""
         self.conv()
-        steps = [self.conv, self.depthwise, self.activation, self.pool, self.residual, self.gate, self.both, self.resize]
+        steps = [
+            self.conv,
+            self.depthwise,
+            self.activation,
+            self.pool,
+            self.residual,
+            self.gate,
+            self.both,
+            self.resize,
+        ]
         for _ in range(int(self.random.integers(1, 6))):
             steps[int(self.random.integers(len(steps)))]()
         inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, CHANNELS, HEIGHT, WIDTH])]
@@ -34,8 +45,9 @@ class RandomGraph:
     def add(self, op_type: str, inputs: list[str], **attributes: object) -> str:
         self.count += 1
         output = f"t{self.count}"
-        given = dict(attributes)
-        self.nodes.append(helper.make_node(op_type, inputs, [output], name=f"n{self.count}", **given))  # type: ignore[arg-type]
+        given: dict[str, Any] = dict(attributes)
+        name = f"n{self.count}"
+        self.nodes.append(helper.make_node(op_type, inputs, [output], name=name, **given))
         return output
 
     def constant(self, values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> str:
@@ -45,7 +57,9 @@ class RandomGraph:
 
     def weights(self, *shape: int) -> str:
         """Of a random magnitude, and some channels far smaller than others."""
-        scale = 2.0 ** self.random.integers(-4, 2) * 2.0 ** self.random.integers(-3, 1, (shape[0], *[1] * (len(shape) - 1)))
+        scale = 2.0 ** self.random.integers(-4, 2) * 2.0 ** self.random.integers(
+            -3, 1, (shape[0], *[1] * (len(shape) - 1))
+        )
         return self.constant((self.random.normal(size=shape) * scale).astype(np.float32))
 
     def conv(self) -> None:
@@ -56,7 +70,13 @@ class RandomGraph:
         w, b = self.weights(outputs, channels, size, size), self.weights(outputs)
         pad = size // 2
         self.current = self.add(
-            "Conv", [self.current, w, b], kernel_shape=[size] * 2, strides=[stride] * 2, pads=[pad] * 4, dilations=[1, 1], group=1
+            "Conv",
+            [self.current, w, b],
+            kernel_shape=[size] * 2,
+            strides=[stride] * 2,
+            pads=[pad] * 4,
+            dilations=[1, 1],
+            group=1,
         )
         self.shape = (outputs, (height - 1) // stride + 1, (width - 1) // stride + 1)
         if self.random.random() < 0.5:
@@ -66,7 +86,13 @@ class RandomGraph:
         channels = self.shape[0]
         w, b = self.weights(channels, 1, 3, 3), self.weights(channels)
         self.current = self.add(
-            "Conv", [self.current, w, b], kernel_shape=[3, 3], strides=[1, 1], pads=[1] * 4, dilations=[1, 1], group=channels
+            "Conv",
+            [self.current, w, b],
+            kernel_shape=[3, 3],
+            strides=[1, 1],
+            pads=[1] * 4,
+            dilations=[1, 1],
+            group=channels,
         )
 
     def activation(self) -> None:
@@ -89,7 +115,13 @@ class RandomGraph:
         before, shape = self.current, self.shape
         w, b = self.weights(shape[0], shape[0], 1, 1), self.weights(shape[0])
         branch = self.add(
-            "Conv", [before, w, b], kernel_shape=[1, 1], strides=[1, 1], pads=[0] * 4, dilations=[1, 1], group=1
+            "Conv",
+            [before, w, b],
+            kernel_shape=[1, 1],
+            strides=[1, 1],
+            pads=[0] * 4,
+            dilations=[1, 1],
+            group=1,
         )
         self.current = self.add(str(self.random.choice(["Add", "Sub"])), [before, branch])
 
@@ -108,6 +140,10 @@ class RandomGraph:
         mode = str(self.random.choice(["nearest", "linear"]))
         how = "asymmetric" if mode == "nearest" else "half_pixel"
         self.current = self.add(
-            "Resize", [self.current, "", scales], mode=mode, coordinate_transformation_mode=how, nearest_mode="floor"
+            "Resize",
+            [self.current, "", scales],
+            mode=mode,
+            coordinate_transformation_mode=how,
+            nearest_mode="floor",
         )
         self.shape = (channels, 2 * height, 2 * width)

@@ -13,7 +13,9 @@ from .literal import conv_model, gemm_model, patches, saturating_sums, shifted
 LAYOUT = "(N/16)HWC16_UNALIGNED"
 
 
-def clipped(sums: np.ndarray[tuple[int, ...], np.dtype[np.int64]], shift: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def clipped(
+    sums: np.ndarray[tuple[int, ...], np.dtype[np.int64]], shift: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     return np.clip(shifted(sums, shift, "half_up"), -128, 127)
 
 
@@ -28,7 +30,9 @@ def test_a_large_positive_gemm_saturates_lane_by_lane_in_order(seed: int, intege
     x = random.integers(40, 128, (1, depth)).astype(np.int8)
     model = gemm_model(weights, bias, layout=LAYOUT, exponents=(-7, -7, -1))
     exact = x.astype(np.int64) @ weights.T.astype(np.int64) + bias
-    cut, hits = saturating_sums(x.astype(np.int64), weights[:32].T.astype(np.int64), bias[:32].astype(np.int64))
+    cut, hits = saturating_sums(
+        x.astype(np.int64), weights[:32].T.astype(np.int64), bias[:32].astype(np.int64)
+    )
     wanted = clipped(np.concatenate([cut, exact[:, 32:]], axis=1), 13)
     assert not np.array_equal(wanted, clipped(exact, 13)), "the case must tell the two apart"
     reference = ExactReference(model, "esp32s3", integer=integer)

@@ -22,7 +22,9 @@ LAYOUTS: dict[Family, dict[str, str]] = {
 KERNELS = [False] + [True] * available()
 
 
-def layer(random: np.random.Generator, dtype: str, shape: tuple[int, ...], magnitude: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:
+def layer(
+    random: np.random.Generator, dtype: str, shape: tuple[int, ...], magnitude: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:
     limit = min(magnitude, np.iinfo(dtype).max)
     return random.integers(-limit - 1, limit + 1, shape).astype(dtype)
 
@@ -37,7 +39,7 @@ def layer(random: np.random.Generator, dtype: str, shape: tuple[int, ...], magni
     big_bias=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
-def test_a_gemm_gives_the_rounded_and_saturated_sum(
+def test_a_gemm_gives_the_rounded_and_saturated_sum(  # noqa: PLR0917 - hypothesis and pytest fill them by name
     seed: int, family: Family, dtype: str, magnitude: int, shift: int, big_bias: bool, integer: bool
 ) -> None:
     random = np.random.default_rng(seed)
@@ -58,9 +60,16 @@ def test_a_gemm_gives_the_rounded_and_saturated_sum(
 
 
 @pytest.mark.parametrize("integer", KERNELS, ids=lambda on: "integer" if on else "float32")
-@given(seed=st.integers(0, 2**32 - 1), family=st.sampled_from(["c", "esp32p4"]), dtype=st.sampled_from(["int8", "int16"]), depthwise=st.booleans())
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    family=st.sampled_from(["c", "esp32p4"]),
+    dtype=st.sampled_from(["int8", "int16"]),
+    depthwise=st.booleans(),
+)
 @settings(max_examples=40, deadline=None)
-def test_a_conv_gives_the_rounded_and_saturated_sum(seed: int, family: Family, dtype: str, depthwise: bool, integer: bool) -> None:
+def test_a_conv_gives_the_rounded_and_saturated_sum(
+    seed: int, family: Family, dtype: str, depthwise: bool, integer: bool
+) -> None:
     random = np.random.default_rng(seed)
     outputs, size = int(random.integers(1, 36)), int(random.integers(1, 6))
     channels = 1 if depthwise else int(random.integers(1, 9))
@@ -77,7 +86,9 @@ def test_a_conv_gives_the_rounded_and_saturated_sum(seed: int, family: Family, d
             if not outputs:
                 return
     shift = int(random.integers(0, 16))
-    model = conv_model(weights, bias, layout=layout, size=size, exponents=(-7, -7, shift - 14), depthwise=depthwise)
+    model = conv_model(
+        weights, bias, layout=layout, size=size, exponents=(-7, -7, shift - 14), depthwise=depthwise
+    )
     x = layer(random, dtype, (1, size, size, outputs if depthwise else channels), 32767)
     if depthwise:
         taps = patches(x, 3, 1, 1).reshape(size, size, 9, outputs)
@@ -86,7 +97,9 @@ def test_a_conv_gives_the_rounded_and_saturated_sum(seed: int, family: Family, d
         sums = patches(x, 3, 1, 1) @ weights.reshape(outputs, -1).T.astype(np.int64) + bias
     limits = np.iinfo(dtype)
     wanted = np.clip(shifted(sums, shift, rounding_of(family)), limits.min, limits.max)
-    assert np.array_equal(ExactReference(model, family, threads=1, integer=integer).run({"x": x})["y"][0], wanted)
+    assert np.array_equal(
+        ExactReference(model, family, threads=1, integer=integer).run({"x": x})["y"][0], wanted
+    )
 
 
 def test_channels_of_their_own_exponent_are_shifted_by_it() -> None:
@@ -94,12 +107,18 @@ def test_channels_of_their_own_exponent_are_shifted_by_it() -> None:
     exponents = tuple(int(e) for e in random.integers(-12, -4, 17))
     weights = layer(random, "int8", (17, 50), 127)
     model = gemm_model(
-        weights, np.zeros(17, np.int32), layout="(N/16)HWC16_UNALIGNED", exponents=(-7, 0, -6), per_channel=exponents
+        weights,
+        np.zeros(17, np.int32),
+        layout="(N/16)HWC16_UNALIGNED",
+        exponents=(-7, 0, -6),
+        per_channel=exponents,
     )
     x = layer(random, "int8", (1, 50), 127)
     sums = x.astype(np.int64) @ weights.T.astype(np.int64)
     wanted = [shifted(sums[:, n], -6 + 7 - e, "half_even") for n, e in enumerate(exponents)]
-    assert np.array_equal(ExactReference(model, "esp32p4").run({"x": x})["y"][0], np.clip(np.concatenate(wanted), -128, 127))
+    assert np.array_equal(
+        ExactReference(model, "esp32p4").run({"x": x})["y"][0], np.clip(np.concatenate(wanted), -128, 127)
+    )
 
 
 def test_one_exponent_per_channel_is_refused_for_chips_with_one_shift() -> None:

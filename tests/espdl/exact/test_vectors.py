@@ -20,7 +20,7 @@ from tests.conftest import shared_folder
 OWN = Path(__file__).parent / "vectors"
 FAMILIES: dict[str, Family] = {"c": "c", "p4": "esp32p4", "s3": "esp32s3"}
 FLOAT_TOLERANCE = 1e-6
-# LayerNormalization and the recurrent cells round float32 sums whose last bits depend on the C library (meta.json, notes)
+# int16: these round float32 sums whose last bits depend on the C library, as the notes of the ground truth say
 ONE_LSB_OPERATORS = {"GRU", "LSTM", "LayerNormalization"}
 
 
@@ -33,7 +33,9 @@ def truth(*parts: str) -> list[Any]:
     folder = shared_folder()
     found = cases(folder.joinpath("vectors", *parts)) if folder else []
     reason = "no ground truth: set HIL_SHARED to a folder with vectors/"
-    return [pytest.param(path, id=path.name) for path in found] or [pytest.param(None, marks=pytest.mark.skip(reason=reason))]
+    return [pytest.param(path, id=path.name) for path in found] or [
+        pytest.param(None, marks=pytest.mark.skip(reason=reason))
+    ]
 
 
 def runs(archive: Any, case: str) -> Iterator[tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]]:

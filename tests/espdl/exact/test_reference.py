@@ -1,0 +1,175 @@
+"""ExactReference: what it takes and gives, batches, states, families; the cache and the saved graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.errors import InputError, ReportError, UnsupportedOperator
+from harness.espdl import EspdlModel, read_espdl
+from harness.espdl.exact import ExactReference, NotBatchable, cache, lower, save_onnx
+from harness.espdl.exact.session import open_session
+from harness.targets import Family
+from tests.espdl.examples import conv_graph
+from tests.espdl.writer import edl, graph, node, tensor, value
+
+SHAPE = (1, 6, 6, 3)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HIL_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def conv_model() -> EspdlModel:
+    return read_espdl(edl(conv_graph()))
+
+
+def samples(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:
+    return np.random.default_rng(count).integers(-128, 128, (count, *SHAPE[1:])).astype(np.int8)
+
+
+def test_a_batch_gives_what_single_runs_give() -> None:
+    reference = ExactReference(conv_model(), "c")
+    x = samples(70)
+    batch = reference.run_batch({"x": x}, tensors=["h", "y"])
+    for name, values in batch.items():
+        singles = [reference.run({"x": x[k : k + 1]}, tensors=[name])[name] for k in range(70)]
+        assert np.array_equal(values, np.concatenate(singles))
+
+
+def test_a_graph_that_mixes_samples_is_run_one_by_one() -> None:
+    op = node("Transpose", ("x",), ("y",), perm=(1, 0))
+    model = read_espdl(edl(graph([op], (value("x", (1, 3)), value("y", (3, 1))))))
+    with pytest.raises(NotBatchable):
+        lower(model, "c", batched=True)
+    x = np.arange(6, dtype=np.int8).reshape(2, 3)
+    assert np.array_equal(ExactReference(model, "c").run_batch({"x": x})["y"], x[:, :, None])
+
+
+def test_every_tensor_is_to_be_had_in_the_device_s_type_and_shape() -> None:
+    reference = ExactReference(conv_model(), "c")
+    tensors = reference.run_all({"x": samples(1)})
+    assert list(tensors) == list(reference.tensor_names) == ["h", "y"]
+    assert all(array.dtype == np.int8 for array in tensors.values())
+    assert tensors["h"].shape == (1, 4, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({}, "expected"),
+        ({"z": samples(1)}, "'x'"),
+        ({"x": samples(2)}, r"expected int8 \(1, 6, 6, 3\)"),
+        ({"x": samples(1).astype(np.int16)}, "is int16"),
+    ],
+)
+def test_a_wrong_input_is_named_with_what_was_expected(
+    inputs: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int8]]], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        ExactReference(conv_model(), "c").run(inputs)
+
+
+def test_an_empty_batch_is_refused() -> None:
+    with pytest.raises(InputError, match="at least one"):
+        ExactReference(conv_model(), "c").run_batch({"x": samples(1)[:0]})
+
+
+def test_an_unknown_tensor_is_refused() -> None:
+    with pytest.raises(InputError, match="no tensor 'zz'"):
+        ExactReference(conv_model(), "c").run({"x": samples(1)}, tensors=["zz"])
+
+
+def streaming_model() -> EspdlModel:
+    op = node("StreamingCache", ("x",), ("y",), window_size=3, frame_axis=1)
+    return read_espdl(edl(graph([op], (value("x", (1, 2, 1)), value("y", (1, 4, 1))))))
+
+
+def test_a_streaming_cache_starts_empty_unless_told_to_go_on() -> None:
+    reference = ExactReference(streaming_model(), "c")
+
+    def run(first: int, *, keep: bool) -> list[int]:
+        x = np.array([[[first], [first + 1]]], np.int8)
+        return [int(v) for v in reference.run({"x": x}, keep_state=keep)["y"].reshape(-1)]
+
+    assert run(1, keep=True) == [0, 0, 1, 2]
+    assert run(3, keep=False) == [0, 0, 3, 4]
+    assert run(5, keep=True) == [1, 2, 5, 6]
+    reference.reset()
+    assert run(7, keep=True) == [0, 0, 7, 8]
+
+
+@pytest.mark.parametrize("family", ["c", "esp32p4"])
+def test_the_family_is_found_by_the_answer_that_the_file_holds(family: Family) -> None:
+    values = (value("x", (1, 4), -1), value("y", (1, 4), 0))
+    x = np.array([[1, 3, 5, 7]], np.int8)
+    wanted = [1, 2, 3, 4] if family == "c" else [0, 2, 2, 4]
+    written = graph(
+        [node("RequantizeLinear", ("x",), ("y",))],
+        values,
+        test_inputs=(tensor("x", x, exponents=(-1,)),),
+        test_outputs=(tensor("y", np.array([wanted], np.int8), exponents=(0,)),),
+    )
+    choice = ExactReference(read_espdl(edl(written))).choice
+    assert choice.family == family
+    assert choice.evidence == ("test tensors" if family == "esp32p4" else "assumed")
+    assert choice.others == (() if family == "esp32p4" else ("esp32s3",))
+
+
+def test_a_file_for_other_chips_is_refused() -> None:
+    with pytest.raises(UnsupportedOperator, match="not for esp32s3"):
+        ExactReference(conv_model(), "esp32s3")
+
+
+def test_a_lowered_graph_is_found_again_and_a_damaged_one_is_not_used(own_cache: Path) -> None:
+    x = samples(1)
+    wanted = ExactReference(conv_model(), "c", integer=False).run({"x": x})["y"]
+    (stored,) = list((own_cache / "exact").iterdir())
+    whole = stored.read_bytes()
+    before = stored.stat().st_ino
+    ExactReference(conv_model(), "c", integer=False)
+    assert stored.stat().st_ino == before, "found, not made again"
+    for damaged in (b"", whole[:-1], whole[:40] + b"?" + whole[41:]):
+        stored.write_bytes(damaged)
+        assert np.array_equal(ExactReference(conv_model(), "c", integer=False).run({"x": x})["y"], wanted)
+        assert stored.read_bytes() == whole
+
+
+def test_another_model_of_the_same_name_is_not_found(own_cache: Path) -> None:
+    ExactReference(conv_model(), "c", integer=False)
+    ExactReference(read_espdl(edl(conv_graph(bias=7))), "c", integer=False)
+    assert len(list((own_cache / "exact").iterdir())) == 2
+
+
+def test_old_graphs_make_room_for_new_ones(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "KEPT_BYTES", 1)
+    ExactReference(conv_model(), "c", integer=False)
+    assert not list((own_cache / "exact").iterdir())
+
+
+def test_the_saved_graph_gives_the_same_integers_and_keeps_the_names(tmp_path: Path) -> None:
+    path = tmp_path / "exact.onnx"
+    save_onnx(conv_model(), "c", path)
+    session = open_session(path.read_bytes(), 1)
+    x = samples(1)
+    (given,), (result,) = session.get_inputs(), session.get_outputs()
+    assert (given.name, given.type, given.shape) == ("x", "tensor(int8)", list(SHAPE))
+    assert (result.name, result.type) == ("y", "tensor(int8)")
+    assert np.array_equal(
+        session.run(["y"], {"x": x})[0], ExactReference(conv_model(), "c").run({"x": x})["y"]
+    )
+
+
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="cannot write"):
+        save_onnx(conv_model(), "c", tmp_path / "no" / "folder.onnx")
+
+
+def test_integer_and_float_kernels_agree_on_every_tensor() -> None:
+    x = samples(1)
+    both = [ExactReference(conv_model(), "c", integer=integer).run_all({"x": x}) for integer in (False, True)]
+    assert all(np.array_equal(both[0][name], both[1][name]) for name in both[0])
