@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from harness.errors import InputError, UnsupportedOperator
+from harness.errors import FormatError, InputError, UnsupportedOperator
 from harness.espdl.exact import shapes
 from harness.espdl.exact.filters import Reading
 from harness.espdl.exact.lowering import Lowering, State
@@ -17,10 +17,24 @@ from harness.espdl.exact.onnx_graph import element_type
 from harness.espdl.exact.proof import Proof
 from harness.espdl.exact.registry import operator_of
 from harness.espdl.exact.saturation import Headroom
-from harness.espdl.model import EspdlModel, Graph, ValueInfo
+from harness.espdl.model import EspdlModel, Graph, Node, ValueInfo
 from harness.targets import Family
 
 BATCH = "N"
+
+
+_CONTRADICTIONS = (IndexError, KeyError, OverflowError, TypeError, ValueError, ZeroDivisionError)
+_INPUTS = {
+    **dict.fromkeys(("Conv", "Gemm", "MatMul", "Gather", "PRelu", "Pad", "ReverseSequence", "Reshape"), 2),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Mod", "Pow"), 2),
+    **dict.fromkeys(("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"), 2),
+    **dict.fromkeys(("Slice", "ScatterND", "LSTM", "GRU"), 3),
+}
+"""How many inputs an operator cannot do without, where that is more than one."""
+
+
+_DTYPES = {"S8": "int8", "S16": "int16", "F32": "float32"}
+_CONVERTING = frozenset({"QuantizeLinear", "DequantizeLinear", "RequantizeLinear"})
 
 
 class NotBatchable(UnsupportedOperator):
@@ -100,11 +114,7 @@ def lower(
     if batched and any(value.shape[:1] != (1,) for value in (*graph.inputs, *graph.outputs)):
         raise NotBatchable("an input or output has no axis of size 1 in front")
     for node in graph.nodes:
-        operator = operator_of(node)
-        shapes.infer(lowering, node)
-        if batched and not operator.batches(lowering, node):
-            raise NotBatchable(f"{node.op_type} {node.name!r} mixes the samples of a batch")
-        operator.lower(lowering, node)
+        _lower_node(lowering, node)
     names = [value.name for value in graph.outputs] if tensors is None else list(dict.fromkeys(tensors))
     known = {*tensor_names(graph), *(value.name for value in graph.inputs)}
     for name in names:
@@ -112,6 +122,48 @@ def lower(
             raise InputError(f"the model has no tensor {name!r}", hint="hil exact MODEL --explain lists them")
         lowering.output(name)
     return _lowered(model, lowering, names)
+
+
+def _lower_node(lowering: Lowering, node: Node) -> None:
+    """Lower one node.
+
+    What numpy and Python say to numbers that contradict each other becomes a FormatError.
+    """
+    operator = operator_of(node)
+    _check_arity(node)
+    _check_type(lowering, node)
+    try:
+        shapes.infer(lowering, node)
+        if lowering.batched and not operator.batches(lowering, node):
+            raise NotBatchable(f"{node.op_type} {node.name!r} mixes the samples of a batch")
+        operator.lower(lowering, node)
+    except _CONTRADICTIONS as error:
+        raise FormatError(
+            f"{node.op_type} {node.name!r}: shapes, attributes and constants contradict each other: {error}",
+            hint="export the model again",
+        ) from error
+
+
+def _check_arity(node: Node) -> None:
+    """Refuse a node that lacks inputs or outputs which its operator reads or writes."""
+    wanted = _INPUTS.get(node.op_type, 1)
+    if len(node.inputs) < wanted or not all(node.inputs[:wanted]) or not node.outputs or not node.outputs[0]:
+        raise FormatError(
+            f"{node.op_type} {node.name!r} needs {wanted} inputs and an output, "
+            f"has {node.inputs} and {node.outputs}"
+        )
+
+
+def _check_type(lowering: Lowering, node: Node) -> None:
+    """Refuse a node whose first input is of another type than the node computes in."""
+    wanted = _DTYPES.get(str(node.attributes.get("quant_type", "")))
+    name = node.inputs[0]
+    if wanted is None or node.op_type in _CONVERTING or name in lowering.graph.initializers:
+        return
+    if lowering.dtype(name) != wanted:
+        raise FormatError(
+            f"{node.op_type} {node.name!r} computes in {wanted}, its input {name!r} is {lowering.dtype(name)}"
+        )
 
 
 def _lowered(model: EspdlModel, lowering: Lowering, names: list[str]) -> Lowered:

@@ -20,7 +20,7 @@ from tests.conftest import shared_folder
 OWN = Path(__file__).parent / "vectors"
 FAMILIES: dict[str, Family] = {"c": "c", "p4": "esp32p4", "s3": "esp32s3"}
 FLOAT_TOLERANCE = 1e-6
-# int16: these round float32 sums whose last bits depend on the C library, as the notes of the ground truth say
+# int16: these round float32 sums whose last bits depend on the C library (notes of the ground truth)
 ONE_LSB_OPERATORS = {"GRU", "LSTM", "LayerNormalization"}
 
 
