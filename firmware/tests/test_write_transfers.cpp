@@ -155,3 +155,16 @@ TEST(hello_and_cancel_give_up_an_open_write) {
   host.hello(8, 100, 2);
   CHECK_EQ(host.storage.aborts, 2);
 }
+
+// Found by fuzz_server: the second opening made the image shorter underneath the first transfer.
+TEST(a_location_has_one_open_write_whatever_slot_it_names) {
+  Host host;
+  host.hello();
+  const ByteVector image = pattern(300);
+  const std::uint16_t first = host.open_write(Object::kModel, 1, 0, view(image));
+  const std::uint16_t second = host.open_write(Object::kModel, 1, 3, view(part(image, 0, 10)));
+  host.data(first, 200, view(part(image, 200, 300)));
+  CHECK_EQ(host.last_ack()->status, Status::kBadTransfer);
+  host.data(second, 0, view(part(image, 0, 10)));
+  CHECK_EQ(host.last_ack()->status, Status::kOk);
+}

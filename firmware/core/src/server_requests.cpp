@@ -26,7 +26,9 @@ Outcome Server::open_write(const Frame& frame, Writer& body) {
   if (open->object != Object::kModel && open->object != Object::kInput) {
     return failure(Status::kBadObject, "only MODEL and INPUT can be written");
   }
-  const Target target{open->object, open->index, open->slot};
+  // a location has one image, whatever slot the request names
+  const std::uint16_t slot = open->object == Object::kModel ? std::uint16_t{0} : open->slot;
+  const Target target{open->object, open->index, slot};
   // a host that opens the same object again has given the former transfer up
   for (Transfer& transfer : transfers_) {
     if (transfer.writes() && transfer.target == target) close(transfer);
