@@ -73,7 +73,10 @@ Outcome EspDlEngine::load(const ModelSource& source) {
   unload();
   Outcome outcome;
   model_ = Model::load(source, kFamilies[0], images_, log_, outcome);
-  if (!outcome.ok()) return outcome;
+  if (!outcome.ok()) {
+    images_.unmap();
+    return outcome;
+  }
   auto info = model_->network().get_memory_info();
   for (std::size_t i = 0; i < kMemoryCounters; ++i) memory_[i] = info[kMemory[i].key].*kMemory[i].place;
   return outcome;

@@ -89,7 +89,7 @@ std::unique_ptr<Model> Model::load(const ModelSource& source, std::string_view f
   outcome = model->open(source, images, log);
   if (outcome.ok()) outcome = model->check_family(family);
   if (outcome.ok()) outcome = model->build(options, log);
-  if (outcome.ok()) outcome = model->describe();
+  if (outcome.ok()) model->describe();
   if (outcome.ok() && options.self_test()) outcome = model->self_test(log);
   if (!outcome.ok()) model.reset();
   return model;
@@ -155,7 +155,7 @@ Outcome Model::build(const Options& options, esp::LogLines& log) {
   return refused(status_of(log.first_error()), "ESP-DL cannot build the model", log);
 }
 
-Outcome Model::describe() {
+void Model::describe() {
   file_->load_map();
   name_ = file_->get_model_name();
   const auto fill = [this](const std::vector<std::string>& names, std::map<std::string, dl::TensorBase*>& tensors,
@@ -169,7 +169,6 @@ Outcome Model::describe() {
   fill(file_->get_graph_inputs(), network_->get_inputs(), inputs_);
   fill(file_->get_graph_outputs(), network_->get_outputs(), outputs_);
   file_->clear_map();
-  return success();
 }
 
 Outcome Model::self_test(esp::LogLines& log) {

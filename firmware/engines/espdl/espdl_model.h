@@ -52,7 +52,7 @@ class Model {
   Outcome open(const ModelSource& source, esp::Images& images, esp::LogLines& log);
   Outcome check_family(std::string_view family);
   Outcome build(const Options& options, esp::LogLines& log);
-  Outcome describe();
+  void describe();
   Outcome self_test(esp::LogLines& log);
 
   // in this order: the network refers to the file, the file to what the loader mapped, the loader to the path

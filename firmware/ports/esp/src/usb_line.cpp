@@ -44,7 +44,7 @@ class UsbLine final : public Line {
       vTaskDelay(pdMS_TO_TICKS(100));
       push();
     }
-    usb_serial_jtag_wait_tx_done(pdMS_TO_TICKS(1000));
+    vTaskDelay(pdMS_TO_TICKS(50));  // the driver does not tell when its buffer is empty; the host polls every millisecond
   }
 
  private:
