@@ -19,6 +19,7 @@ trying.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -29,10 +30,12 @@ from harness.espdl.exact.kernels import ConvKernel, GemmKernel, Integers
 from harness.espdl.exact.lowering import Lowering
 from harness.espdl.exact.onnx_graph import MICROSOFT
 from harness.espdl.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, Bounds
+from harness.espdl.model import EspdlModel
 
 ZERO_POINT = 128
 _MAX_HALF_UP_SHIFT = 14
 _INT32 = DTYPE_BOUNDS["int32"]
+_WORTHWHILE_PRODUCTS = 200_000
 _NUDGE = 1 + 2.0**-23
 
 
@@ -165,6 +168,18 @@ def saturated(lowering: Lowering, value: str, bounds: Bounds, hint: str) -> str:
         return value
     low, high = (lowering.onnx.constant(np.uint8(n + ZERO_POINT), "limit") for n in (bounds.low, bounds.high))
     return lowering.onnx.op("Clip", [value, low, high], hint=f"{hint}:u8")
+
+
+def worthwhile(model: EspdlModel) -> bool:
+    """Whether a model multiplies enough for the integer kernels' larger cost per call to pay."""
+    graph, products = model.graph, 0
+    for node in graph.nodes:
+        if node.op_type in ("Conv", "Gemm", "MatMul") and len(node.inputs) > 1 and node.outputs:
+            weights = graph.initializers.get(node.inputs[1])
+            value = graph.values.get(node.outputs[0])
+            if weights is not None and value is not None:
+                products += weights.data.size * math.prod(value.shape[:-1])
+    return products >= _WORTHWHILE_PRODUCTS
 
 
 @cache

@@ -23,6 +23,10 @@ class Kernel(Protocol):
         """Whether every output channel reads only the input channel of its number."""
 
     @property
+    def is_matrix(self) -> bool:
+        """Whether the sums are those of a matrix product over the last axis of the device's tensor."""
+
+    @property
     def axis(self) -> int:
         """Axis of the output channels in the result."""
 
@@ -82,6 +86,11 @@ class ConvKernel:
     dilations: tuple[int, ...]
     pads: tuple[int, ...]
     depthwise: bool
+
+    @property
+    def is_matrix(self) -> bool:
+        """A pointwise Conv; strides leave out rows, which a bound over all rows may ignore."""
+        return not self.depthwise and max(self.kernel) == 1 and not any(self.pads)
 
     @property
     def axis(self) -> int:
@@ -188,6 +197,11 @@ class GemmKernel:
     def depthwise(self) -> bool:
         """Never."""
         return False
+
+    @property
+    def is_matrix(self) -> bool:
+        """Always."""
+        return True
 
     @property
     def axis(self) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from harness.errors import InputError
 from harness.espdl.exact.cache import lower_cached
 from harness.espdl.exact.filters import Reading
-from harness.espdl.exact.integer import available
+from harness.espdl.exact.integer import available, worthwhile
 from harness.espdl.exact.lower import Lowered, NotBatchable, lower, tensor_names
 from harness.espdl.exact.numerics import Choice, choose_family
 from harness.espdl.exact.proof import Proof
@@ -33,7 +33,8 @@ class ExactReference:
         family: whose numerics; None: found from the file, see `choice`.
         threads: of onnxruntime; 0: one per core.
         old_names: how to read filters whose layout has an old name.
-        integer: use onnxruntime's integer kernels where they are proved exact; None: if this machine's are.
+        integer: use onnxruntime's integer kernels where they are proved exact; None: if this machine's are, and
+            the model is large enough to gain by it.
 
     Attributes:
         choice: the family and how it was found.
@@ -56,7 +57,7 @@ class ExactReference:
         self.choice: Choice = choose_family(model, family, old_names)
         self._threads = threads
         self._old_names: Reading = old_names
-        self._integer = available() if integer is None else integer
+        self._integer = (worthwhile(model) and available()) if integer is None else integer
         self._sessions: dict[tuple[tuple[str, ...], bool, bool], _Session] = {}
         self._batches: bool | None = None
         self._state: Arrays = {}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from harness.espdl.exact.kernels import Integers, Kernel
-from harness.espdl.exact.lowering import Lowering
+from harness.espdl.exact.lowering import OFFSET, Lowering
 from harness.espdl.exact.onnx_graph import OnnxGraph, element_type
 from harness.espdl.exact.proof import Bounds
 
@@ -107,7 +107,7 @@ def guard(lowering: Lowering, name: str, lanes: Lanes) -> str:
     """
     onnx, kernel = lowering.onnx, lanes.kernel
     if kernel.depthwise:
-        return _signed_sums_exceed(lowering, kernel.input(name), lanes)
+        return _signed_sums_exceed(lowering, name, lanes)
     flat = lanes.weights.reshape(lanes.weights.shape[0], -1).astype(np.float64)
     norms = np.sqrt((flat**2).sum(axis=1))
     allowed = float(((LIMITS.high - np.abs(lanes.bias)) / np.maximum(norms, 1)).min())
@@ -117,7 +117,7 @@ def guard(lowering: Lowering, name: str, lanes: Lanes) -> str:
     suspect = onnx.op("Greater", [peak, onnx.constant(limit, "limit")])
     kind = helper.make_tensor_value_info
     with lowering.body() as exact:
-        exceeded = _signed_sums_exceed(lowering, kernel.input(name), lanes)
+        exceeded = _signed_sums_exceed(lowering, name, lanes)
         then = exact.subgraph("signed_sums", inputs=[], outputs=[kind(exceeded, element_type("bool"), [])])
     with lowering.body() as clear:
         never = clear.op("Identity", [clear.constant(np.bool_(False), "no")])
@@ -125,22 +125,59 @@ def guard(lowering: Lowering, name: str, lanes: Lanes) -> str:
     return onnx.op("If", [suspect], hint="may_saturate", then_branch=then, else_branch=other)
 
 
-def _signed_sums_exceed(lowering: Lowering, x: str, lanes: Lanes) -> str:
-    onnx, kernel, weights = lowering.onnx, lanes.kernel, lanes.weights
-    zero = onnx.constant(np.float32(0), "zero")
-    up, down = onnx.op("Max", [x, zero]), onnx.op("Min", [x, zero])
-    plus, minus = np.maximum(weights, 0).astype(np.float32), np.minimum(weights, 0).astype(np.float32)
-    shape = [-1 if axis == kernel.axis else 1 for axis in range(kernel.rank)]
-    start = onnx.constant(lanes.bias.astype(np.float32).reshape(shape), "bias")
-    found = []
+def _signed_sums_exceed(lowering: Lowering, name: str, lanes: Lanes) -> str:
+    """Whether the bias plus all positive products, or plus all negative ones, leaves 20 bits anywhere."""
+    plus, minus = np.maximum(lanes.weights, 0), np.minimum(lanes.weights, 0)
+    by_integers = lowering.has(name, OFFSET) and lanes.kernel.is_matrix
+    sums = _integer_signed_sums if by_integers else _float_signed_sums
+    onnx, found = lowering.onnx, []
     for first, second, reduce, compare, limit in (
         (plus, minus, "ReduceMax", "Greater", LIMITS.high),
         (minus, plus, "ReduceMin", "Less", LIMITS.low),
     ):
-        signed = [kernel.sums(part, w, None, lanes.channels) for part, w in ((up, first), (down, second))]
-        extreme = onnx.op(reduce, [onnx.op("Add", [onnx.op("Add", signed), start])], keepdims=0)
-        found.append(onnx.op(compare, [extreme, onnx.constant(np.float32(limit), "limit")]))
+        total = sums(lowering, name, lanes, (first, second))
+        extreme = onnx.op(reduce, [total], keepdims=0)
+        dtype = np.int32 if by_integers else np.float32
+        found.append(onnx.op(compare, [extreme, onnx.constant(dtype(limit), "limit")]))
     return onnx.op("Or", found)
+
+
+def _float_signed_sums(
+    lowering: Lowering, name: str, lanes: Lanes, weights: tuple[Integers, Integers]
+) -> str:
+    """max(x, 0) times the first weights plus min(x, 0) times the second plus the bias, in float32."""
+    onnx, kernel = lowering.onnx, lanes.kernel
+    x, zero = kernel.input(name), onnx.constant(np.float32(0), "zero")
+    shape = [-1 if axis == kernel.axis else 1 for axis in range(kernel.rank)]
+    total = onnx.constant(lanes.bias.astype(np.float32).reshape(shape), "bias")
+    signs = [("Max", weights[0])]
+    if lowering.bounds(name).low < 0:
+        signs.append(("Min", weights[1]))
+    for keep, part in signs:
+        one_sign = onnx.op(keep, [x, zero])
+        sums = kernel.sums(one_sign, part.astype(np.float32), None, lanes.channels)
+        total = onnx.op("Add", [sums, total])
+    return total
+
+
+def _integer_signed_sums(
+    lowering: Lowering, name: str, lanes: Lanes, weights: tuple[Integers, Integers]
+) -> str:
+    """The same in int32, over rows of uint8."""
+    onnx = lowering.onnx
+    depth = lanes.weights.shape[1]
+    rows = onnx.op("Reshape", [lowering.read(name, OFFSET), onnx.constant(np.array([-1, depth]), "rows")])
+    zero = onnx.constant(np.uint8(128), "zero_point")
+    total = onnx.constant(lanes.bias.astype(np.int32), "bias")
+    signs = [("Max", weights[0])]
+    if lowering.bounds(name).low < 0:
+        signs.append(("Min", weights[1]))
+    for keep, part in signs:
+        one_sign = onnx.op(keep, [rows, zero])
+        matrix = np.ascontiguousarray(part.reshape(-1, depth).T.astype(np.int8))
+        sums = onnx.op("MatMulInteger", [one_sign, onnx.constant(matrix, "w"), zero])
+        total = onnx.op("Add", [sums, total])
+    return total
 
 
 def saturating_sums(lowering: Lowering, x: str, lanes: Lanes) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.errors import UnsupportedOperator
-from harness.espdl.exact.arithmetic import rounded_and_clipped, scale_of
+from harness.espdl.exact.arithmetic import quantize_array, rounded_and_clipped, scale_of
 from harness.espdl.exact.lowering import (
     CHANNEL_FIRST,
     DEVICE_FLOAT,
@@ -23,7 +23,8 @@ from harness.espdl.exact.lowering import (
     quantized_dtype,
 )
 from harness.espdl.exact.onnx_graph import MICROSOFT
-from harness.espdl.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, FLOAT64_LIMIT
+from harness.espdl.exact.operators.conv import with_zero
+from harness.espdl.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, FLOAT64_LIMIT, Bounds
 from harness.espdl.exact.registry import operator
 from harness.espdl.model import Node
 
@@ -104,7 +105,12 @@ def average(lowering: Lowering, node: Node, window: Window) -> None:
     total = sums(lowering, node, window, lowering.read(x, form), form)
     value = onnx.op("Mul", [total, onnx.constant(scale, "scale/area")], hint=f"{y}:mean")
     value = rounded_and_clipped(lowering, value, DTYPE_BOUNDS[dtype])
-    lowering.write(y, value, form, bounds=DTYPE_BOUNDS[dtype])
+    inputs = lowering.bounds(x)
+    ends = np.array([inputs.low, inputs.high], np.float32) * np.float32(area) * scale
+    reach = Bounds(*(int(end) for end in quantize_array(ends, dtype, lowering.rounding)))
+    if any(window.pads):
+        reach = with_zero(reach)
+    lowering.write(y, value, form, bounds=reach)
     limit = FLOAT64_LIMIT if wide else FLOAT32_LIMIT
     lowering.prove(node, "float64" if wide else "float32", bound=bound, limit=limit)
 
