@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from harness.catalogue import Model
 from harness.compare import Accuracy, accuracy, agreement
-from harness.dataset import load_split
 from harness.references import ExactReference, FloatReference, Reference
 from harness.targets import Family
 
@@ -53,7 +52,7 @@ def measure(model: Model, data: Path, *, limit: int | None = None) -> Iterator[R
         GoldenError: the data set or an artefact cannot be read.
         UnsupportedOperator: the exact reference does not know an operator.
     """
-    split = load_split(data, "test", enlarge=model.data.enlarge)
+    split = model.data_split(data, "test")
     step = 1 if limit is None else max(1, len(split.images) // limit)
     images, labels = split.images[::step][:limit], split.labels[::step][:limit]
     inputs = model.input.preprocess(images)

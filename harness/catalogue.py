@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import manifest as manifests
+from harness.dataset import Labelled, Split, load_split, read_digests
 from harness.device_file import SUFFIXES, DeviceFile, FileTensor
 from harness.errors import ConfigError, GoldenError, UnknownModel
 from harness.manifest import Manifest
@@ -149,6 +150,21 @@ class Model(ModelSpec):
                 f"its device file {', '.join(outputs)}"
             )
         return {name: _device_tensor(value, shapes[name], None) for name, value in outputs.items()}
+
+    def data_split(self, source: Path, split: Split) -> Labelled:
+        """One split of the data set, as this model divides it.
+
+        Raises:
+            GoldenError: it cannot be read, or lacks what model.toml names.
+        """
+        held_out = self.data.test_images
+        return load_split(
+            source,
+            split,
+            enlarge=self.data.enlarge,
+            classes=self.data.classes,
+            test_images=read_digests(self.folder / held_out) if held_out else None,
+        )
 
     def golden(self, limit: int | None = None) -> GoldenSet:
         """The committed inputs, preprocessed; labels alternate, so that the first `limit` are balanced.

@@ -24,14 +24,17 @@ from numpy.typing import NDArray
 from harness import catalogue
 from harness import manifest as manifests
 from harness.catalogue import Model, artifact_name
-from harness.dataset import Labelled, load_split
+from harness.dataset import Labelled
 from harness.device_file import open_device_file
+from harness.difference import accuracy
 from harness.errors import ConfigError, GoldenError
+from harness.float_model import FloatModel
 from harness.manifest import FILE_NAME, Manifest, file_entry
 from harness.model_toml import Recipe
 from harness.npz import read_npz
 from harness.quantize import Say, native_path, quantize, require_quantizer
 from harness.references import write_answers
+from harness.rewrites import rewrite
 from harness.targets import Family
 from harness.tflm.quantize import quantize_tflite, require_converter
 
@@ -76,10 +79,12 @@ def build(
     with tempfile.TemporaryDirectory(prefix="hil-golden-") as name:
         stage = Path(name)
         files = _stage(model, data, stage, retrain=retrain, say=say)
-        made = tuple(_state(model.folder, stage, file) for file in files)
+        known = manifests.read(model.folder) if (model.folder / FILE_NAME).is_file() else None
+        kept = _not_committed(model)
+        made = tuple(_state(model.folder, stage, file, known if file in kept else None) for file in files)
         if not check:
             for row in made:
-                if row.state != "same":
+                if row.state != "same" or not (model.folder / row.name).is_file():
                     target = model.folder / row.name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(stage / row.name, target)
@@ -153,9 +158,12 @@ def _stage(model: Model, data: Path, stage: Path, *, retrain: bool, say: Say) ->
     inputs = model.input.preprocess(catalogue.read_inputs(stage / golden.inputs)[0])
     files, versions, calibration = [model.float_file, golden.inputs], dict[str, str](), dict[str, str]()
     answers: dict[tuple[str, Family], dict[str, NDArray[Any]]] = {}
+    tests = model.data_split(data, "test")
     for recipe in model.recipes.values():
-        split = load_split(data, recipe.calibration.split, enlarge=model.data.enlarge)
-        images = model.input.preprocess(calibration_images(split, recipe))
+        chosen = calibration_images(model.data_split(data, recipe.calibration.split), recipe)
+        _require_disjoint(chosen, tests.images, recipe)
+        _require_accuracy_kept(model, float_path, recipe, tests, say)
+        images = model.input.preprocess(chosen)
         calibration[recipe.name] = hashlib.sha256(images.tobytes()).hexdigest()
         for family in recipe.targets:
             name = artifact_name(recipe.name, family)
@@ -191,6 +199,36 @@ def _stage(model: Model, data: Path, stage: Path, *, retrain: bool, say: Say) ->
         manifest = known  # the same bytes, perhaps by other versions: the first ones stay on record
     manifest.write(stage)
     return [*files, FILE_NAME]
+
+
+def _require_disjoint(calibration: NDArray[np.uint8], tests: NDArray[np.uint8], recipe: Recipe) -> None:
+    held_out = {image.tobytes() for image in tests}
+    shared = sum(image.tobytes() in held_out for image in calibration)
+    if shared:
+        raise GoldenError(
+            f"recipe {recipe.name}: {shared} of {len(calibration)} calibration images are test images",
+            hint="calibrate with the training split; accuracy on seen images means nothing",
+        )
+
+
+def _require_accuracy_kept(model: Model, float_path: Path, recipe: Recipe, tests: Labelled, say: Say) -> None:
+    """A rewritten float model is another model: its accuracy is measured again before it is quantized."""
+    if not recipe.rewrites:
+        return
+    inputs = model.input.preprocess(tests.images)
+    with tempfile.TemporaryDirectory(prefix="hil-rewrite-") as name:
+        rewritten = rewrite(float_path, recipe.rewrites, Path(name) / "model.onnx")
+        before, after = (
+            accuracy(FloatModel(path).run(inputs)[model.output], tests.labels)
+            for path in (float_path, rewritten)
+        )
+    say(f"{recipe.name}: float top-1 {before.words} becomes {after.words} by {', '.join(recipe.rewrites)}")
+    if before.share - after.share > recipe.rewrite_loss:
+        raise GoldenError(
+            f"recipe {recipe.name}: the rewritten float model loses {before.share - after.share:.2%} top-1, "
+            f"rewrite_loss allows {recipe.rewrite_loss:.2%}",
+            hint="train without ReLU6, or leave the rewrite out",
+        )
 
 
 def _script(model: Model, name: str, arguments: list[str], say: Say) -> None:
@@ -235,10 +273,19 @@ def _arrays(path: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     return {name: (str(a.dtype), a.shape, a.tobytes()) for name, a in read_npz(path).items()}
 
 
-def _state(folder: Path, stage: Path, name: str) -> Made:
+def _not_committed(model: Model) -> set[str]:
+    """Device files that are made where they are wanted: only their digests are committed."""
+    recipes = [recipe for recipe in model.recipes.values() if not recipe.committed]
+    return {artifact_name(recipe.name, family) for recipe in recipes for family in recipe.targets}
+
+
+def _state(folder: Path, stage: Path, name: str, known: Manifest | None) -> Made:
+    """Beside what is there or, for a file that is not committed, beside what the manifest says of it."""
     entry = file_entry(stage / name)
-    there = folder / name
-    state: State = "new" if not there.is_file() else "same" if file_entry(there) == entry else "changed"
+    there = file_entry(folder / name) if (folder / name).is_file() else None
+    if there is None and known is not None:
+        there = known.files.get(name)
+    state: State = "new" if there is None else "same" if there == entry else "changed"
     return Made(name=name, state=state, bytes=entry.bytes, sha256=entry.sha256)
 
 

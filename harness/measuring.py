@@ -145,8 +145,8 @@ class Measuring:
             _values(float_),
             labels=golden.labels,
             exponents={name: a.meaning for name, a in exact.items() if a.meaning is not None},
-            tolerance_lsb=model.tolerance.device_vs_exact_lsb,
-            tolerance_reason=model.tolerance.reason,
+            tolerance_lsb=model.tolerance_of(recipe).device_vs_exact_lsb,
+            tolerance_reason=model.tolerance_of(recipe).reason,
             classes=model.output,
             decide=model.postprocess.classes if model.postprocess.threshold is not None else None,
         )

@@ -20,6 +20,7 @@ Task = Literal["classification"]
 QuantType = Literal["w8a8", "w8a16", "w16a16"]
 Io = Literal["integer", "float32"]
 Observer = Literal["kl", "minmax", "percentile", "mse"]
+Rewrite = Literal["clip_to_relu"]
 Pass = Literal["equalization", "tqt", "lsq", "bias_correction", "weight_split", "adaround"]
 PassOption = bool | int | float | str | list[str]
 
@@ -42,6 +43,15 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerance:
+    """How far integers may differ, in LSB, and why if that is not 0."""
+
+    device_vs_exact_lsb: int
+    exact_vs_quantized_lsb: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """One way to make device files from the float model.
 
@@ -56,6 +66,10 @@ class Recipe:
         passes: esp-ppq's optional passes, in its names' short form, with their settings.
         float_operators: ONNX operator types that may stay in float; any other that does is an error.
         io: of TFLM: inputs and outputs as integers, or float32 with QUANTIZE and DEQUANTIZE in the model.
+        rewrites: changes to a copy of the float model before it is quantized, see `harness.rewrites`.
+        rewrite_loss: how much float top-1 on the test images they may cost, 0..1.
+        committed: whether its device files are kept; if not, `hil golden build` makes them where wanted.
+        tolerance: instead of the model's.
     """
 
     name: str
@@ -68,6 +82,10 @@ class Recipe:
     passes: Mapping[str, Mapping[str, PassOption]]
     float_operators: tuple[str, ...]
     io: Io = "integer"
+    rewrites: tuple[Rewrite, ...] = ()
+    rewrite_loss: float = 0.0
+    committed: bool = True
+    tolerance: Tolerance | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,15 +95,6 @@ class Golden:
     inputs: str
     answers: str
     origin: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tolerance:
-    """How far integers may differ, in LSB, and why if that is not 0."""
-
-    device_vs_exact_lsb: int
-    exact_vs_quantized_lsb: int
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +135,16 @@ class Data:
         file: its name.
         origin: where to get it.
         enlarge: factor by which its images are enlarged to the model's input, 1 or 2.
+        classes: labels of the data set that the model knows, in the order of its own; empty: all.
+        test_images: file in the model's folder with the digests of the test images, see `dataset.load_split`;
+            "": the published split.
     """
 
     file: str
     origin: str
     enlarge: int
+    classes: tuple[int, ...] = ()
+    test_images: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +165,10 @@ class ModelSpec:
     expected: Expected
     postprocess: Postprocess
     recipes: Mapping[str, Recipe]
+
+    def tolerance_of(self, recipe: str) -> Tolerance:
+        """How far integers may differ with a recipe: its own tolerance, else the model's."""
+        return self.recipes[recipe].tolerance or self.tolerance
 
 
 def parse(path: Path) -> ModelSpec:
@@ -228,7 +246,11 @@ def _golden(table: Table) -> Golden:
 
 def _data(table: Table) -> Data:
     data = Data(
-        file=table.take("file", str), origin=table.take("origin", str), enlarge=table.take("enlarge", int, 1)
+        file=table.take("file", str),
+        origin=table.take("origin", str),
+        enlarge=table.take("enlarge", int, 1),
+        classes=table.many("classes", int, []),
+        test_images=table.take("test_images", str, ""),
     )
     table.done()
     if data.enlarge not in {1, 2}:
@@ -298,7 +320,12 @@ def _recipe(name: str, runtime: Runtime, table: Table) -> Recipe:
         passes=_passes(table.optional("passes")),
         float_operators=table.many("float_operators", str, []),
         io=table.choice("io", Io, "integer"),
+        rewrites=_rewrites(table),
+        rewrite_loss=table.share("rewrite_loss") if table.values.get("rewrites") else 0.0,
+        committed=table.take("committed", bool, True),
+        tolerance=_tolerance(table.table("tolerance")) if "tolerance" in table.values else None,
     )
+    table.known.append("tolerance")
     table.done()
     if not recipe.targets:
         raise table.fail("targets", "is empty", f"families: {', '.join(families)}")
@@ -315,9 +342,17 @@ def _check_tflm(table: Table, recipe: Recipe) -> None:
         raise table.fail("quant_type", "is 'w16a16'", "w8a8 or w8a16 with TFLM")
     if recipe.calibration.observer != "minmax":
         raise table.fail("calibration.observer", f"is {recipe.calibration.observer!r}", "minmax with TFLM")
-    for key in ("dispatch", "passes", "float_operators"):
+    for key in ("dispatch", "passes", "float_operators", "rewrites"):
         if getattr(recipe, key):
             raise table.fail(key, "is esp-ppq's", "leave it out with TFLM")
+
+
+def _rewrites(table: Table) -> tuple[Rewrite, ...]:
+    names = table.many("rewrites", str, [])
+    for name in names:
+        if name not in get_args(Rewrite):
+            raise table.fail("rewrites", f"has {name!r}", f"one of: {', '.join(get_args(Rewrite))}")
+    return tuple(rewrite for rewrite in get_args(Rewrite) if rewrite in names)
 
 
 def _calibration(table: Table) -> Calibration:

@@ -30,6 +30,12 @@ class Options:
         inputs: number of golden inputs; None: all.
         cores: cores that an inference may use.
         results: folder of this session's rows and reports.
+        baseline: rows to compare with: folder, file, or history; None: none.
+        across: conditions that may differ from the baseline's.
+        thresholds: other allowances of gates, as `NAME=5%`.
+        gate_simulated: gate the latency of simulated rows too.
+        history: where all rows go at the end; None: nowhere.
+        virtual_faults: a plan for virtual boards, see harness/virtual/faults.py; None: no faults.
     """
 
     targets: tuple[str, ...]
@@ -44,6 +50,12 @@ class Options:
     inputs: int | None = None
     cores: int = 1
     results: Path
+    baseline: str | None = None
+    across: tuple[str, ...] = ()
+    thresholds: tuple[str, ...] = ()
+    gate_simulated: bool = False
+    history: str | None = None
+    virtual_faults: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +72,14 @@ class Combination:
     def id(self) -> str:
         """The test id's part, e.g. `mnist-w8a8-esp32p4`."""
         return f"{self.model}-{self.recipe}-{self.target.name}"
+
+    @property
+    def group(self) -> str:
+        """Combinations of one group run one after the other: those that share a board.
+
+        Virtual boards are as many as are asked for, so each combination has its own.
+        """
+        return self.id if self.board == "virtual" else f"{self.target.name} {self.board or ''}"
 
     @property
     def sort_key(self) -> tuple[str, str, str, str, str]:
@@ -115,4 +135,12 @@ def _recipes(name: str, chip: Target, wanted: Iterable[str]) -> list[Recipe]:
             raise ConfigError(
                 f"model {name} has no recipe {recipe!r}", hint=f"it has: {', '.join(model.recipes)}{guess}"
             )
-    return [recipe for recipe in there if not wanted or recipe.name in wanted]
+    return [recipe for recipe in there if _runs(recipe, model, chip, tuple(wanted))]
+
+
+def _runs(recipe: Recipe, model: catalogue.Model, chip: Target, wanted: tuple[str, ...]) -> bool:
+    """Whether a recipe is run: what is named, else what is committed or was made here."""
+    if wanted:
+        return recipe.name in wanted
+    name = catalogue.artifact_name(recipe.name, chip.family_of(recipe.runtime))
+    return recipe.committed or (model.folder / name).is_file()

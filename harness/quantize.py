@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from harness.errors import InputError, QuantizeError
 from harness.model_toml import Recipe
+from harness.rewrites import rewrite
 from harness.targets import FAMILIES, Family
 
 DEADLINE_S = 900.0
@@ -89,7 +90,7 @@ def quantize(
         np.save(folder / "calibration.npy", calibration)
         job = {
             "action": "quantize",
-            "onnx": str(onnx.resolve()),
+            "onnx": str(rewrite(onnx, recipe.rewrites, folder / "rewritten.onnx").resolve()),
             "calibration": str(folder / "calibration.npy"),
             "quant_type": recipe.quant_type,
             "observer": recipe.calibration.observer,

@@ -25,12 +25,12 @@ from harness import manifest as manifests
 from harness.catalogue import Model
 from harness.device_file import open_device_file
 from harness.errors import GoldenError, InputError
+from harness.float_model import FloatModel
 from harness.npz import read_npz
 from harness.quantize import Say, executor_answers, native_path
 from harness.targets import Family, rounding_of
 from harness.tensors import Affine, DeviceTensor
 
-BATCH = 250
 _ROWS = "rows"
 
 
@@ -99,32 +99,18 @@ class FloatReference:
     name = "float"
 
     def __init__(self, model: Model, outputs: Mapping[str, DeviceTensor] | None = None) -> None:
-        import onnxruntime
-
         path = model.float_path
-        try:
-            self._session: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        except Exception as cause:  # onnxruntime's own exceptions have no common base
-            raise GoldenError(f"{path}: onnxruntime cannot load it: {cause}") from None
-        (given,) = self._session.get_inputs()
-        if given.name != model.input.name or tuple(given.shape[1:]) != model.input.shape:
+        self._model = given = FloatModel(path)
+        if given.input != model.input.name or given.shape[1:] != model.input.shape:
             declared = f"{model.input.name} {model.input.shape}"
-            raise GoldenError(f"{path}: input {given.name} {given.shape[1:]}, model.toml has {declared}")
+            raise GoldenError(f"{path}: input {given.input} {given.shape[1:]}, model.toml has {declared}")
         self._input = model.input
-        self._batch = given.shape[0] if isinstance(given.shape[0], int) else BATCH
         self._outputs = outputs
 
     def run(self, inputs: NDArray[np.float32]) -> Answers:
         """Answer float32 (N, *shape); see `Reference`."""
         _require(inputs, self._input.name, self._input.shape)
-        if len(inputs) % self._batch and self._batch != BATCH:
-            raise InputError(f"{len(inputs)} inputs, the float model takes {self._batch} at a time")
-        parts = [
-            self._session.run(None, {self._input.name: inputs[start : start + self._batch]})
-            for start in range(0, len(inputs), self._batch)
-        ]
-        names = [output.name for output in self._session.get_outputs()]
-        whole = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
+        whole = self._model.run(inputs)
         return {
             name: Answer(
                 values=values if self._outputs is None else self._outputs[name].arrange(values), exponent=None

@@ -206,7 +206,7 @@ class Bench:
             wrong=wrong,
             given=given,
             earlier=[{**self.exact.run(arrays, tensors=names), **arrays} for arrays in reversed(before)],
-            tolerance_lsb=self.model.tolerance.device_vs_exact_lsb,
+            tolerance_lsb=self.model.tolerance_of(self.recipe.name).device_vs_exact_lsb,
         )
 
     def _infer_after(self, inputs: Arrays, before: Sequence[Arrays]) -> dict[str, NDArray[Any]]:

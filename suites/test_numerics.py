@@ -21,7 +21,7 @@ def test_the_exact_reference_answers_what_the_quantizer_believed(measured: Measu
     if measured.verdict.honest is None:
         pytest.skip("no answers of the quantizer for these inputs: hil golden build makes them")
     worst = measured.verdict.worst_quantized_lsb
-    if worst > measured.model.tolerance.exact_vs_quantized_lsb:
+    if worst > measured.model.tolerance_of(measured.run.recipe).exact_vs_quantized_lsb:
         pytest.fail(measured.verdict.text(), pytrace=False)
 
 

@@ -13,7 +13,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model of golden/")
     parser.add_argument("--recipe", required=True, help="a recipe of its model.toml")
     parser.add_argument("--target", required=True, help="the chip, a row of targets.toml, or its family")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.espdl")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.espdl", help="default: MODEL-RECIPE-FAMILY.espdl in this folder"
+    )
     parser.add_argument(
         "--data",
         type=Path,
@@ -27,7 +29,6 @@ def run(args: Namespace) -> int:
     import hashlib
 
     from harness import catalogue
-    from harness.dataset import load_split
     from harness.errors import ConfigError
     from harness.golden_build import calibration_images, find_data
     from harness.quantize import quantize, require_quantizer
@@ -36,14 +37,15 @@ def run(args: Namespace) -> int:
     model = catalogue.load(args.model)
     recipe = model.recipe(args.recipe)
     family = args.target if args.target in FAMILIES else target(args.target).family
-    if args.out.suffix != ".espdl" or not args.out.parent.is_dir():
+    out = args.out or Path(f"{model.name}-{recipe.name}-{family}.espdl")
+    if out.suffix != ".espdl" or not out.parent.is_dir():
         raise ConfigError(
-            f"cannot write {args.out}", hint="give a file name ending in .espdl in a folder that exists"
+            f"cannot write {out}", hint="give a file name ending in .espdl in a folder that exists"
         )
     require_quantizer()
-    split = load_split(find_data(model, args.data), recipe.calibration.split)
+    split = model.data_split(find_data(model, args.data), recipe.calibration.split)
     images = model.input.preprocess(calibration_images(split, recipe))
-    made = quantize(model.float_path, recipe, family, images, espdl=args.out, say=print)
+    made = quantize(model.float_path, recipe, family, images, espdl=out, say=print)
     data = made.espdl.read_bytes()
-    print(f"wrote {args.out}: {len(data):,} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
+    print(f"wrote {out}: {len(data):,} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
     return 0
