@@ -209,6 +209,7 @@ class ExactReference:
         model: of the catalogue.
         recipe: which device file.
         family: for which chips.
+        artifact: another device file of the model than the recipe's.
 
     Raises:
         UnsupportedOperator: the file has an operator that the runtime does not know.
@@ -217,8 +218,8 @@ class ExactReference:
 
     name = "exact"
 
-    def __init__(self, model: Model, recipe: str, family: Family) -> None:
-        file = open_device_file(model.artifact(recipe, family))
+    def __init__(self, model: Model, recipe: str, family: Family, *, artifact: Path | None = None) -> None:
+        file = open_device_file(artifact or model.artifact(recipe, family))
         self._input, self._outputs = model.device_input(file), model.device_outputs(file)
         self._rounding = rounding_of(family)
         self._exact = file.exact(family)
