@@ -25,6 +25,7 @@ from harness.link import DEFAULT_BAUD, SerialPort, open_link, serial_ports
 from harness.targets import Runtime, Target
 from harness.targets import target as target_of
 from harness.virtual.board import VirtualBoard
+from harness.virtual.faults import FaultPlan
 from harness.wire.info import Kind
 
 ESPRESSIF_VID = 0x303A
@@ -250,6 +251,7 @@ def open_board(
     port: str | None = None,
     baud: int | None = None,
     on_text: Callable[[str], None] | None = None,
+    faults: FaultPlan | None = None,
 ) -> OpenBoard:
     """Select a board, lock it, start it if it is virtual, open its port.
 
@@ -260,16 +262,21 @@ def open_board(
         port: see `select`.
         baud: see `select`.
         on_text: gets every line of its console.
+        faults: to plant in a virtual board.
 
     Raises:
-        ConfigError: see `select`.
+        ConfigError: see `select`; or faults were asked for, and the board is no virtual one.
         BoardUnavailable: not attached, in use, no permission, or the virtual board did not start.
     """
     chosen = select(target, board=board, port=port, baud=baud)
     if chosen.kind == "virtual":
-        machine = VirtualBoard(target, runtime=runtime)
+        machine = VirtualBoard(target, runtime=runtime, faults=faults)
         url = machine.start()
         return _opened(chosen, url, machine.stop, on_text)
+    if faults is not None:
+        raise ConfigError(
+            f"faults can only be planted in a virtual board, {chosen.id} is none", hint="--board virtual"
+        )
     found = chosen.port(serial_ports())
     if found is None:
         raise BoardUnavailable(f"{chosen.id} is not attached", hint=HOW_TO, board=chosen.id, step="select")

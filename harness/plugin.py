@@ -7,11 +7,12 @@ read here.
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,12 +20,14 @@ from harness.errors import ConfigError, HilError
 
 if TYPE_CHECKING:
     from harness.options import Combination, Options
+    from harness.regress import Comparison
     from harness.runner import Measured, Session
     from harness.workbench import Bench
 
 OPTIONS = pytest.StashKey["Options"]()
 SESSION = pytest.StashKey["Session"]()
 PROBLEM = pytest.StashKey[HilError]()
+CONTROLLER = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,7 +44,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--warmup", type=int, default=3, help="runs before the timed ones (default 3)")
     group.addoption("--inputs", type=int, help="golden inputs to send; default: all")
     group.addoption("--cores", type=int, default=1, help="cores that an inference may use (default 1)")
+    group.addoption("--mlperf-tiny", metavar="DIR", help="folder with MLPerf Tiny's .tflite models")
+    group.addoption(
+        "--mlperf-window",
+        type=float,
+        metavar="S",
+        help="seconds of a window (default: the rules' 10; virtual 0.2)",
+    )
     group.addoption("--results", help="folder for rows and reports (default reports/out/<time>)")
+    group.addoption("--baseline", help="rows to compare with: folder, .jsonl file, or a history")
+    group.addoption(
+        "--across", action="append", help="conditions that may differ from the baseline's, comma-separated"
+    )
+    group.addoption("--threshold", action="append", help="another allowance of a gate: NAME=5%% or NAME=200")
+    group.addoption("--gate-simulated", action="store_true", help="gate simulated latency as well")
+    group.addoption("--history", help="URL or SQLite file that all rows go into at the end")
+    group.addoption("--virtual-faults", help="plan of what is wrong with virtual boards (.toml or .json)")
 
 
 def options_of(config: pytest.Config) -> Options:
@@ -50,6 +68,7 @@ def options_of(config: pytest.Config) -> Options:
 
     if OPTIONS not in config.stash:
         results = config.getoption("results") or f"reports/out/{datetime.now():%Y%m%d-%H%M%S}"
+        results = _of_controller(config, "hil_results") or results
         for name, least in (("runs", 1), ("warmup", 0), ("cores", 1), ("inputs", 1)):
             given = config.getoption(name)
             if given is not None and given < least:
@@ -67,6 +86,12 @@ def options_of(config: pytest.Config) -> Options:
             inputs=config.getoption("inputs"),
             cores=config.getoption("cores"),
             results=Path(results),
+            baseline=config.getoption("baseline"),
+            across=words(config.getoption("across")),
+            thresholds=words(config.getoption("threshold")),
+            gate_simulated=config.getoption("gate_simulated"),
+            history=config.getoption("history"),
+            virtual_faults=config.getoption("virtual_faults"),
         )
     return config.stash[OPTIONS]
 
@@ -114,15 +139,53 @@ def _uncaptured(config: pytest.Config) -> Iterator[None]:
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Open the file of rows before the first test: a folder that cannot be written ends the run here."""
     config = session.config
-    if config.option.collectonly or not any("combination" in _fixtures(item) for item in session.items):
+    ours = any({"combination", "hil_session"} & set(_fixtures(item)) for item in session.items)
+    if config.option.collectonly or not (ours or _controls_workers(config)):
         return
     from harness.progress import progress_on
     from harness.runner import Session
 
     try:
-        config.stash[SESSION] = Session(options_of(config), progress_on(sys.stderr))
+        config.stash[SESSION] = Session(
+            options_of(config), progress_on(sys.stderr), session_id=_of_controller(config, "hil_session")
+        )
     except HilError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With pytest-xdist, the controlling process names the session that all workers record for."""
+    if _controls_workers(config):
+        told = {"hil_session": str(uuid.uuid4()), "hil_results": str(options_of(config).results)}
+        config.stash[CONTROLLER] = told
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa: ANN401 - of pytest-xdist
+    """Keep all tests of a board on one worker: they share what was measured."""
+    if config.getoption("dist") != "load" or not _controls_workers(config):
+        return None
+    from harness.workers import BoardScheduling
+
+    return BoardScheduling(config, log, options_of(config))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - of pytest-xdist, which may be absent
+    """Tell a worker whose session its rows belong to."""
+    node.workerinput.update(node.config.stash.get(CONTROLLER, {}))
+
+
+def _controls_workers(config: pytest.Config) -> bool:
+    """Whether this process runs the suites in workers of pytest-xdist."""
+    distributes = getattr(config.option, "dist", "no") != "no" and getattr(config.option, "tx", None)
+    return bool(distributes and config.getoption("target", None) and not hasattr(config, "workerinput"))
+
+
+def _of_controller(config: pytest.Config, name: str) -> str:
+    """What the controlling process says; in it, what it says itself; "" without workers."""
+    told: dict[str, str] = getattr(config, "workerinput", None) or config.stash.get(CONTROLLER, {})
+    return told.get(name, "")
 
 
 def _fixtures(item: pytest.Item) -> list[str]:
@@ -159,6 +222,18 @@ def measured(hil_session: Session, combination: Combination, request: pytest.Fix
         return hil_session.measure(combination)
 
 
+@pytest.fixture(scope="session")
+def against(hil_session: Session, combination: Combination, request: pytest.FixtureRequest) -> Comparison:
+    """What the baseline says of one run; skips without a baseline, or where it does not have the model."""
+    if hil_session.baseline is None:
+        pytest.skip("no baseline: give one with --baseline")
+    with _uncaptured(request.config):
+        found = hil_session.against(combination)
+    if found.added:
+        pytest.skip(f"the baseline has no row of {found.added[0].words}")
+    return found
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -172,10 +247,13 @@ def pytest_runtest_makereport(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the reports of what was recorded."""
+    """Write the reports of what was recorded; workers leave that to the process that controls them."""
     hil = session.config.stash.get(SESSION, None)
-    if hil is not None:
-        hil.write_reports()
+    if hil is None or hasattr(session.config, "workerinput"):
+        return
+    if _controls_workers(session.config):
+        hil.gather()
+    hil.write_reports()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -12,17 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import boards, catalogue
+from harness.baseline import Baseline, base_rows
 from harness.boards import OpenBoard
 from harness.catalogue import Model
 from harness.compare import Verdict
 from harness.diverge import Divergence
-from harness.errors import HilError
-from harness.journal import RUNS_FILE, Recorder
+from harness.errors import HilError, ReportError
+from harness.journal import RUNS_FILE, Recorder, read_runs
 from harness.measuring import Measuring
-from harness.options import Combination, Options
+from harness.options import Combination, Options, combinations
 from harness.progress import Progress
 from harness.record import Failure, Run
+from harness.regress import Comparison, Rules
+from harness.regress.comparable import check_names
+from harness.regress.gates import with_thresholds
 from harness.targets import Runtime
+from harness.virtual import load_plan
 from harness.workbench import Bench
 
 
@@ -43,27 +48,61 @@ class Measured:
         return text if self.divergence is None else f"{text}\n{self.divergence.text()}"
 
 
+def baseline_of(options: Options) -> Baseline | None:
+    """What the options ask to compare with.
+
+    Raises:
+        ReportError: it cannot be read. ConfigError: a condition or a threshold has no meaning.
+    """
+    if options.baseline is None:
+        return None
+    rules = Rules(
+        gates=with_thresholds(options.thresholds),
+        across=check_names(options.across),
+        gate_simulated=options.gate_simulated,
+    )
+    return Baseline(base_rows(options.baseline), rules, tests=len(combinations(options)))
+
+
 class Session:
     """All runs of one pytest session: opens each board once, records each run at once.
 
     Args:
         options: the command line.
         progress: where long work is shown.
+        session_id: of the session that this is a part of (a worker of pytest-xdist); "": a new one.
 
     Raises:
-        ReportError: the results folder cannot be written.
+        ReportError: the results folder cannot be written, or the baseline not read.
+        ConfigError: the plan of virtual faults, a condition or a threshold has no meaning.
     """
 
-    def __init__(self, options: Options, progress: Progress) -> None:
+    def __init__(self, options: Options, progress: Progress, session_id: str = "") -> None:
         self.options = options
-        self.id = str(uuid.uuid4())
+        self.id = session_id or str(uuid.uuid4())
         self.rows: list[Run] = []
         self.reports: dict[str, Path] = {}
+        self.comparison: Comparison | None = None
         self._progress = progress
         self._recorder = Recorder(options.results / RUNS_FILE)
         self._boards: dict[tuple[str, Runtime], OpenBoard | HilError] = {}
         self._benches: dict[Combination, Bench] = {}
         self._measured: dict[Combination, Measured | HilError] = {}
+        self._compared: dict[Combination, Comparison] = {}
+        self._faults = load_plan(options.virtual_faults) if options.virtual_faults else None
+        self.baseline = baseline_of(options)
+
+    def open(self, combination: Combination) -> OpenBoard:
+        """The board of the combination, opened once; what is on it is the caller's business.
+
+        Raises:
+            HilError: it cannot be opened.
+        """
+        return self._board(combination)
+
+    def record(self, row: Run) -> None:
+        """Record a row that was made elsewhere and show its verdict."""
+        self._record(row)
 
     def bench(self, combination: Combination) -> Bench:
         """The board of the combination with its model loaded."""
@@ -95,9 +134,30 @@ class Session:
             raise known
         return known
 
-    def _measure(self, combination: Combination) -> Measured | HilError:
+    def against(self, combination: Combination) -> Comparison:
+        """Compare the combination with the baseline; what is worse is run again first, and must stay so.
+
+        Raises:
+            ReportError: there is no baseline.
+            HilError: as `measure`.
+        """
+        if self.baseline is None:
+            raise ReportError("no baseline", hint="give one with --baseline", step="compare")
+        if combination not in self._compared:
+            attempts = [self.measure(combination).run]
+            found = self.baseline.judge(attempts)
+            if found.regressions:
+                again = self._measure(combination, attempt=2)
+                if isinstance(again, Measured):
+                    found = self.baseline.judge([*attempts, again.run])
+            self._compared[combination] = found
+        return self._compared[combination]
+
+    def _measure(self, combination: Combination, attempt: int = 1) -> Measured | HilError:
         started_s = time.monotonic()
-        measuring = Measuring(combination=combination, options=self.options, session_id=self.id)
+        measuring = Measuring(
+            combination=combination, options=self.options, session_id=self.id, attempt=attempt
+        )
         try:
             measuring.opened(self._board(combination))
             bench = self.bench(combination)
@@ -141,6 +201,7 @@ class Session:
                     board=self.options.board,
                     port=self.options.port,
                     baud=self.options.baud,
+                    faults=self._faults,
                 )
             except HilError as error:
                 self._boards[name] = error
@@ -160,18 +221,34 @@ class Session:
             for other in gone:
                 del self._benches[other]
 
-    def write_reports(self) -> None:
-        """Write every report format from the rows of this session."""
-        from harness.report import write_reports
+    def gather(self) -> None:
+        """Take over the rows that workers have recorded for this session."""
+        self.rows = [run for run in read_runs(self._recorder.path).runs if run.session_id == self.id]
 
-        if self.rows:
-            self.reports = write_reports(self.rows, self.options.results)
+    def write_reports(self) -> None:
+        """Write every report format and the comparison from the rows; put them into the history."""
+        from harness.report import write_comparison, write_reports
+
+        if not self.rows:
+            return
+        self.reports = write_reports(self.rows, self.options.results)
+        if self.baseline is not None:
+            self.comparison = self.baseline.judge_all(self.rows)
+            self.reports |= write_comparison(self.comparison, self.options.results)
+        if self.options.history:
+            from harness.history import History
+
+            with History.open(self.options.history) as history:
+                history.add(self.rows)
 
     def summary(self) -> list[str]:
-        """The short table and the paths of the reports, line by line."""
+        """The short table, what the baseline says, and the paths of the reports, line by line."""
         from harness.report import summary
+        from harness.report.changes import as_text
 
         lines = summary(self.rows).splitlines()
+        if self.comparison is not None:
+            lines += ["", f"compared with {self.options.baseline}:", *as_text(self.comparison).splitlines()]
         return [*lines, *(f"{name:8} {path}" for name, path in sorted(self.reports.items()))]
 
     def close(self) -> None:

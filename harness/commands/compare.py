@@ -39,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--correction", choices=("holm", "bh", "none"), default="holm", help="for many comparisons"
     )
     parser.add_argument(
-        "--gate-simulated", action="store_true", help="gate latency and link of simulated rows too"
+        "--gate-simulated", action="store_true", help="gate the latency of simulated rows too"
     )
     parser.add_argument("--all", action="store_true", help="print figures that did not change as well")
     parser.add_argument(
@@ -58,6 +58,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Compare, write what was asked for, print the changes."""
+    from harness.baseline import base_rows
     from harness.journal import read_runs
     from harness.regress import Rules, compare
     from harness.regress.change import exit_status
@@ -76,40 +77,13 @@ def run(args: Namespace) -> int:
     new = read_runs(args.new)
     for warning in new.warnings:
         print(f"warning: {warning}")
-    comparison = compare(base_rows(args.base, new.runs), new.runs, rules)
+    oldest = min(run.started_utc for run in new.runs)
+    comparison = compare(base_rows(args.base, before_utc=oldest), new.runs, rules)
     print(as_text(comparison, every=args.all))
     _write(args, comparison)
     if args.accept:
         _accept(args.base, new.runs)
     return exit_status(comparison, allow_incomplete=args.allow_incomplete)
-
-
-def base_rows(base: str, new: tuple[Run, ...]) -> tuple[Run, ...]:
-    """Rows to compare with: of a folder or file; of a history, those that are older than the new ones.
-
-    Raises:
-        ReportError: there are none.
-    """
-    from harness.journal import read_runs
-
-    if not is_history(base):
-        return read_runs(Path(base)).runs
-    from harness.history import History, Where
-
-    with History.open(base) as history:
-        rows = tuple(history.runs(Where(before_utc=min(run.started_utc for run in new))))
-    if not rows:
-        raise ReportError(
-            f"the history {history.name} has no rows older than the new ones",
-            hint="hil history add puts rows into it",
-            step="compare",
-        )
-    return rows
-
-
-def is_history(base: str) -> bool:
-    """Whether BASE names a database rather than a file of rows."""
-    return "://" in base or Path(base).suffix in {".sqlite", ".db"}
 
 
 def _write(args: Namespace, comparison: Comparison) -> None:
@@ -141,6 +115,8 @@ def _put(path: Path, text: str, *, append: bool = False) -> None:
 
 def _accept(base: str, new: tuple[Run, ...]) -> None:
     """Replace a baseline file by the finished new rows."""
+    from harness.baseline import is_history
+
     if is_history(base) or Path(base).suffix != ".jsonl":
         raise ReportError(
             f"--accept writes a .jsonl file, {base} is none",

@@ -37,7 +37,7 @@ class Rules:
         across: conditions that may differ, because their effect is what is asked for.
         alpha: probability of calling chance a change of latency, after `correction`.
         correction: see `harness.regress.ranks.adjusted`.
-        gate_simulated: whether latency and link of simulated rows are gated too: such figures are the host's.
+        gate_simulated: whether the latency of simulated rows is gated too: it is the host's. Their line never is.
     """
 
     gates: tuple[Gate, ...] = GATES
@@ -48,9 +48,10 @@ class Rules:
 
     def groups_of(self, run: Run) -> tuple[Group, ...]:
         """The groups of figures that a row is gated for."""
-        if run.simulated and not self.gate_simulated:
-            return tuple(group for group in GROUPS if group not in {"latency", "link"})
-        return GROUPS
+        if not run.simulated:
+            return GROUPS
+        without = {"link"} if self.gate_simulated else {"link", "latency"}
+        return tuple(group for group in GROUPS if group not in without)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.record import Run
 from harness.report.terminal import summary
 
-__all__ = ["summary", "write_reports"]
+if TYPE_CHECKING:
+    from harness.regress import Comparison
+
+__all__ = ["summary", "write_comparison", "write_reports"]
 
 
 def write_reports(
@@ -38,3 +42,23 @@ def write_reports(
     from harness.report.writing import write
 
     return write(runs, out_dir, formats=formats, warnings=warnings)
+
+
+def write_comparison(comparison: Comparison, out_dir: Path) -> dict[str, Path]:
+    """Write what a comparison found as Markdown, JUnit and JSON.
+
+    Returns:
+        The file of each form, by `changes-` and the form's name.
+
+    Raises:
+        ReportError: a folder that cannot be written.
+    """
+    from harness.report.changes import as_json, as_junit, as_markdown
+    from harness.report.writing import write_text
+
+    forms = {
+        "changes-md": ("changes.md", as_markdown),
+        "changes-xml": ("changes.xml", as_junit),
+        "changes-json": ("changes.json", as_json),
+    }
+    return {name: write_text(out_dir / file, render(comparison)) for name, (file, render) in forms.items()}

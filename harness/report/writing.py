@@ -50,6 +50,23 @@ def write(
     return written
 
 
+def write_text(path: Path, text: str) -> Path:
+    """Write a file of text in UTF-8.
+
+    Raises:
+        ReportError: the folder cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ReportError(
+            f"cannot write {path}: {error.strerror or error}",
+            hint="give a folder that can be written",
+            step="report",
+        ) from None
+    return path
+
+
 def _modules(names: Sequence[str] | None) -> dict[str, ModuleType]:
     known = format_names()
     if unknown := sorted(set(names or ()) - set(known)):

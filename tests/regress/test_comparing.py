@@ -166,7 +166,7 @@ def test_simulated_time_of_two_machines_is_never_compared() -> None:
     elsewhere = dataclasses.replace(base, provenance=dataclasses.replace(base.provenance, machine="other"))
     (refusal,) = compare([base], [elsewhere], Rules(gate_simulated=True)).refusals
     assert refusal.differences[0].name == "machine"
-    assert refusal.groups == ("latency", "link")
+    assert refusal.groups == ("latency",)
 
 
 def test_a_simulated_row_is_never_compared_with_silicon() -> None:
