@@ -27,6 +27,9 @@ CRASH_TEXT_S = 0.5
 RETRANSMIT_S = 0.3
 REOPEN_S = 0.1
 OUTGOING_BYTES = 1 << 16
+OUTGOING_MIN_BYTES = 512
+AHEAD_S = 0.01
+"""How much of a slow line's time is encoded ahead of it."""
 CONSOLE_LINES = 2000
 
 
@@ -105,6 +108,11 @@ class Conversation:
         """What the console says now happened before the session began."""
         self._session: Session | None = None
         self._outgoing = b""
+        rate = link.bytes_per_s
+        # what was handed out cannot be overtaken by a request; a line without a rate wants large pieces
+        self._ahead_bytes = (
+            min(OUTGOING_BYTES, max(OUTGOING_MIN_BYTES, int(rate * AHEAD_S))) if rate else OUTGOING_BYTES
+        )
 
     # session
 
@@ -229,9 +237,18 @@ class Conversation:
     def _turn(self, until: float) -> None:
         """Send what is due, take what has come, at `until` at the latest."""
         session = self.session("link")
-        if len(self._outgoing) < OUTGOING_BYTES:
-            self._outgoing += session.transmit(self.now())
-        sent, data = self._link.exchange(self._outgoing, min(until, session.deadline))
+        if len(self._outgoing) < self._ahead_bytes:
+            self._outgoing += session.transmit(self.now(), self._ahead_bytes)
+        # while the line is behind, nothing that becomes due could be sent
+        behind = len(self._outgoing) >= self._ahead_bytes
+        wait_until = until if behind else min(until, session.deadline)
+        if session.has_more:
+            # as long as the driver takes all, go on; what it does not take is waited for
+            sent, data = self._link.exchange(self._outgoing, self.now())
+            if sent < len(self._outgoing) and not (sent or data):
+                sent, data = self._link.exchange(self._outgoing, wait_until)
+        else:
+            sent, data = self._link.exchange(self._outgoing, wait_until)
         if sent:
             self._outgoing = self._outgoing[sent:]
         if data:

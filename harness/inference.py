@@ -30,7 +30,8 @@ from harness.wire.messages import (
     RunAnswer,
 )
 from harness.wire.session import Session
-from harness.wire.transfers import DownloadTask
+from harness.wire.status import Status
+from harness.wire.transfers import DownloadTask, UploadTask
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -128,16 +129,19 @@ class Job:
         self._call: Call | None = None
         self._outputs: list[DownloadTask] = []
         self._cycles: DownloadTask | None = None
+        self._uploads: list[UploadTask] = []
+        self._again = False
         self._tasks: list[Task] = []
         self._next: Callable[[float], None] | None = self._run
         if inputs is not None and self._fit(inputs):
             self._inline = b"".join(inputs)
             self._flags |= RUN_INLINE_INPUTS
         else:
-            self._tasks = [
+            self._uploads = [
                 session.upload(data, Object.INPUT, now, index=index, slot=slot)
                 for index, data in enumerate(inputs or [])
             ]
+            self._tasks += self._uploads
         self.advance(now)
 
     def _fit(self, inputs: list[bytes]) -> bool:
@@ -148,11 +152,14 @@ class Job:
     @property
     def failure(self) -> Failure | None:
         """Why it failed, if it did."""
-        return next((task.failure for task in self._tasks if task.failure), None)
+        early = self._call if self._came_too_early else None
+        return next((task.failure for task in self._tasks if task.failure and task is not early), None)
 
     @property
     def done(self) -> bool:
         """Whether there is a result or a failure."""
+        if self._came_too_early:
+            return self.failure is not None
         return self.failure is not None or (self._next is None and all(task.done for task in self._tasks))
 
     @property
@@ -162,9 +169,28 @@ class Job:
 
     def advance(self, now: float) -> None:
         """Take the next step if what it needs is there."""
-        while self._next and all(task.done and not task.failure for task in self._tasks):
+        if self._came_too_early:
+            if not all(task.done and not task.failure for task in self._uploads):
+                return
+            assert self._call
+            self._tasks.remove(self._call)
+            self._call, self._next, self._again = None, self._run, True
+        while self._next and self._ready:
             step, self._next = self._next, None
             step(now)
+
+    @property
+    def _ready(self) -> bool:
+        if self._call is None:
+            # RUN may follow the inputs at once: when some of them got lost, the device says `missing_input`
+            return all(task.on_its_way and not task.failure for task in self._uploads)
+        return all(task.done and not task.failure for task in self._tasks)
+
+    @property
+    def _came_too_early(self) -> bool:
+        failure = self._call.failure if self._call else None
+        missing = bool(failure and failure.status == Status.MISSING_INPUT)
+        return missing and bool(self._uploads) and not self._again
 
     def _run(self, now: float) -> None:
         options = self._options

@@ -39,6 +39,7 @@ A plan is JSON or TOML (a file, or the JSON text itself):
     bit_error_rate = 1e-5                        # per bit
     drop_rate = 1e-4
     duplicate_rate = 1e-4
+    reorder_rate = 1e-5                          # packets of 62 bytes that come after their successor
     text = "W (99) wifi: noise\n"                # console text put in every so many bytes
     text_every_bytes = 1000
     stall_after_bytes = 5000                     # once: nothing moves for stall_s
@@ -118,6 +119,7 @@ class LineFaults:
     bit_error_rate: float = 0.0
     drop_rate: float = 0.0
     duplicate_rate: float = 0.0
+    reorder_rate: float = 0.0
     text: str = ""
     text_every_bytes: int = 0
     stall_after_bytes: int = 0

@@ -9,6 +9,9 @@ from typing import Literal
 
 from harness.virtual.faults import LineFaults
 
+PACKET_BYTES = 62
+"""Of a USB bridge: what is reordered."""
+
 Incident = Literal["stall", "disconnect", "reset"]
 
 
@@ -25,7 +28,8 @@ class BadLine:
 
     Args:
         faults: of this direction.
-        seed: the same gives the same damage for the same bytes, however they are split.
+        seed: the same gives the same damage for the same bytes, however they are split; only packets can change
+            places no further than the call that passes them on reaches.
     """
 
     def __init__(self, faults: LineFaults, seed: int) -> None:
@@ -34,6 +38,7 @@ class BadLine:
         self._flips = _Places(faults.bit_error_rate * 8, random.Random(f"{seed} flip"))
         self._drops = _Places(faults.drop_rate, random.Random(f"{seed} drop"))
         self._doubles = _Places(faults.duplicate_rate, random.Random(f"{seed} double"))
+        self._swaps = _Places(faults.reorder_rate, random.Random(f"{seed} swap"))
         self._bits = random.Random(f"{seed} bit")
         self._once: dict[Incident, int] = {
             "stall": faults.stall_after_bytes,
@@ -45,6 +50,8 @@ class BadLine:
         """What arrives of `data`, and what happens then."""
         start, end = self._passed, self._passed + len(data)
         self._passed = end
+        for place in self._swaps.between(start, end):
+            data = _swap_packets(data, place - start)
         damaged = self._damage(data, start, end)
         happened = [
             Happening(what, self._faults.stall_s if what == "stall" else 0.0)
@@ -79,6 +86,12 @@ class BadLine:
         if "drop" in kinds:
             return piece
         return piece + bytes([byte]) * (2 if "double" in kinds else 1)
+
+
+def _swap_packets(data: bytes, at: int) -> bytes:
+    """The packet at `at` after its successor, as a USB host controller may hand them on."""
+    middle, end = at + PACKET_BYTES, at + 2 * PACKET_BYTES
+    return data[:at] + data[middle:end] + data[at:middle] + data[end:]
 
 
 class _Places:

@@ -74,6 +74,7 @@ class Call(Task):
         self.on_issue = on_issue
         self.on_done = on_done
         self.sent_at = 0.0
+        self.first_sent_at = 0.0
         self.attempt = 0
         self.pending = False
         self.due = False
@@ -94,6 +95,7 @@ class Calls:
         self.refused_as_busy = False
         self._next_seq = first_seq
         self._round_trip = round_trip
+        self._work = RoundTrip()
         self._statistics = statistics
         self._waiting: deque[Call] = deque()
         self._sent: OrderedDict[int, Call] = OrderedDict()
@@ -128,7 +130,11 @@ class Calls:
 
     def _repeat_at(self, call: Call) -> float:
         # a request whose work is going on is asked after more slowly, in case its answer gets lost
-        return call.sent_at + self._round_trip.timeout_s(call.attempt + (2 if call.pending else 0))
+        wait_s = self._round_trip.timeout_s(call.attempt + (2 if call.pending else 0))
+        if isinstance(call.message, (Run, Load)):
+            # its answer comes when its work is done, behind that of others; to repeat it may mean all its inputs
+            wait_s = max(wait_s, self._work.timeout_s(call.attempt))
+        return call.sent_at + wait_s
 
     def transmit(self, now: float) -> list[tuple[Message, int]]:
         """The requests to send now, with their seq."""
@@ -157,6 +163,14 @@ class Calls:
         call.due = False
         out.append((call.message, call.seq))
 
+    def departs(self, seq: int, at: float) -> None:
+        """The request of that seq has left at `at`: its answer is waited for from then on."""
+        call = self._sent.get(seq)
+        if call is not None:
+            call.sent_at = at
+            if not call.attempt:
+                call.first_sent_at = at
+
     def on_answer(self, frame: Frame, now: float) -> None:
         """Take a frame of kind A0..A7.
 
@@ -170,8 +184,11 @@ class Calls:
         if isinstance(answer, Failure) and answer.status == Status.PENDING:
             call.pending = True
             return
-        if not call.attempt and not isinstance(call.message, (Run, Load)):
-            self._round_trip.measured(now - call.sent_at)
+        if isinstance(call.message, (Run, Load)):
+            # done once, however often it was asked for
+            self._work.measured(max(0.0, now - call.first_sent_at))
+        elif not call.attempt:
+            self._round_trip.measured(max(0.0, now - call.sent_at))
         self._finish(call, answer, now)
 
     def _finish(self, call: Call, answer: Message | Failure, now: float) -> None:

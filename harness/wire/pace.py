@@ -43,6 +43,23 @@ class RoundTrip:
         return min(RTO_MAX_S, base * 2.0 ** min(attempt, 10)) + self.queue_s
 
 
+class Departures:
+    """When bytes that are sent now have left: a slow line has others before them.
+
+    Args:
+        bytes_per_s: what the line carries, or None if it has no known limit.
+    """
+
+    def __init__(self, bytes_per_s: float | None) -> None:
+        self._byte_s = 1.0 / bytes_per_s if bytes_per_s else 0.0
+        self._free_at = 0.0
+
+    def send(self, size_bytes: int, now: float) -> float:
+        """The time at which the last of these bytes leaves."""
+        self._free_at = max(self._free_at, now) + size_bytes * self._byte_s
+        return self._free_at
+
+
 class ChunkSize:
     """Bytes for the next chunk: large on a clean line, small on a bad one.
 

@@ -36,12 +36,14 @@ from harness.wire.messages import (
     OpenRead,
     parse_unanswered,
 )
-from harness.wire.pace import ChunkSize, RoundTrip
+from harness.wire.pace import ChunkSize, Departures, RoundTrip
 from harness.wire.status import Status
 from harness.wire.transfers import DownloadTask, Transfers, UploadTask
 
 VERSION = 1
 DATA_HEADER_BYTES = 6
+LAST_REQUEST = 0x8F
+UNLIMITED = 1 << 30
 
 
 class Session:
@@ -80,6 +82,7 @@ class Session:
         self._on_text = on_text
         self._statistics = statistics
         round_trip = RoundTrip(round_trip_s)
+        self._departures = Departures(line_bytes_per_s)
         self._calls = Calls(first_seq, round_trip, statistics)
         self._transfers = Transfers(self._calls, round_trip, statistics, line_bytes_per_s)
         hello = Hello(VERSION, VERSION, nonce, MAX_PAYLOAD)
@@ -126,13 +129,29 @@ class Session:
         """When something is to be sent again."""
         return min(self._calls.deadline, self._transfers.deadline)
 
-    def transmit(self, now: float) -> bytes:
-        """The bytes to send now; call it after `receive`, after new requests and at `deadline`."""
+    @property
+    def has_more(self) -> bool:
+        """The last `transmit` held DATA back because of its limit: call it again when those bytes are written."""
+        return self._transfers.has_more
+
+    def transmit(self, now: float, limit_bytes: int = UNLIMITED) -> bytes:
+        """The bytes to send now; call it after `receive`, after new requests and at `deadline`.
+
+        Args:
+            now: the time.
+            limit_bytes: no further DATA once there are so many bytes; what is not sent yet can still be overtaken.
+        """
         outgoing = self._calls.transmit(now)
-        outgoing += self._transfers.transmit(now)
+        outgoing += self._transfers.transmit(now, limit_bytes)
         if not outgoing:
             return b""
-        frames = [encode_frame(m.KIND, self.number, seq, m.payload()) for m, seq in outgoing]
+        frames = []
+        for message, seq in outgoing:
+            frame = encode_frame(message.KIND, self.number, seq, message.payload())
+            frames.append(frame)
+            at = self._departures.send(len(frame), now)
+            if message.KIND <= LAST_REQUEST:
+                self._calls.departs(seq, at)
         data = b"".join(frames)
         self._statistics.sent_frames += len(frames)
         self._statistics.sent_bytes += len(data)

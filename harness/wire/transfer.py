@@ -9,7 +9,7 @@ import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from harness.wire.messages import Ack, Data
+from harness.wire.messages import WHOLE, Ack, Data
 from harness.wire.pace import ChunkSize, RoundTrip
 from harness.wire.ranges import ByteRanges
 from harness.wire.status import Status
@@ -64,6 +64,11 @@ class Upload:
     def done(self) -> bool:
         """Whether the device has everything and its CRC held."""
         return self.acknowledged_bytes == len(self._data)
+
+    @property
+    def all_sent(self) -> bool:
+        """Whether every byte was sent and none is known to be lost."""
+        return self._next >= len(self._data) and not self._lost
 
     @property
     def in_flight_bytes(self) -> int:
@@ -177,6 +182,7 @@ class Download:
         self._unacknowledged = 0
         self._ack_status: Status | None = None
         self._heard_at = now
+        self._asked_at = float("-inf")
         self._attempt = 0
 
     def opened(self, length: int, crc: int, now: float) -> None:
@@ -216,6 +222,21 @@ class Download:
             return float("inf")
         return self._heard_at + self._round_trip.timeout_s(min(self._attempt, GAP_DOUBLINGS))
 
+    def heard_of_another(self, now: float, *, younger: bool) -> None:
+        """The device is sending another object.
+
+        It sends the oldest first: a younger one means that of this one nothing is left to send, unless it waits for
+        credit; so what is missing was lost.
+        """
+        asked_s = now - self._asked_at
+        if (
+            younger
+            and (self._length or WHOLE) <= READ_CREDIT_BYTES
+            and asked_s > self._round_trip.timeout_s()
+        ):
+            self.expire(now)
+        self._heard_at = now
+
     def receive(self, data: Data, now: float) -> None:
         """Take a chunk."""
         end = data.offset + len(data.data)
@@ -238,7 +259,7 @@ class Download:
         """Nothing came for a time-out: ask again for all that is missing."""
         self._ack_status = Status.GAP
         self._attempt += 1
-        self._heard_at = now
+        self._heard_at = self._asked_at = now
 
     def take_ack(self) -> Ack | None:
         """The ACK that is due, if one is."""

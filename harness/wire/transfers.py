@@ -43,6 +43,11 @@ class UploadTask(Task):
         self.opened = False
         self.restarts = 0
 
+    @property
+    def on_its_way(self) -> bool:
+        """The device takes it and every byte was sent: a request that is made now finds it there if none is lost."""
+        return self.done or (self.opened and self.upload.all_sent)
+
 
 class DownloadTask(Task):
     """An object read from the device: `data`, when done; `progress` counts received bytes."""
@@ -75,6 +80,8 @@ class Transfers:
         self._line_bytes_per_s = line_bytes_per_s
         self.chunk = ChunkSize(1)
         self.rx_window = 0
+        self.has_more = False
+        """DATA could have been sent and was held back by the limit."""
         self._calls = calls
         self._round_trip = round_trip
         self._statistics = statistics
@@ -95,8 +102,8 @@ class Transfers:
         times += [task.upload.deadline for task in self._uploads.values() if self._flows(task)]
         return min(times, default=float("inf"))
 
-    def transmit(self, now: float) -> Outgoing:
-        """The ACK and DATA to send now."""
+    def transmit(self, now: float, limit_bytes: int) -> Outgoing:
+        """The ACK and DATA to send now; no further DATA once there are `limit_bytes`."""
         out: Outgoing = []
         if self._calls.refused_as_busy:
             # a read whose last ACK was lost stays open on the device and keeps what it reads
@@ -109,7 +116,7 @@ class Transfers:
                 self._acks_due.append(ack)
         out += [(ack, ack.transfer) for ack in self._acks_due]
         self._acks_due.clear()
-        self._send_data(now, out)
+        self._send_data(now, out, limit_bytes)
         if self._line_bytes_per_s:
             # what is sent now stands in line behind these bytes, and its answer behind those
             ahead = sum(task.upload.in_flight_bytes for task in self._uploads.values())
@@ -182,11 +189,13 @@ class Transfers:
         """Whether data may be sent: the device wants them, or OPEN_WRITE is out and the task eager."""
         return task.opened or (task.eager and self._calls.is_out(task.upload.transfer))
 
-    def _send_data(self, now: float, out: Outgoing) -> None:
+    def _send_data(self, now: float, out: Outgoing, limit_bytes: int) -> None:
+        self.has_more = False
         flowing = [task for task in self._uploads.values() if self._flows(task)]
         if not flowing:
             return
         room = self.rx_window - sum(task.upload.in_flight_bytes for task in flowing)
+        most = room - limit_bytes
         for task in flowing:
             upload = task.upload
             if now >= upload.deadline and (data := upload.expire(now)):
@@ -195,10 +204,11 @@ class Transfers:
             allowance = room
             if upload.credit is not None:
                 allowance = min(allowance, upload.credit - upload.in_flight_bytes)
-            while data := upload.take(now, allowance):
+            while room > most and (data := upload.take(now, allowance)):
                 out.append((data, upload.transfer))
                 room -= len(data.data)
                 allowance -= len(data.data)
+        self.has_more = room <= most
 
     # downloads
 
@@ -230,6 +240,12 @@ class Transfers:
         """Take bytes of a read."""
         task = self._downloads.get(data.transfer)
         if task is not None:
+            younger = True
+            for other in self._downloads.values():
+                if other is task:
+                    younger = False
+                else:
+                    other.download.heard_of_another(now, younger=younger)
             task.download.receive(data, now)
             self._progressed(task, now)
 

@@ -39,7 +39,8 @@ void Server::on_data(const Frame& frame) {
   if (write.received.cumulative() == transfer->length) {
     return end_write(*transfer, write.crc == write.crc_expected ? Status::kOk : Status::kCrcMismatch);
   }
-  write.unreported += count;
+  // headers count too: a window is a whole number of full frames, and the ACK comes with the one that fills the quarter
+  write.unreported += count + static_cast<std::uint32_t>(kDataHeaderBytes);
   if (write.unreported >= config_.rx_window / 4 || write.received.count() != 0) transfer->ack_due = true;
 }
 

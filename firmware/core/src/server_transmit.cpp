@@ -112,21 +112,26 @@ std::size_t Server::next_log(std::uint8_t* into) {
 }
 
 std::size_t Server::next_data(std::uint8_t* into) {
+  // the oldest first: a host that has asked for several objects waits for them in this order
+  Transfer* oldest = nullptr;
   for (Transfer& transfer : transfers_) {
     if (!transfer.reads()) continue;
-    bool again = false;
-    const Range range = transfer.read.next(pace_.chunk(), again);
-    if (range.start == range.end) continue;
-    pace_.sent();
-    counters_.add(again ? LinkCounter::kDataBytesResent : LinkCounter::kDataBytesSent, range.end - range.start);
-    std::uint8_t head[kDataHeaderBytes];
-    Writer(head).u16(transfer.id).u32(range.start);
-    FrameEncoder frame(into, kind::kData, session_, transfer.id);
-    frame.put(head);
-    frame.put(transfer.read.bytes(range));
-    return frame.finish();
+    const auto age = static_cast<std::int16_t>(oldest == nullptr ? 0 : transfer.id - oldest->id);
+    if (oldest != nullptr && age >= 0) continue;
+    if (!transfer.read.has_next(pace_.chunk())) continue;
+    oldest = &transfer;
   }
-  return 0;
+  if (oldest == nullptr) return 0;
+  bool again = false;
+  const Range range = oldest->read.next(pace_.chunk(), again);
+  pace_.sent();
+  counters_.add(again ? LinkCounter::kDataBytesResent : LinkCounter::kDataBytesSent, range.end - range.start);
+  std::uint8_t head[kDataHeaderBytes];
+  Writer(head).u16(oldest->id).u32(range.start);
+  FrameEncoder frame(into, kind::kData, session_, oldest->id);
+  frame.put(head);
+  frame.put(oldest->read.bytes(range));
+  return frame.finish();
 }
 
 }  // namespace hil

@@ -55,6 +55,13 @@ Range ReadTransfer::next(std::uint32_t limit, bool& again) {
   return range;
 }
 
+bool ReadTransfer::has_next(std::uint32_t limit) const {
+  ReadTransfer trial = *this;
+  bool again = false;
+  const Range range = trial.next(limit, again);
+  return range.start < range.end;
+}
+
 void ChunkPace::change(std::int32_t amount) {
   balance_ += amount;
   if (balance_ >= kSpan) {

@@ -38,6 +38,8 @@ class ReadTransfer {
   std::uint32_t acknowledge(const Ack& ack);
   // The next chunk of at most `limit` bytes, empty if the credit or the object is used up. `again`: it was sent before.
   Range next(std::uint32_t limit, bool& again);
+  // Whether `next` would give a chunk.
+  bool has_next(std::uint32_t limit) const;
   Bytes bytes(Range range) const { return source_.part(range.start, range.end - range.start); }
   bool done() const { return held_.cumulative() == length_; }
 

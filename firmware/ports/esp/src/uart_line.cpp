@@ -17,6 +17,9 @@ constexpr auto kPort = static_cast<uart_port_t>(CONFIG_HIL_UART_PORT);
 #endif
 constexpr int kReceiveBytes = 2 * CONFIG_HIL_RX_WINDOW_BYTES;
 constexpr int kSendBytes = 4096;
+// What waits in front of the line at most: 12 ms, more than a tick of 10 ms. An answer waits behind it, so not more.
+constexpr int kSendAhead = CONFIG_HIL_UART_BAUD / 10 * 12 / 1000;
+constexpr int kSendLevel = kSendAhead < 256 ? 256 : kSendAhead < kSendBytes ? kSendAhead : kSendBytes;
 constexpr int kEvents = 32;
 #if CONFIG_UART_ISR_IN_IRAM
 constexpr int kInterrupt = ESP_INTR_FLAG_IRAM;
@@ -58,7 +61,9 @@ class UartLine final : public Line {
 
   std::size_t room() override {
     std::size_t free = 0;
-    return uart_get_tx_buffer_free_size(kPort, &free) == ESP_OK ? free : 0;
+    if (uart_get_tx_buffer_free_size(kPort, &free) != ESP_OK) return 0;
+    const std::size_t unused = kSendBytes - kSendLevel;
+    return free > unused ? free - unused : 0;
   }
 
   void send(Bytes bytes) override { uart_write_bytes(kPort, bytes.data(), bytes.size()); }
