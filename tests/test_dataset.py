@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.dataset import load_split
+from harness.dataset import doubled, load_split
 from harness.errors import GoldenError
 from tests.golden.tiny import images, write_data
 
@@ -88,3 +88,13 @@ def test_float_images_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x_test=np.zeros((2, 8, 8), np.float32), y_test=np.zeros(2, np.uint8))
     with pytest.raises(GoldenError, match="float32"):
         load_split(tmp_path / "a.npz", "test")
+
+
+def test_doubling_takes_nine_three_three_and_one_sixteenth_of_the_neighbours() -> None:
+    image = np.array([[[0, 160], [32, 64]]], np.uint8)
+    made = doubled(image)[0]
+    assert made[0].tolist() == [0, 40, 120, 160]  # at the border only those that there are
+    assert made[1, 1] == (9 * 0 + 3 * 160 + 3 * 32 + 64 + 8) // 16
+    assert made[2, 2] == (9 * 64 + 3 * 160 + 3 * 32 + 0 + 8) // 16
+    assert made[:, 0].tolist() == [0, 8, 24, 32]
+    assert doubled(np.full((2, 3, 5, 3), 255, np.uint8)).shape == (2, 6, 10, 3)

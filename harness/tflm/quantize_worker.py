@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,22 @@ def _recipe(quant_type: str, io: str) -> list[dict[str, Any]]:
     return rules
 
 
+def _widest(statistics: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The least minimum and the greatest maximum of each tensor.
+
+    The quantizer itself averages over the inputs: minimum and maximum of a tensor with a single element are
+    the same number, and their average is no range at all. (A classifier with one output then answers one
+    half to everything.)
+    """
+    widest: dict[str, Any] = {}
+    for ranges in statistics:
+        for tensor, found in ranges.items():
+            known = widest.setdefault(tensor, dict(found))
+            known["min"] = np.minimum(known["min"], found["min"])
+            known["max"] = np.maximum(known["max"], found["max"])
+    return widest
+
+
 def main(folder: Path) -> None:
     """Do the job."""
     from ai_edge_quantizer import quantizer
@@ -39,8 +56,8 @@ def main(folder: Path) -> None:
     rows = np.load(folder / "calibration.npy")
     work = quantizer.Quantizer(str(folder / "float.tflite"), _recipe(job["quant_type"], job["io"]))
     name = next(iter(_input_names(folder / "float.tflite")))
-    samples = [{name: rows[i : i + 1]} for i in range(len(rows))]
-    result = work.quantize(work.calibrate({"serving_default": samples}))
+    singly = (work.calibrate({"serving_default": [{name: rows[i : i + 1]}]}) for i in range(len(rows)))
+    result = work.quantize(_widest(singly))
     (folder / "out.tflite").write_bytes(bytes(result.quantized_model))
     versions = {package: metadata.version(package) for package in _PACKAGES}
     (folder / "RESULT.json").write_text(json.dumps(versions), encoding="utf-8")

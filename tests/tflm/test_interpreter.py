@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.errors import FormatError, InputError, OutOfMemory, RuntimeFailed, UnsupportedOperator
+from harness.tensors import quantize_affine
 from harness.tflm.from_onnx import float_tflite
 from harness.tflm.interpreter import Interpreter
 from harness.tflm.litert import LiteRt
@@ -173,3 +174,19 @@ def test_quantizing_is_reproducible_and_keeps_the_names_of_the_float_model(tmp_p
             model = interpreter.model
         edges = (*model.input_tensors, *model.output_tensors)
         assert [(tensor.name, tensor.dtype) for tensor in edges] == [("input", dtype), ("output", dtype)]
+
+
+def test_a_single_output_keeps_its_range(tmp_path: Path) -> None:
+    """Averaging each image's minimum and maximum, as the quantizer does by itself, would leave it no range."""
+    onnx = small(tmp_path / "net.onnx", head="none", classes=1)
+    x = images(64) * np.linspace(0, 1, 64, dtype=np.float32)[:, None, None, None]
+    quantize_tflite(onnx, recipe(), x, tflite=tmp_path / "q.tflite")
+    nhwc = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    (expected,) = LiteRt(float_tflite(onnx)).run([nhwc])
+    with Interpreter((tmp_path / "q.tflite").read_bytes()) as interpreter:
+        given, made = interpreter.model.input_tensors[0].affine, interpreter.model.output_tensors[0].affine
+        assert given is not None
+        assert made is not None
+        (answered,) = interpreter.run([quantize_affine(nhwc, given, "int8")])
+    assert np.ptp(expected) > 0.5
+    np.testing.assert_allclose(made.real(answered), expected, atol=0.05 * np.ptp(expected))
