@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,9 @@ from harness.dataset import Labelled, Split, load_split, read_digests
 from harness.device_file import SUFFIXES, DeviceFile, FileTensor
 from harness.errors import ConfigError, GoldenError, UnknownModel
 from harness.manifest import Manifest
-from harness.model_toml import Golden, ModelSpec, Recipe, parse
+from harness.model_toml import Golden, ModelSpec, parse
 from harness.npz import read_npz
+from harness.recipe import Recipe
 from harness.targets import Family
 from harness.tensors import DeviceTensor, Dtype, InputSpec, Layout, device_permutation
 
@@ -51,13 +52,13 @@ class GoldenSet:
 
     Attributes:
         inputs: float32 (N, *shape) in the float model's layout.
-        images: uint8 (N, H, W) or (N, H, W, C), what `inputs` was made from.
-        labels: int64 (N,), or None.
+        images: uint8 (N, H, W) or (N, H, W, C), what `inputs` was made from; `inputs` itself if it is no image.
+        labels: int64 (N,), or None if the class of an input is not known.
         ids: where each input comes from.
     """
 
     inputs: NDArray[np.float32]
-    images: NDArray[np.uint8]
+    images: NDArray[Any]
     labels: NDArray[np.int64] | None
     ids: tuple[str, ...]
 
@@ -183,7 +184,7 @@ class Model(ModelSpec):
         return GoldenSet(
             inputs=self.input.preprocess(images),
             images=images,
-            labels=labels[:limit],
+            labels=labels[:limit] if labels.min() >= 0 else None,
             ids=ids[:limit],
         )
 
@@ -244,7 +245,7 @@ def load(name: str, roots: Sequence[Path] | None = None) -> Model:
     )
 
 
-def read_inputs(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+def read_inputs(path: Path) -> tuple[NDArray[Any], NDArray[np.int64], tuple[str, ...]]:
     """Images, labels and ids of a file of golden inputs.
 
     Raises:
@@ -252,7 +253,11 @@ def read_inputs(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple
     """
     arrays = read_npz(path, ("images", "labels", "ids"))
     images, labels, ids = arrays["images"], arrays["labels"], arrays["ids"]
-    if images.dtype != np.uint8 or labels.shape != (len(images),) or ids.shape != (len(images),):
+    if (
+        images.dtype not in {np.dtype(np.uint8), np.dtype(np.float32)}
+        or labels.shape != (len(images),)
+        or ids.shape != (len(images),)
+    ):
         raise GoldenError(
             f"{path}: images {images.dtype} {images.shape}, labels {labels.shape}, ids {ids.shape}"
         )

@@ -32,9 +32,9 @@ _HOW = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """One split: uint8 `images` of shape (N, H, W) or (N, H, W, C), int64 `labels` of shape (N,)."""
+    """One split: uint8 `images` (N, H, W) or (N, H, W, C), or float32 (N, ...); int64 `labels` of shape (N,)."""
 
-    images: NDArray[np.uint8]
+    images: NDArray[Any]
     labels: NDArray[np.int64]
 
 
@@ -133,7 +133,7 @@ def _published(source: Path, split: Split) -> Labelled:
         images, labels = _from_npz(source, split)
     else:
         raise GoldenError(f"no data set at {source}", hint=_HOW)
-    if images.dtype != np.uint8 or images.ndim not in {3, 4}:
+    if images.dtype != np.float32 and (images.dtype != np.uint8 or images.ndim not in {3, 4}):
         shape = "x".join(map(str, images.shape))
         raise GoldenError(f"{source}: images of split {split} are {images.dtype} {shape}", hint=_HOW)
     if labels.shape != images.shape[:1]:

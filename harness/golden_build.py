@@ -30,9 +30,9 @@ from harness.difference import accuracy
 from harness.errors import ConfigError, GoldenError
 from harness.float_model import FloatModel
 from harness.manifest import FILE_NAME, Manifest, file_entry
-from harness.model_toml import Recipe
 from harness.npz import read_npz
 from harness.quantize import Say, native_path, quantize, require_quantizer
+from harness.recipe import Recipe
 from harness.references import write_answers
 from harness.rewrites import rewrite
 from harness.targets import Family
@@ -102,7 +102,8 @@ def find_data(model: Model, given: Path | None) -> Path:
         if not given.exists():
             raise GoldenError(f"no data set at {given}", hint=model.data.origin)
         return given / model.data.file if (given / model.data.file).is_file() else given
-    folders = [Path(os.environ["HIL_DATA"])] if os.environ.get("HIL_DATA") else []
+    folders = [model.folder]
+    folders += [Path(os.environ["HIL_DATA"])] if os.environ.get("HIL_DATA") else []
     if os.environ.get("HIL_SHARED"):
         folders.append(Path(os.environ["HIL_SHARED"]) / "data")
     for folder in folders:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InputError, QuantizeError
-from harness.model_toml import Recipe
+from harness.recipe import Recipe
 from harness.rewrites import rewrite
 from harness.targets import FAMILIES, Family
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import QuantizeError
-from harness.model_toml import Rewrite
+from harness.recipe import Rewrite
 
 if TYPE_CHECKING:
     import onnx

@@ -55,6 +55,7 @@ class InputSpec:
         mean: subtracted after that, one value a channel.
         std: divisor after that, one value a channel.
         device_layout: layout on the device if the shapes alone do not tell, else None.
+        dtype: of the stored inputs; "float32" are stored as the float model takes them, without scale, mean, std.
     """
 
     name: str
@@ -64,23 +65,27 @@ class InputSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     device_layout: Layout | None = None
+    dtype: Literal["uint8", "float32"] = "uint8"
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Shape of a stored image: (H, W) with one channel, else (H, W, C)."""
+        """Shape of a stored image: (H, W) with one channel, else (H, W, C); of a stored float input: `shape`."""
+        if self.dtype == "float32":
+            return self.shape
         channels, height, width = (
             self.shape if self.layout == "NCHW" else (self.shape[2], self.shape[0], self.shape[1])
         )
         return (height, width) if channels == 1 else (height, width, channels)
 
-    def preprocess(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def preprocess(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Turn stored images into the float model's input: (byte * scale - mean) / std.
 
         The 256 possible values of each channel are computed in float64 and rounded once, so that the result
         is the same bit for bit on every machine.
 
         Args:
-            images: uint8 (N, H, W) for one channel, (N, H, W, C) for several.
+            images: uint8 (N, H, W) for one channel, (N, H, W, C) for several; float32 (N, *shape) if `dtype`
+                is float32, which stay as they are.
 
         Returns:
             float32 (N, *shape) in `layout`.
@@ -88,12 +93,13 @@ class InputSpec:
         Raises:
             InputError: the images have another type or shape.
         """
-        if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:
-            expected = "x".join(map(str, self.image_shape))
+        if images.dtype != np.dtype(self.dtype) or images.shape[1:] != self.image_shape:
             raise InputError(
                 f"images of {images.dtype} {images.shape} for input {self.name!r}",
-                hint=f"give uint8 images of shape (N, {expected.replace('x', ', ')})",
+                hint=f"give {self.dtype} of shape (N, {', '.join(map(str, self.image_shape))})",
             )
+        if self.dtype == "float32":
+            return np.ascontiguousarray(images)
         bytes_ = np.arange(256, dtype=np.float64) * self.scale
         tables = [((bytes_ - m) / s).astype(np.float32) for m, s in zip(self.mean, self.std, strict=True)]
         channels = images[..., np.newaxis] if images.ndim == 3 else images

@@ -16,8 +16,8 @@ from harness.diverge import Divergence, find
 from harness.errors import HilError, InputError, UnsupportedOperator
 from harness.espdl import EspdlModel
 from harness.inference import Inference
-from harness.model_toml import Recipe
 from harness.progress import Progress
+from harness.recipe import Recipe
 from harness.targets import Target
 from harness.tensors import DeviceTensor
 from harness.wire.messages import LOAD_PARAMETERS_IN_FLASH

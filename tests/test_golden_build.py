@@ -14,7 +14,8 @@ from harness.dataset import Labelled, load_split
 from harness.errors import ConfigError, GoldenError
 from harness.golden_build import build, calibration_images, find_data
 from harness.manifest import Manifest, file_entry
-from harness.model_toml import Recipe, parse
+from harness.model_toml import parse
+from harness.recipe import Recipe
 from harness.references import ExactReference, FloatReference, QuantizedReference
 from tests.golden.tiny import write_data, write_folder
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.catalogue import Model
-    from harness.model_toml import Recipe
+    from harness.recipe import Recipe
     from harness.targets import Family
 
 HELP = "measure the quantization noise of each layer and suggest which deserve 16 bits"
