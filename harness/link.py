@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import serial
 
@@ -229,6 +229,9 @@ class _Port:
 def open_link(url: str, baud: int = DEFAULT_BAUD, *, board: str = "") -> Link:
     """Open `/dev/tty...`, `COM3`, a pty, `socket://host:port` or `rfc2217://host:port`.
 
+    A socket that ends in a UART, as an emulator's does, is `socket://host:port?baud=115200`: what goes in faster
+    than the UART carries waits before it, and would look like a line that loses answers.
+
     Args:
         url: the port; what a serial port has received since it was plugged in is not thrown away for a pty.
         baud: of a serial port; a pty and a socket have none.
@@ -262,7 +265,13 @@ def _open_socket(url: str) -> Link:
     parts = urlsplit(url)
     if not parts.hostname or not parts.port:
         raise ValueError("a socket needs host and port")
-    return _Socket(url, socket.create_connection((parts.hostname, parts.port), CONNECT_TIMEOUT_S))
+    options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+    if options.keys() - {"baud"} or not options.get("baud", "1").isdecimal():
+        raise ValueError("a socket's only option is ?baud=115200")
+    link = _Socket(url, socket.create_connection((parts.hostname, parts.port), CONNECT_TIMEOUT_S))
+    if "baud" in options:
+        link.bytes_per_s = int(options["baud"]) / 10
+    return link
 
 
 def _is_pty(url: str) -> bool:

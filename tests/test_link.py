@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -194,6 +195,13 @@ def test_a_socket_that_is_closed_at_the_other_end_is_a_closed_link(server: socke
         link.exchange(b"", soon(link))
 
 
+def test_a_socket_has_a_rate_only_if_its_url_tells_one(server: socket.socket) -> None:
+    with contextlib.closing(open_link(url_of(server))) as link:
+        assert link.bytes_per_s is None
+    with contextlib.closing(open_link(f"{url_of(server)}?baud=115200")) as link:
+        assert link.bytes_per_s == 11_520
+
+
 def test_a_socket_where_nobody_listens_is_unavailable(server: socket.socket) -> None:
     url = url_of(server)
     server.close()
@@ -220,7 +228,17 @@ def test_a_port_that_is_not_there_says_where_to_look() -> None:
     assert "hil boards" in caught.value.hint
 
 
-@pytest.mark.parametrize("url", ["socket://nowhere", "socket://:5", "nonsense://x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "socket://nowhere",
+        "socket://:5",
+        "nonsense://x",
+        "socket://127.0.0.1:5?baud=fast",
+        "socket://127.0.0.1:5?speed=1",
+        "socket://127.0.0.1:5?baud",
+    ],
+)
 def test_a_url_that_makes_no_sense_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigError, match="rfc2217"):
         open_link(url)
