@@ -20,6 +20,7 @@ from harness.supervise import Watch, crashed
 from harness.wire.calls import Statistics
 from harness.wire.frame import FrameDecoder
 from harness.wire.messages import Failure
+from harness.wire.pace import ChunkSize
 from harness.wire.session import Session
 
 CRASH_TEXT_S = 0.5
@@ -107,6 +108,7 @@ class Conversation:
         self._past = True
         """What the console says now happened before the session began."""
         self._session: Session | None = None
+        self._chunk = ChunkSize(1)
         self._outgoing = b""
         rate = link.bytes_per_s
         # what was handed out cannot be overtaken by a request; a line without a rate wants large pieces
@@ -155,6 +157,7 @@ class Conversation:
             decoder=self._decoder,
             on_text=self._take_text,
             statistics=self.statistics,
+            chunk=self._chunk,
         )
         self.wait([session.hello], "hello", max(0.0, deadline - self.now()))
         return session
@@ -239,16 +242,15 @@ class Conversation:
         session = self.session("link")
         if len(self._outgoing) < self._ahead_bytes:
             self._outgoing += session.transmit(self.now(), self._ahead_bytes)
-        # while the line is behind, nothing that becomes due could be sent
+        due = min(until, session.deadline)
         behind = len(self._outgoing) >= self._ahead_bytes
-        wait_until = until if behind else min(until, session.deadline)
-        if session.has_more:
-            # as long as the driver takes all, go on; what it does not take is waited for
+        sent, data = 0, b""
+        if behind or session.has_more:
+            # as long as the driver takes all, go on
             sent, data = self._link.exchange(self._outgoing, self.now())
-            if sent < len(self._outgoing) and not (sent or data):
-                sent, data = self._link.exchange(self._outgoing, wait_until)
-        else:
-            sent, data = self._link.exchange(self._outgoing, wait_until)
+        if not (sent or data):
+            # while the driver is full, nothing that becomes due could be sent
+            sent, data = self._link.exchange(self._outgoing, until if behind else due)
         if sent:
             self._outgoing = self._outgoing[sent:]
         if data:

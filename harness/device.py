@@ -130,6 +130,11 @@ class Device:
         """The last console lines with their times."""
         return self._talk.console
 
+    @property
+    def conversation(self) -> Conversation:
+        """What runs the link and its sessions, for benchmarks of the line itself."""
+        return self._talk
+
     def link_statistics(self) -> Statistics:
         """What has gone over the line since it was opened: a copy."""
         return replace(self._talk.statistics)

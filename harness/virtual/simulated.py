@@ -14,6 +14,7 @@ import queue
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 from zlib import crc32
 
 import numpy as np
@@ -35,7 +36,7 @@ AWAY_S = 0.2
 class CoreSettings:
     """The core's memory; the defaults are those of the firmware for a chip without PSRAM, but more slots memory."""
 
-    max_payload: int = 1024
+    max_payload: int = 2048
     rx_window: int = 8192
     answer_bytes: int = 1024
     slots_bytes: int = 1 << 20
@@ -44,7 +45,7 @@ class CoreSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    role: str
+    role: Literal["input", "output"]
     index: int
     name: str
     nbytes: int

@@ -75,6 +75,10 @@ class ChunkSize:
         self._sent_bytes = 0.0
         self._losses = 0.0
 
+    def allow(self, most: int) -> None:
+        """The receiver's largest chunk is another one now; what is known of the line stays."""
+        self._most = most
+
     def sent(self, size_bytes: int) -> None:
         """A frame of that size went out."""
         self._sent_bytes += size_bytes

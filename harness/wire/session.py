@@ -59,6 +59,7 @@ class Session:
         decoder: of the line; what an earlier session left in it goes on.
         on_text: gets console text as it comes.
         statistics: counted into; the sessions of a device share it.
+        chunk: what earlier sessions learnt of the line; None: nothing is known.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Session:
         decoder: FrameDecoder,
         on_text: Callable[[bytes], None],
         statistics: Statistics,
+        chunk: ChunkSize | None = None,
     ) -> None:
         self.number = number
         self.limits: HelloAnswer | None = None
@@ -85,6 +87,7 @@ class Session:
         self._departures = Departures(line_bytes_per_s)
         self._calls = Calls(first_seq, round_trip, statistics)
         self._transfers = Transfers(self._calls, round_trip, statistics, line_bytes_per_s)
+        self._transfers.chunk = chunk or ChunkSize(1)
         hello = Hello(VERSION, VERSION, nonce, MAX_PAYLOAD)
         self.hello = self._calls.issue(Call(hello, on_done=self._greeted), now)
 
@@ -93,7 +96,7 @@ class Session:
             self.limits = call.answer
             self._calls.queue = max(1, call.answer.queue)
             payload = max(PAYLOAD_BEFORE_HELLO, call.answer.max_payload)
-            self._transfers.chunk = ChunkSize(payload - DATA_HEADER_BYTES)
+            self._transfers.chunk.allow(payload - DATA_HEADER_BYTES)
             self._transfers.rx_window = call.answer.rx_window
 
     def call(self, message: Message, now: float) -> Call:
@@ -130,6 +133,11 @@ class Session:
         return min(self._calls.deadline, self._transfers.deadline)
 
     @property
+    def payload_bytes(self) -> int:
+        """The best size of a payload on this line now: at most the device's largest one."""
+        return self._transfers.chunk.next_bytes + DATA_HEADER_BYTES
+
+    @property
     def has_more(self) -> bool:
         """The last `transmit` held DATA back because of its limit: call it again when those bytes are written."""
         return self._transfers.has_more
@@ -141,7 +149,11 @@ class Session:
             now: the time.
             limit_bytes: no further DATA once there are so many bytes; what is not sent yet can still be overtaken.
         """
-        outgoing = self._calls.transmit(now)
+        outgoing = self._transfers.acknowledge(now)
+        repeated = self._statistics.repeated_requests
+        outgoing += self._calls.transmit(now)
+        for _ in range(self._statistics.repeated_requests - repeated):
+            self._transfers.chunk.lost()
         outgoing += self._transfers.transmit(now, limit_bytes)
         if not outgoing:
             return b""
@@ -152,6 +164,7 @@ class Session:
             at = self._departures.send(len(frame), now)
             if message.KIND <= LAST_REQUEST:
                 self._calls.departs(seq, at)
+                self._transfers.chunk.sent(len(frame))
         data = b"".join(frames)
         self._statistics.sent_frames += len(frames)
         self._statistics.sent_bytes += len(data)

@@ -102,9 +102,8 @@ class Transfers:
         times += [task.upload.deadline for task in self._uploads.values() if self._flows(task)]
         return min(times, default=float("inf"))
 
-    def transmit(self, now: float, limit_bytes: int) -> Outgoing:
-        """The ACK and DATA to send now; no further DATA once there are `limit_bytes`."""
-        out: Outgoing = []
+    def acknowledge(self, now: float) -> Outgoing:
+        """The ACKs to send now, before anything else: a request behind them may need what they set free."""
         if self._calls.refused_as_busy:
             # a read whose last ACK was lost stays open on the device and keeps what it reads
             self._calls.refused_as_busy = False
@@ -114,8 +113,13 @@ class Transfers:
                 task.download.expire(now)
             if ack := task.download.take_ack():
                 self._acks_due.append(ack)
-        out += [(ack, ack.transfer) for ack in self._acks_due]
+        out: Outgoing = [(ack, ack.transfer) for ack in self._acks_due]
         self._acks_due.clear()
+        return out
+
+    def transmit(self, now: float, limit_bytes: int) -> Outgoing:
+        """The DATA to send now; no further ones once there are `limit_bytes`."""
+        out: Outgoing = []
         self._send_data(now, out, limit_bytes)
         if self._line_bytes_per_s:
             # what is sent now stands in line behind these bytes, and its answer behind those
