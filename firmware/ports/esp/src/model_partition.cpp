@@ -64,11 +64,11 @@ Outcome ModelPartition::open(std::uint32_t& length) {
     length = by_header;
     return header;
   }
-  if (label.magic == Label::kBegun) return failure(Status::kNoModel, "an upload to the partition did not come to its end");
   if (header.ok() && by_header != label.length) {  // a flasher put another image there
     length = by_header;
     return success();
   }
+  if (label.magic == Label::kBegun) return failure(Status::kNoModel, "an upload to the partition did not come to its end");
   std::uint32_t there = 0;
   Outcome outcome = image_crc(label.length, there);
   if (!outcome.ok()) return outcome;
