@@ -13,7 +13,7 @@ from typing import Literal
 from harness.errors import UnknownTarget
 from harness.latency import Latency, floor_ms, statistics
 from harness.record import Run
-from harness.series import drift_of, modes_of, step_in
+from harness.series import DRIFT_SHARE, MODES_SHARE, STEP_SHARE, drift_of, modes_of, step_in
 from harness.targets import Target, target
 
 __all__ = ["Finding", "Latency", "Validity", "check", "floor_ms", "problems", "statistics"]
@@ -29,6 +29,9 @@ CLOCK_SHARE = 0.05
 CLOCK_SLACK_S = 0.5
 """How far the device's clock and the host's may disagree on a timed job: a share of it, and this much for the
 line and the scheduler of the host. A job must be ten times the slack for a slow clock to be seen."""
+
+SHAPELESS_SHARE = min(DRIFT_SHARE, MODES_SHARE, STEP_SHARE)
+"""Repetitions within this share of each other have no shape that would count."""
 
 Code = Literal["too_few", "too_short", "drifting", "bimodal", "throttled", "clock_mismatch", "below_floor"]
 
@@ -157,6 +160,8 @@ def _too_short(timed: _Timed) -> Finding | None:
 
 def _shape(timed: _Timed) -> Finding | None:
     """The one word for the shape of the series; a step would look like a drift and like two modes as well."""
+    if max(timed.cycles) - min(timed.cycles) < SHAPELESS_SHARE * min(timed.cycles):
+        return None
     if step := step_in(timed.cycles):
         said = (
             f"from repetition {step.at + 1} of {len(timed.cycles)} on it takes "

@@ -10,6 +10,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import boards, catalogue
 from harness.baseline import Baseline, base_rows
@@ -46,6 +47,10 @@ class Measured:
         """The verdict with its table and, if the device is wrong, where it first goes wrong and why."""
         text = self.verdict.text()
         return text if self.divergence is None else f"{text}\n{self.divergence.text()}"
+
+
+if TYPE_CHECKING:
+    from harness.history import Line
 
 
 def baseline_of(options: Options) -> Baseline | None:
@@ -231,15 +236,17 @@ class Session:
 
         if not self.rows:
             return
-        self.reports = write_reports(self.rows, self.options.results)
-        if self.baseline is not None:
-            self.comparison = self.baseline.judge_all(self.rows)
-            self.reports |= write_comparison(self.comparison, self.options.results)
+        lines: tuple[Line, ...] = ()
         if self.options.history:
-            from harness.history import History
+            from harness.history import History, lines_about
 
             with History.open(self.options.history) as history:
                 history.add(self.rows)
+                lines = lines_about(history, self.rows)
+        self.reports = write_reports(self.rows, self.options.results, history=lines)
+        if self.baseline is not None:
+            self.comparison = self.baseline.judge_all(self.rows)
+            self.reports |= write_comparison(self.comparison, self.options.results)
 
     def summary(self) -> list[str]:
         """The short table, what the baseline says, and the paths of the reports, line by line."""

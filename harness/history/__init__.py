@@ -9,7 +9,7 @@ Any URL of SQLAlchemy serves; PostgreSQL and SQLite are what the tests prove.
 
 from __future__ import annotations
 
-from harness.history.lines import Line, Point, lines_of
+from harness.history.lines import Line, Point, lines_about, lines_of
 from harness.history.store import History, Where, default_url
 
-__all__ = ["History", "Line", "Point", "Where", "default_url", "lines_of"]
+__all__ = ["History", "Line", "Point", "Where", "default_url", "lines_about", "lines_of"]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.bench import check
+from harness.history.store import History
 from harness.metrics import METRICS, Better, Metric
 from harness.record import Run
 from harness.regress.comparable import Identity, identity_of
@@ -98,6 +99,12 @@ def lines_of(runs: Iterable[Run], metrics: Sequence[str] | None = None) -> tuple
         for key, points in sorted(found.items(), key=lambda item: item[0])
         if len(points) > 1
     )
+
+
+def lines_about(history: History, runs: Iterable[Run]) -> tuple[Line, ...]:
+    """Lines of what some rows are about: everything in the history of the same identities."""
+    wanted = {identity_of(run) for run in runs}
+    return lines_of(run for run in history.runs() if identity_of(run) in wanted)
 
 
 Figure = tuple[str, str, Better, Callable[[Run], dict[str, float]]]

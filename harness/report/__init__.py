@@ -5,7 +5,7 @@ A format is one module of `harness.report.formats`, found by listing. No board i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,9 @@ from harness.record import Run
 from harness.report.terminal import summary
 
 if TYPE_CHECKING:
+    from harness.history import Line as HistoryLine
     from harness.regress import Comparison
+    from harness.report.details import Config
 
 __all__ = ["summary", "write_comparison", "write_reports"]
 
@@ -24,6 +26,8 @@ def write_reports(
     *,
     formats: Sequence[str] | None = None,
     warnings: Sequence[str] = (),
+    history: Sequence[HistoryLine] = (),
+    configs: Mapping[str, Config] | None = None,
 ) -> dict[str, Path]:
     """Write the reports of some runs.
 
@@ -32,6 +36,8 @@ def write_reports(
         out_dir: where to; it is made.
         formats: names of formats; all of them by default.
         warnings: what else readers must know, such as rows that were left out.
+        history: figures over time, for the page.
+        configs: configurations of the firmware by their digest, for the page's comparison of two runs.
 
     Returns:
         The file of each format by the format's name.
@@ -41,7 +47,7 @@ def write_reports(
     """
     from harness.report.writing import write
 
-    return write(runs, out_dir, formats=formats, warnings=warnings)
+    return write(runs, out_dir, formats=formats, warnings=warnings, history=history, configs=configs)
 
 
 def write_comparison(comparison: Comparison, out_dir: Path) -> dict[str, Path]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from harness.record import Run
@@ -12,6 +13,9 @@ from harness.report.view import Line, Tally, clean, line_of, tally
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.history import Line as HistoryLine
+    from harness.report.details import Config
+
 
 class Report:
     """The rows of a report and, made once and only if a format asks, what is derived from all of them.
@@ -19,10 +23,21 @@ class Report:
     Args:
         runs: the rows, in their order.
         warnings: what readers must know of rows that are missing.
+        history: figures over time, if there is a history.
+        configs: configurations of the firmware by their digest, as far as they are known.
     """
 
-    def __init__(self, runs: Sequence[Run], warnings: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        warnings: Sequence[str] = (),
+        *,
+        history: Sequence[HistoryLine] = (),
+        configs: Mapping[str, Config] = MappingProxyType({}),
+    ) -> None:
         self.runs = tuple(runs)
+        self.history = tuple(history)
+        self.configs = configs
         self.warnings = tuple(clean(warning) for warning in warnings)
 
     @cached_property

@@ -11,6 +11,7 @@ from harness.bench import check
 from harness.compare import FloatDiff
 from harness.metrics import latency_of
 from harness.record import Run
+from harness.report.memory import arena_of
 
 Status = Literal["ok", "wrong", "broken"]
 
@@ -93,7 +94,7 @@ class Line:
 def line_of(run: Run) -> Line:
     """The run as printed."""
     latency = latency_of(run)
-    arena = run.counters.get("arena_bytes")
+    arena = arena_of(run)
     return Line(
         run=run,
         status=status_of(run),
@@ -103,9 +104,9 @@ def line_of(run: Run) -> Line:
         runtime=clean(run.runtime),
         target=clean(run.target),
         board=clean(run.board),
-        port=_port(run),
-        quantizer=_quantizer(run),
-        top1=_top1(run),
+        port=port_words(run),
+        quantizer=quantizer_words(run),
+        top1=top1_words(run),
         latency=milliseconds(latency.median_ms) if latency else "",
         spread=(
             f"95 % {milliseconds(latency.median_low_ms)} to {milliseconds(latency.median_high_ms)}, "
@@ -115,9 +116,14 @@ def line_of(run: Run) -> Line:
         ),
         cold=milliseconds(latency.cold_ms) if latency and latency.cold_ms is not None else "",
         validity=check(run).words,
-        memory=size(arena[0]) if arena is not None else "",
-        words=clean(run.failure_words or (run.verdict.words if run.verdict else "nothing was compared")),
+        memory=size(arena) if arena is not None else "",
+        words=words_of(run),
     )
+
+
+def words_of(run: Run) -> str:
+    """The failure or the verdict's sentence."""
+    return clean(run.failure_words or (run.verdict.words if run.verdict else "nothing was compared"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +158,8 @@ def tally(runs: Sequence[Run]) -> Tally:
     )
 
 
-def _port(run: Run) -> str:
+def port_words(run: Run) -> str:
+    """Device against exact, short; "" without a verdict."""
     if run.verdict is None:
         return ""
     if run.verdict.bit_exact:
@@ -167,7 +174,8 @@ def _port(run: Run) -> str:
     return f"{different} of {count} differ" + (f", up to {far}" if far else "")
 
 
-def _quantizer(run: Run) -> str:
+def quantizer_words(run: Run) -> str:
+    """Exact against quantized, short; "" without a verdict."""
     if run.verdict is None:
         return ""
     if run.verdict.honest is None:
@@ -175,7 +183,8 @@ def _quantizer(run: Run) -> str:
     return "honest" if run.verdict.honest else f"off by up to {run.verdict.worst_quantized_lsb} LSB"
 
 
-def _top1(run: Run) -> str:
+def top1_words(run: Run) -> str:
+    """Accuracy of float and device, or their agreement; "" if there are no classes."""
     if run.verdict is None:
         return ""
     accuracies, agreement = run.verdict.accuracies, run.verdict.agreements.get("device/float")

@@ -5,15 +5,20 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from harness.errors import ReportError
 from harness.journal import read_runs
 from harness.record import Run
 from harness.report import formats as package
 from harness.report.report import Report
+
+if TYPE_CHECKING:
+    from harness.history import Line as HistoryLine
+    from harness.report.details import Config
 
 
 def format_names() -> tuple[str, ...]:
@@ -27,6 +32,8 @@ def write(
     *,
     formats: Sequence[str] | None = None,
     warnings: Sequence[str] = (),
+    history: Sequence[HistoryLine] = (),
+    configs: Mapping[str, Config] | None = None,
 ) -> dict[str, Path]:
     """Write the reports; see `harness.report.write_reports`."""
     if isinstance(runs, Path):
@@ -35,7 +42,7 @@ def write(
     if not runs:
         raise ReportError("no runs to report", hint="run the suites first", step="report")
     chosen = _modules(formats)
-    report = Report(runs, warnings)
+    report = Report(runs, warnings, history=history, configs=configs or {})
     written: dict[str, Path] = {}
     try:
         out_dir.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from harness.record import Failure
 from harness.report import write_reports
+from harness.report.formats.html import script_text
 from harness.report.formats.markdown import escape
 from harness.report.table import frame
 from harness.report.view import SIMULATED_BANNER
@@ -61,6 +64,7 @@ def test_every_format_is_found_and_written_and_nothing_else_is_left(tmp_path: Pa
         "html": "report.html",
         "junit": "junit.xml",
         "markdown": "report.md",
+        "openmetrics": "metrics.txt",
         "parquet": "results.parquet",
     }
     assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == sorted(
@@ -68,7 +72,7 @@ def test_every_format_is_found_and_written_and_nothing_else_is_left(tmp_path: Pa
     )
 
 
-@pytest.mark.parametrize("name", ["csv", "html", "junit", "markdown", "parquet"])
+@pytest.mark.parametrize("name", ["csv", "html", "junit", "markdown", "openmetrics", "parquet"])
 def test_every_format_takes_hostile_names_and_logs(name: str, tmp_path: Path) -> None:
     runs = [
         sample_run(model=EVIL, board=EVIL, recipe=EVIL, counters={EVIL: (1, EVIL)}),
@@ -83,15 +87,24 @@ def test_every_format_takes_hostile_names_and_logs(name: str, tmp_path: Path) ->
         assert "alert(1)" in text or "alert\\(1\\)" in text
 
 
-def test_the_page_has_no_script_and_fetches_nothing(tmp_path: Path) -> None:
+def test_the_page_runs_only_its_own_script_and_fetches_nothing(tmp_path: Path) -> None:
     runs = [sample_run(model=EVIL, wrong=3), *a_night()]
-    page = Page(write_reports(runs, tmp_path, formats=["html"])["html"].read_text("utf-8"))
-    assert "script" not in page.tags
+    text = write_reports(runs, tmp_path, formats=["html"])["html"].read_text("utf-8")
+    page = Page(text)
+    assert page.tags.count("script") == 2  # the rows as JSON, and what reads them
+    digest = base64.b64encode(hashlib.sha256(script_text().encode()).digest()).decode()
+    policies = [value for name, value in page.attributes if name == "content" and "default-src" in str(value)]
+    assert policies == [
+        f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    ]
+    assert "innerHTML" not in script_text()
     assert not {"link", "img", "iframe", "object"} & set(page.tags)
     assert not [name for name, _ in page.attributes if name.startswith("on") or name == "src"]
     links = [value or "" for name, value in page.attributes if name == "href"]
     assert links
     assert all(value.startswith("#run-") for value in links)
+    assert "<script>alert(1)" not in text
     assert any("<script>alert(1)</script>" in text for text in page.text)
 
 
@@ -115,7 +128,7 @@ def test_the_page_shows_a_latency_row_and_an_error_plot_a_run(tmp_path: Path) ->
 
 def test_the_page_opens_what_is_wrong_and_folds_what_is_right(tmp_path: Path) -> None:
     page = Page(write_reports(a_night(), tmp_path, formats=["html"])["html"].read_text("utf-8"))
-    assert page.tags.count("details") == 6
+    assert page.tags.count("details") == 6 + 2  # two are lists to pick from
     assert sum(name == "open" for name, _ in page.attributes) == 2
 
 
@@ -124,7 +137,7 @@ def test_the_page_says_which_runs_have_no_plots_of_their_own(
 ) -> None:
     monkeypatch.setattr("harness.report.formats.html.MAX_CARDS", 2)
     page = Page(write_reports(a_night(), tmp_path, formats=["html"])["html"].read_text("utf-8"))
-    assert page.tags.count("details") == 2
+    assert page.tags.count("details") == 2 + 2
     assert sum(name == "open" for name, _ in page.attributes) == 2
     assert any("4 further runs have no plots" in text for text in page.text)
     assert len([value for name, value in page.attributes if name == "href"]) == 2
@@ -136,7 +149,7 @@ def test_what_is_simulated_is_marked_with_the_reason_and_only_then(
 ) -> None:
     def text(kind: str) -> str:
         path = write_reports([sample_run(kind=kind)], tmp_path / kind, formats=[name])[name]
-        return re.sub(r"<style>.*</style>", "", path.read_text("utf-8"), flags=re.DOTALL)
+        return re.sub(r"<(style|script)\b.*?</\1>", "", path.read_text("utf-8"), flags=re.DOTALL)
 
     banner = escape(SIMULATED_BANNER) if name == "markdown" else SIMULATED_BANNER
     assert mark in text("virtual")
@@ -195,3 +208,29 @@ def test_warnings_are_told_in_the_formats_that_people_read(tmp_path: Path) -> No
     for name in ("html", "junit", "markdown"):
         text = written[name].read_text("utf-8")
         assert warning in text or escape(warning) in text
+
+
+def test_openmetrics_has_a_sample_a_figure_with_simulated_names_apart(tmp_path: Path) -> None:
+    path = write_reports(a_night(), tmp_path, formats=["openmetrics"])["openmetrics"]
+    lines = path.read_text("utf-8").splitlines()
+    assert lines[-1] == "# EOF"
+    passed = [line for line in lines if line.startswith("hil_passed{")]
+    assert len(passed) == 6
+    assert sum(line.split("} ")[1].startswith("1.0") for line in passed) == 4
+    median = next(line for line in lines if line.startswith("hil_latency_median_ms{"))
+    assert 'model="mnist",recipe="w8a8",runtime="espdl",target="esp32p4"' in median
+    assert median.endswith(" 1773453600.000")
+    assert any(line.startswith("hil_simulated_latency_median_ms{") for line in lines)
+    declared = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert len(declared) == len(set(declared))
+    assert all(
+        re.fullmatch(r"[a-z0-9_]+\{.*\} [-+0-9.e]+( [0-9.]+)?", line) for line in lines if line[0] != "#"
+    )
+
+
+def test_openmetrics_escapes_what_would_end_a_label(tmp_path: Path) -> None:
+    run = sample_run(model='a"b\\c\n# d', started_utc="no time")
+    path = write_reports([run], tmp_path, formats=["openmetrics"])["openmetrics"]
+    line = next(line for line in path.read_text("utf-8").splitlines() if line.startswith("hil_passed"))
+    assert 'model="a\\"b\\\\c' in line
+    assert line.endswith("} 1.0")

@@ -41,7 +41,7 @@ def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
 
 def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(
-        ReportError, match=r"unknown format pdf \(one of: csv, html, junit, markdown, parquet\)"
+        ReportError, match=r"unknown format pdf \(one of: csv, html, junit, markdown, openmetrics, parquet\)"
     ):
         write_reports(a_night(), tmp_path / "out", formats=["pdf", "csv"])
     assert not (tmp_path / "out").exists()

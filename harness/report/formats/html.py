@@ -1,29 +1,42 @@
-"""The page that people read: one file, no network, no script; light and dark, wide and narrow."""
+"""The page that people read: one file, no network; light and dark, wide and narrow, with and without a mouse.
+
+Everything is there without a script as far as MAX_CARDS runs go; the script sorts, filters and compares, and
+shows all rows however many there are.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from harness import __version__
 from harness.compare import IntegerDiff
 from harness.metrics import latency_of
-from harness.record import DeviceInfo, LinkStats
-from harness.report.plots import Axis, Svg, latency_row, lsb_bins, lsb_histogram, repetitions
+from harness.report.cards import card_of
+from harness.report.columns import page_data
+from harness.report.details import details_of, differing
+from harness.report.plots import Axis, Svg, latency_row, lsb_bins, lsb_histogram
 from harness.report.report import Report
-from harness.report.view import SIMULATED_BANNER, Line, clean, milliseconds, size
+from harness.report.timeline import timelines
+from harness.report.view import SIMULATED_BANNER, Line, clean, line_of, status_of
 
 FILE = "report.html"
 
 MAX_CARDS = 300
 """Runs with plots and details of their own; the page says how many more there are in the table."""
 
+SCRIPTS = ("state.js", "grid.js", "compare.js", "page.js")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyRow:
     """One row of the latency plot."""
 
+    number: int
     line: Line
     svg: Svg
 
@@ -32,6 +45,7 @@ class LatencyRow:
 class ErrorPlot:
     """The LSB histogram of one integer output: its bins' labels at the ends, and what differs in words."""
 
+    number: int
     line: Line
     output: str
     svg: Svg
@@ -39,31 +53,6 @@ class ErrorPlot:
     high: str
     words: str
     price: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerRow:
-    """One layer: its median time and its share of the sum, in percent."""
-
-    name: str
-    operator: str
-    time: str
-    share: float
-    macs: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """Everything about one run."""
-
-    anchor: str
-    line: Line
-    verdict: Sequence[tuple[str, ...]]
-    repetitions: Svg
-    fastest: str
-    slowest: str
-    facts: Sequence[tuple[str, Sequence[tuple[str, str]]]]
-    layers: Sequence[LayerRow]
 
 
 def render(report: Report, path: Path) -> None:
@@ -77,9 +66,10 @@ def render(report: Report, path: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    numbered = list(enumerate(report.lines, start=1))
-    chosen = sorted(numbered, key=lambda item: item[1].status == "ok")[:MAX_CARDS]
-    axis, rows = _latency([line for _, line in chosen])
+    ranked = sorted(range(len(report.runs)), key=lambda index: status_of(report.runs[index]) == "ok")
+    chosen = [(index + 1, line_of(report.runs[index])) for index in ranked[:MAX_CARDS]]
+    axis, rows = _latency(chosen)
+    script = script_text()
     page = environment.get_template("report.html.j2").render(
         version=__version__,
         when=_when(report),
@@ -87,15 +77,29 @@ def render(report: Report, path: Path) -> None:
         tally=report.tally,
         banner=SIMULATED_BANNER if report.tally.simulated else "",
         warnings=report.warnings,
-        lines=[(f"run-{number}", line) for number, line in numbered],
-        carded={number for number, _ in chosen},
+        lines=sorted(chosen, key=lambda item: item[0]),
         ticks=[(_tick(ms), axis.place(ms)) for ms in axis.ticks()] if axis else [],
         latency=rows,
-        errors=[plot for _, line in chosen for plot in _errors(line)],
-        cards=[_card(f"run-{number}", line) for number, line in chosen],
-        more=len(numbered) - len(chosen),
+        errors=[plot for number, line in chosen for plot in _errors(number, line)],
+        cards=[card_of(number, line) for number, line in chosen],
+        more=len(report.runs) - len(chosen),
+        timelines=timelines(report.history),
+        data=page_data(
+            report.runs,
+            details={number: details_of(line.run) for number, line in chosen},
+            configs=differing(report.configs),
+        ),
+        script=script,
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
     path.write_text(page, encoding="utf-8")
+
+
+def script_text() -> str:
+    """The page's script: its parts in their order, in a function of their own."""
+    folder = resources.files("harness.report").joinpath("templates")
+    parts = [folder.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS]
+    return '(() => {\n"use strict";\n' + "\n".join(parts) + "\n})();\n"
 
 
 def _when(report: Report) -> str:
@@ -107,20 +111,20 @@ def _tick(ms: float) -> str:
     return f"{ms:g} ms" if 0.001 <= ms < 100_000 else f"{ms / 1000:.0f} s" if ms >= 1 else f"{1e3 * ms:g} us"
 
 
-def _latency(lines: Sequence[Line]) -> tuple[Axis | None, list[LatencyRow]]:
-    timed = [(line, found) for line in lines if (found := latency_of(line.run)) is not None]
+def _latency(lines: Sequence[tuple[int, Line]]) -> tuple[Axis | None, list[LatencyRow]]:
+    timed = [(number, line, found) for number, line in lines if (found := latency_of(line.run)) is not None]
     if not timed:
         return None, []
-    axis = Axis.over([found for _, found in timed])
-    timed.sort(key=lambda item: (item[0].model, item[1].median_ms))
+    axis = Axis.over([found for _, _, found in timed])
+    timed.sort(key=lambda item: (item[1].model, item[2].median_ms))
     rows = [
-        LatencyRow(line=line, svg=latency_row(found, axis, simulated=line.run.simulated))
-        for line, found in timed
+        LatencyRow(number=number, line=line, svg=latency_row(found, axis, simulated=line.run.simulated))
+        for number, line, found in timed
     ]
     return axis, rows
 
 
-def _errors(line: Line) -> list[ErrorPlot]:
+def _errors(number: int, line: Line) -> list[ErrorPlot]:
     plots = []
     for output in line.run.verdict.outputs if line.run.verdict else ():
         diff, price = output.device_vs_exact, output.quantized_vs_float
@@ -128,6 +132,7 @@ def _errors(line: Line) -> list[ErrorPlot]:
             bins = lsb_bins(diff)
             plots.append(
                 ErrorPlot(
+                    number=number,
                     line=line,
                     output=clean(output.name),
                     svg=lsb_histogram(diff),
@@ -138,96 +143,3 @@ def _errors(line: Line) -> list[ErrorPlot]:
                 )
             )
     return plots
-
-
-def _card(anchor: str, line: Line) -> Card:
-    run, latency = line.run, latency_of(line.run)
-    return Card(
-        anchor=anchor,
-        line=line,
-        verdict=[tuple(clean(cell) for cell in row) for row in run.verdict.table()] if run.verdict else (),
-        repetitions=repetitions(run.cycles, simulated=run.simulated) if latency else "",
-        fastest=milliseconds(latency.min_ms) if latency else "",
-        slowest=milliseconds(latency.max_ms) if latency else "",
-        facts=_facts(line),
-        layers=_layers(line),
-    )
-
-
-def _facts(line: Line) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Titled lists of name and value."""
-    run = line.run
-    simulated = " (simulated)" if run.simulated else ""
-    lists: dict[str, dict[str, object]] = {
-        "Run": {
-            "kind": run.kind,
-            "location": run.location,
-            "cores": run.cores_used,
-            "inputs": run.inputs,
-            "warm-up": run.warmup,
-            f"cold{simulated}": line.cold or "-",
-            f"median{simulated}": line.spread or "-",
-            "rules": line.validity,
-            "wall time": f"{run.duration_s:.2f} s",
-            "id": run.run_id,
-        },
-        "Device": _device(run.device) if run.device else {},
-        f"Counters{simulated}": {
-            name: size(value) if unit == "B" else f"{value:g} {unit}"
-            for name, (value, unit) in run.counters.items()
-        },
-        "Line": _link(run.link) if run.link else {},
-        "Made from": {
-            "esp-hil": run.provenance.harness,
-            "git": (run.provenance.git_sha[:10] or "-") + (" dirty" if run.provenance.dirty else ""),
-            "model": run.provenance.model_sha256[:12],
-            "golden": run.provenance.golden_sha256[:12],
-            **run.provenance.tools,
-        },
-    }
-    return [
-        (title, [(clean(name), clean(str(value))) for name, value in pairs.items()])
-        for title, pairs in lists.items()
-        if pairs
-    ]
-
-
-def _device(chip: DeviceInfo) -> dict[str, object]:
-    return {
-        "chip": f"{chip.chip} v{chip.revision // 100}.{chip.revision % 100}",
-        "clock": f"{chip.clock_hz / 1e6:g} MHz",
-        "flash": size(chip.flash_bytes),
-        "PSRAM": size(chip.psram_bytes),
-        "ESP-IDF": chip.idf,
-        "engine": f"{chip.engine} {chip.engine_version}",
-        "MAC": chip.mac or "-",
-        "sdkconfig": chip.sdkconfig_sha256[:12],
-        "image": chip.image_sha256[:12],
-    }
-
-
-def _link(link: LinkStats) -> dict[str, object]:
-    return {
-        "sent": size(link.bytes_up),
-        "received": size(link.bytes_down),
-        "time": f"{link.seconds:.2f} s",
-        "retransmissions": link.retransmissions,
-        "errors": link.errors,
-    }
-
-
-def _layers(line: Line) -> list[LayerRow]:
-    layers = line.run.layers or ()
-    medians = [sorted(layer.cycles)[len(layer.cycles) // 2] if layer.cycles else 0 for layer in layers]
-    total = sum(medians) or 1
-    clock_hz = line.run.device.clock_hz if line.run.device else 0
-    return [
-        LayerRow(
-            name=clean(layer.name),
-            operator=clean(layer.operator),
-            time=milliseconds(1e3 * cycles / clock_hz) if clock_hz else "",
-            share=100 * cycles / total,
-            macs=f"{layer.macs:,}" if layer.macs is not None else "",
-        )
-        for layer, cycles in zip(layers, medians, strict=True)
-    ]

@@ -1,0 +1,75 @@
+"""Figures for dashboards, in the text format of OpenMetrics 1.0 (Prometheus reads it as well)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from harness.record import Run
+from harness.report.report import Report
+from harness.report.table import figures
+from harness.report.view import clean
+
+FILE = "metrics.txt"
+
+PREFIX = "hil"
+
+
+def render(report: Report, path: Path) -> None:
+    """Write one gauge a figure, with one sample for each row; simulated figures have names of their own."""
+    families: dict[str, list[str]] = {}
+    for run in report.runs:
+        labels, stamp = _labels(run), _stamp(run.started_utc)
+        for name, value in _figures(run):
+            families.setdefault(name, []).append(f"{name}{{{labels}}} {_number(value)}{stamp}")
+    lines = []
+    for name in sorted(families):
+        lines += [f"# TYPE {name} gauge", *families[name]]
+    path.write_text("\n".join([*lines, "# EOF"]) + "\n", encoding="utf-8")
+
+
+def _figures(run: Run) -> Iterator[tuple[str, float]]:
+    yield f"{PREFIX}_passed", float(run.passed)
+    for name, value in figures(run).items():
+        yield f"{PREFIX}_{_name(name)}", float(value)
+
+
+def _name(text: str) -> str:
+    """A name as the format allows it: letters, digits and underscores."""
+    return "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in text)
+
+
+def _labels(run: Run) -> str:
+    pairs: Mapping[str, str] = {
+        "model": run.model,
+        "recipe": run.recipe,
+        "runtime": run.runtime,
+        "target": run.target,
+        "board": run.board,
+        "kind": run.kind,
+        "attempt": str(run.attempt),
+        "run_id": run.run_id,
+    }
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in pairs.items())
+
+
+def _escaped(text: str) -> str:
+    return clean(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return repr(value)
+
+
+def _stamp(started_utc: str) -> str:
+    """Seconds since 1970 after a space; nothing for a start that is no time."""
+    try:
+        return f" {datetime.fromisoformat(started_utc).timestamp():.3f}"
+    except ValueError:
+        return ""

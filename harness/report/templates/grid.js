@@ -1,0 +1,108 @@
+// The table: only the rows in sight exist, so that a hundred thousand of them scroll as fast as ten.
+
+const view = byId("view");
+const spacer = byId("spacer");
+const phone = matchMedia("(max-width: 46rem)");
+let rows = [];
+let active = 0;
+
+const rowHeight = () => (phone.matches ? 92 : 40);
+
+function drawHead() {
+  const head = byId("head");
+  head.replaceChildren();
+  for (const column of COLUMNS) {
+    const button = element("button", column.kind === "number" ? "number" : "", column.title);
+    const cell = element("div", "cell " + column.key + (column.kind === "number" ? " number" : ""));
+    const is = state.sort === column.key;
+    cell.setAttribute("role", "columnheader");
+    cell.setAttribute("aria-sort", is ? (state.down ? "descending" : "ascending") : "none");
+    button.type = "button";
+    button.dataset.sort = column.key;
+    if (is) button.append(element("span", "", state.down ? " ▼" : " ▲"));
+    button.addEventListener("click", () => sortBy(column.key));
+    cell.append(button);
+    head.append(cell);
+  }
+}
+
+function sortBy(key) {
+  if (state.sort !== key) { state.sort = key; state.down = false; }
+  else if (!state.down) state.down = true;
+  else { state.sort = ""; state.down = false; }
+  update();
+}
+
+function drawRow(place) {
+  const row = rows[place];
+  const made = element("div", "row " + textOf("status", row));
+  made.setAttribute("role", "row");
+  made.setAttribute("aria-rowindex", String(place + 2));
+  made.id = "row-" + (row + 1);
+  made.style.top = place * rowHeight() + "px";
+  made.style.height = rowHeight() + "px";
+  if (place === active) made.classList.add("active");
+  if (state.run === row + 1) made.setAttribute("aria-selected", "true");
+  for (const column of COLUMNS) made.append(cellOf(column, row));
+  made.addEventListener("click", () => { activate(place); open(row + 1); });
+  return made;
+}
+
+function cellOf(column, row) {
+  const cell = element("div", "cell " + column.key + (column.kind === "number" ? " number" : ""));
+  cell.setAttribute("role", "gridcell");
+  const broken = textOf("status", row) === "broken";
+  const said = broken && column.key === "port" ? textOf("words", row) : column.show ? column.show(row) : textOf(column.key, row);
+  const text = element("span", "", said);
+  text.title = said;
+  cell.append(text);
+  const simulated = textOf("kind", row) !== "silicon";
+  if (simulated && (column.key === "board" || column.key === "median_ms" || column.key === "arena_bytes")) cell.append(badge());
+  const rule = column.key === "median_ms" ? textOf("validity", row) : "";
+  if (rule) cell.append(element("small", "rule", rule));
+  if (column.key === "model") for (const side of ["a", "b"]) if (state[side] === row + 1) cell.append(element("b", "side", side.toUpperCase()));
+  return cell;
+}
+
+function badge() {
+  const made = element("abbr", "sim", "SIM");
+  made.title = "simulated: a PC answered, not a chip";
+  return made;
+}
+
+function drawRows() {
+  const height = rowHeight();
+  spacer.style.height = rows.length * height + "px";
+  const first = Math.max(0, Math.floor(view.scrollTop / height) - 8);
+  const last = Math.min(rows.length, Math.ceil((view.scrollTop + view.clientHeight) / height) + 8);
+  const made = [];
+  for (let place = first; place < last; place++) made.push(drawRow(place));
+  spacer.replaceChildren(...made);
+  view.setAttribute("aria-rowcount", String(rows.length + 1));
+  if (rows.length) view.setAttribute("aria-activedescendant", "row-" + (rows[active] + 1));
+}
+
+function activate(place) {
+  if (!rows.length) return;
+  active = Math.min(rows.length - 1, Math.max(0, place));
+  const height = rowHeight(), top = active * height;
+  if (top < view.scrollTop) view.scrollTop = top;
+  if (top + height > view.scrollTop + view.clientHeight) view.scrollTop = top + height - view.clientHeight;
+  drawRows();
+}
+
+// The details of a run are on the page for some runs only; the others say so.
+function open(number) {
+  state.run = number;
+  const card = byId("run-" + number);
+  byId("nodetails").hidden = Boolean(card);
+  byId("nodetails").textContent = card ? "" : "Run " + number + " has no details on this page; its figures are in results.csv.";
+  if (card) {
+    card.hidden = false;
+    card.open = true;
+    card.scrollIntoView({ block: "start" });
+    card.querySelector("summary").focus({ preventScroll: true });
+  }
+  writeHash();
+  drawRows();
+}
