@@ -1,0 +1,47 @@
+"""Does what the host prepares arrive as it was meant?"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from harness.workbench import Bench
+
+PIXELS = np.arange(256, dtype=np.uint8)
+
+
+def test_every_pixel_value_arrives_as_declared(bench: Bench) -> None:
+    """All 256 bytes, prepared and read back from the device: nearest on its grid, saturated, never wrapped."""
+    spec, meaning = bench.model.input, bench.input.meaning
+    if spec.dtype != "uint8" or meaning is None:
+        pytest.skip("the model's inputs are floats, on the host or on the device: nothing is quantized")
+    limits, scale = np.iinfo(bench.input.dtype), Fraction(meaning.scale)
+    pixels = np.resize(PIXELS, -(-256 // int(np.prod(spec.image_shape[:2]))) * int(np.prod(spec.image_shape)))
+    if len(spec.image_shape) == 3:
+        pixels = np.repeat(pixels[:: spec.image_shape[2]], spec.image_shape[2])
+    images = pixels.reshape(-1, *spec.image_shape)
+    floats = spec.preprocess(images)
+    for sent, values in zip(bench.encode(floats), floats, strict=True):
+        bench.device.set_input(bench.input.name, sent[np.newaxis])
+        held = bench.device.read_input(bench.input.name)
+        np.testing.assert_array_equal(held, sent[np.newaxis])
+        order = np.transpose(values[np.newaxis], bench.input.permutation)
+        pairs = {(float(v), int(q)) for v, q in zip(order.flat, held.flat, strict=True)}
+        for value, integer in pairs:
+            exact = Fraction(value) / scale + meaning.zero_point
+            wanted = min(max(exact, Fraction(int(limits.min))), Fraction(int(limits.max)))
+            # a little more than half a step: TFLM divides in float32
+            assert abs(integer - wanted) <= Fraction(1, 2) + Fraction(1, 1000), f"{value} became {integer}"
+
+
+def test_what_lies_in_an_input_is_what_was_written_last(bench: Bench) -> None:
+    """Lowest, highest and lowest integers, each read back."""
+    lowest, highest = bench.constant_inputs("lowest"), bench.constant_inputs("highest")
+    for arrays in (lowest, highest, lowest):
+        for name, values in arrays.items():
+            bench.device.set_input(name, values)
+            np.testing.assert_array_equal(bench.device.read_input(name), values)
