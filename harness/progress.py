@@ -1,7 +1,7 @@
 """Progress of long work: a rich bar on a terminal, a line now and then elsewhere, nothing in tests.
 
-    with progress.task("upload mnist", total=429_456, unit="B") as advance:
-        advance(1024)
+with progress.task("upload mnist", total=429_456, unit="B") as advance:
+    advance(1024)
 """
 
 from __future__ import annotations

@@ -11,7 +11,18 @@ from pathlib import Path
 
 from harness.record import Provenance
 
-TOOLS = ("esp-ppq", "numpy", "onnx", "onnxruntime", "pandas", "pyserial", "pytest", "pytest-embedded")
+TOOLS = (
+    "ai-edge-litert",
+    "esp-ppq",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "pyserial",
+    "pytest",
+    "pytest-embedded",
+    "tflite-micro",
+)
 
 
 def provenance_of(*, model_sha256: str, golden_sha256: str) -> Provenance:
