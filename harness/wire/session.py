@@ -152,8 +152,10 @@ class Session:
         outgoing = self._transfers.acknowledge(now)
         repeated = self._statistics.repeated_requests
         outgoing += self._calls.transmit(now)
-        for _ in range(self._statistics.repeated_requests - repeated):
-            self._transfers.chunk.lost()
+        if self.limits:
+            # a HELLO is also repeated because the device has just booted: that tells nothing of the line
+            for _ in range(self._statistics.repeated_requests - repeated):
+                self._transfers.chunk.lost()
         outgoing += self._transfers.transmit(now, limit_bytes)
         if not outgoing:
             return b""
