@@ -84,9 +84,9 @@ def test_a_file_that_is_no_npz_is_an_error(tmp_path: Path) -> None:
         load_split(tmp_path / "a.npz", "test")
 
 
-def test_float_images_are_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", x_test=np.zeros((2, 8, 8), np.float32), y_test=np.zeros(2, np.uint8))
-    with pytest.raises(GoldenError, match="float32"):
+def test_images_of_another_type_than_uint8_and_float32_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_test=np.zeros((2, 8, 8), np.float64), y_test=np.zeros(2, np.uint8))
+    with pytest.raises(GoldenError, match="float64"):
         load_split(tmp_path / "a.npz", "test")
 
 

@@ -13,6 +13,7 @@ from harness.cli import main
 from harness.errors import FormatError, GoldenError, InputError
 from harness.espdl.lint import RULES, lint_file
 from harness.espdl.lint.finding import rule
+from harness.tflm import lint as tflm_lint
 
 from ..examples import conv_graph, tiny_graph
 from ..writer import edl, graph, node, value
@@ -148,7 +149,7 @@ def test_missing_onnx_is_a_typed_error(tmp_path: Path) -> None:
 def test_rules_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lint", "--rules"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(RULES)
+    assert {line.split()[0] for line in lines} == {*RULES, *tflm_lint.RULES}
     assert any(line.startswith("s3-accumulator") for line in lines)
 
 
