@@ -50,11 +50,13 @@ class ModelPartition {
   bool read_label(Label& label) const;
   Outcome write_label(std::uint32_t magic);
   Outcome erase_blocks(std::uint32_t begin, std::uint32_t end);
-  Outcome image_crc(std::uint32_t length, std::uint32_t& crc) const;
+  Outcome image_crc(std::uint32_t length, std::uint32_t& crc);
   Outcome length_by_header(std::uint32_t& length) const;
 
   const esp_partition_t* partition_;
   esp_partition_mmap_handle_t mapping_ = 0;
+  const std::uint8_t* mapped_ = nullptr;
+  std::uint32_t mapped_bytes_ = 0;
   std::uint32_t length_ = 0;  // of the image being written
   std::uint32_t crc_ = 0;
   std::uint32_t erased_[kMaxBlocks / 32] = {};
