@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.errors import ConfigError
 from harness.metrics import latency_of
+from harness.predict import predict
+from harness.published import published_of, spread_words
 from harness.record import DeviceInfo, Layer, LinkStats, Run
 from harness.report.memory import memory_rows
 from harness.report.plots import Svg, repetitions
@@ -101,6 +104,7 @@ def _facts(line: Line) -> list[tuple[str, list[tuple[str, str]]]]:
             "wall time": f"{run.duration_s:.2f} s",
             "id": run.run_id,
         },
+        "Plausibility": _plausibility(run),
         "Device": _device(run.device) if run.device else {},
         f"Counters{simulated}": {
             name: size(value) if unit == "B" else f"{value:g} {unit}"
@@ -120,6 +124,29 @@ def _facts(line: Line) -> list[tuple[str, list[tuple[str, str]]]]:
         for title, pairs in lists.items()
         if pairs
     ]
+
+
+def _plausibility(run: Run) -> dict[str, object]:
+    """What others have published for this model and chip, and what is predicted from all of them.
+
+    Where a simulated latency lies among them says nothing, so that is not told.
+    """
+    latency = latency_of(run)
+    measured = latency.median_ms if latency and not run.simulated else None
+    found = published_of(run.model, run.target, run.runtime, run.macs)
+    told: dict[str, object] = {}
+    if found:
+        told["published"] = spread_words(found, measured)
+        told |= {
+            f"source {number}": f"{row.words}, {row.source}" for number, row in enumerate(found[:6], start=1)
+        }
+    chip = targets().get(run.target)
+    if run.macs and chip is not None:
+        try:
+            told["prediction"] = predict(run.macs, chip, runtime=run.runtime).words
+        except ConfigError:
+            told["prediction"] = "none: too few published models for this kind of chip"
+    return told
 
 
 def _device(chip: DeviceInfo) -> dict[str, object]:
