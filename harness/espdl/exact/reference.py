@@ -258,6 +258,8 @@ class _Session:
     """A lowered graph, loaded."""
 
     def __init__(self, lowered: Lowered, threads: int) -> None:
+        data = lowered.model.SerializeToString()
+        lowered.model.Clear()  # onnxruntime keeps the weights, this copy is not needed again
         self.lowered = lowered
         given = {value.name for value in lowered.inputs}
         made = [value.name for value in lowered.outputs if value.name not in given]
@@ -267,7 +269,7 @@ class _Session:
         self._fetch += list(lowered.saturations)
         self._offset_inputs = [name for name in lowered.offset_names if name in given]
         self._offset_outputs = [name for name in lowered.offset_names if name in made]
-        self._session = open_session(lowered.model.SerializeToString(), threads)
+        self._session = open_session(data, threads)
 
     def run(self, inputs: Mapping[str, NDArray[Any]], state: Arrays) -> _Answer:
         """One call; `state` is replaced by what it is afterwards."""
