@@ -17,12 +17,13 @@ def is_history(source: str) -> bool:
     return "://" in source or Path(source).suffix in {".sqlite", ".db"}
 
 
-def base_rows(source: str, *, before_utc: str | None = None) -> tuple[Run, ...]:
+def base_rows(source: str, *, before_utc: str | None = None, first: bool = False) -> tuple[Run, ...]:
     """Rows to compare with.
 
     Args:
         source: folder or file of rows, or URL or file of a history.
         before_utc: of a history, only rows that started before; None: all.
+        first: a history may be empty, because these are the first rows that go into it.
 
     Raises:
         ReportError: it cannot be read, or there are none.
@@ -33,7 +34,7 @@ def base_rows(source: str, *, before_utc: str | None = None) -> tuple[Run, ...]:
 
     with History.open(source) as history:
         rows = tuple(history.runs(Where(before_utc=before_utc)))
-    if not rows:
+    if not rows and not first:
         raise ReportError(
             f"the history {history.name} has no rows older than the new ones",
             hint="hil history add puts rows into it",

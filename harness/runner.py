@@ -66,7 +66,8 @@ def baseline_of(options: Options) -> Baseline | None:
         across=check_names(options.across),
         gate_simulated=options.gate_simulated,
     )
-    return Baseline(base_rows(options.baseline), rules, tests=len(combinations(options)))
+    rows = base_rows(options.baseline, first=options.history == options.baseline)
+    return Baseline(rows, rules, tests=len(combinations(options)))
 
 
 class Session:

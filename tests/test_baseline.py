@@ -121,6 +121,7 @@ def test_rows_come_from_either_and_an_empty_history_is_refused(tmp_path: Path) -
     path = str(tmp_path / "h.sqlite")
     with pytest.raises(ReportError, match="no rows older"):
         base_rows(path)
+    assert base_rows(path, first=True) == ()
     with History.open(path) as history:
         history.add([run])
     assert base_rows(path) == (run,)
