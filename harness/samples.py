@@ -66,7 +66,7 @@ def read_samples(
     resized = 0
     for path in files:
         if kinds == {True}:
-            rows = _array(path, shape)
+            rows = _array(path, shape, image_shape)
         else:
             image, changed = _image(path, image_shape)
             rows, resized = image[np.newaxis], resized + changed
@@ -91,7 +91,7 @@ def _label(path: Path, folder: Path, classes: tuple[str, ...]) -> int:
     return UNKNOWN
 
 
-def _array(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
+def _array(path: Path, shape: tuple[int, ...], image_shape: tuple[int, ...] | None) -> NDArray[Any]:
     """One or several inputs of an .npy file, as float32 (N, *shape), or uint8 if they are bytes."""
     try:
         values = np.load(path, allow_pickle=False)
@@ -102,7 +102,9 @@ def _array(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
             f"{path} is {values.dtype}",
             hint="save float32 as the model takes it: numpy.save(path, x.numpy())",
         )
-    plain = shape[1:] if values.dtype == np.uint8 and shape[0] == 1 else shape
+    if values.dtype == np.uint8 and image_shape is None:
+        raise GoldenError(f"{path} holds bytes, and the model's input is no image", hint="save float32")
+    plain = image_shape if values.dtype == np.uint8 and image_shape is not None else shape
     one = values.shape == plain
     if not one and values.shape[1:] != plain:
         expected = "x".join(map(str, plain))
