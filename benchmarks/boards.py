@@ -19,9 +19,9 @@ from typing import Any
 from harness import catalogue
 from harness.boards import open_board
 from harness.progress import Silent
+from harness.running.workbench import Bench
 from harness.targets import target
 from harness.virtual import EngineFaults, FaultPlan
-from harness.workbench import Bench
 
 
 def one_board(delay_s: float, seconds: float, ready: Barrier, answers: Any) -> None:  # noqa: ANN401

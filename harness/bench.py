@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.errors import UnknownTarget
-from harness.latency import Latency, floor_ms, statistics
 from harness.record import Run
-from harness.series import DRIFT_SHARE, MODES_SHARE, STEP_SHARE, drift_of, modes_of, step_in
 from harness.targets import Target, target
+from harness.timing.latency import Latency, floor_ms, statistics
+from harness.timing.series import DRIFT_SHARE, MODES_SHARE, STEP_SHARE, drift_of, modes_of, step_in
 
 __all__ = ["Finding", "Latency", "Validity", "check", "floor_ms", "problems", "statistics"]
 

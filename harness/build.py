@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.backtrace import toolchain_prefix
 from harness.errors import BuildError, ConfigError
-from harness.idf import Idf
-from harness.image import FLASHER_ARGS, Image, Section
+from harness.esp.backtrace import toolchain_prefix
+from harness.esp.idf import Idf
+from harness.esp.image import FLASHER_ARGS, Image, Section
 from harness.progress import Progress, Silent
 from harness.targets import target as target_of
 

@@ -18,14 +18,14 @@ from typing import Any, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import manifest as manifests
-from harness.dataset import Labelled, Split, load_split, read_digests
-from harness.device_file import SUFFIXES, DeviceFile, FileTensor
 from harness.errors import ConfigError, GoldenError, UnknownModel
-from harness.manifest import Manifest
-from harness.model_toml import Golden, ModelSpec, parse
+from harness.models import manifest as manifests
+from harness.models.dataset import Labelled, Split, load_split, read_digests
+from harness.models.device_file import SUFFIXES, DeviceFile, FileTensor
+from harness.models.manifest import Manifest
+from harness.models.model_toml import Golden, ModelSpec, parse
 from harness.npz import read_npz
-from harness.recipe import Recipe
+from harness.quantizing.recipe import Recipe
 from harness.targets import Family
 from harness.tensors import DeviceTensor, Dtype, InputSpec, Layout, device_permutation
 

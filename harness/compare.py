@@ -20,7 +20,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from harness.difference import (
+from harness.divergence.difference import (
     HISTOGRAM_REACH_LSB,
     Accuracy,
     Decide,

@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from numpy.typing import NDArray
 
-from harness.conversation import ConsoleLine, Conversation, Waitable
-from harness.errors import DeviceFault, HandshakeError, InputError, WireError
-from harness.handshake import disagreements
-from harness.inference import (
+from harness.connection.conversation import ConsoleLine, Conversation, Waitable
+from harness.connection.handshake import disagreements
+from harness.connection.inference import (
     Arrays,
     Inference,
     Job,
@@ -32,6 +31,7 @@ from harness.inference import (
     encode_inputs,
     encode_tensor,
 )
+from harness.errors import DeviceFault, HandshakeError, InputError, WireError
 from harness.link import Link
 from harness.wire.calls import Statistics
 from harness.wire.info import (
@@ -49,7 +49,7 @@ from harness.wire.messages import Load, Location, Object, Ping, PingAnswer, Rese
 from harness.wire.status import HINTS, status_name
 
 if TYPE_CHECKING:
-    from harness.device_file import FileTensor
+    from harness.models.device_file import FileTensor
     from harness.targets import Target
 
 T = TypeVar("T")

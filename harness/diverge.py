@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.bisection import Fetch, Search, Step
-from harness.diagnosis import Diagnosis, Symptom, diagnose
-from harness.difference import FloatDiff, IntegerDiff, compare_answers
+from harness.divergence.bisection import Fetch, Search, Step
+from harness.divergence.diagnosis import Diagnosis, Symptom, diagnose
+from harness.divergence.difference import FloatDiff, IntegerDiff, compare_answers
+from harness.divergence.variants import variants_of
 from harness.errors import HilError
 from harness.espdl import EspdlModel, Node
 from harness.espdl.accumulators import layer_of
 from harness.espdl.cut import activations_read, computed_infos
 from harness.targets import Family, rounding_of
-from harness.variants import variants_of
 
 Arrays = Mapping[str, NDArray[Any]]
 

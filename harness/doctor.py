@@ -22,7 +22,7 @@ from harness.errors import BuildError, HilError
 
 if TYPE_CHECKING:
     from harness.boards import Board
-    from harness.idf import Idf
+    from harness.esp.idf import Idf
     from harness.link import SerialPort
 
 State = Literal["ok", "warn", "fail"]
@@ -139,7 +139,7 @@ def check_idf(find: Callable[[], Idf]) -> Finding:
 
 def check_toolchains(find: Callable[[], Idf]) -> Finding:
     """The compilers of the chips, in the environment of ESP-IDF."""
-    from harness.backtrace import toolchain_prefix
+    from harness.esp.backtrace import toolchain_prefix
     from harness.targets import targets
 
     try:
@@ -272,7 +272,7 @@ def examine(*, link: str | None = None, baud: int = 115_200) -> Iterator[Finding
     from functools import cache
 
     from harness.boards import rows
-    from harness.idf import find_idf
+    from harness.esp.idf import find_idf
     from harness.link import serial_ports
 
     idf = cache(find_idf)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from harness.boards import Board
 from harness.errors import FlashError
-from harness.esptool_output import Chip, Output
-from harness.esptool_program import ESPTOOL, IDENTIFY_SECONDS, Flasher, failed, run_esptool, run_program
-from harness.image import Image, Region
+from harness.esp.esptool_output import Chip, Output
+from harness.esp.esptool_program import ESPTOOL, IDENTIFY_SECONDS, Flasher, failed, run_esptool, run_program
+from harness.esp.image import Image, Region
 from harness.progress import Progress, Silent
 
 SECTOR = 4096

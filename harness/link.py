@@ -20,8 +20,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import serial
 
+from harness.connection.port_trouble import closed, no_reset_lines, unavailable
 from harness.errors import ConfigError, LinkClosed
-from harness.port_trouble import closed, no_reset_lines, unavailable
 
 DEFAULT_BAUD = 115_200
 READ_BYTES = 1 << 16

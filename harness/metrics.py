@@ -11,8 +11,8 @@ from enum import Enum
 from functools import lru_cache
 
 from harness.compare import FloatDiff, IntegerDiff, OutputVerdict
-from harness.latency import Latency, statistics
 from harness.record import LinkStats, Run
+from harness.timing.latency import Latency, statistics
 
 Number = float | int | None
 

@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from harness.boards import OpenBoard
 from harness.compare import Verdict, judge
 from harness.device import Device
-from harness.device_file import DeviceFile, open_device_file
 from harness.errors import ConfigError, GoldenError
+from harness.models.device_file import DeviceFile, open_device_file
 from harness.npz import read_npz
 from harness.options import Combination
-from harness.provenance import provenance_of
 from harness.record import DeviceInfo as DeviceRow
 from harness.record import Run
+from harness.running.provenance import provenance_of
 from harness.targets import Target
 from harness.tensors import Affine
 from harness.tflm.litert import LiteRt

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness import catalogue
 from harness.errors import ConfigError
-from harness.recipe import Recipe
+from harness.quantizing.recipe import Recipe
 from harness.targets import FAMILIES_OF, Runtime, Target, target
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.options import Combination, Options
     from harness.regress import Comparison
     from harness.runner import Measured, Session
-    from harness.workbench import Bench
+    from harness.running.workbench import Bench
 
 OPTIONS = pytest.StashKey["Options"]()
 SESSION = pytest.StashKey["Session"]()
@@ -165,7 +165,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa
     """Keep all tests of a board on one worker: they share what was measured."""
     if config.getoption("dist") != "load" or not _controls_workers(config):
         return None
-    from harness.workers import BoardScheduling
+    from harness.running.workers import BoardScheduling
 
     return BoardScheduling(config, log, options_of(config))
 

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InputError, QuantizeError
-from harness.recipe import Recipe
-from harness.rewrites import rewrite
+from harness.quantizing.recipe import Recipe
+from harness.quantizing.rewrites import rewrite
 from harness.targets import FAMILIES, Family
 
 DEADLINE_S = 900.0
@@ -202,7 +202,7 @@ def _run_worker(folder: Path, log: Path, say: Say, deadline_s: float) -> int:
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
     }
-    command = [sys.executable, "-m", "harness.quantize_worker", str(folder / "JOB.json")]
+    command = [sys.executable, "-m", "harness.quantizing.worker", str(folder / "JOB.json")]
     with (
         log.open("wb") as noise,
         subprocess.Popen(

@@ -105,7 +105,7 @@ class LinkStats:
 class Layer:
     """One layer as the device profiled it: raw cycles; its work if the graph gives it.
 
-    `bits` is the width of the integers that it computes with; see `harness.work.LayerWork` for the others.
+    `bits` is the width of the integers that it computes with; see `harness.timing.work.LayerWork` for the others.
     """
 
     name: str

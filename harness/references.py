@@ -21,11 +21,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import manifest as manifests
 from harness.catalogue import Model
-from harness.device_file import open_device_file
 from harness.errors import GoldenError, InputError
-from harness.float_model import FloatModel
+from harness.models import manifest as manifests
+from harness.models.device_file import open_device_file
+from harness.models.float_model import FloatModel
 from harness.npz import read_npz
 from harness.quantize import Say, executor_answers, native_path
 from harness.targets import Family, rounding_of

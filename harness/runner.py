@@ -13,23 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import boards, catalogue
-from harness.baseline import Baseline, base_rows
 from harness.boards import OpenBoard
 from harness.catalogue import Model
 from harness.compare import Verdict
 from harness.diverge import Divergence
 from harness.errors import HilError, ReportError
-from harness.journal import RUNS_FILE, Recorder, read_runs
-from harness.measuring import Measuring
 from harness.options import Combination, Options, combinations
 from harness.progress import Progress
 from harness.record import Failure, Run
 from harness.regress import Comparison, Rules
 from harness.regress.comparable import check_names
 from harness.regress.gates import with_thresholds
+from harness.running.baseline import Baseline, base_rows
+from harness.running.journal import RUNS_FILE, Recorder, read_runs
+from harness.running.measuring import Measuring
+from harness.running.workbench import Bench
 from harness.targets import Runtime
 from harness.virtual import load_plan
-from harness.workbench import Bench
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from harness.workbench import Bench
+    from harness.running.workbench import Bench
 
 PIXELS = np.arange(256, dtype=np.uint8)
 

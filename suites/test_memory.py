@@ -8,7 +8,7 @@ import pytest
 
 if TYPE_CHECKING:
     from harness.runner import Measured
-    from harness.workbench import Bench
+    from harness.running.workbench import Bench
 
 
 def test_the_device_reports_its_memory(measured: Measured) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from harness.workbench import Bench, Level
+    from harness.running.workbench import Bench, Level
 
 from harness.errors import DeviceError, HilError, InputError
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.bisection import Search
 from harness.diverge import Divergence, find
+from harness.divergence.bisection import Search
 from harness.errors import DeviceFault
 from harness.espdl import EspdlModel
 from harness.espdl.exact import ExactReference

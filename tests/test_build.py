@@ -14,8 +14,8 @@ import pytest
 from harness.build import BuildOrder, build, build_failed, fingerprint, parse_sizes, with_sizes
 from harness.commands import build as command
 from harness.errors import BuildError, ConfigError, FlashError
-from harness.idf import Idf, find_idf, version_of
-from harness.image import Image, image_of, model_label
+from harness.esp.idf import Idf, find_idf, version_of
+from harness.esp.image import Image, image_of, model_label
 from harness.progress import Advance
 from tests.builds import MODEL, FakeIdf, make_build_folder
 from tests.conftest import ROOT

@@ -8,7 +8,7 @@ import pytest
 
 from harness import catalogue
 from harness.errors import ConfigError, GoldenError, UnknownModel
-from harness.manifest import FILE_NAME, Manifest, file_entry
+from harness.models.manifest import FILE_NAME, Manifest, file_entry
 from tests.conftest import ROOT
 from tests.golden.tiny import MODEL_TOML, write_folder
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.conversation import RETRANSMIT_S
+from harness.connection.conversation import RETRANSMIT_S
 from harness.device import Device
-from harness.device_file import FileTensor
 from harness.errors import (
     DeviceCrashed,
     DeviceFault,
@@ -24,6 +23,7 @@ from harness.errors import (
     LinkTimeout,
 )
 from harness.link import Link
+from harness.models.device_file import FileTensor
 from harness.targets import target
 from harness.wire.frame import Frame, FrameDecoder, encode_frame
 from harness.wire.messages import Ack, Location

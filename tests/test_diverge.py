@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from harness import catalogue
-from harness.device_file import open_device_file
 from harness.diverge import Divergence
 from harness.espdl import EspdlModel, Tensor, read_espdl
 from harness.espdl.exact.filters import filter_oihw
+from harness.models.device_file import open_device_file
 from harness.targets import FAMILIES, Family, rounding_of
 from harness.virtual.faults import FlippedBit, NodeFault
 from tests.conftest import ROOT

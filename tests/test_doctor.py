@@ -13,7 +13,7 @@ from harness.boards import Board
 from harness.cli import main
 from harness.doctor import Finding
 from harness.errors import BuildError, ConfigError
-from harness.idf import Idf
+from harness.esp.idf import Idf
 from harness.link import SerialPort
 from harness.targets import target
 from harness.virtual.board import VirtualBoard

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from harness.boards import Board
 from harness.errors import FlashError
-from harness.esptool_output import Chip, Output
-from harness.esptool_program import Flasher
+from harness.esp.esptool_output import Chip, Output
+from harness.esp.esptool_program import Flasher
+from harness.esp.image import Image, Region
 from harness.flash import SECTOR, changed_sectors, flash, identify, merge, plan, problems
-from harness.image import Image, Region
 from harness.progress import Advance
 from tests.builds import MODEL, make_build_folder
 
@@ -384,7 +384,7 @@ def test_any_line_is_digested(line: str) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="kills a POSIX program")
 def test_a_flasher_that_hangs_is_killed_at_its_deadline(tmp_path: Path) -> None:
-    from harness.esptool_program import failed, run_program
+    from harness.esp.esptool_program import failed, run_program
 
     output = Output()
     sleeper = [sys.executable, "-c", "import time; print('Connecting...', flush=True); time.sleep(60)"]

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import serial
 
+from harness.connection.port_trouble import unavailable
 from harness.errors import BoardUnavailable, ConfigError, LinkClosed, LinkError
 from harness.link import Link, _Port, open_link, serial_ports
-from harness.port_trouble import unavailable
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="ptys are for POSIX")
 

@@ -10,8 +10,8 @@ import pytest
 
 from harness import mlperf_tiny
 from harness.errors import ConfigError, GoldenError
-from harness.journal import read_runs
 from harness.mlperf_tiny import Data, auc, combination, entries, quality, read_data
+from harness.running.journal import read_runs
 from harness.targets import target
 from harness.tensors import Affine
 from harness.tflm import read_tflite

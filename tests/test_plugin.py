@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.journal import read_runs
 from harness.record import Run
+from harness.running.journal import read_runs
 from harness.targets import target
 from harness.virtual import EngineFaults, FaultPlan, OffByLsb, VirtualBoard
 from tests.conftest import ROOT

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from harness import quantize as quantizer
 from harness.errors import InputError, QuantizeError
 from harness.espdl import read_espdl
-from harness.model_toml import parse
+from harness.models.model_toml import parse
 from harness.quantize import Quantized, executor_answers, native_path, quantize
-from harness.recipe import Recipe
+from harness.quantizing.recipe import Recipe
 from harness.targets import Family
 from tests.golden.tiny import float_model, images, write_folder
 

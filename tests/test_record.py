@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from harness import errors
 from harness.compare import Answers, judge
 from harness.errors import HilError, ReportError
-from harness.journal import Recorder, read_runs
 from harness.record import SCHEMA, Failure, Run
+from harness.running.journal import Recorder, read_runs
 from tests.report.samples import a_night, failed_run, sample_run
 
 
@@ -95,7 +95,7 @@ def test_a_row_that_does_not_hold_what_its_types_say_is_not_written(tmp_path: Pa
 
 def test_rows_of_a_process_that_is_killed_at_once_are_all_there(tmp_path: Path) -> None:
     program = (
-        "import os, sys; from pathlib import Path; from harness.journal import Recorder;"
+        "import os, sys; from pathlib import Path; from harness.running.journal import Recorder;"
         "from tests.report.samples import a_night;"
         "r = Recorder(Path(sys.argv[1])); [r.append(run) for run in a_night()]; os._exit(9)"
     )

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from harness import catalogue
 from harness.catalogue import Model
-from harness.device_file import open_device_file
 from harness.errors import GoldenError, InputError, QuantizeError
-from harness.manifest import FILE_NAME, file_entry
+from harness.models.device_file import open_device_file
+from harness.models.manifest import FILE_NAME, file_entry
 from harness.references import (
     Answer,
     ExactReference,

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.dataset import Labelled, load_split
+from harness.models.dataset import Labelled, load_split
 
 HERE = Path(__file__).resolve().parent
 PARAMETERS = 7_660

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.dataset import image_digest
+from harness.models.dataset import image_digest
 
 HERE = Path(__file__).resolve().parent
 DIGITS = 8

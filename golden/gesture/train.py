@@ -34,7 +34,7 @@ from torch.nn import functional
 from torch.nn.utils import fuse_conv_bn_eval
 
 from harness.compare import Accuracy
-from harness.dataset import Labelled, load_split, read_digests
+from harness.models.dataset import Labelled, load_split, read_digests
 
 HERE = Path(__file__).resolve().parent
 CLASSES = tuple(range(8))

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import fuse_conv_bn_eval
 
-from harness.dataset import Labelled, load_split
+from harness.models.dataset import Labelled, load_split
 
 HERE = Path(__file__).resolve().parent
 MEAN, STD = 0.1307, 0.3081

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
-    from harness.image import Image
+    from harness.esp.image import Image
 
 HELP = "build the firmware for a chip, or show what a build folder holds"
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Build or look, and print."""
     from harness.build import with_sizes
-    from harness.image import image_of
+    from harness.esp.image import image_of
 
     prebuilt = image_of(build_dir=args.build_dir, app_path=None)
     image = with_sizes(prebuilt) if prebuilt else _built(args)
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _built(args: argparse.Namespace) -> Image:
     from harness.build import BuildOrder, build
-    from harness.idf import find_idf
+    from harness.esp.idf import find_idf
     from harness.progress import progress_on
 
     if not args.target:

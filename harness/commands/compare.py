@@ -58,13 +58,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Compare, write what was asked for, print the changes."""
-    from harness.baseline import base_rows
-    from harness.journal import read_runs
     from harness.regress import Rules, compare
     from harness.regress.change import exit_status
     from harness.regress.comparable import check_names
     from harness.regress.gates import with_thresholds
     from harness.report.changes import as_text
+    from harness.running.baseline import base_rows
+    from harness.running.journal import read_runs
 
     across = [name for text in args.across for name in text.split(",") if name]
     rules = Rules(
@@ -115,7 +115,7 @@ def _put(path: Path, text: str, *, append: bool = False) -> None:
 
 def _accept(base: str, new: tuple[Run, ...]) -> None:
     """Replace a baseline file by the finished new rows."""
-    from harness.baseline import is_history
+    from harness.running.baseline import is_history
 
     if is_history(base) or Path(base).suffix != ".jsonl":
         raise ReportError(

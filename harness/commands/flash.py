@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Flash, and say what was written."""
+    from harness.esp.image import Image
     from harness.flash import merge
-    from harness.image import Image
 
     image = Image.from_build_dir(Path(args.build_dir))
     if args.model:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"wrote {merge(image, args.merge)}")
         return 0
     from harness.boards import rows, select
-    from harness.esptool_program import Flasher
+    from harness.esp.esptool_program import Flasher
     from harness.flash import flash
     from harness.link import serial_ports
     from harness.progress import progress_on

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from harness.errors import GoldenError
 
 if TYPE_CHECKING:
-    from harness.accuracy import Row
     from harness.catalogue import Model
+    from harness.models.accuracy import Row
 
 HELP = "list, verify and make models; measure their accuracy on the whole test set"
 
@@ -86,7 +86,8 @@ def _verify(args: Namespace) -> int:
 
 def _problems(model: Model) -> list[str]:
     """What is wrong with a model's files, and what its recipes promise but its manifest lacks."""
-    from harness import catalogue, manifest
+    from harness import catalogue
+    from harness.models import manifest
 
     try:
         listed = model.manifest()
@@ -115,7 +116,7 @@ def _problems(model: Model) -> list[str]:
 
 def _build(args: Namespace) -> int:
     from harness import catalogue
-    from harness.golden_build import build
+    from harness.models.golden_build import build
 
     model = catalogue.load(args.model)
     made = build(
@@ -143,9 +144,9 @@ def _accuracy(args: Namespace) -> int:
     import json
 
     from harness import catalogue
-    from harness.accuracy import measure
     from harness.errors import ConfigError
-    from harness.golden_build import find_data
+    from harness.models.accuracy import measure
+    from harness.models.golden_build import find_data
 
     if args.limit is not None and args.limit < 1:
         raise ConfigError(f"--limit {args.limit}: must be at least 1")

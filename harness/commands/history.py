@@ -58,7 +58,7 @@ def run(args: Namespace) -> int:
 
 
 def _add(history: History, sources: list[Path]) -> int:
-    from harness.journal import read_runs
+    from harness.running.journal import read_runs
 
     for source in sources:
         recorded = read_runs(source)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.workbench import Bench
+    from harness.running.workbench import Bench
 
 HELP = "find the first layer that a device computes wrongly, and why"
 
@@ -41,8 +41,8 @@ def run(args: Namespace) -> int:
     from harness import boards, catalogue
     from harness.errors import ConfigError
     from harness.progress import progress_on
+    from harness.running.workbench import Bench
     from harness.targets import target
-    from harness.workbench import Bench
 
     model, chip = catalogue.load(args.model), target(args.target)
     recipe = model.recipe(args.recipe)
@@ -89,7 +89,7 @@ def _search(bench: Bench, number: int | None, save: Path | None) -> int:
 
 def _compare_all(bench: Bench, index: int) -> int:
     """One line for each tensor, of one input; status 1 if one is wrong."""
-    from harness.difference import compare_answers
+    from harness.divergence.difference import compare_answers
     from harness.errors import DeviceFault
 
     encoded = bench.encode(bench.model.golden().inputs)

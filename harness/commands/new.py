@@ -36,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Make the folder, look it over, say what comes next."""
     from harness import catalogue
-    from harness.new_model import Wish, create, read_labels
+    from harness.models.new_model import Wish, create, read_labels
     from harness.quantize import require_quantizer
 
     require_quantizer()
@@ -61,7 +61,7 @@ def run(args: Namespace) -> int:
 
 def _look_over(model: Model, family: Family) -> None:
     """Findings of hil lint, and whether the device file still says what the float model says."""
-    from harness.difference import agreement
+    from harness.divergence.difference import agreement
     from harness.espdl.lint import lint_file
     from harness.references import ExactReference, FloatReference
 

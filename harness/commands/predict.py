@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
-    from harness.device_file import DeviceFile
+    from harness.models.device_file import DeviceFile
     from harness.targets import Target
 
 HELP = "predict the latency of a model on a chip, with the band of its error"
@@ -35,10 +35,10 @@ def run(args: Namespace) -> int:
         raise ConfigError(
             "hil predict needs MODEL and --target", hint="e.g. hil predict mnist --target esp32s3"
         )
-    from harness.predict import predict
-    from harness.published import published_of, spread_words
     from harness.targets import target
-    from harness.work import total_bytes, total_macs, work_of
+    from harness.timing.predict import predict
+    from harness.timing.published import published_of, spread_words
+    from harness.timing.work import total_bytes, total_macs, work_of
 
     chip = target(args.target)
     name, file = _file(args, chip)
@@ -58,7 +58,7 @@ def run(args: Namespace) -> int:
 
 def _file(args: Namespace, chip: Target) -> tuple[str, DeviceFile]:
     from harness import catalogue
-    from harness.device_file import open_device_file
+    from harness.models.device_file import open_device_file
 
     path = Path(args.model)
     if path.suffix in {".espdl", ".tflite"}:
@@ -76,8 +76,8 @@ def _file(args: Namespace, chip: Target) -> tuple[str, DeviceFile]:
 
 
 def _errors() -> int:
-    from harness.predict import groups, held_out
-    from harness.published import published
+    from harness.timing.predict import groups, held_out
+    from harness.timing.published import published
 
     print("models held out, a third at a time; factor: the larger of predicted/published and its inverse")
     print(f"{'group':24}{'models':>8}{'median':>9}{'worst':>8}{'in band':>9}   missed most")

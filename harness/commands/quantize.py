@@ -30,7 +30,7 @@ def run(args: Namespace) -> int:
 
     from harness import catalogue
     from harness.errors import ConfigError
-    from harness.golden_build import calibration_images, find_data
+    from harness.models.golden_build import calibration_images, find_data
     from harness.quantize import quantize, require_quantizer
     from harness.targets import FAMILIES, target
 

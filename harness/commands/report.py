@@ -41,10 +41,10 @@ def run(args: Namespace) -> int:
     """Write the reports and print the short table; 1 if a run is wrong or broken."""
     if args.check:
         return _check(args.runs)
-    from harness.journal import read_runs
+    from harness.esp.sdkconfig import read_build_config
     from harness.report import summary, write_reports
     from harness.report.bundle import make_bundle
-    from harness.sdkconfig import read_build_config
+    from harness.running.journal import read_runs
 
     recorded = read_runs(args.runs)
     out = args.out or (args.runs if args.runs.is_dir() else args.runs.parent)

@@ -19,8 +19,8 @@ def run(args: Namespace) -> int:
     """Print the bars."""
     from harness import catalogue
     from harness.errors import ConfigError
+    from harness.models.scores import bars, scores_of
     from harness.references import ExactReference
-    from harness.scores import bars, scores_of
 
     model = catalogue.load(args.model)
     recipe = model.recipe(args.recipe)

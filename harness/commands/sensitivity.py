@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.catalogue import Model
-    from harness.recipe import Recipe
+    from harness.quantizing.recipe import Recipe
     from harness.targets import Family
 
 HELP = "measure the quantization noise of each layer and suggest which deserve 16 bits"
@@ -39,7 +39,7 @@ def run(args: Namespace) -> int:
     """Print the table and the suggestion; with --apply what it changes."""
     from harness import catalogue
     from harness.espdl import read_espdl
-    from harness.sensitivity import measure, suggest
+    from harness.quantizing.sensitivity import measure, suggest
     from harness.targets import FAMILIES, target
 
     model = catalogue.load(args.model)
@@ -67,7 +67,7 @@ def run(args: Namespace) -> int:
 
 def _inputs(model: Model, data: Path | None, count: int) -> NDArray[np.float32]:
     """Training images spread over the split, or golden inputs."""
-    from harness.golden_build import find_data
+    from harness.models.golden_build import find_data
 
     if data is None:
         return model.golden(min(count, len(model.golden().inputs))).inputs
@@ -88,7 +88,7 @@ def _apply(
     import tempfile
     from dataclasses import replace
 
-    from harness.golden_build import calibration_images, find_data
+    from harness.models.golden_build import calibration_images, find_data
     from harness.quantize import quantize
 
     source = find_data(model, data)
@@ -113,10 +113,10 @@ def _apply(
 def _figures(
     model: Model, path: Path, family: Family, inputs: NDArray[np.float32], source: Path
 ) -> tuple[str, str, str]:
-    from harness.difference import accuracy
-    from harness.float_model import FloatModel
+    from harness.divergence.difference import accuracy
+    from harness.models.float_model import FloatModel
+    from harness.quantizing.sensitivity import noise_to_signal
     from harness.references import ExactReference
-    from harness.sensitivity import noise_to_signal
 
     reference = ExactReference(model, "", family, artifact=path)
     floats = FloatModel(model.float_path).run(inputs)[model.output]

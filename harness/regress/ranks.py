@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InputError
-from harness.latency import median_interval, quantile
+from harness.timing.latency import median_interval, quantile
 
 Correction = Literal["holm", "bh", "none"]
 Values = NDArray[np.float64]

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from harness.errors import ConfigError
 from harness.metrics import latency_of
-from harness.predict import predict
-from harness.published import published_of, spread_words
 from harness.record import DeviceInfo, Layer, LinkStats, Run
 from harness.report.memory import memory_rows
 from harness.report.plots import Svg, repetitions
 from harness.report.view import Line, clean, milliseconds, size
-from harness.roofline import Machine, Roofline, roofline
 from harness.targets import targets
+from harness.timing.predict import predict
+from harness.timing.published import published_of, spread_words
+from harness.timing.roofline import Machine, Roofline, roofline
 
 MOST_CLASSES = 40
 """More classes than this make no matrix that one could read."""

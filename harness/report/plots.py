@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.compare import HISTOGRAM_REACH_LSB, IntegerDiff
-from harness.latency import Latency
+from harness.timing.latency import Latency
 
 Svg = str
 

@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from harness.errors import ReportError
-from harness.journal import read_runs
 from harness.record import Run
 from harness.report import formats as package
 from harness.report.report import Report
+from harness.running.journal import read_runs
 
 if TYPE_CHECKING:
     from harness.history import Line as HistoryLine

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InputError, QuantizeError
-from harness.recipe import Recipe
+from harness.quantizing.recipe import Recipe
 from harness.tflm.from_onnx import float_tflite
 from harness.tflm.interpreter import check
 from harness.tflm.reader import read_tflite

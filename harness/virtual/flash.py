@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.errors import FormatError
-from harness.partitions import Partition, model_partition, parse_binary, problems
+from harness.esp.partitions import Partition, model_partition, parse_binary, problems
 from harness.wire.messages import Location
 from harness.wire.status import Status
 

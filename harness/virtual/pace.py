@@ -50,7 +50,7 @@ def macs_of(image: bytes) -> int:
     Raises:
         HilError: it cannot be read, or has an operator whose work cannot be told.
     """
-    from harness.device_file import open_device_file
-    from harness.work import total_macs, work_of
+    from harness.models.device_file import open_device_file
+    from harness.timing.work import total_macs, work_of
 
     return total_macs(work_of(open_device_file(image)))

@@ -16,19 +16,19 @@ from onnx import numpy_helper
 from harness import catalogue
 from harness.catalogue import Model
 from harness.compare import accuracy, agreement
-from harness.dataset import image_digest, load_split, read_digests
 from harness.device import Device
-from harness.device_file import open_device_file
-from harness.difference import IntegerDiff, compare_answers
+from harness.divergence.difference import IntegerDiff, compare_answers
 from harness.espdl import read_espdl
-from harness.golden_build import build, calibration_images
 from harness.link import open_link
-from harness.manifest import check_file
+from harness.models.dataset import image_digest, load_split, read_digests
+from harness.models.device_file import open_device_file
+from harness.models.golden_build import build, calibration_images
+from harness.models.manifest import check_file
 from harness.references import ExactReference, FloatReference, QuantizedReference
 from harness.targets import FAMILIES, Family, target
+from harness.timing.work import total_macs, work_of
 from harness.virtual import VirtualBoard
 from harness.virtual.faults import FlippedBit, NodeFault
-from harness.work import total_macs, work_of
 from tests.conftest import ROOT
 from tests.planted import Broken, Case
 from tests.test_diverge import check, faults, golden_inputs

@@ -17,11 +17,11 @@ from onnx import numpy_helper, shape_inference
 from harness import catalogue
 from harness.catalogue import Model
 from harness.compare import accuracy, agreement
-from harness.dataset import load_split
-from harness.device_file import open_device_file
 from harness.espdl import read_espdl
-from harness.golden_build import build, calibration_images
-from harness.manifest import check_file
+from harness.models.dataset import load_split
+from harness.models.device_file import open_device_file
+from harness.models.golden_build import build, calibration_images
+from harness.models.manifest import check_file
 from harness.references import ExactReference, FloatReference
 from harness.targets import FAMILIES, Family
 from tests.conftest import ROOT

@@ -16,9 +16,9 @@ from onnx import numpy_helper
 from harness import catalogue
 from harness.catalogue import Model
 from harness.compare import Accuracy, judge
-from harness.dataset import load_split
-from harness.device_file import open_device_file
-from harness.golden_build import calibration_images
+from harness.models.dataset import load_split
+from harness.models.device_file import open_device_file
+from harness.models.golden_build import calibration_images
 from harness.references import ExactReference, FloatReference, quantized_reference
 from harness.tflm import TfliteModel
 from harness.tflm.quantize import quantize_tflite

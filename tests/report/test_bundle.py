@@ -10,8 +10,8 @@ import pytest
 
 from harness.cli import main
 from harness.errors import ReportError
-from harness.journal import Recorder
 from harness.report.bundle import MANIFEST, make_bundle, problems_of
+from harness.running.journal import Recorder
 from tests.report.samples import a_night
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from harness.cli import main
 from harness.errors import ReportError
-from harness.journal import Recorder
 from harness.report import summary, write_reports
 from harness.report.view import SIMULATED_BANNER, clean, milliseconds, size
+from harness.running.journal import Recorder
 from tests.report.samples import a_night, failed_run, sample_run
 
 

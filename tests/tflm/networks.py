@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from harness.recipe import Calibration, Recipe
+from harness.quantizing.recipe import Calibration, Recipe
 
 needs_tflm = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("tflite_micro", "ai_edge_litert", "ai_edge_quantizer"))),

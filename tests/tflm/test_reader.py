@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import catalogue
-from harness.device_file import open_device_file
 from harness.errors import FormatError
+from harness.models.device_file import open_device_file
 from harness.tensors import Affine
 from harness.tflm import read_tflite
 from harness.tflm.exact import labels

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from harness import catalogue
-from harness.device_file import open_device_file
 from harness.errors import ConfigError
 from harness.espdl import read_espdl
 from harness.espdl.exact import ExactReference
+from harness.models.device_file import open_device_file
 from harness.targets import FAMILIES, Family, rounding_of
 from harness.virtual.broken import BrokenNetwork
 from harness.virtual.faults import FaultPlan, NodeFault, parse_plan

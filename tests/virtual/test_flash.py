@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import FormatError
-from harness.partitions import parse_binary, problems
+from harness.esp.partitions import parse_binary, problems
 from harness.targets import targets
 from harness.virtual.flash import (
     SECTOR_BYTES,

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from harness.device import Device
 from harness.errors import BoardUnavailable, DeviceCrashed, DeviceFault, DeviceReset, HilError, LinkClosed
+from harness.esp.supervise import Watch
 from harness.espdl import read_espdl
 from harness.espdl.exact import ExactReference
 from harness.link import open_link
-from harness.supervise import Watch
 from harness.targets import target
 from harness.virtual import EngineFaults, FaultPlan, LineFaults, OffByLsb, VirtualBoard
 from harness.virtual.chip import Identity, boot_log

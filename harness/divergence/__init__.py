@@ -1,0 +1,1 @@
+"""Where two sets of answers part, and why: differences, bisection over a graph, hypotheses about wrong ports."""

@@ -1,0 +1,1 @@
+"""How a float model becomes a device file: recipes, rewrites, the process in which esp-ppq works, sensitivity."""

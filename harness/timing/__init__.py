@@ -1,0 +1,1 @@
+"""Figures of time: latencies from raw cycles, series, the work of layers, what others published, predictions."""

@@ -1,0 +1,86 @@
+"""What the graph of a device file tells beside what the device measured: work of layers, predicted memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.espdl.memory import plan_memory
+from harness.espdl.model import EspdlModel
+from harness.models.device_file import DeviceFile
+from harness.record import Layer
+from harness.targets import Target
+from harness.timing.work import LayerWork
+from harness.wire.info import LayerCycles
+
+Profile = Sequence[LayerCycles]
+
+
+def layers_of(profiles: Sequence[Profile], work: Sequence[LayerWork]) -> tuple[Layer, ...]:
+    """The layers of one or more profiled runs, each with its work where the graph has it.
+
+    Args:
+        profiles: one a run, each with the same layers in the same order.
+        work: of the graph's layers. They belong to the device's by name; or, where a runtime names layers
+            otherwise, by order, if there are as many of the same types.
+
+    Returns:
+        One `Layer` a layer; its work is None where it is not known.
+    """
+    if not profiles:
+        return ()
+    first = profiles[0]
+    known = {layer.name: layer for layer in work}
+    in_order = [layer.operator for layer in work] == [layer.type for layer in first]
+    found = []
+    for number, layer in enumerate(first):
+        cycles = tuple(profile[number].cycles for profile in profiles if number < len(profile))
+        mine = known.get(layer.name) or (work[number] if in_order else None)
+        found.append(_layer(layer, cycles, mine))
+    return tuple(found)
+
+
+def _layer(layer: LayerCycles, cycles: tuple[int, ...], work: LayerWork | None) -> Layer:
+    if work is None:
+        return Layer(name=layer.name, operator=layer.type, cycles=cycles)
+    return Layer(
+        name=layer.name,
+        operator=layer.type,
+        cycles=cycles,
+        macs=work.macs,
+        parameter_bytes=work.parameter_bytes,
+        activation_bytes=work.activation_bytes,
+        bits=work.bits,
+    )
+
+
+def predicted_memory(
+    file: DeviceFile, target: Target, *, psram_bytes: int
+) -> Mapping[str, tuple[int | float, str]]:
+    """What `hil plan` says of a file on a board, under the names of the device's counters.
+
+    Args:
+        file: the device file.
+        target: the chip.
+        psram_bytes: that the board reports; without any, parameters stay in flash.
+
+    Returns:
+        Counter -> (bytes, "bytes"); empty for a runtime whose planner is not replayed (TFLM).
+
+    Raises:
+        UnsupportedOperator: an operator that ESP-DL does not register.
+    """
+    if not isinstance(file.content, EspdlModel):
+        return {}
+    has_psram = psram_bytes > 0
+    plan = plan_memory(file.content, target, psram=has_psram, param_copy=has_psram)
+    sizes = {
+        "arena_bytes": plan.variable.total_bytes,
+        "arena_internal": plan.variable.internal_bytes,
+        "arena_psram": plan.variable.psram_bytes,
+        "parameters_flash": plan.parameter.flash_bytes,
+        "parameter_copy_bytes": plan.parameter_copy.total_bytes,
+        "parameters_copied_internal": plan.parameter_copy.internal_bytes,
+        "parameters_copied_psram": plan.parameter_copy.psram_bytes,
+        "model_flash": plan.needed_bytes("flash"),
+    }
+    return {name: (size, "bytes") for name, size in sizes.items()}
