@@ -22,20 +22,25 @@ constexpr EngineIdentity kIdentity{"espdl", HIL_ESPDL_VERSION, Span<const std::s
 struct MemoryCounter {
   CounterSpec spec;
   const char* key;
-  std::size_t dl::mem_info_t::*place;
+  std::size_t dl::mem_info_t::*place;  // null: both kinds of RAM together
 };
 constexpr MemoryCounter kMemory[] = {
-    {{"arena_internal", "bytes"}, "variable", &dl::mem_info_t::internal},
-    {{"arena_psram", "bytes"}, "variable", &dl::mem_info_t::psram},
-    {{"parameters_flash", "bytes"}, "parameter", &dl::mem_info_t::flash},
-    {{"parameters_psram", "bytes"}, "parameter", &dl::mem_info_t::psram},
-    {{"parameters_copied_internal", "bytes"}, "parameter_copy", &dl::mem_info_t::internal},
-    {{"parameters_copied_psram", "bytes"}, "parameter_copy", &dl::mem_info_t::psram},
-    {{"model_internal", "bytes"}, "total", &dl::mem_info_t::internal},
-    {{"model_psram", "bytes"}, "total", &dl::mem_info_t::psram},
-    {{"model_flash", "bytes"}, "total", &dl::mem_info_t::flash},
+    {{"arena_bytes", "bytes"}, "variable", nullptr},
+    {{"arena_internal_bytes", "bytes"}, "variable", &dl::mem_info_t::internal},
+    {{"arena_psram_bytes", "bytes"}, "variable", &dl::mem_info_t::psram},
+    {{"parameters_flash_bytes", "bytes"}, "parameter", &dl::mem_info_t::flash},
+    {{"parameters_psram_bytes", "bytes"}, "parameter", &dl::mem_info_t::psram},
+    {{"parameters_copied_internal_bytes", "bytes"}, "parameter_copy", &dl::mem_info_t::internal},
+    {{"parameters_copied_psram_bytes", "bytes"}, "parameter_copy", &dl::mem_info_t::psram},
+    {{"model_internal_bytes", "bytes"}, "total", &dl::mem_info_t::internal},
+    {{"model_psram_bytes", "bytes"}, "total", &dl::mem_info_t::psram},
+    {{"model_flash_bytes", "bytes"}, "total", &dl::mem_info_t::flash},
 };
 constexpr std::size_t kMemoryCounters = sizeof kMemory / sizeof kMemory[0];
+
+std::size_t figure(const MemoryCounter& counter, const dl::mem_info_t& info) {
+  return counter.place == nullptr ? info.internal + info.psram : info.*counter.place;
+}
 
 class EspDlEngine final : public Engine {
  public:
@@ -78,7 +83,7 @@ Outcome EspDlEngine::load(const ModelSource& source) {
     return outcome;
   }
   auto info = model_->network().get_memory_info();
-  for (std::size_t i = 0; i < kMemoryCounters; ++i) memory_[i] = info[kMemory[i].key].*kMemory[i].place;
+  for (std::size_t i = 0; i < kMemoryCounters; ++i) memory_[i] = figure(kMemory[i], info[kMemory[i].key]);
   return outcome;
 }
 

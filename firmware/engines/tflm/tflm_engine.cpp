@@ -14,7 +14,7 @@ namespace {
 constexpr std::string_view kFamilies[] = {kFamily};
 constexpr EngineIdentity kIdentity{"tflm", HIL_TFLM_VERSION, Span<const std::string_view>(kFamilies)};
 constexpr CounterSpec kCounters[] = {
-    {"arena_bytes", "bytes"}, {"arena_internal", "bytes"}, {"arena_psram", "bytes"}};
+    {"arena_bytes", "bytes"}, {"arena_internal_bytes", "bytes"}, {"arena_psram_bytes", "bytes"}};
 
 class TflmEngine final : public Engine {
  public:

@@ -58,20 +58,21 @@ struct HeapCounter {
 
 constexpr std::uint32_t kInternal = MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT;
 constexpr HeapCounter kHeap[] = {
-    {{"heap_internal_free", "bytes"}, kInternal, Figure::kFree},
-    {{"heap_internal_minimum", "bytes"}, kInternal, Figure::kMinimum},
-    {{"heap_internal_largest", "bytes"}, kInternal, Figure::kLargest},
+    {{"heap_internal_free_bytes", "bytes"}, kInternal, Figure::kFree},
+    {{"heap_internal_minimum_bytes", "bytes"}, kInternal, Figure::kMinimum},
+    {{"heap_internal_largest_bytes", "bytes"}, kInternal, Figure::kLargest},
 #if CONFIG_SPIRAM
-    {{"heap_psram_free", "bytes"}, MALLOC_CAP_SPIRAM, Figure::kFree},
-    {{"heap_psram_minimum", "bytes"}, MALLOC_CAP_SPIRAM, Figure::kMinimum},
-    {{"heap_psram_largest", "bytes"}, MALLOC_CAP_SPIRAM, Figure::kLargest},
+    {{"heap_psram_free_bytes", "bytes"}, MALLOC_CAP_SPIRAM, Figure::kFree},
+    {{"heap_psram_minimum_bytes", "bytes"}, MALLOC_CAP_SPIRAM, Figure::kMinimum},
+    {{"heap_psram_largest_bytes", "bytes"}, MALLOC_CAP_SPIRAM, Figure::kLargest},
 #endif
 };
 constexpr std::size_t kHeapCounters = sizeof kHeap / sizeof kHeap[0];
 
 // after those of the heap
 constexpr CounterSpec kOthers[] = {
-    {"stack_engine_left", "bytes"},
+    {"stack_server_left_bytes", "bytes"},
+    {"stack_engine_left_bytes", "bytes"},
     {"log_lines_dropped", "1"},
 };
 
@@ -159,7 +160,11 @@ CounterSpec ChipBoard::counter(std::size_t index) const {
 
 std::uint64_t ChipBoard::counter_value(std::size_t index) const {
   if (index < kHeapCounters) return heap_figure(kHeap[index]);
-  return index == kHeapCounters ? engine_task_.stack_left() : log_.dropped();
+  switch (index - kHeapCounters) {
+    case 0: return uxTaskGetStackHighWaterMark(nullptr);  // the server is who asks
+    case 1: return engine_task_.stack_left();
+    default: return log_.dropped();
+  }
 }
 
 }  // namespace hil::esp
