@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.counters import ARENA, HEAP_INTERNAL_FREE
+
 if TYPE_CHECKING:
     from harness.runner import Measured
     from harness.running.workbench import Bench
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 def test_the_device_reports_its_memory(measured: Measured) -> None:
     """The arena and the free heap are counters of the row."""
     names = set(measured.run.counters)
-    assert {"arena_bytes", "heap_internal_free_bytes"} <= names
+    assert {ARENA, HEAP_INTERNAL_FREE} <= names
 
 
 def test_loading_the_model_again_leaks_nothing(bench: Bench) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.counters import ARENA, ARENA_INTERNAL, ARENA_PSRAM
 from harness.record import Run
 
-ARENAS = ("arena_internal", "arena_psram")
+ARENAS = (ARENA_INTERNAL, ARENA_PSRAM)
 BYTES = frozenset({"B", "bytes"})
 
 
 def arena_of(run: Run) -> int | None:
     """Bytes of the arena: as one counter, or as the sum over the memories it lies in; None if not counted."""
-    if "arena_bytes" in run.counters:
-        return int(run.counters["arena_bytes"][0])
+    if ARENA in run.counters:
+        return int(run.counters[ARENA][0])
     parts = [run.counters[name][0] for name in ARENAS if name in run.counters]
     return int(sum(parts)) if parts else None
 

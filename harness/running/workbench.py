@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from harness.catalogue import Model
 from harness.connection.inference import Inference
+from harness.counters import HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
 from harness.device import Device
 from harness.diverge import Divergence, find
 from harness.errors import HilError, InputError, UnsupportedOperator
@@ -25,7 +26,7 @@ from harness.wire.messages import LOAD_PARAMETERS_IN_FLASH
 Arrays = Mapping[str, NDArray[Any]]
 Level = Literal["lowest", "zero", "highest"]
 
-HEAPS = ("heap_internal_free_bytes", "heap_psram_free_bytes")
+HEAPS = (HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE)
 
 
 class Bench:
@@ -153,7 +154,7 @@ class Bench:
         if not found:
             raise HilError(
                 "the device has no counter of its free heap",
-                hint="its firmware must report heap_internal_free_bytes",
+                hint=f"its firmware must report {HEAP_INTERNAL_FREE}",
                 step="counters",
                 board=self.board,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from harness import counters
 from harness.espdl.memory import plan_memory
 from harness.espdl.model import EspdlModel
 from harness.models.device_file import DeviceFile
@@ -74,13 +75,12 @@ def predicted_memory(
     has_psram = psram_bytes > 0
     plan = plan_memory(file.content, target, psram=has_psram, param_copy=has_psram)
     sizes = {
-        "arena_bytes": plan.variable.total_bytes,
-        "arena_internal": plan.variable.internal_bytes,
-        "arena_psram": plan.variable.psram_bytes,
-        "parameters_flash": plan.parameter.flash_bytes,
-        "parameter_copy_bytes": plan.parameter_copy.total_bytes,
-        "parameters_copied_internal": plan.parameter_copy.internal_bytes,
-        "parameters_copied_psram": plan.parameter_copy.psram_bytes,
-        "model_flash": plan.needed_bytes("flash"),
+        counters.ARENA: plan.variable.total_bytes,
+        counters.ARENA_INTERNAL: plan.variable.internal_bytes,
+        counters.ARENA_PSRAM: plan.variable.psram_bytes,
+        counters.PARAMETERS_FLASH: plan.parameter.flash_bytes,
+        counters.PARAMETERS_COPIED_INTERNAL: plan.parameter_copy.internal_bytes,
+        counters.PARAMETERS_COPIED_PSRAM: plan.parameter_copy.psram_bytes,
+        counters.MODEL_FLASH: plan.needed_bytes("flash"),
     }
-    return {name: (size, "bytes") for name, size in sizes.items()}
+    return {name: (size, counters.COUNTERS[name]) for name, size in sizes.items()}

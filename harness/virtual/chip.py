@@ -11,6 +11,7 @@ from typing import Literal
 
 from harness import __version__
 from harness._device import Server
+from harness.counters import BYTES, HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
 from harness.targets import Runtime, Target
 from harness.virtual.engine import SYSTEM_BYTES, ExactEngine
 from harness.virtual.faults import EngineFaults
@@ -206,9 +207,9 @@ class _Board:
         target = self._chip._identity.target
         internal = target.internal_bytes - SYSTEM_BYTES - self._engine.needed_bytes("internal")
         psram = target.psram_bytes - self._engine.needed_bytes("psram")
-        rows = [("heap_internal_free_bytes", "bytes", max(0, internal))]
+        rows = [(HEAP_INTERNAL_FREE, BYTES, max(0, internal))]
         if target.psram_bytes:
-            rows.append(("heap_psram_free_bytes", "bytes", max(0, psram)))
+            rows.append((HEAP_PSRAM_FREE, BYTES, max(0, psram)))
         return rows
 
 

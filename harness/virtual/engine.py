@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import __version__
+from harness import __version__, counters
 from harness.errors import ConfigError, FormatError, HilError, UnsupportedOperator
 from harness.targets import Target
 from harness.virtual.faults import EngineFaults, FlippedBit, OffByLsb
@@ -221,12 +221,16 @@ class ExactEngine:
         ]
 
     def counters(self) -> Sequence[tuple[str, str, int]]:
-        """The arena that ESP-DL's planner would take, by replaying it; 0 while no model is loaded."""
+        """What ESP-DL's planner would take, by replaying it; 0 while no model is loaded."""
         plan = self.plan
-        return [
-            ("arena_bytes", "bytes", plan.variable.total_bytes if plan else 0),
-            ("parameter_copy_bytes", "bytes", plan.parameter_copy.total_bytes if plan else 0),
-        ]
+        figures = {
+            counters.ARENA: plan.variable.total_bytes if plan else 0,
+            counters.ARENA_INTERNAL: plan.variable.internal_bytes if plan else 0,
+            counters.ARENA_PSRAM: plan.variable.psram_bytes if plan else 0,
+            counters.PARAMETERS_COPIED_INTERNAL: plan.parameter_copy.internal_bytes if plan else 0,
+            counters.PARAMETERS_COPIED_PSRAM: plan.parameter_copy.psram_bytes if plan else 0,
+        }
+        return [(name, counters.COUNTERS[name], value) for name, value in figures.items()]
 
 
 def _elements(value: ValueInfo | None) -> int:

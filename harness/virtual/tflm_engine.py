@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness import counters
 from harness.errors import FormatError, HilError, OutOfMemory, UnsupportedOperator
 from harness.targets import Target
 from harness.tflm import TfliteModel
@@ -181,11 +182,12 @@ class TflmEngine:
     def counters(self) -> Sequence[tuple[str, str, int]]:
         """The arena by trial and as TFLM's allocator records it; 0 while no model is loaded."""
         use = self._interpreter.memory if self._interpreter else None
-        return [
-            ("arena_bytes", "bytes", use.arena_bytes if use else 0),
-            ("arena_activations_bytes", "bytes", use.head_bytes if use else 0),
-            ("arena_persistent_bytes", "bytes", use.tail_bytes if use else 0),
-        ]
+        figures = {
+            counters.ARENA: use.arena_bytes if use else 0,
+            "arena_activations_bytes": use.head_bytes if use else 0,
+            "arena_persistent_bytes": use.tail_bytes if use else 0,
+        }
+        return [(name, counters.COUNTERS[name], value) for name, value in figures.items()]
 
 
 def with_parameter_faults(image: bytes, faults: Sequence[OffByLsb]) -> bytes:

@@ -45,9 +45,9 @@ def test_memory_is_predicted_under_the_names_of_the_device_s_counters() -> None:
     file = open_device_file(catalogue.load("mnist").artifact("w8a8", "esp32s3"))
     chip = target("esp32s3")
     outside = predicted_memory(file, chip, psram_bytes=8 << 20)
-    assert outside["arena_bytes"] == outside["arena_psram"]
-    assert outside["arena_internal"] == (0, "bytes")
-    assert outside["parameters_copied_psram"][0] > 420_000
+    assert outside["arena_bytes"] == outside["arena_psram_bytes"]
+    assert outside["arena_internal_bytes"] == (0, "bytes")
+    assert outside["parameters_copied_psram_bytes"][0] > 420_000
     inside = predicted_memory(file, chip, psram_bytes=0)
-    assert inside["arena_bytes"] == inside["arena_internal"]
-    assert inside["parameter_copy_bytes"][0] < 2_000  # biases that esp32s3 packs; weights stay in flash
+    assert inside["arena_bytes"] == inside["arena_internal_bytes"]
+    assert inside["parameters_copied_internal_bytes"][0] < 2_000  # biases that esp32s3 packs; weights stay in flash

@@ -140,7 +140,7 @@ def test_parameters_that_stay_in_flash_need_no_ram() -> None:
         load(engine(chip), image("c"))
     machine = engine(chip)
     machine.load(image("c"), location=0, path="", cores=1, options=LOAD_PARAMETERS_IN_FLASH)
-    assert dict((name, value) for name, _, value in machine.counters())["parameter_copy_bytes"] == 0
+    assert dict((name, value) for name, _, value in machine.counters())["parameters_copied_internal_bytes"] == 0
 
 
 def test_without_a_model_it_does_not_run() -> None:
