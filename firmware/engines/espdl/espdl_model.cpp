@@ -172,10 +172,15 @@ void Model::describe() {
 }
 
 Outcome Model::self_test(esp::LogLines& log) {
-  if (file_->get_test_outputs_name().empty()) {
+  file_->load_map();  // without it Espressif's prebuilt reader tells no names
+  const bool has_values = !file_->get_test_outputs_name().empty();
+  file_->clear_map();
+  if (!has_values) {
     return failure(Status::kLoadFailed, "self-test: the file has no test values (export_test_values of esp-ppq)");
   }
-  return network_->test() == ESP_OK ? success() : refused(Status::kEngineFailed, "self-test failed", log);
+  const esp_err_t error = network_->test();
+  file_->clear_map();  // some of its failures leave the map behind
+  return error == ESP_OK ? success() : refused(Status::kEngineFailed, "self-test failed", log);
 }
 
 }  // namespace hil::espdl
