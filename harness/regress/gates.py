@@ -90,7 +90,11 @@ GATES: tuple[Gate, ...] = (
     _metric("quantization_rmse", "accuracy", share=1e-3),
     _counters("arena", r"arena_.*|tensor_arena.*", Better.LOWER, share=0.0, absolute=0),
     _counters(
-        "parameters", r"parameters?_.*|model_(internal|psram|flash)(_bytes)?", Better.LOWER, share=0, absolute=0
+        "parameters",
+        r"parameters?_.*|model_(internal|psram|flash)(_bytes)?",
+        Better.LOWER,
+        share=0,
+        absolute=0,
     ),
     _counters(
         "heap_free", r"heap_.*_(free|minimum|largest)(_bytes)?", Better.HIGHER, share=0.01, absolute=512
