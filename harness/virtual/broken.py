@@ -42,15 +42,17 @@ class BrokenNetwork:
         self._parts: dict[tuple[int, int], ExactReference] = {}
         self._before: Arrays = {}
 
-    def run(self, inputs: Mapping[str, NDArray[Any]], *, tensors: Sequence[str]) -> Arrays:
-        """One inference; the tensors asked for by name."""
+    def run(
+        self, inputs: Mapping[str, NDArray[Any]], *, tensors: Sequence[str], keep_state: bool = False
+    ) -> Arrays:
+        """One inference; the tensors asked for by name. `keep_state` as for `ExactReference.run`."""
         values: Arrays = {name: self._after(name, array) for name, array in inputs.items()}
         start = 0
         for number in (*sorted(self._faults), len(self._model.graph.nodes)):
             if number > start:
-                values |= self._run_part(start, number, values, tensors)
+                values |= self._run_part(start, number, values, tensors, keep_state=keep_state)
             if number in self._faults:
-                values |= self._run_broken(number, values)
+                values |= self._run_broken(number, values, keep_state=keep_state)
             start = number + 1
         return {name: values[name] for name in tensors}
 
@@ -69,7 +71,9 @@ class BrokenNetwork:
         names = ", ".join(node.name for node in self._model.graph.nodes)
         raise ConfigError(f"fault plan: the model has no node {fault.node!r}", hint=f"it has: {names}")
 
-    def _run_part(self, start: int, stop: int, values: Arrays, tensors: Sequence[str]) -> Arrays:
+    def _run_part(
+        self, start: int, stop: int, values: Arrays, tensors: Sequence[str], *, keep_state: bool
+    ) -> Arrays:
         key = (start, stop)
         if key not in self._parts:
             part = part_of(self._model, start, stop, infos=self._infos)
@@ -77,12 +81,13 @@ class BrokenNetwork:
         reference = self._parts[key]
         wanted = [value.name for value in reference.outputs]
         wanted += [name for name in tensors if name in reference.tensor_names and name not in wanted]
-        return reference.run({value.name: values[value.name] for value in reference.inputs}, tensors=wanted)
+        inputs = {value.name: values[value.name] for value in reference.inputs}
+        return reference.run(inputs, tensors=wanted, keep_state=keep_state)
 
-    def _run_broken(self, number: int, values: Arrays) -> Arrays:
+    def _run_broken(self, number: int, values: Arrays, *, keep_state: bool) -> Arrays:
         node, fault = self._model.graph.nodes[number], self._faults[number]
         if fault.fault in {"layout", "stale"}:
-            answers = self._run_part(number, number + 1, values, ())
+            answers = self._run_part(number, number + 1, values, (), keep_state=keep_state)
             return {name: self._spoilt(fault, name, array) for name, array in answers.items()}
         wrong = Wrong(
             rounding=fault.mode or rounding_of(self._family),

@@ -39,8 +39,13 @@ SYSTEM_BYTES = 96 * 1024
 class Network(Protocol):
     """What computes: the exact reference, or one with planted faults."""
 
-    def run(self, inputs: Mapping[str, NDArray[Any]], *, tensors: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """One inference; the tensors asked for by name."""
+    def run(
+        self, inputs: Mapping[str, NDArray[Any]], *, tensors: Sequence[str], keep_state: bool
+    ) -> dict[str, NDArray[Any]]:
+        """One inference; the tensors asked for by name.
+
+        `keep_state`: StreamingCaches go on from the run before, as they do on the chip until a load or reset.
+        """
         ...
 
 
@@ -195,7 +200,7 @@ class ExactEngine:
             time.sleep(self._faults.delay_s)
         start = time.perf_counter_ns()
         try:
-            answers = dict(network.run(arrays, tensors=wanted))
+            answers = dict(network.run(arrays, tensors=wanted, keep_state=True))
         except HilError as error:
             raise EngineError(Status.ENGINE_FAILED, error.message) from error
         cycles = self._pace.cycles(time.perf_counter_ns() - start, self._macs)

@@ -14,6 +14,7 @@ from harness.virtual.faults import EngineFaults, OffByLsb
 from harness.wire.messages import LOAD_PARAMETERS_IN_FLASH
 from harness.wire.status import Status
 from tests.conftest import ROOT
+from tests.espdl.writer import edl, graph, node, value
 
 ARTEFACTS = ROOT / "golden" / "mnist" / "w8a8"
 P4 = target("esp32p4")
@@ -140,7 +141,9 @@ def test_parameters_that_stay_in_flash_need_no_ram() -> None:
         load(engine(chip), image("c"))
     machine = engine(chip)
     machine.load(image("c"), location=0, path="", cores=1, options=LOAD_PARAMETERS_IN_FLASH)
-    assert dict((name, value) for name, _, value in machine.counters())["parameters_copied_internal_bytes"] == 0
+    assert (
+        dict((name, value) for name, _, value in machine.counters())["parameters_copied_internal_bytes"] == 0
+    )
 
 
 def test_without_a_model_it_does_not_run() -> None:
@@ -158,6 +161,25 @@ def test_the_arena_is_the_planner_s_and_zero_without_a_model() -> None:
     load(machine, image("esp32p4"))
     # what ESP-DL 3.3.9 reported for this architecture on an emulated chip
     assert dict((name, value) for name, _, value in machine.counters())["arena_bytes"] == 32_144
+
+
+def streaming_image() -> bytes:
+    op = node("StreamingCache", ("x",), ("y",), window_size=3, frame_axis=1)
+    return edl(graph([op], (value("x", (1, 2, 1)), value("y", (1, 4, 1)))))
+
+
+def test_a_streaming_model_goes_on_from_its_last_inference_until_it_is_loaded_again() -> None:
+    machine = engine(target("esp32c3"))
+    load(machine, streaming_image())
+
+    def run(first: int) -> list[int]:
+        frames = np.array([first, first + 1], np.int8).tobytes()
+        result = machine.run([frames], cores=1, capture=None, profile=False)
+        return np.frombuffer(result.outputs[0], np.int8).tolist()
+
+    assert [run(1), run(3), run(5)] == [[0, 0, 1, 2], [1, 2, 3, 4], [3, 4, 5, 6]]
+    load(machine, streaming_image())
+    assert run(7) == [0, 0, 7, 8]
 
 
 def test_the_artefacts_are_here() -> None:
