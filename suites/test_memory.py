@@ -20,12 +20,16 @@ def test_the_device_reports_its_memory(measured: Measured) -> None:
 
 
 def test_loading_the_model_again_leaks_nothing(bench: Bench) -> None:
-    """Free heap after loading the model five more times is what it was after the first."""
+    """Free heap after loading the model five more times is no less than after the second time.
+
+    The first time finds a heap that nothing was freed in yet: the same blocks are rounded otherwise there.
+    """
+    bench.reload()
     before = bench.free_heap()
     for _ in range(5):
         bench.reload()
     after = bench.free_heap()
-    assert after == before, f"free heap went from {before} to {after} bytes"
+    assert after >= before, f"free heap went from {before} to {after} bytes"
 
 
 def test_running_changes_no_heap(bench: Bench) -> None:
