@@ -45,6 +45,22 @@ std::string_view dtype_name(dl::dtype_t dtype) {
   }
 }
 
+// ESP-DL trusts the lengths in a file. EDL2: magic, mode, length of what follows, 4 zero bytes. EDL1: without the zero bytes.
+Outcome check_length(const ModelSource& source, esp::Images& images) {
+  std::uint8_t header[12];
+  if (source.length < 16) return failure(Status::kLoadFailed, "the image is too short for an .espdl file");
+  Outcome outcome = images.read(source.location, 0, MutableBytes(header));
+  if (!outcome.ok()) return outcome;
+  const std::string_view magic = as_text(Bytes(header, 4));
+  if (magic != "EDL1" && magic != "EDL2") return success();  // a pack of several, or what ESP-DL refuses by itself
+  Reader rest(Bytes(header + 8, 4));
+  const std::uint64_t whole = std::uint64_t{rest.u32()} + (magic == "EDL2" ? 16 : 12);
+  if (whole <= source.length) return success();
+  outcome = failure(Status::kLoadFailed, "the .espdl image is cut short: it says ");
+  outcome.text.append(whole).append(" bytes, there are ").append(source.length);
+  return outcome;
+}
+
 bool is_quantized(dl::dtype_t dtype) { return dtype == dl::DATA_TYPE_INT8 || dtype == dl::DATA_TYPE_INT16; }
 
 // The tensors of these operators have their channels last (esp-ppq puts a Transpose where the graph needs another order).
@@ -96,6 +112,8 @@ std::unique_ptr<Model> Model::load(const ModelSource& source, std::string_view f
 }
 
 Outcome Model::open(const ModelSource& source, esp::Images& images, esp::LogLines& log) {
+  Outcome whole = check_length(source, images);
+  if (!whole.ok()) return whole;
   const bool copy = !Options(source.options).parameters_in_flash();
   const std::size_t free = heap_caps_get_free_size(MALLOC_CAP_8BIT);
   if (copy && source.location != esp::Images::kRam && source.length > free) {

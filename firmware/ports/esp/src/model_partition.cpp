@@ -58,24 +58,22 @@ Outcome ModelPartition::finish() { return write_label(Label::kComplete); }
 
 Outcome ModelPartition::open(std::uint32_t& length) {
   if (!exists()) return failure(Status::kNoModel, "no partition `model` in the partition table");
-  std::uint32_t by_header = 0;
-  const Outcome header = length_by_header(by_header);
   Label label;
-  if (!read_label(label)) {
-    length = by_header;
-    return header;
+  if (!read_label(label)) return length_by_header(length);
+  if (label.magic == Label::kBegun) {
+    return failure(Status::kNoModel, "an upload to the partition did not come to its end; upload or flash the model again");
   }
-  if (header.ok() && by_header != label.length) {  // a flasher put another image there
-    length = by_header;
-    return success();
-  }
-  if (label.magic == Label::kBegun) return failure(Status::kNoModel, "an upload to the partition did not come to its end");
   std::uint32_t there = 0;
   Outcome outcome = image_crc(label.length, there);
   if (!outcome.ok()) return outcome;
-  if (there != label.image_crc) return failure(Status::kCrcMismatch, "the image in the partition `model` is damaged");
   length = label.length;
-  return success();
+  if (there == label.image_crc) return success();
+  std::uint32_t by_header = 0;
+  if (length_by_header(by_header).ok() && by_header != label.length) {  // a flasher put another image there
+    length = by_header;
+    return success();
+  }
+  return failure(Status::kCrcMismatch, "the image in the partition `model` is damaged");
 }
 
 Outcome ModelPartition::read(std::uint32_t offset, MutableBytes into) const {
