@@ -167,6 +167,27 @@ class Model(ModelSpec):
             test_images=read_digests(self.folder / held_out) if held_out else None,
         )
 
+    def test_set(self, source: Path, limit: int | None = None) -> GoldenSet:
+        """The real test images of the data set, preprocessed; `limit` of them are spread over the whole set.
+
+        Raises:
+            ConfigError: `limit` is below 1 or above what there is.
+            GoldenError: the data set cannot be read, or lacks what model.toml names.
+        """
+        tests = self.data_split(source, "test")
+        if limit is not None and not 1 <= limit <= len(tests.images):
+            raise ConfigError(
+                f"{limit} test images of model {self.name} asked for", hint=f"there are {len(tests.images)}"
+            )
+        chosen = np.linspace(0, len(tests.images) - 1, limit or len(tests.images)).astype(np.int64)
+        images = tests.images[chosen]
+        return GoldenSet(
+            inputs=self.input.preprocess(images),
+            images=images,
+            labels=tests.labels[chosen].astype(np.int64),
+            ids=tuple(f"{source.name} test {number}" for number in chosen),
+        )
+
     def golden(self, limit: int | None = None) -> GoldenSet:
         """The committed inputs, preprocessed; labels alternate, so that the first `limit` are balanced.
 

@@ -28,6 +28,8 @@ class Options:
         runs: timed repetitions.
         warmup: runs before the timed ones.
         inputs: number of golden inputs; None: all.
+        data: where the models' data sets lie, whose test images are sent instead of the golden inputs; None:
+            the golden inputs are sent.
         cores: cores that an inference may use.
         results: folder of this session's rows and reports.
         baseline: rows to compare with: folder, file, or history; None: none.
@@ -48,6 +50,7 @@ class Options:
     runs: int = 30
     warmup: int = 3
     inputs: int | None = None
+    data: Path | None = None
     cores: int = 1
     results: Path
     baseline: str | None = None

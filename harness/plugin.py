@@ -43,6 +43,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--runs", type=int, default=30, help="timed repetitions of an inference (default 30)")
     group.addoption("--warmup", type=int, default=3, help="runs before the timed ones (default 3)")
     group.addoption("--inputs", type=int, help="golden inputs to send; default: all")
+    group.addoption(
+        "--data",
+        metavar="FILE|FOLDER",
+        help="send the test images of the models' data sets, which lie there, instead of the golden inputs",
+    )
     group.addoption("--cores", type=int, default=1, help="cores that an inference may use (default 1)")
     group.addoption("--mlperf-tiny", metavar="DIR", help="folder with MLPerf Tiny's .tflite models")
     group.addoption(
@@ -84,6 +89,7 @@ def options_of(config: pytest.Config) -> Options:
             runs=config.getoption("runs"),
             warmup=config.getoption("warmup"),
             inputs=config.getoption("inputs"),
+            data=Path(config.getoption("data")) if config.getoption("data") else None,
             cores=config.getoption("cores"),
             results=Path(results),
             baseline=config.getoption("baseline"),

@@ -199,3 +199,20 @@ def test_the_manifest_is_the_same_file_for_the_same_content(root: Path) -> None:
     catalogue.load("tiny", (root,)).manifest().write(folder)
     assert (folder / FILE_NAME).read_bytes() == before
     assert json.loads(before)["files"]["model.onnx"]["bytes"] == (folder / "model.onnx").stat().st_size
+
+
+def test_the_test_images_are_spread_over_the_whole_set_and_counted(tmp_path: Path) -> None:
+    model = catalogue.load("fashion", (ROOT / "golden",))
+    images = np.repeat(np.arange(12, dtype=np.uint8), 28 * 28).reshape(12, 28, 28)
+    labels = np.arange(12) % 10
+    path = tmp_path / model.data.file
+    np.savez(path, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    whole, some = model.test_set(path), model.test_set(path, 3)
+    assert len(whole.inputs) == 12
+    assert some.images[:, 0, 0].tolist() == [0, 5, 11]
+    assert some.labels is not None
+    assert some.labels.tolist() == [0, 5, 1]
+    assert some.sha256 != whole.sha256
+    for wrong in (0, 13):
+        with pytest.raises(ConfigError, match="test images of model fashion asked for"):
+            model.test_set(path, wrong)

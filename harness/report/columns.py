@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from harness.bench import check
+from harness.bench import Validity
 from harness.metrics import latency_of
 from harness.record import Run
 from harness.report.memory import arena_of
@@ -30,7 +30,6 @@ TEXTS: Mapping[str, Callable[[Run], str]] = {
     "port": port_words,
     "quantizer": quantizer_words,
     "top1": top1_words,
-    "validity": lambda run: " ".join(check(run).codes),
     "words": lambda run: "" if run.passed else words_of(run),
 }
 """Text columns by name."""
@@ -38,11 +37,12 @@ TEXTS: Mapping[str, Callable[[Run], str]] = {
 _LATENCY = ("median_ms", "median_low_ms", "median_high_ms", "min_ms", "p99_ms", "cold_ms")
 
 
-def page_data(runs: Sequence[Run], **more: Json) -> str:
+def page_data(runs: Sequence[Run], validities: Sequence[Validity], **more: Json) -> str:
     """The JSON of a page.
 
     Args:
         runs: the rows, in their order.
+        validities: what the rules of measuring say of each.
         more: further keys: details of some rows, history, configurations.
 
     Returns:
@@ -50,6 +50,7 @@ def page_data(runs: Sequence[Run], **more: Json) -> str:
         application/json.
     """
     texts = {name: _coded([of(run) for run in runs]) for name, of in TEXTS.items()}
+    texts["validity"] = _coded([" ".join(validity.codes) for validity in validities])
     latencies = [latency_of(run) for run in runs]
     numbers: dict[str, list[Json]] = {
         name: [_digits(getattr(found, name) if found else None) for found in latencies] for name in _LATENCY

@@ -7,6 +7,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from harness.bench import Validity, check
 from harness.record import Run
 from harness.report.view import Line, Tally, clean, line_of, tally
 
@@ -45,12 +46,26 @@ class Report:
         """The rows as `harness.report.table.frame` gives them."""
         from harness.report.table import frame
 
-        return frame(self.runs)
+        return frame(self.runs, self.figures, self.validities)
+
+    @cached_property
+    def figures(self) -> tuple[dict[str, int | float], ...]:
+        """The metrics and counters of each row, as `harness.report.table.figures` gives them."""
+        from harness.report.table import figures
+
+        return tuple(figures(run) for run in self.runs)
+
+    @cached_property
+    def validities(self) -> tuple[Validity, ...]:
+        """What the rules of measuring say of each row."""
+        return tuple(check(run) for run in self.runs)
 
     @cached_property
     def lines(self) -> tuple[Line, ...]:
         """The rows as printed, in their order."""
-        return tuple(line_of(run) for run in self.runs)
+        return tuple(
+            line_of(run, validity) for run, validity in zip(self.runs, self.validities, strict=True)
+        )
 
     @cached_property
     def tally(self) -> Tally:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from harness.bench import check
+from harness.bench import Validity, check
 from harness.metrics import METRICS
 from harness.record import DeviceInfo, Run
 from harness.report.view import clean, status_of
@@ -35,8 +35,6 @@ _TEXTS: dict[str, Callable[[Run], str | None]] = {
     "failure_step": lambda run: run.failure.step if run.failure else None,
     "failure_message": lambda run: run.failure.message if run.failure else None,
     "verdict": lambda run: run.verdict.words if run.verdict else None,
-    "validity": lambda run: check(run).words,
-    "validity_codes": lambda run: " ".join(check(run).codes),
     "harness": lambda run: run.provenance.harness,
     "git_sha": lambda run: run.provenance.git_sha,
     "model_sha256": lambda run: run.provenance.model_sha256,
@@ -79,25 +77,37 @@ def counter_column(name: str, unit: str) -> str:
     return clean(f"counter_{name}" if named else f"counter_{name}_{suffix}")
 
 
-def frame(runs: Sequence[Run]) -> pd.DataFrame:
+def frame(
+    runs: Sequence[Run],
+    found: Sequence[dict[str, int | float]] | None = None,
+    validities: Sequence[Validity] | None = None,
+) -> pd.DataFrame:
     """The table of the runs, in their order.
 
     Text columns are `string`, whole numbers `Int64`, other figures `float64`, flags `bool`. The columns of
     METRICS and their simulated twins are always there; counters, which firmware is free to add, come last,
     in the order of names.
+
+    Args:
+        runs: the rows.
+        found: `figures` of each, if they are known already.
+        validities: what `harness.bench.check` says of each, if that is known already.
     """
+    found = [figures(run) for run in runs] if found is None else found
+    validities = [check(run) for run in runs] if validities is None else validities
     columns: dict[str, pd.Series] = {}
     for name, flag in _FLAGS.items():
         columns[name] = pd.Series([flag(run) for run in runs], dtype="bool")
     for name, text in _TEXTS.items():
         columns[name] = _texts([text(run) for run in runs])
+    columns["validity"] = _texts([validity.words for validity in validities])
+    columns["validity_codes"] = _texts([" ".join(validity.codes) for validity in validities])
     for name in _DEVICE_TEXTS:
         columns[name] = _texts([_of_device(run.device, name) for run in runs])
     for name in _DEVICE_NUMBERS:
         columns[name] = pd.Series([_of_device(run.device, name) for run in runs], dtype="Int64")
     for name, number in _NUMBERS.items():
         columns[name] = pd.Series([number(run) for run in runs], dtype="Int64")
-    found = [figures(run) for run in runs]
     for name, dtype in _figure_columns(found).items():
         columns[name] = pd.Series([row.get(name) for row in found], dtype=dtype)
     order = ["run_id", "model", "recipe", "runtime", "target", "board", "kind", "simulated", "status"]

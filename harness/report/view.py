@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.bench import check
+from harness.bench import Validity, check
 from harness.compare import FloatDiff
 from harness.metrics import latency_of
 from harness.record import Run
@@ -91,8 +91,8 @@ class Line:
     words: str
 
 
-def line_of(run: Run) -> Line:
-    """The run as printed."""
+def line_of(run: Run, validity: Validity | None = None) -> Line:
+    """The run as printed; `validity` is what `check` says of it, if that is known already."""
     latency = latency_of(run)
     arena = arena_of(run)
     return Line(
@@ -115,7 +115,7 @@ def line_of(run: Run) -> Line:
             else ""
         ),
         cold=milliseconds(latency.cold_ms) if latency and latency.cold_ms is not None else "",
-        validity=check(run).words,
+        validity=(validity or check(run)).words,
         memory=size(arena) if arena is not None else "",
         words=words_of(run),
     )

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.boards import OpenBoard
 from harness.catalogue import GoldenSet
 from harness.compare import Verdict, judge
 from harness.diverge import Divergence
 from harness.errors import DeviceFault, QuantizeError, RuntimeFailed, UnsupportedOperator
+from harness.models.golden_build import find_data
+from harness.opening import OpenBoard
 from harness.options import Combination, Options
 from harness.progress import Progress
 from harness.record import BoardKind, Failure, Layer, LinkStats, Run
@@ -86,11 +87,16 @@ class Measuring:
         self._info = bench.device.info()
 
     def run_golden(self, bench: Bench, progress: Progress) -> None:
-        """Send all golden inputs, keep the device's answers (integers, device layout)."""
-        self._golden = golden = bench.model.golden(self.options.inputs)
+        """Send all golden inputs, or the test images; keep the device's answers (integers, device layout)."""
+        options = self.options
+        self._golden = golden = (
+            bench.model.golden(options.inputs)
+            if options.data is None
+            else bench.model.test_set(find_data(bench.model, options.data), options.inputs)
+        )
         encoded = bench.encode(golden.inputs)
         answers: dict[str, list[NDArray[Any]]] = {}
-        title = f"{self.combination.id}: golden inputs"
+        title = f"{self.combination.id}: {'golden inputs' if options.data is None else 'test images'}"
         with progress.task(title, total=len(encoded), unit="inputs") as advance:
             singles = ({bench.input.name: encoded[i : i + 1]} for i in range(len(encoded)))
             for inference in bench.device.infer_many(singles):
@@ -212,6 +218,7 @@ class Measuring:
             provenance=provenance_of(
                 model_sha256=bench.file.sha256 if bench else "",
                 golden_sha256=self._golden.sha256 if self._golden else "",
+                inputs=self._inputs_words(),
             ),
             link=self._link_row(),
             verdict=self.verdict,
@@ -223,6 +230,11 @@ class Measuring:
             confusion=self._confusion,
             labels=bench.model.labels if bench else (),
         )
+
+    def _inputs_words(self) -> str:
+        if self._golden is None or self.options.data is None or self._bench is None:
+            return ""
+        return f"{len(self._golden.inputs)} test images of {self._bench.model.data.file}"
 
     def _link_row(self) -> LinkStats | None:
         if self._board is None:

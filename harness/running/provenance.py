@@ -25,15 +25,25 @@ TOOLS = (
 )
 
 
-def provenance_of(*, model_sha256: str, golden_sha256: str) -> Provenance:
-    """The provenance of a row about that model file and those golden inputs (hex digests)."""
+INPUTS = "inputs"
+"""Among a row's tools: which inputs were sent, if not the golden ones."""
+
+
+def provenance_of(*, model_sha256: str, golden_sha256: str, inputs: str = "") -> Provenance:
+    """The provenance of a row about that model file and those inputs (hex digests).
+
+    Args:
+        model_sha256: of the device file.
+        golden_sha256: of the inputs.
+        inputs: what they are, in words; "": the model's golden inputs.
+    """
     sha, dirty = git_state(Path.cwd())
     return Provenance(
         git_sha=sha,
         dirty=dirty,
         model_sha256=model_sha256,
         golden_sha256=golden_sha256,
-        tools=tool_versions(),
+        tools={**tool_versions(), INPUTS: inputs} if inputs else tool_versions(),
         machine=machine(),
     )
 

@@ -65,13 +65,13 @@ def predicted_memory(
         psram_bytes: that the board reports; without any, parameters stay in flash.
 
     Returns:
-        Counter -> (bytes, "bytes"); empty for a runtime whose planner is not replayed (TFLM).
+        Counter -> (bytes, "bytes"); only the file's own for a runtime whose planner is not replayed (TFLM).
 
     Raises:
         UnsupportedOperator: an operator that ESP-DL does not register.
     """
     if not isinstance(file.content, EspdlModel):
-        return {}
+        return {counters.MODEL_FLASH: (len(file.image), counters.COUNTERS[counters.MODEL_FLASH])}
     has_psram = psram_bytes > 0
     plan = plan_memory(file.content, target, psram=has_psram, param_copy=has_psram)
     sizes = {

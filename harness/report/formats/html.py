@@ -22,6 +22,7 @@ from harness.report.details import details_of, differing
 from harness.report.plots import Axis, Svg, latency_row, lsb_bins, lsb_histogram
 from harness.report.report import Report
 from harness.report.timeline import timelines
+from harness.report.tradeoff import tradeoffs
 from harness.report.view import SIMULATED_BANNER, Line, clean, line_of, status_of
 
 FILE = "report.html"
@@ -84,8 +85,10 @@ def render(report: Report, path: Path) -> None:
         cards=[card_of(number, line) for number, line in chosen],
         more=len(report.runs) - len(chosen),
         timelines=timelines(report.history),
+        tradeoffs=tradeoffs(report.runs),
         data=page_data(
             report.runs,
+            report.validities,
             details={number: details_of(line.run) for number, line in chosen},
             configs=differing(report.configs),
         ),

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from harness.report.report import Report
+from harness.report.tradeoff import Tradeoff, tradeoffs
 from harness.report.view import SIMULATED_BANNER, SIMULATED_MARK, Line, clean
 
 FILE = "report.md"
@@ -39,6 +40,7 @@ def render(report: Report, path: Path) -> None:
         *(_cells(line) for line in report.lines),
     ]
     parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    parts += [_recipes(trade) for trade in tradeoffs(report.runs)]
     parts += [_detail(line) for line in report.lines if line.status != "ok"]
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
@@ -56,6 +58,34 @@ def _cells(line: Line) -> tuple[str, ...]:
     names = (line.model, line.recipe, line.runtime, line.target, line.board + mark)
     said = (line.port, line.quantizer, line.top1, latency, memory)
     return (_SIGNS[line.status], *(escape(text) for text in (*names, *said)))
+
+
+def _recipes(trade: Tradeoff) -> str:
+    """A model's recipes on a chip; those on the front are bold."""
+    heading = (
+        "recipe",
+        "port",
+        "float",
+        "quantized",
+        "device",
+        "signal to noise",
+        "bytes",
+        "latency",
+        "arena",
+    )
+    rows: list[tuple[str, ...]] = [heading, ("---",) * 5 + ("---:",) * 4]
+    for row in trade.rows:
+        name = escape(f"{row.recipe} {row.runtime}")
+        mark = f" ({row.mark})" if row.mark else ""
+        costs = (
+            row.bytes,
+            f"{row.latency}{mark if row.latency else ''}",
+            f"{row.memory}{mark if row.memory else ''}",
+        )
+        told = (row.port, *row.accuracies, row.noise, *costs)
+        rows.append((f"**{name}**" if row.front else name, *(escape(text) for text in told)))
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"### {escape(trade.title)}: recipes, {escape(trade.inputs)}\n\n{table}"
 
 
 def _detail(line: Line) -> str:
