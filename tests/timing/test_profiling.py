@@ -50,4 +50,5 @@ def test_memory_is_predicted_under_the_names_of_the_device_s_counters() -> None:
     assert outside["parameters_copied_psram_bytes"][0] > 420_000
     inside = predicted_memory(file, chip, psram_bytes=0)
     assert inside["arena_bytes"] == inside["arena_internal_bytes"]
-    assert inside["parameters_copied_internal_bytes"][0] < 2_000  # biases that esp32s3 packs; weights stay in flash
+    # the biases, which esp32s3 packs; its weights stay in flash
+    assert inside["parameters_copied_internal_bytes"][0] < 2_000
