@@ -11,23 +11,17 @@ Needs torch 2.13.0. The same seed gives the same weights with the same torch, th
 
 from __future__ import annotations
 
-import argparse
-import math
-import time
-import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.models.dataset import Labelled, load_split
+from harness.models import training
+from harness.models.dataset import load_split
 
 HERE = Path(__file__).resolve().parent
 PARAMETERS = 12_993
-OPSET = 17
-BATCH = 64
 SIDE = 64
 
 
@@ -42,15 +36,8 @@ def network() -> nn.Sequential:
     net.add_module("pool2", nn.MaxPool2d(2))
     net.add_module("flatten", nn.Flatten())
     net.add_module("fc", nn.Linear(32 * 16 * 16, 1))
-    parameters = sum(parameter.numel() for parameter in net.parameters())
-    if parameters != PARAMETERS:
-        raise SystemExit(f"the net has {parameters} parameters, expected {PARAMETERS}")
+    training.expect_parameters(net, PARAMETERS)
     return net
-
-
-def to_float(images: np.ndarray) -> Tensor:
-    """uint8 (N, 64, 64) -> float32 (N, 1, 64, 64) in 0..1."""
-    return torch.from_numpy(images).float().unsqueeze(1) / 255.0
 
 
 def varied(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -66,84 +53,34 @@ def varied(x: Tensor, generator: torch.Generator) -> Tensor:
     return ((moved - 0.5) * contrast + 0.5 + brightness).clamp(0, 1)
 
 
-def train(data: Labelled, *, epochs: int, seed: int) -> nn.Sequential:
-    """Train on all of `data`; returns the moving average of the weights, in evaluation mode."""
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    net = network()
-    images, labels = to_float(data.images), torch.from_numpy(data.labels).float()
-    steps = math.ceil(len(images) / BATCH)
-    optimizer = torch.optim.AdamW(net.parameters(), weight_decay=5e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=3e-3, epochs=epochs, steps_per_epoch=steps, pct_start=0.2
-    )
-    average = torch.optim.swa_utils.AveragedModel(
-        net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
-    )
-    for epoch in range(epochs):
-        started_s, total_loss = time.monotonic(), 0.0
-        for batch in torch.randperm(len(images), generator=generator).split(BATCH):
-            logits = net(varied(images[batch], generator))[:, 0]
-            loss = functional.binary_cross_entropy_with_logits(logits, labels[batch])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            average.update_parameters(net)
-            total_loss += loss.item() * len(batch)
-        seconds = time.monotonic() - started_s
-        print(f"epoch {epoch + 1}/{epochs}: loss {total_loss / len(images):.4f}, {seconds:.0f} s", flush=True)
-    trained: nn.Sequential = average.module.eval()
-    return trained
-
-
-def accuracy(net: nn.Sequential, data: Labelled) -> float:
-    """Share of `data` that lies on the right side of one half."""
-    with torch.inference_mode():
-        logits = torch.cat([net(x)[:, 0] for x in to_float(data.images).split(200)])
-    return float(((logits.numpy() >= 0) == (data.labels == 1)).mean())
-
-
-def export(net: nn.Sequential, path: Path) -> None:
-    """Write the net with its sigmoid as ONNX, free batch axis N."""
-    net.add_module("sigmoid", nn.Sigmoid())
-    with warnings.catch_warnings():
-        # the tracing exporter is "legacy", but writes these nodes plainly, without shape arithmetic for N
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            net.eval(),
-            (torch.zeros(1, 1, SIDE, SIDE),),
-            str(path),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["input"],
-            output_names=["output"],
-            dynamic_axes={"input": {0: "N"}, "output": {0: "N"}},
-        )
+def loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross entropy of logits (N, 1) against (N,) float32, 0 or 1."""
+    return functional.binary_cross_entropy_with_logits(logits[:, 0], labels)
 
 
 def main() -> int:
     """Train, measure on the test images, export; exit status 1 below --floor."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--data", type=Path, required=True, help="an .npz with x_train, y_train, x_test, y_test"
+    given = training.options(
+        __doc__.splitlines()[0],
+        data="an .npz with x_train, y_train, x_test, y_test",
+        folder=HERE,
+        epochs=24,
+        floor=0.70,
     )
-    parser.add_argument("--out", type=Path, default=HERE / "model.onnx")
-    parser.add_argument("--epochs", type=int, default=24)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--floor", type=float, default=0.70, help="least share of right test images")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    net = train(load_split(options.data, "train", enlarge=2), epochs=options.epochs, seed=options.seed)
-    share = accuracy(net, load_split(options.data, "test", enlarge=2))
-    print(f"right on the test images: {share:.4f}")
-    if share < options.floor:
-        print(f"below {options.floor}: {options.out} was not written")
-        return 1
-    export(net, options.out)
-    print(f"wrote {options.out}")
-    return 0
+    known, unseen = (load_split(given.data, part, enlarge=2) for part in ("train", "test"))
+    net = training.fit(
+        network,
+        training.to_float(known.images),
+        torch.from_numpy(known.labels).float(),
+        vary=varied,
+        loss=loss,
+        schedule=training.Schedule(
+            epochs=given.epochs, seed=given.seed, batch=64, peak_rate=3e-3, weight_decay=5e-2, average=0.998
+        ),
+    )
+    cats = training.logits(net, training.to_float(unseen.images))[:, 0] >= 0
+    net.add_module("sigmoid", nn.Sigmoid())
+    return training.finish(net, float((cats == (unseen.labels == 1)).mean()), SIDE, given)
 
 
 if __name__ == "__main__":

@@ -18,29 +18,24 @@ elsewhere the last digits differ, which is why model.onnx is committed.
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
-import time
-import warnings
 from collections import OrderedDict
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import fuse_conv_bn_eval
 
 from harness.compare import Accuracy
-from harness.models.dataset import Labelled, load_split, read_digests
+from harness.models import training
+from harness.models.dataset import load_split, read_digests
 
 HERE = Path(__file__).resolve().parent
 CLASSES = tuple(range(8))
 TRAINABLE_PARAMETERS = 39_256
-OPSET = 17
-BATCH = 32
 
 
 def conv_bn(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
@@ -84,7 +79,7 @@ class Block(nn.Module):
 def light_gesture_net() -> nn.Sequential:
     """The network; its names become those of the ONNX nodes and tensors. (N, 1, 96, 96) to (N, 8)."""
     stem, stem_bn = conv_bn(1, 16, 3, stride=2)
-    return nn.Sequential(
+    net = nn.Sequential(
         OrderedDict(
             stem=stem,
             stem_bn=stem_bn,
@@ -98,16 +93,8 @@ def light_gesture_net() -> nn.Sequential:
             fc=nn.Linear(32, len(CLASSES)),
         )
     )
-
-
-def parameters(model: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def scaled(images: np.ndarray) -> Tensor:
-    """uint8 (N, 96, 96) -> float32 (N, 1, 96, 96) in 0..1."""
-    return torch.from_numpy(images).float().unsqueeze(1) / 255.0
+    training.expect_parameters(net, TRAINABLE_PARAMETERS)
+    return net.to(memory_format=torch.channels_last)  # half the time on a CPU
 
 
 def jitter(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -117,9 +104,7 @@ def jitter(x: Tensor, generator: torch.Generator) -> Tensor:
     contrast 0.6 to 1.4, brightness up to 0.2, noise of 0.02.
     """
     count = len(x)
-
-    def uniform(limit: float) -> Tensor:
-        return (torch.rand(count, generator=generator) * 2 - 1) * limit
+    uniform = partial(training.uniform, count, generator=generator)
 
     angle, shear, scale = uniform(math.radians(25)), uniform(0.15), torch.exp(uniform(math.log(1.25)))
     theta = torch.empty(count, 2, 3)
@@ -134,49 +119,6 @@ def jitter(x: Tensor, generator: torch.Generator) -> Tensor:
     return ((moved - middle) * contrast + middle + light + noise).clamp(0, 1)
 
 
-def train(data: Labelled, *, epochs: int, seed: int) -> nn.Sequential:
-    """Train on all of `data`; returns the moving average of the weights, in evaluation mode."""
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    model = light_gesture_net()
-    if parameters(model) != TRAINABLE_PARAMETERS:
-        raise SystemExit(
-            f"the architecture has {parameters(model)} parameters, expected {TRAINABLE_PARAMETERS}"
-        )
-    model.to(memory_format=torch.channels_last)  # half the time on a CPU
-    images, labels = scaled(data.images), torch.from_numpy(data.labels)
-    steps = math.ceil(len(images) / BATCH)
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=2e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=6e-3, epochs=epochs, steps_per_epoch=steps, pct_start=0.2
-    )
-    average = torch.optim.swa_utils.AveragedModel(
-        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995), use_buffers=True
-    )
-    for epoch in range(epochs):
-        model.train()
-        started_s, total_loss = time.monotonic(), 0.0
-        for batch in torch.randperm(len(images), generator=generator).split(BATCH):
-            logits = model(jitter(images[batch], generator))
-            loss = functional.cross_entropy(logits, labels[batch], label_smoothing=0.05)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            average.update_parameters(model)
-            total_loss += loss.item() * len(batch)
-        seconds = time.monotonic() - started_s
-        print(f"epoch {epoch + 1}/{epochs}: loss {total_loss / len(images):.4f}, {seconds:.0f} s", flush=True)
-    return average.module.to(memory_format=torch.contiguous_format).eval()
-
-
-def top1(model: nn.Module, data: Labelled) -> Accuracy:
-    """How many of `data` have their label as the largest logit."""
-    with torch.inference_mode():
-        answers = torch.cat([model(x).argmax(1) for x in scaled(data.images).split(100)])
-    return Accuracy(correct=int((answers.numpy() == data.labels).sum()), total=len(data.labels))
-
-
 def folded(model: nn.Sequential) -> nn.Sequential:
     """The evaluation form: BatchNorm inside the convolutions, with the same names."""
     layers: list[tuple[str, nn.Module]] = [("stem", fuse_conv_bn_eval(model.stem, model.stem_bn))]
@@ -185,45 +127,26 @@ def folded(model: nn.Sequential) -> nn.Sequential:
     return nn.Sequential(OrderedDict(layers)).eval()
 
 
-def export(model: nn.Sequential, path: Path) -> None:
-    """Write the evaluation form of `model` as ONNX with a free batch axis N."""
-    with warnings.catch_warnings():
-        # the tracing exporter is "legacy", but writes these nodes plainly, without shape arithmetic for N
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            folded(model),
-            (torch.zeros(1, 1, 96, 96),),
-            str(path),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["input"],
-            output_names=["output"],
-            dynamic_axes={"input": {0: "N"}, "output": {0: "N"}},
-        )
-
-
 def main() -> int:
     """Train, measure on the test images, export; exit status 1 below --floor."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="sign_digits_96.npz")
-    parser.add_argument("--out", type=Path, default=HERE / "model.onnx")
-    parser.add_argument("--epochs", type=int, default=80)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--floor", type=float, default=0.95, help="least top-1 on the test images")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    test_images = read_digests(HERE / "test_images.txt")
-    kept = {"classes": CLASSES, "test_images": test_images}
-    model = train(load_split(options.data, "train", **kept), epochs=options.epochs, seed=options.seed)
-    accuracy = top1(model, load_split(options.data, "test", **kept))
+    given = training.options(
+        __doc__.splitlines()[0], data="sign_digits_96.npz", folder=HERE, epochs=80, floor=0.95
+    )
+    kept = {"classes": CLASSES, "test_images": read_digests(HERE / "test_images.txt")}
+    known, unseen = (load_split(given.data, part, **kept) for part in ("train", "test"))
+    model = training.fit(
+        light_gesture_net,
+        training.to_float(known.images),
+        torch.from_numpy(known.labels),
+        vary=jitter,
+        schedule=training.Schedule(
+            epochs=given.epochs, seed=given.seed, batch=32, peak_rate=6e-3, weight_decay=2e-2, average=0.995
+        ),
+    ).to(memory_format=torch.contiguous_format)
+    answers = training.logits(model, training.to_float(unseen.images)).argmax(1)
+    accuracy = Accuracy(correct=int((answers == unseen.labels).sum()), total=len(unseen.labels))
     print(f"top-1 on the test images: {accuracy.words}")
-    if accuracy.share < options.floor:
-        print(f"below {options.floor}: {options.out} was not written", file=sys.stderr)
-        return 1
-    export(model, options.out)
-    print(f"wrote {options.out}")
-    return 0
+    return training.finish(folded(model), accuracy.share, 96, given)
 
 
 if __name__ == "__main__":
