@@ -180,6 +180,8 @@ def test_the_committed_goldens_come_from_scikit_learn(images: NDArray[np.uint8],
 @pytest.mark.quantize
 def test_the_export_answers_as_the_network_it_folds(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
+    from harness.models import training
+
     train: Any = script("train")
     torch.manual_seed(1)
     model = train.MnistCnn()
@@ -189,7 +191,7 @@ def test_the_export_answers_as_the_network_it_folds(tmp_path: Path) -> None:
     model.eval()
     with torch.inference_mode():
         expected = model(x).numpy()
-    train.export(model, tmp_path / "model.onnx")
+    training.export(train.folded(model), 28, tmp_path / "model.onnx")
     import onnxruntime
 
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
