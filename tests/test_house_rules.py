@@ -21,7 +21,11 @@ CORE = sorted(
 )
 FILE_LINES = 400
 # the processes in which esp-ppq works, and what only the training scripts import
-TORCH = {"harness/quantizing/worker.py", "harness/models/training.py"}
+TORCH = {
+    "harness/quantizing/worker.py",
+    "harness/benchmarks/_quantized_executor.py",
+    "harness/models/training.py",
+}
 HEAVY = (
     "numpy",
     "onnx",
