@@ -17,7 +17,7 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 from harness import catalogue
-from harness.boards import open_board
+from harness.opening import open_board
 from harness.progress import Silent
 from harness.running.workbench import Bench
 from harness.targets import target

@@ -1,4 +1,4 @@
-"""Which board: rows of boards.toml, ports of this machine, virtual ones; found, locked, opened.
+"""Which board: rows of boards.toml, ports of this machine, emulators, virtual ones. `harness.opening` opens it.
 
 A port that no row names is never taken on trust: it is asked what chip it is, and only ports of Espressif's
 own USB vendor number are asked unbidden. (A USB bridge may belong to anything.)
@@ -9,23 +9,25 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from filelock import FileLock, Timeout
 
+from harness import emulator
 from harness.device import Device
+from harness.emulator import EmulatorKind
 from harness.errors import BoardUnavailable, ConfigError, HilError
 from harness.link import DEFAULT_BAUD, SerialPort, open_link, serial_ports
-from harness.targets import Runtime, Target
+from harness.quarantine import quarantined
+from harness.targets import Target
 from harness.targets import target as target_of
-from harness.virtual.board import VirtualBoard
-from harness.virtual.faults import FaultPlan
 from harness.wire.info import Kind
 
 ESPRESSIF_VID = 0x303A
@@ -48,6 +50,11 @@ class Board:
         kind: silicon, emulated or virtual.
         flash_bytes: of the board; None: as targets.toml says.
         psram_bytes: likewise.
+        emulator: qemu or esp-emu: the board is one; "" for any other.
+        program: of the emulator, or its folder; "" to look for it.
+        power_cycle: command that cuts its power for a moment, such as `uhubctl -l 1-1 -p 2 -a cycle`; "": none.
+        quarantine: why it must not be used; "": it may be.
+        listed: whether boards.toml has a row of it.
     """
 
     id: str
@@ -60,6 +67,11 @@ class Board:
     kind: Kind = "silicon"
     flash_bytes: int | None = None
     psram_bytes: int | None = None
+    emulator: EmulatorKind | Literal[""] = ""
+    program: str = ""
+    power_cycle: str = ""
+    quarantine: str = ""
+    listed: bool = False
 
     def port(self, ports: Iterable[SerialPort]) -> str | None:
         """URL of its port, or None if it is not attached."""
@@ -78,33 +90,6 @@ class Board:
 
 def _digits(mac: str) -> str:
     return re.sub("[^0-9a-f]", "", mac.lower())
-
-
-class OpenBoard:
-    """A board that this process holds: its lock, its process if it is virtual, its device.
-
-    The device has no session yet: `device.connect()` begins one.
-    """
-
-    def __init__(self, board: Board, device: Device, release: Callable[[], None]) -> None:
-        self.board = board
-        self.device = device
-        self._release = release
-
-    @property
-    def id(self) -> str:
-        """Name of the board."""
-        return self.board.id
-
-    @property
-    def kind(self) -> Kind:
-        """What the device said it is, or before that what its row says."""
-        return self.device.kind or self.board.kind
-
-    def close(self) -> None:
-        """Close the link, end a virtual board, unlock."""
-        self.device.close()
-        self._release()
 
 
 # rows
@@ -144,7 +129,7 @@ def _row(name: str, row: Any, source: str) -> Board:  # noqa: ANN401 - as TOML g
     where = f"{source}: board {name!r}"
     if not isinstance(row, dict):
         raise ConfigError(f"{where} is no table")
-    known = {f.name for f in fields(Board)} - {"id"}
+    known = {f.name for f in fields(Board)} - {"id", "listed"}
     for key, value in row.items():
         if key not in known:
             raise ConfigError(f"{where} has an unknown key {key!r}", hint=f"keys: {', '.join(sorted(known))}")
@@ -153,12 +138,26 @@ def _row(name: str, row: Any, source: str) -> Board:  # noqa: ANN401 - as TOML g
             raise ConfigError(f"{where}: {key} should be {wanted.__name__}, got {value!r}")
     if row.get("kind", "silicon") not in {"silicon", "emulated"}:
         raise ConfigError(f"{where}: kind is silicon or emulated, got {row['kind']!r}")
-    if not any(row.get(key) for key in ("url", "serial_number", "usb_path", "mac")):
+    _check_emulator(row, where)
+    if not any(row.get(key) for key in ("url", "serial_number", "usb_path", "mac", "emulator")):
         raise ConfigError(f"{where} cannot be found", hint="give url, serial_number, usb_path or mac")
     if "target" not in row:
         raise ConfigError(f"{where} has no target")
     target_of(row["target"])
-    return Board(id=name, **row)
+    try:
+        shlex.split(row.get("power_cycle", ""))
+    except ValueError as error:
+        raise ConfigError(f"{where}: power_cycle: {error}") from None
+    kind = "emulated" if row.get("emulator") else "silicon"
+    return Board(id=name, listed=True, **{"kind": kind, **row})
+
+
+def _check_emulator(row: dict[str, Any], where: str) -> None:
+    known = get_args(EmulatorKind)
+    if row.get("emulator", known[0]) not in known:
+        raise ConfigError(f"{where}: no emulator {row['emulator']!r}", hint=f"one of: {', '.join(known)}")
+    if row.get("emulator") and (row.get("kind", "emulated") != "emulated" or row.get("url")):
+        raise ConfigError(f"{where}: an emulator has no url and is of kind emulated")
 
 
 # choice
@@ -171,24 +170,34 @@ def select(
 
     Args:
         target: the chip.
-        board: `virtual`, an id of boards.toml, a port or URL, or None: the attached board of that target.
+        board: `virtual`, `qemu`, `esp-emu` (both also with `:/path/of/program`), an id of boards.toml, a port
+            or URL, or None: the attached board of that target.
         port: a port or URL; it is where `board` is, if both are given.
         baud: instead of the row's.
 
     Raises:
         ConfigError: no such id, or that board has another chip.
-        BoardUnavailable: it is not attached; or none was named and none is found.
+        BoardUnavailable: it is not attached or is in quarantine; or none was named and none is found.
     """
     chosen = _choose(target, board, port)
-    changes: dict[str, Any] = {name: getattr(chosen, name) for name in _FIELDS}
-    if port:
-        changes["url"] = port
-    if baud:
-        changes["baud"] = baud
-    return Board(**changes)
+    if why := why_not(chosen):
+        raise BoardUnavailable(f"in quarantine: {why}", hint=lifting(chosen), board=chosen.id, step="select")
+    return replace(chosen, url=port or chosen.url, baud=baud or chosen.baud)
 
 
-_FIELDS = tuple(f.name for f in fields(Board))
+def why_not(board: Board) -> str:
+    """Why a board is in quarantine, by its row or since a run put it there; "" if it may be used."""
+    if board.quarantine:
+        return board.quarantine
+    entry = quarantined().get(board.id)
+    return f"{entry.reason} (since {entry.since_utc})" if entry else ""
+
+
+def lifting(board: Board) -> str:
+    """How a board comes out of quarantine."""
+    if board.quarantine:
+        return f"look at the board, then take `quarantine` out of its row {board.id!r}"
+    return f"look at the board, then: hil boards --lift {board.id}"
 
 
 def _choose(target: Target, board: str | None, port: str | None) -> Board:
@@ -196,6 +205,9 @@ def _choose(target: Target, board: str | None, port: str | None) -> Board:
         return Board(id="virtual", target=target.name, kind="virtual")
     if board is None:
         return Board(id=port, target=target.name, url=port) if port else _attached(target)
+    if emulated := emulator.named(board):
+        kind, program = emulated
+        return Board(id=kind, target=target.name, kind="emulated", emulator=kind, program=program)
     known = rows()
     if board in known:
         row = known[board]
@@ -207,7 +219,7 @@ def _choose(target: Target, board: str | None, port: str | None) -> Board:
         return row
     if "://" in board or board.startswith("/") or re.fullmatch(r"COM\d+", board, re.IGNORECASE):
         return Board(id=board, target=target.name, url=board)
-    close = difflib.get_close_matches(board, [*known, "virtual"], n=1)
+    close = difflib.get_close_matches(board, [*known, "virtual", *get_args(EmulatorKind)], n=1)
     raise ConfigError(
         f"no board {board!r}",
         hint=f"did you mean {close[0]}?" if close else f"boards.toml has: {', '.join(known) or 'none'}",
@@ -216,23 +228,27 @@ def _choose(target: Target, board: str | None, port: str | None) -> Board:
 
 def _attached(target: Target) -> Board:
     ports = serial_ports()
-    mine = [row for row in rows().values() if row.target == target.name]
+    mine = [row for row in rows().values() if row.target == target.name and not row.emulator]
+    shut = [row for row in mine if why_not(row)]
     for row in mine:
-        if row.port(ports):
+        if row not in shut and row.port(ports):
             return row
-    strangers = [port for port in ports if port.vid == ESPRESSIF_VID]
+    taken = {row.port(ports) for row in rows().values()}
+    strangers = [port for port in ports if port.vid == ESPRESSIF_VID and port.url not in taken]
     for port in strangers:
         if _chip_at(port.url) == target.name:
             return Board(id=port.url, target=target.name, url=port.url)
     asked = f"; asked {', '.join(p.url for p in strangers)}" if strangers else ""
-    named = f"; not attached: {', '.join(row.id for row in mine)}" if mine else ""
+    absent = [row.id for row in mine if row not in shut]
+    named = f"; not attached: {', '.join(absent)}" if absent else ""
+    named += f"; in quarantine: {', '.join(row.id for row in shut)}" if shut else ""
     raise BoardUnavailable(f"no {target.name} is attached{named}{asked}", hint=HOW_TO, step="select")
 
 
 def _chip_at(url: str) -> str:
     """The chip that answers there, or "" if nothing of ours does."""
     try:
-        with _locked(url, url), Device(open_link(url)) as device:
+        with locked(url, url), Device(open_link(url)) as device:
             device.connect(ASK_S)
             return device.info().chip
     except HilError:
@@ -240,65 +256,7 @@ def _chip_at(url: str) -> str:
         return ""
 
 
-# opening
-
-
-def open_board(
-    target: Target,
-    *,
-    runtime: Runtime = "espdl",
-    board: str | None = None,
-    port: str | None = None,
-    baud: int | None = None,
-    on_text: Callable[[str], None] | None = None,
-    faults: FaultPlan | None = None,
-) -> OpenBoard:
-    """Select a board, lock it, start it if it is virtual, open its port.
-
-    Args:
-        target: the chip.
-        runtime: of a virtual board's firmware; the handshake with any other tells which it has.
-        board: see `select`.
-        port: see `select`.
-        baud: see `select`.
-        on_text: gets every line of its console.
-        faults: to plant in a virtual board.
-
-    Raises:
-        ConfigError: see `select`; or faults were asked for, and the board is no virtual one.
-        BoardUnavailable: not attached, in use, no permission, or the virtual board did not start.
-    """
-    chosen = select(target, board=board, port=port, baud=baud)
-    if chosen.kind == "virtual":
-        machine = VirtualBoard(target, runtime=runtime, faults=faults)
-        url = machine.start()
-        return _opened(chosen, url, machine.stop, on_text)
-    if faults is not None:
-        raise ConfigError(
-            f"faults can only be planted in a virtual board, {chosen.id} is none", hint="--board virtual"
-        )
-    found = chosen.port(serial_ports())
-    if found is None:
-        raise BoardUnavailable(f"{chosen.id} is not attached", hint=HOW_TO, board=chosen.id, step="select")
-    lock = _locked(found, chosen.id)
-    return _opened(chosen, found, lock.release, on_text)
-
-
-def _opened(
-    board: Board, url: str, release: Callable[[], None], on_text: Callable[[str], None] | None
-) -> OpenBoard:
-    def reach() -> Any:  # noqa: ANN401 - a Link
-        return open_link(url, board.baud, board=board.id)
-
-    try:
-        device = Device(reach(), board=board.id, reopen=reach, on_text=on_text)
-    except HilError:
-        release()
-        raise
-    return OpenBoard(board, device, release)
-
-
-def _locked(url: str, board: str) -> FileLock:
+def locked(url: str, board: str) -> FileLock:
     """The lock of a port, held; two names of one port are one lock.
 
     Raises:

@@ -301,7 +301,8 @@ def with_sizes(image: Image) -> Image:
     command = [sys.executable, "-m", "esp_idf_size", "--format", "json2", str(image.map)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_SECONDS, check=False)
     try:
-        return replace(image, sizes=parse_sizes(done.stdout))
+        sections, total = parse_sizes(done.stdout)
+        return replace(image, sizes=sections, total_bytes=total)
     except (ValueError, KeyError, TypeError):
         said = (done.stderr or done.stdout).strip().splitlines()
         raise BuildError(
@@ -311,18 +312,20 @@ def with_sizes(image: Image) -> Image:
         ) from None
 
 
-def parse_sizes(text: str) -> tuple[Section, ...]:
-    """The memories of esp-idf-size's `json2` format 1.x.
+def parse_sizes(text: str) -> tuple[tuple[Section, ...], int]:
+    """The memories of esp-idf-size's `json2` format 1.x, and the image's total size in bytes.
 
     Raises:
         ValueError, KeyError, TypeError: it is none.
     """
-    return tuple(
+    table = json.loads(text)
+    sections = tuple(
         Section(
             name=row["name"],
             used=int(row["used"]),
             total=int(row["total"]),
             parts={name: int(part["size"]) for name, part in row["parts"].items()},
         )
-        for row in json.loads(text)["layout"]
+        for row in table["layout"]
     )
+    return sections, int(table["total_size"])

@@ -148,6 +148,11 @@ class Device:
         self._info = None
         self._talk.end_session()
 
+    def drop_link(self) -> None:
+        """Close the link; the next `connect` opens it again, if the device was made with `reopen`."""
+        self._info = None
+        self._talk.drop_link()
+
     def ping(self, data: bytes = b"") -> bytes:
         """Send bytes there and back."""
         return cast(PingAnswer, self._call(Ping(data), "ping")).data

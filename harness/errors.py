@@ -9,6 +9,7 @@
     +-- QuantizeError            esp-ppq refused, or produced something it should not have
     +-- FormatError              an .espdl/.tflite file is damaged; carries the offset
     |   +-- EncryptedModel       the file is encrypted and no key was given
+    +-- LintError                a model with a known hazard was about to be flashed or uploaded
     +-- UnsupportedOperator      an operator or type that the runtime does not register
     +-- InputError               wrong name, shape or dtype of an input
     +-- RuntimeFailed            a runtime on this machine crashed, or is not installed
@@ -103,6 +104,10 @@ class EncryptedModel(FormatError):
     """The file is AES-encrypted and no key was given."""
 
 
+class LintError(HilError):
+    """Preflight found what is known to go wrong on that chip: the model is not sent to it."""
+
+
 class UnsupportedOperator(HilError):
     """An operator, type or attribute that the runtime (or the reference) does not have."""
 
@@ -186,11 +191,17 @@ class DeviceCrashed(DeviceError):
 
     Args:
         console: the console text around the crash.
+        kind: its class (panic, brownout, stack_overflow, ...; see harness/esp/supervise.py), "" if unknown.
+
+    Attributes:
+        trace: its backtrace with names, once somebody has decoded it.
     """
 
-    def __init__(self, message: str, *, console: str = "", hint: str = "") -> None:
+    def __init__(self, message: str, *, console: str = "", hint: str = "", kind: str = "") -> None:
         super().__init__(message, hint=hint)
         self.console = console
+        self.kind = kind
+        self.trace = ""
 
 
 class ReportError(HilError):

@@ -245,7 +245,7 @@ def open_link(url: str, baud: int = DEFAULT_BAUD, *, board: str = "") -> Link:
     try:
         if url.startswith("socket://"):
             return _open_socket(url)
-        if _is_pty(url):
+        if is_pty(url):
             return _open_pty(url)
         return _open_serial(url, baud)
     except serial.SerialException as error:
@@ -274,7 +274,8 @@ def _open_socket(url: str) -> Link:
     return link
 
 
-def _is_pty(url: str) -> bool:
+def is_pty(url: str) -> bool:
+    """Whether a port is a pseudo-terminal of this machine, by whatever name."""
     if sys.platform == "win32" or "://" in url:
         return False
     path = os.path.realpath(url)

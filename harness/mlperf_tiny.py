@@ -22,12 +22,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.boards import OpenBoard
 from harness.compare import Verdict, judge
 from harness.device import Device
 from harness.errors import ConfigError, GoldenError
 from harness.models.device_file import DeviceFile, open_device_file
 from harness.npz import read_npz
+from harness.opening import OpenBoard
 from harness.options import Combination
 from harness.record import DeviceInfo as DeviceRow
 from harness.record import Run

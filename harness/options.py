@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import catalogue
+from harness.emulator import named
 from harness.errors import ConfigError
 from harness.quantizing.recipe import Recipe
 from harness.targets import FAMILIES_OF, Runtime, Target, target
@@ -19,7 +20,7 @@ class Options:
 
     Attributes:
         targets: names of chips, in the order given (`--target esp32s3,esp32p4`).
-        board: `virtual`, an id of boards.toml, a URL, or None: the attached board of that target.
+        board: `virtual`, `qemu`, `esp-emu`, an id of boards.toml, a URL, or None: the attached board.
         port: pytest-embedded's `--port`, or None.
         baud: pytest-embedded's `--baud`, or None: the board's own.
         models: names of models; empty: all that have an artefact for the target.
@@ -38,6 +39,12 @@ class Options:
         gate_simulated: gate the latency of simulated rows too.
         history: where all rows go at the end; None: nowhere.
         virtual_faults: a plan for virtual boards, see harness/virtual/faults.py; None: no faults.
+        build_dir: pytest-embedded's `--build-dir`: a prebuilt image.
+        app_path: pytest-embedded's `--app-path`.
+        skip_flash: pytest-embedded's `--skip-autoflash`: boards have their firmware.
+        build_profile: fragments of firmware/profiles; empty: what suits the board.
+        emulator_args: further options of an emulator, one string as on a command line.
+        lint: whether a model with a known hazard is refused.
     """
 
     targets: tuple[str, ...]
@@ -59,6 +66,12 @@ class Options:
     gate_simulated: bool = False
     history: str | None = None
     virtual_faults: str | None = None
+    build_dir: str | None = None
+    app_path: str | None = None
+    skip_flash: bool = False
+    build_profile: tuple[str, ...] = ()
+    emulator_args: str | None = None
+    lint: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +93,10 @@ class Combination:
     def group(self) -> str:
         """Combinations of one group run one after the other: those that share a board.
 
-        Virtual boards are as many as are asked for, so each combination has its own.
+        Virtual and emulated boards are as many as are asked for, so each combination has its own.
         """
-        return self.id if self.board == "virtual" else f"{self.target.name} {self.board or ''}"
+        many = self.board is not None and (self.board == "virtual" or named(self.board) is not None)
+        return self.id if many else f"{self.target.name} {self.board or ''}"
 
     @property
     def sort_key(self) -> tuple[str, str, str, str, str]:

@@ -35,7 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("esp-hil", "neural networks on ESP32 chips (with --target of pytest-embedded)")
     group.addoption(
         "--board",
-        help="id of boards.toml, port, URL or `virtual`; default: the attached board of the target",
+        help="id of boards.toml, port, URL, `virtual`, `qemu` or `esp-emu` (also qemu:/path/of/program); "
+        "default: the attached board of the target",
     )
     group.addoption("--model", action="append", help="models, comma-separated; default: all of golden/")
     group.addoption("--recipe", action="append", help="quantization recipes; default: all of the model")
@@ -64,6 +65,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--threshold", action="append", help="another allowance of a gate: NAME=5%% or NAME=200")
     group.addoption("--gate-simulated", action="store_true", help="gate simulated latency as well")
     group.addoption("--history", help="URL or SQLite file that all rows go into at the end")
+    group.addoption(
+        "--build-profile",
+        action="append",
+        help="fragments of firmware/profiles to build with; default: what suits the board",
+    )
+    group.addoption("--skip-lint", action="store_true", help="also run models that `hil lint` refuses")
     group.addoption("--virtual-faults", help="plan of what is wrong with virtual boards (.toml or .json)")
 
 
@@ -80,7 +87,7 @@ def options_of(config: pytest.Config) -> Options:
                 raise ConfigError(f"--{name} {given}: must be at least {least}")
         config.stash[OPTIONS] = Options(
             targets=words(config.getoption("target", None)),
-            board=config.getoption("board"),
+            board=_board(config),
             port=config.getoption("port", None),
             baud=int(config.getoption("baud", None) or 0) or None,
             models=words(config.getoption("model")),
@@ -98,8 +105,36 @@ def options_of(config: pytest.Config) -> Options:
             gate_simulated=config.getoption("gate_simulated"),
             history=config.getoption("history"),
             virtual_faults=config.getoption("virtual_faults"),
+            build_dir=config.getoption("build_dir", None),
+            app_path=config.getoption("app_path", None),
+            skip_flash=_yes(config.getoption("skip_autoflash", None)),
+            build_profile=words(config.getoption("build_profile")),
+            emulator_args=_emulator_args(config),
+            lint=not config.getoption("skip_lint"),
         )
     return config.stash[OPTIONS]
+
+
+def _yes(given: str | None) -> bool:
+    """What pytest-embedded takes for yes."""
+    return str(given or "").lower() in {"y", "yes", "true"}
+
+
+def _board(config: pytest.Config) -> str | None:
+    """`--board`; of an emulator with the program that pytest-embedded's own option names."""
+    board: str | None = config.getoption("board")
+    own = {"qemu": "qemu_prog_path", "esp-emu": "espemu_prog_path"}
+    program = config.getoption(own[board], None) if board in own else None
+    return f"{board}:{program}" if program else board
+
+
+def _emulator_args(config: pytest.Config) -> str | None:
+    """Further options of the emulator, by pytest-embedded's options for it; None: none were given."""
+    option = (
+        "espemu_extra_args" if str(config.getoption("board")).startswith("esp-emu") else "qemu_extra_args"
+    )
+    given: str | None = config.getoption(option, None)
+    return given
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -160,7 +195,10 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """With pytest-xdist, the controlling process names the session that all workers record for."""
+    """Find the suites; with pytest-xdist, name the session that all workers record for."""
+    from harness.running import suites
+
+    suites.add_to(config)
     if _controls_workers(config):
         told = {"hil_session": str(uuid.uuid4()), "hil_results": str(options_of(config).results)}
         config.stash[CONTROLLER] = told

@@ -25,6 +25,7 @@ from harness.errors import (
     HilError,
     LinkError,
     LinkTimeout,
+    LintError,
     ReportError,
     WireError,
 )
@@ -285,7 +286,7 @@ _CLASSES: tuple[tuple[type[HilError], FailureClass], ...] = (
     (WireError, "link"),
     (HandshakeError, "handshake"),
     (DeviceReset, "reset"),
-    (DeviceCrashed, "crash"),
+    (LintError, "load"),
 )
 
 _STATUS_CLASSES: Mapping[int, FailureClass] = {
@@ -296,7 +297,18 @@ _STATUS_CLASSES: Mapping[int, FailureClass] = {
 }
 
 
+_CRASH_CLASSES: Mapping[str, FailureClass] = {
+    "out_of_memory": "out_of_memory",
+    "flash_read": "boot",
+    "invalid_image": "boot",
+    "partition_table": "boot",
+    "psram": "boot",
+}
+
+
 def _class_of(error: HilError) -> FailureClass:
+    if isinstance(error, DeviceCrashed):
+        return _CRASH_CLASSES.get(error.kind, "crash")
     if isinstance(error, DeviceFault) and error.status in _STATUS_CLASSES:
         return _STATUS_CLASSES[error.status]
     if isinstance(error, LinkError) and error.step == "boot":

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import boards, catalogue
-from harness.boards import OpenBoard
+from harness import catalogue
 from harness.catalogue import Model
 from harness.compare import Verdict
 from harness.diverge import Divergence
-from harness.errors import HilError, ReportError
+from harness.errors import BoardUnavailable, HilError, ReportError
+from harness.models.device_file import DeviceFile, open_device_file
+from harness.opening import OpenBoard, open_board
 from harness.options import Combination, Options, combinations
 from harness.progress import Progress
 from harness.record import Failure, Run
@@ -27,6 +28,8 @@ from harness.regress.gates import with_thresholds
 from harness.running.baseline import Baseline, base_rows
 from harness.running.journal import RUNS_FILE, Recorder, read_runs
 from harness.running.measuring import Measuring
+from harness.running.provision import Provision, Source, sizes_of
+from harness.running.supervision import Supervisor, explain, is_trouble, is_worth_a_retry, keep_log
 from harness.running.workbench import Bench
 from harness.targets import Runtime
 from harness.virtual import load_plan
@@ -70,6 +73,20 @@ def baseline_of(options: Options) -> Baseline | None:
     return Baseline(rows, rules, tests=len(combinations(options)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """A board of this session: open, with what is known of its firmware, watched over."""
+
+    board: OpenBoard
+    provision: Provision
+    supervisor: Supervisor
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.board.close()
+        self.provision.close()
+
+
 class Session:
     """All runs of one pytest session: opens each board once, records each run at once.
 
@@ -91,7 +108,7 @@ class Session:
         self.comparison: Comparison | None = None
         self._progress = progress
         self._recorder = Recorder(options.results / RUNS_FILE)
-        self._boards: dict[tuple[str, Runtime], OpenBoard | HilError] = {}
+        self._boards: dict[tuple[str, Runtime], _Held | HilError] = {}
         self._benches: dict[Combination, Bench] = {}
         self._measured: dict[Combination, Measured | HilError] = {}
         self._compared: dict[Combination, Comparison] = {}
@@ -104,15 +121,29 @@ class Session:
         Raises:
             HilError: it cannot be opened.
         """
-        return self._board(combination)
+        return self._held(combination).board
 
     def record(self, row: Run) -> None:
         """Record a row that was made elsewhere and show its verdict."""
         self._record(row)
 
     def bench(self, combination: Combination) -> Bench:
-        """The board of the combination with its model loaded."""
-        board = self._board(combination)
+        """The board of the combination with its model loaded; a board that broke is brought back once.
+
+        Raises:
+            HilError: it cannot be opened, brought back or prepared.
+        """
+        held = self._held(combination)
+        try:
+            return self._prepared(held, combination)
+        except HilError as error:
+            explain(error, held.provision.image, combination.target)
+            if not is_trouble(error) or not self._recovered(held, combination, error):
+                raise
+            return self._prepared(held, combination)
+
+    def _prepared(self, held: _Held, combination: Combination) -> Bench:
+        board = held.board
         bench = self._benches.get(combination)
         if bench is None:
             model = catalogue.load(combination.model)
@@ -123,6 +154,7 @@ class Session:
                 model=model,
                 recipe=model.recipes[combination.recipe],
                 progress=self._progress,
+                lint=self.options.lint,
             )
         bench.prepare()
         return bench
@@ -160,13 +192,31 @@ class Session:
         return self._compared[combination]
 
     def _measure(self, combination: Combination, attempt: int = 1) -> Measured | HilError:
+        """Run it; once more if the board broke in a way that may not come again."""
+        found = self._attempt(combination, attempt)
+        if not isinstance(found, HilError):
+            return found
+        held = self._boards.get(_key(combination))
+        if not isinstance(held, _Held) or not is_trouble(found):
+            return found
+        if not self._recovered(held, combination, found) or not is_worth_a_retry(found):
+            return found
+        found = self._attempt(combination, attempt + 1)
+        if isinstance(found, HilError) and is_trouble(found) and (gone := held.supervisor.judge(found)):
+            self._give_up(held, combination, gone)
+        return found
+
+    def _attempt(self, combination: Combination, attempt: int) -> Measured | HilError:
         started_s = time.monotonic()
         measuring = Measuring(
             combination=combination, options=self.options, session_id=self.id, attempt=attempt
         )
+        held: _Held | None = None
         try:
-            measuring.opened(self._board(combination))
-            bench = self.bench(combination)
+            held = self._held(combination)
+            measuring.opened(held.board)
+            measuring.sizes = sizes_of(held.provision.image)
+            bench = self._prepared(held, combination)
             measuring.prepared(bench)
             measuring.run_golden(bench, self._progress)
             measuring.time(bench)
@@ -174,9 +224,16 @@ class Session:
             measuring.judge(bench)
             measuring.locate(bench)
         except HilError as error:
+            if held is not None:
+                explain(error, held.provision.image, combination.target)
             measuring.failure = Failure.of(error)
-            self._record(measuring.row(time.monotonic() - started_s))
+            row = measuring.row(time.monotonic() - started_s)
+            self._record(row)
+            if held is not None and is_trouble(error):
+                console = [line.text for line in held.board.device.console]
+                self._progress.say(f"log: {keep_log(self.options.results, row, error, console)}")
             return error
+        held.supervisor.fine()
         row = measuring.row(time.monotonic() - started_s)
         self._record(row)
         for note in measuring.notes:
@@ -190,39 +247,77 @@ class Session:
             divergence=measuring.divergence,
         )
 
+    def _recovered(self, held: _Held, combination: Combination, error: HilError) -> bool:
+        """Bring a board back; False if it is given up."""
+        try:
+            held.supervisor.recover(error)
+        except BoardUnavailable as gone:
+            self._give_up(held, combination, gone)
+            return False
+        return True
+
+    def _give_up(self, held: _Held, combination: Combination, gone: BoardUnavailable) -> None:
+        """Leave a board out of the rest of this session; the others go on."""
+        held.close()
+        self._boards[_key(combination)] = gone
+
     def _record(self, row: Run) -> None:
         self._recorder.append(row)
         self.rows.append(row)
         said = row.verdict.words if row.verdict else row.failure.message if row.failure else "no verdict"
         self._progress.say(f"{row.title}: {said}")
 
-    def _board(self, combination: Combination) -> OpenBoard:
-        name = (combination.target.name, combination.runtime)
+    def _held(self, combination: Combination) -> _Held:
+        name = _key(combination)
         if name not in self._boards:
             self._let_go(combination)
             try:
-                self._boards[name] = boards.open_board(
-                    combination.target,
-                    runtime=combination.runtime,
-                    board=self.options.board,
-                    port=self.options.port,
-                    baud=self.options.baud,
-                    faults=self._faults,
-                )
+                self._boards[name] = self._hold(combination)
             except HilError as error:
                 self._boards[name] = error
-        board = self._boards[name]
-        if isinstance(board, HilError):
-            raise board
-        return board
+        held = self._boards[name]
+        if isinstance(held, HilError):
+            raise held
+        return held
+
+    def _hold(self, combination: Combination) -> _Held:
+        options = self.options
+        provision = Provision(
+            combination.target,
+            combination.runtime,
+            Source(
+                build_dir=options.build_dir,
+                app_path=options.app_path,
+                skip_flash=options.skip_flash,
+                profile=options.build_profile,
+                lint=options.lint,
+            ),
+            lambda: _file_of(combination),
+            self._progress,
+        )
+        try:
+            board = open_board(
+                combination.target,
+                runtime=combination.runtime,
+                board=options.board,
+                port=options.port,
+                baud=options.baud,
+                faults=self._faults,
+                firmware=provision,
+                emulator_args=options.emulator_args,
+            )
+        except HilError:
+            provision.close()
+            raise
+        return _Held(board=board, provision=provision, supervisor=Supervisor(board, self._progress.say))
 
     def _let_go(self, combination: Combination) -> None:
         """Close the target's board that has firmware of another runtime: it may be the same board."""
         chip = combination.target.name
         for name in [name for name in self._boards if name[0] == chip and name[1] != combination.runtime]:
-            board = self._boards.pop(name)
-            if isinstance(board, OpenBoard):
-                board.close()
+            held = self._boards.pop(name)
+            if isinstance(held, _Held):
+                held.close()
             gone = [c for c in self._benches if (c.target.name, c.runtime) == name]
             for other in gone:
                 del self._benches[other]
@@ -261,6 +356,17 @@ class Session:
 
     def close(self) -> None:
         """Close the boards; virtual ones are ended."""
-        for board in self._boards.values():
-            if isinstance(board, OpenBoard):
-                board.close()
+        for held in self._boards.values():
+            if isinstance(held, _Held):
+                held.close()
+
+
+def _key(combination: Combination) -> tuple[str, Runtime]:
+    """What has a board of its own: a chip with the firmware of one runtime."""
+    return combination.target.name, combination.runtime
+
+
+def _file_of(combination: Combination) -> DeviceFile:
+    model = catalogue.load(combination.model)
+    family = combination.target.family_of(combination.runtime)
+    return open_device_file(model.artifact(combination.recipe, family))

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import boards
-from harness.boards import Board, open_board, rows, select
+from harness import boards, opening
+from harness.boards import Board, rows, select
 from harness.cli import main
 from harness.errors import BoardUnavailable, ConfigError
 from harness.link import SerialPort
+from harness.opening import open_board
 from harness.targets import target
 from harness.virtual import VirtualBoard
 
@@ -59,7 +60,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to run in, and none of this machine's ports."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HIL_BOARDS", raising=False)
-    monkeypatch.setattr(boards, "serial_ports", lambda: PORTS)
+    monkeypatch.setenv("HIL_STATE", str(tmp_path / "state"))
+    for module in (boards, opening):
+        monkeypatch.setattr(module, "serial_ports", lambda: PORTS)
     return tmp_path
 
 
@@ -79,7 +82,7 @@ def test_rows_come_from_this_folder_or_the_file_that_the_environment_names(
     other = here / "other.toml"
     other.write_text('[one]\ntarget = "esp32"\nurl = "COM3"\n', encoding="utf-8")
     monkeypatch.setenv("HIL_BOARDS", str(other))
-    assert rows() == {"one": Board(id="one", target="esp32", url="COM3")}
+    assert rows() == {"one": Board(id="one", target="esp32", url="COM3", listed=True)}
     monkeypatch.setenv("HIL_BOARDS", str(here / "nowhere.toml"))
     with pytest.raises(ConfigError, match="HIL_BOARDS"):
         rows()
@@ -207,7 +210,7 @@ def test_two_runs_never_share_a_board() -> None:
 def test_a_board_that_is_not_attached_cannot_be_opened(
     with_rows: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(boards, "serial_ports", lambda: ())
+    monkeypatch.setattr(opening, "serial_ports", lambda: ())
     with pytest.raises(BoardUnavailable, match="desk-s3: select: desk-s3 is not attached"):
         open_board(S3, board="desk-s3")
 

@@ -349,15 +349,17 @@ def test_sizes_are_read_by_memory_and_part() -> None:
     text = json.dumps(
         {
             "version": "1.2",
+            "total_size": 160,
             "layout": [
                 {"name": "DRAM", "total": 100, "used": 60, "free": 40, "parts": {".bss": {"size": 20}}},
                 {"name": "Flash Code", "total": 0, "used": 7, "free": 0, "parts": {}},
             ],
         }
     )
-    dram, code = parse_sizes(text)
+    (dram, code), total = parse_sizes(text)
     assert (dram.name, dram.used, dram.total, dict(dram.parts)) == ("DRAM", 60, 100, {".bss": 20})
     assert code.total == 0
+    assert total == 160
 
 
 def test_a_map_that_is_none_is_an_error_and_not_a_zero(tmp_path: Path) -> None:

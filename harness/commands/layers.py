@@ -38,7 +38,7 @@ def run(args: Namespace) -> int:
     """Find the first wrong layer; status 1 if there is one."""
     import sys
 
-    from harness import boards, catalogue
+    from harness import catalogue, opening
     from harness.errors import ConfigError
     from harness.progress import progress_on
     from harness.running.workbench import Bench
@@ -48,7 +48,7 @@ def run(args: Namespace) -> int:
     recipe = model.recipe(args.recipe)
     if args.input is not None and not 0 <= args.input < len(model.golden().inputs):
         raise ConfigError(f"--input {args.input}", hint=f"0 to {len(model.golden().inputs) - 1}")
-    board = boards.open_board(chip, runtime=recipe.runtime, board=args.board, port=args.port, baud=args.baud)
+    board = opening.open_board(chip, runtime=recipe.runtime, board=args.board, port=args.port, baud=args.baud)
     try:
         bench = Bench(
             board.device,

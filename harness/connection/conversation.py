@@ -180,6 +180,12 @@ class Conversation:
         """Forget the session; the device's end of it goes with its next HELLO."""
         self._session = None
 
+    def drop_link(self) -> None:
+        """Close the link, so that the next session opens it again: the board is restarted or lent out."""
+        self._session = None
+        self._link.close()
+        self._link_lost = True
+
     def pull_reset_line(self) -> None:
         """Reset the chip through the port's wires."""
         self._link.reset()

@@ -82,6 +82,7 @@ class Image:
         idf: version of ESP-IDF in the application's own words, such as v5.3.5.
         version: of the application.
         sizes: memories by esp-idf-size; empty where it was not asked.
+        total_bytes: what esp-idf-size calls the image's total size; None where it was not asked.
     """
 
     target: str
@@ -99,6 +100,7 @@ class Image:
     idf: str
     version: str
     sizes: tuple[Section, ...] = ()
+    total_bytes: int | None = None
 
     @property
     def sha256(self) -> str:

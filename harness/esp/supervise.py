@@ -295,4 +295,4 @@ def crashed(crash: Crash) -> DeviceCrashed:
     hint = _HINTS.get(
         crash.kind, "the console text names the cause; decode the backtrace with the image's ELF"
     )
-    return DeviceCrashed(said, console=crash.text, hint=hint)
+    return DeviceCrashed(said, console=crash.text, hint=hint, kind=crash.kind)

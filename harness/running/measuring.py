@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness import emulator
 from harness.catalogue import GoldenSet
 from harness.compare import Verdict, judge
 from harness.diverge import Divergence
@@ -48,6 +49,7 @@ class Measuring:
         failure: why it ended early, or None.
         verdict: the last step's result.
         notes: what a person should know beside the figures.
+        sizes: of the firmware, see `Run.sizes`.
     """
 
     combination: Combination
@@ -74,6 +76,7 @@ class Measuring:
     _confusion: tuple[tuple[int, int, int], ...] = ()
     divergence: Divergence | None = None
     attempt: int = 1
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def opened(self, board: OpenBoard) -> None:
         """The port is open; from here on the line is counted."""
@@ -226,6 +229,7 @@ class Measuring:
             layers=self._layers,
             attempt=self.attempt,
             timed_s=self._timed_s,
+            sizes=self.sizes,
             predicted=self._predicted,
             confusion=self._confusion,
             labels=bench.model.labels if bench else (),
@@ -265,7 +269,9 @@ def _values(answers: Answers) -> dict[str, NDArray[Any]]:
 
 
 def _kind_asked_for(combination: Combination) -> BoardKind:
-    return "virtual" if combination.board == "virtual" else "silicon"
+    if combination.board == "virtual":
+        return "virtual"
+    return "emulated" if combination.board and emulator.named(combination.board) else "silicon"
 
 
 def _device_row(info: DeviceInfo) -> DeviceRow:

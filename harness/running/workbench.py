@@ -17,6 +17,7 @@ from harness.diverge import Divergence, find
 from harness.errors import HilError, InputError, UnsupportedOperator
 from harness.espdl import EspdlModel
 from harness.models.device_file import DeviceFile, Exact, open_device_file
+from harness.models.preflight import preflight
 from harness.progress import Progress
 from harness.quantizing.recipe import Recipe
 from harness.targets import Target
@@ -39,10 +40,19 @@ class Bench:
         model: the catalogue's model.
         recipe: which of its device files.
         progress: where long work is shown.
+        lint: whether a model with a known hazard is refused.
     """
 
     def __init__(
-        self, device: Device, *, board: str, target: Target, model: Model, recipe: Recipe, progress: Progress
+        self,
+        device: Device,
+        *,
+        board: str,
+        target: Target,
+        model: Model,
+        recipe: Recipe,
+        progress: Progress,
+        lint: bool = True,
     ) -> None:
         self.device = device
         self.board = board
@@ -50,6 +60,7 @@ class Bench:
         self.model = model
         self.recipe = recipe
         self._progress = progress
+        self._lint = lint
         self.family = target.family_of(recipe.runtime)
         self.model_path = model.artifact(recipe.name, self.family)
         self.model_bytes = self.model_path.read_bytes()
@@ -70,12 +81,16 @@ class Bench:
 
         Raises:
             HandshakeError: the device disagrees about chip, family, model or tensors.
+            LintError: the model has a known hazard on this chip.
             DeviceFault: it refused the model.
         """
         if not self.device.connected:
             self.device.connect()
-        there = self.device.info().model
-        if there is None or there.sha256 != self.file.sha256:
+        info = self.device.info()
+        if info.model is None or info.model.sha256 != self.file.sha256:
+            self.device.require(target=self.target)
+            if self._lint:
+                preflight(self.file, self.target, psram_bytes=info.psram_bytes)
             self.upload(self.model_bytes)
         self.device.require(
             target=self.target,

@@ -99,6 +99,11 @@ class VirtualBoard:
         """Cut its power for a moment: the port vanishes and comes back at the same URL; the flash stays."""
         self._command("power_cycle")
 
+    def restart(self) -> None:
+        """End its process and start it anew at the same URL; the flash stays."""
+        self.kill()
+        self.start()
+
     def kill(self) -> None:
         """End its process without notice, like a crashed emulator; `start` starts it again."""
         if self._process is not None:

@@ -1,0 +1,33 @@
+"""The suites that come with the package, for a folder where nothing but `golden/` is.
+
+In a checkout they lie in `suites/`, beside the package, and pyproject.toml names them to pytest. In a wheel they
+are a folder of the package, and pytest has to be told where.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def folder() -> Path | None:
+    """Where the suites lie: in the installed package, else beside it in a checkout; None if nowhere."""
+    places = (_PACKAGE / "suites", _PACKAGE.parent / "suites")
+    return next((place for place in places if (place / "test_numerics.py").is_file()), None)
+
+
+def add_to(config: pytest.Config) -> None:
+    """Let `pytest --target CHIP` collect the suites too, in a folder with models of its own.
+
+    Nothing changes where the user named what to run, on the command line or as `testpaths`.
+    """
+    here = config.invocation_params.dir
+    named = config.args_source is not pytest.Config.ArgsSource.INVOCATION_DIR
+    if named or not config.getoption("target", None) or not any(here.glob("golden/*/model.toml")):
+        return
+    suites = folder()
+    if suites is not None:
+        config.args = [*config.args, str(suites)]
