@@ -296,8 +296,6 @@ def _tensor(table: Table) -> Tensor:
         raise table.damaged(
             f"{name!r} of shape {_short(shape)} has {blocks * _BLOCK_BYTES} bytes instead of {used}"
         )
-    if any(table.buffer.data[at + used : at + blocks * _BLOCK_BYTES]):
-        raise table.buffer.damaged(f"the padding of {name!r} is not zero", at + used)
     data = np.frombuffer(table.buffer.data, kind, count, at).astype(dtype, copy=False)
     if dtype == "bool" and (data.view(np.uint8) > 1).any():
         raise table.buffer.damaged(f"{name!r} is bool and has values other than 0 and 1", at)

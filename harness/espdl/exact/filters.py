@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from harness.errors import FormatError
 from harness.espdl.model import Tensor
+from harness.targets import Family
 
 _BLOCKED = re.compile(r"^(?:\(N/(?P<new>8|16)\)|N(?P<old>8|16))H?WC(?:8|16)(?P<rest>_UNALIGNED)?$")
 _PLAIN = {"NHWC", "NWC"}
@@ -31,8 +32,14 @@ Reading = Literal["plain", "packed"]
 
 "plain": one output channel after the other, as ESP-DL's portable kernels read any filter and as a loader does
 that knows the current names only; the ground truth for Espressif's older zoo models was made so. "packed":
-blocks of 16, as the SIMD kernels of the chips read it, which do not look at the name.
+blocks of 16, as the SIMD kernels of the chips read it, which do not look at the name; PRelu is computed as those
+kernels do as well. Only so do Espressif's older zoo models find faces and tell them apart.
 """
+
+
+def reading_on_chip(family: Family) -> Reading:
+    """How the kernels of a chip of the family read: SIMD on esp32s3 and esp32p4."""
+    return "plain" if family == "c" else "packed"
 
 
 def has_old_name(tensor: Tensor) -> bool:

@@ -1,7 +1,8 @@
 """PRelu: negatives times a slope, shifted right without rounding; others copied (dl_base_prelu.cpp).
 
-The slope is chosen by the last axis, and others are not rescaled when the exponents differ: so ESP-DL
-answers.
+The slope is chosen by the last axis, and others are not rescaled when the exponents differ: so ESP-DL's portable
+kernels answer. The SIMD kernels of esp32s3 and esp32p4 differ from them in int8: both signs are rescaled, rounded
+and saturated (isa/tie728/dl_tie728_s8_prelu.S, isa/esp32p4/dl_esp32p4_prelu.S).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from harness.espdl.exact.operators.table import Table, lower_table, stored_table
 from harness.espdl.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, FLOAT64_LIMIT
 from harness.espdl.exact.registry import operator
 from harness.espdl.model import Node
+from harness.targets import rounding_of
 
 _BLOCK_BYTES = 16
 _BUFFERS = {"int8": DTYPE_BOUNDS["int16"], "int16": DTYPE_BOUNDS["int32"]}
@@ -32,6 +34,9 @@ def lower_prelu(lowering: Lowering, node: Node) -> None:
     onnx, x, y = lowering.onnx, node.inputs[0], node.outputs[0]
     value = lowering.read(x)
     negative = onnx.op("Less", [value, onnx.constant(np.float32(0), "zero")], hint=f"{y}:negative")
+    if dtype == "int8" and lowering.old_names == "packed" and lowering.family != "c":
+        _lower_simd(lowering, node, slopes)
+        return
     if dtype == "float32":
         scaled = onnx.op("Mul", [value, onnx.constant(slopes, node.inputs[1])])
         lowering.write(y, onnx.op("Where", [negative, scaled, value], hint=f"{y}:prelu"))
@@ -57,6 +62,29 @@ def lower_prelu(lowering: Lowering, node: Node) -> None:
     lowering.write(y, onnx.op("Where", [negative, scaled, value], hint=f"{y}:prelu"), bounds=limits)
     limit = FLOAT32_LIMIT if small else FLOAT64_LIMIT
     lowering.prove(node, carrier, bound=bound, limit=limit, note=_note(lowering, node))
+
+
+def _lower_simd(lowering: Lowering, node: Node, slopes: Table) -> None:
+    """x < 0 ? round(x * slope >> shift) : round(x >> change of exponent), as the chips' own kernels compute it.
+
+    esp32s3 rounds half up. On esp32p4 positives follow the rounding mode, which is half to even; that its
+    instruction for negatives (esp.vprelu.s8) follows it as well is an assumption.
+    """
+    onnx, x, y = lowering.onnx, node.inputs[0], node.outputs[0]
+    value, limits = lowering.read(x), DTYPE_BOUNDS["int8"]
+    rise = lowering.exponent(y) - lowering.exponent(x)
+    shift = rise - lowering.exponent(node.inputs[1])
+    factors = onnx.constant((slopes * 2.0**-shift).astype(np.float32), f"{node.inputs[1]}:simd")
+    one = onnx.constant(np.float32(2.0**-rise), f"{y}:rise")
+    negative = onnx.op("Less", [value, onnx.constant(np.float32(0), "zero")], hint=f"{y}:negative")
+    scaled = onnx.op("Mul", [value, onnx.op("Where", [negative, factors, one])])
+    if rounding_of(lowering.family) == "half_even":
+        rounded = onnx.op("Round", [scaled])
+    else:
+        rounded = onnx.op("Floor", [onnx.op("Add", [scaled, onnx.constant(np.float32(0.5), "half")])])
+    lowering.write(y, clipped(lowering, rounded, limits), bounds=limits)
+    bound = lowering.bounds(x).magnitude * int(max(np.abs(slopes).max(initial=0), 1))
+    lowering.prove(node, "float32", bound=bound, limit=FLOAT32_LIMIT, note="as the SIMD kernels round")
 
 
 def _note(lowering: Lowering, node: Node) -> str:
