@@ -23,6 +23,7 @@
     +-- WireError                bytes that are no valid frame or message
     +-- DeviceError              the device answered, and not with success
     |   +-- DeviceFault          it refused: a status and its own words
+    |   +-- ScriptFailed         a program under MicroPython raised; carries its traceback
     |   +-- HandshakeError       hello disagrees with what the run needs (chip, protocol, model)
     |   +-- DeviceReset          it restarted in the middle of an exchange
     |   +-- DeviceCrashed        panic, watchdog or brownout text was seen
@@ -176,6 +177,20 @@ class DeviceFault(DeviceError):
     def __init__(self, message: str, *, status: int, hint: str = "", step: str = "") -> None:
         super().__init__(message, hint=hint, step=step)
         self.status = status
+
+
+class ScriptFailed(DeviceError):
+    """A program that MicroPython ran on the device raised an exception.
+
+    Args:
+        exception: its class, such as ValueError.
+        traceback: the text that MicroPython printed.
+    """
+
+    def __init__(self, message: str, *, exception: str, traceback: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint, step="script")
+        self.exception = exception
+        self.traceback = traceback
 
 
 class HandshakeError(DeviceError):
