@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ def run(args: Namespace) -> int:
     from harness.running.journal import read_runs
 
     recorded = read_runs(args.runs)
+    gc.freeze()  # rows stay until the end: looking at millions of them again and again takes as long as the page
     out = args.out or (args.runs if args.runs.is_dir() else args.runs.parent)
     if args.bundle and out.resolve() != (args.runs if args.runs.is_dir() else args.runs.parent).resolve():
         raise ConfigError("--bundle packs the folder of the rows", hint="leave out --out", step="report")

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.bench import Validity
-from harness.metrics import latency_of
 from harness.record import Run
 from harness.report.memory import arena_of
 from harness.report.view import clean, port_words, quantizer_words, status_of, top1_words, words_of
+from harness.timing.latency import Latency
 
 Json = Any
 
@@ -37,11 +37,14 @@ TEXTS: Mapping[str, Callable[[Run], str]] = {
 _LATENCY = ("median_ms", "median_low_ms", "median_high_ms", "min_ms", "p99_ms", "cold_ms")
 
 
-def page_data(runs: Sequence[Run], validities: Sequence[Validity], **more: Json) -> str:
+def page_data(
+    runs: Sequence[Run], latencies: Sequence[Latency | None], validities: Sequence[Validity], **more: Json
+) -> str:
     """The JSON of a page.
 
     Args:
         runs: the rows, in their order.
+        latencies: figures of each one's repetitions.
         validities: what the rules of measuring say of each.
         more: further keys: details of some rows, history, configurations.
 
@@ -51,7 +54,6 @@ def page_data(runs: Sequence[Run], validities: Sequence[Validity], **more: Json)
     """
     texts = {name: _coded([of(run) for run in runs]) for name, of in TEXTS.items()}
     texts["validity"] = _coded([" ".join(validity.codes) for validity in validities])
-    latencies = [latency_of(run) for run in runs]
     numbers: dict[str, list[Json]] = {
         name: [_digits(getattr(found, name) if found else None) for found in latencies] for name in _LATENCY
     }

@@ -8,8 +8,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from harness.bench import Validity, check
+from harness.metrics import latency_of
 from harness.record import Run
-from harness.report.view import Line, Tally, clean, line_of, tally
+from harness.report.view import Line, Tally, clean, line_of, numbers_of, tally
+from harness.timing.latency import Latency
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,23 +51,34 @@ class Report:
         return frame(self.runs, self.figures, self.validities)
 
     @cached_property
-    def figures(self) -> tuple[dict[str, int | float], ...]:
-        """The metrics and counters of each row, as `harness.report.table.figures` gives them."""
+    def _measured(self) -> tuple[tuple[Latency | None, dict[str, int | float]], ...]:
+        """In one pass, because the figures ask for the latency again, which is remembered for a moment."""
         from harness.report.table import figures
 
-        return tuple(figures(run) for run in self.runs)
+        return tuple((latency_of(run), figures(run)) for run in self.runs)
+
+    @cached_property
+    def figures(self) -> tuple[dict[str, int | float], ...]:
+        """The metrics and counters of each row, as `harness.report.table.figures` gives them."""
+        return tuple(figures for _, figures in self._measured)
+
+    @cached_property
+    def latencies(self) -> tuple[Latency | None, ...]:
+        """Figures of each row's repetitions."""
+        return tuple(latency for latency, _ in self._measured)
 
     @cached_property
     def validities(self) -> tuple[Validity, ...]:
         """What the rules of measuring say of each row."""
         return tuple(check(run) for run in self.runs)
 
-    @cached_property
-    def lines(self) -> tuple[Line, ...]:
-        """The rows as printed, in their order."""
-        return tuple(
-            line_of(run, validity) for run, validity in zip(self.runs, self.validities, strict=True)
-        )
+    def line(self, number: int) -> Line:
+        """The row with that number, from 0, as printed."""
+        return line_of(self.runs[number], self.latencies[number], self.validities[number])
+
+    def numbers(self, most: int) -> list[int]:
+        """Numbers of at most so many rows, in their order; those that are not ok come first if there are more."""
+        return numbers_of(self.runs, most)
 
     @cached_property
     def tally(self) -> Tally:

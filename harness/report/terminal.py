@@ -7,7 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from harness.record import Run
-from harness.report.view import SIMULATED_BANNER, Line, line_of, tally
+from harness.report.view import SIMULATED_BANNER, Line, line_of, numbers_of, tally
+
+MOST_ROWS = 200
+"""A terminal shows no more; what is left out is said."""
 
 _HEADING = ("", "model", "board", "port", "top-1", "latency", "arena")
 _SIGNS = {"ok": "ok", "wrong": "WRONG", "broken": "BROKEN"}
@@ -17,6 +20,8 @@ _STYLES = {"ok": "green", "wrong": "bold red", "broken": "bold yellow"}
 def summary(runs: Sequence[Run], *, colour: bool | None = None, width: int | None = None) -> str:
     """A short table of the runs, what is wrong in words, and the tally.
 
+    Of more than MOST_ROWS runs, those that are not ok and then the first others.
+
     Args:
         runs: the rows.
         colour: a rich table with colours, or plain text; by default, whether standard output is a terminal.
@@ -24,13 +29,15 @@ def summary(runs: Sequence[Run], *, colour: bool | None = None, width: int | Non
     """
     if not runs:
         return "no runs"
-    lines = [line_of(run) for run in runs]
+    lines = [line_of(runs[number]) for number in numbers_of(runs, MOST_ROWS)]
     table = _rich(lines, width) if (sys.stdout.isatty() if colour is None else colour) else _plain(lines)
     said = [
         f"{_SIGNS[line.status]} {line.model} on {line.board}: {line.words}"
         for line in lines
         if line.status != "ok"
     ]
+    if left := len(runs) - len(lines):
+        said.append(f"{left} further runs are not shown")
     counted = tally(runs)
     marked = [SIMULATED_BANNER] if counted.simulated else []
     return "\n".join([table, *said, *marked, counted.words])

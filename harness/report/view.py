@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from harness.bench import Validity, check
@@ -12,6 +13,7 @@ from harness.compare import FloatDiff
 from harness.metrics import latency_of
 from harness.record import Run
 from harness.report.memory import arena_of
+from harness.timing.latency import Latency
 
 Status = Literal["ok", "wrong", "broken"]
 
@@ -26,12 +28,15 @@ SIMULATED_BANNER = (
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
 
 
+@lru_cache(maxsize=1 << 14)
 def clean(text: str) -> str:
     """Text that any file, terminal and browser takes: what cannot be printed becomes a visible escape.
 
     Names and logs come from boards and files; a control character, a direction override or half a surrogate
     pair in them must neither break a report nor change how it reads.
     """
+    if text.isascii() and text.isprintable():
+        return text
     safe = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", safe)
 
@@ -41,6 +46,12 @@ def status_of(run: Run) -> Status:
     if run.failure is not None and run.failure.kind != "numerics":
         return "broken"
     return "ok" if run.passed else "wrong"
+
+
+def numbers_of(runs: Sequence[Run], most: int) -> list[int]:
+    """Numbers, from 0, of at most so many rows, in their order; those that are not ok go before others."""
+    ranked = sorted(range(len(runs)), key=lambda number: status_of(runs[number]) == "ok")
+    return sorted(ranked[:most])
 
 
 def milliseconds(value: float) -> str:
@@ -91,9 +102,9 @@ class Line:
     words: str
 
 
-def line_of(run: Run, validity: Validity | None = None) -> Line:
-    """The run as printed; `validity` is what `check` says of it, if that is known already."""
-    latency = latency_of(run)
+def line_of(run: Run, latency: Latency | None = None, validity: Validity | None = None) -> Line:
+    """The run as printed; what a report has computed of it already is passed on."""
+    latency = latency or latency_of(run)
     arena = arena_of(run)
     return Line(
         run=run,

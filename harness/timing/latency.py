@@ -7,6 +7,7 @@ what to fear, the mean is not given. The cold run, which fills caches, is never 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -52,24 +53,35 @@ def statistics(cycles: Sequence[int], clock_hz: int, cold_cycles: int | None = N
     Raises:
         InputError: no repetitions, a repetition of 0 or fewer cycles, or a clock of 0 or less.
     """
-    if not cycles or min(cycles) <= 0 or clock_hz <= 0:
+    ordered = sorted(cycles)
+    if not ordered or ordered[0] <= 0 or clock_hz <= 0:
         raise InputError(f"no latency from {len(cycles)} repetitions at {clock_hz} Hz", step="bench")
-    ms = sorted(1e3 * count / clock_hz for count in cycles)
-    median = quantile(ms, 0.5)
-    low, high = median_interval(len(ms))
+
+    def ms(count: float) -> float:
+        return 1e3 * count / clock_hz
+
+    median = quantile(ordered, 0.5)
+    low, high = median_interval(len(ordered))
     return Latency(
-        n=len(ms),
-        cold_ms=None if cold_cycles is None else 1e3 * cold_cycles / clock_hz,
-        min_ms=ms[0],
-        median_ms=median,
-        median_low_ms=ms[low],
-        median_high_ms=ms[high],
-        p95_ms=quantile(ms, 0.95),
-        p99_ms=quantile(ms, 0.99),
-        max_ms=ms[-1],
-        mad_ms=quantile(sorted(abs(value - median) for value in ms), 0.5),
-        fps=1e3 / median,
+        n=len(ordered),
+        cold_ms=None if cold_cycles is None else ms(cold_cycles),
+        min_ms=ms(ordered[0]),
+        median_ms=ms(median),
+        median_low_ms=ms(ordered[low]),
+        median_high_ms=ms(ordered[high]),
+        p95_ms=ms(quantile(ordered, 0.95)),
+        p99_ms=ms(quantile(ordered, 0.99)),
+        max_ms=ms(ordered[-1]),
+        mad_ms=ms(quantile(_deviations(ordered, median), 0.5)),
+        fps=clock_hz / median,
     )
+
+
+def _deviations(ordered: Sequence[int], middle: float) -> list[float]:
+    """Ascending distances of ascending values from one between them: two ascending halves, merged."""
+    half = bisect_left(ordered, middle)
+    below = [middle - value for value in reversed(ordered[:half])]
+    return sorted(below + [value - middle for value in ordered[half:]])
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:

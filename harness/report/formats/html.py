@@ -23,7 +23,7 @@ from harness.report.plots import Axis, Svg, latency_row, lsb_bins, lsb_histogram
 from harness.report.report import Report
 from harness.report.timeline import timelines
 from harness.report.tradeoff import tradeoffs
-from harness.report.view import SIMULATED_BANNER, Line, clean, line_of, status_of
+from harness.report.view import SIMULATED_BANNER, Line, clean
 
 FILE = "report.html"
 
@@ -67,8 +67,7 @@ def render(report: Report, path: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    ranked = sorted(range(len(report.runs)), key=lambda index: status_of(report.runs[index]) == "ok")
-    chosen = [(index + 1, line_of(report.runs[index])) for index in ranked[:MAX_CARDS]]
+    chosen = [(number + 1, report.line(number)) for number in report.numbers(MAX_CARDS)]
     axis, rows = _latency(chosen)
     script = script_text()
     page = environment.get_template("report.html.j2").render(
@@ -78,7 +77,7 @@ def render(report: Report, path: Path) -> None:
         tally=report.tally,
         banner=SIMULATED_BANNER if report.tally.simulated else "",
         warnings=report.warnings,
-        lines=sorted(chosen, key=lambda item: item[0]),
+        lines=chosen,
         ticks=[(_tick(ms), axis.place(ms)) for ms in axis.ticks()] if axis else [],
         latency=rows,
         errors=[plot for number, line in chosen for plot in _errors(number, line)],
@@ -88,6 +87,7 @@ def render(report: Report, path: Path) -> None:
         tradeoffs=tradeoffs(report.runs),
         data=page_data(
             report.runs,
+            report.latencies,
             report.validities,
             details={number: details_of(line.run) for number, line in chosen},
             configs=differing(report.configs),

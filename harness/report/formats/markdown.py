@@ -11,6 +11,10 @@ from harness.report.view import SIMULATED_BANNER, SIMULATED_MARK, Line, clean
 
 FILE = "report.md"
 
+MOST_ROWS = 500
+MOST_DETAILS = 50
+"""GitHub shows a summary of at most 1 MiB; what is left out is said, and is in the page."""
+
 _SIGNS = {"ok": "✅", "wrong": "❌ wrong", "broken": "⚠️ broken"}
 _HEADING = (
     "",
@@ -29,19 +33,28 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~])")
 
 
 def render(report: Report, path: Path) -> None:
-    """Write the tally, the marks, one table of all runs, and what is wrong in full."""
+    """Write the tally, the marks, one table of the runs, and what is wrong in full.
+
+    Of more than MOST_ROWS runs the table has those that are not ok and then the first others.
+    """
     parts = ["# esp-hil report", escape(report.tally.words) + "."]
     if report.tally.simulated:
         parts.append(f"> **{SIMULATED_MARK}** {escape(SIMULATED_BANNER)}")
     parts += [f"> **Warning:** {escape(warning)}" for warning in report.warnings]
+    chosen = [report.line(number) for number in report.numbers(MOST_ROWS)]
     rows = [
         _HEADING,
         ("---",) * (len(_HEADING) - 2) + ("---:",) * 2,
-        *(_cells(line) for line in report.lines),
+        *(_cells(line) for line in chosen),
     ]
     parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    if left := len(report.runs) - len(chosen):
+        parts.append(f"{left} further runs are in report.html and results.csv.")
     parts += [_recipes(trade) for trade in tradeoffs(report.runs)]
-    parts += [_detail(line) for line in report.lines if line.status != "ok"]
+    troubled = [line for line in chosen if line.status != "ok"][:MOST_DETAILS]
+    parts += [_detail(line) for line in troubled]
+    if left := report.tally.wrong + report.tally.broken - len(troubled):
+        parts.append(f"{left} further runs that are not ok are in report.html.")
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 

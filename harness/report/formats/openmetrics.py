@@ -1,4 +1,7 @@
-"""Figures for dashboards, in the text format of OpenMetrics 1.0 (Prometheus reads it as well)."""
+"""Figures for dashboards, in the text format of OpenMetrics 1.0 (Prometheus reads it as well).
+
+A dashboard keeps its own history, so each series has one sample: the latest row of what was run on that board.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,29 @@ PREFIX = "hil"
 
 
 def render(report: Report, path: Path) -> None:
-    """Write one gauge a figure, with one sample for each row; simulated figures have names of their own."""
+    """Write one gauge a figure, with one sample a series; simulated figures have names of their own."""
+    latest: dict[str, int] = {}
+    for number, run in enumerate(report.runs):
+        labels = _labels(run)
+        if labels not in latest or _age(run) >= _age(report.runs[latest[labels]]):
+            latest[labels] = number
     families: dict[str, list[str]] = {}
-    for run in report.runs:
-        labels, stamp = _labels(run), _stamp(run.started_utc)
+    for labels, number in latest.items():
+        run = report.runs[number]
+        stamp = _stamp(run.started_utc)
+        families.setdefault(f"{PREFIX}_run_info", []).append(
+            f"{PREFIX}_run_info{{{labels},{_origin(run)}}} 1{stamp}"
+        )
         for name, value in _figures(run):
             families.setdefault(name, []).append(f"{name}{{{labels}}} {_number(value)}{stamp}")
     lines = []
     for name in sorted(families):
         lines += [f"# TYPE {name} gauge", *families[name]]
     path.write_text("\n".join([*lines, "# EOF"]) + "\n", encoding="utf-8")
+
+
+def _age(run: Run) -> tuple[str, int]:
+    return run.started_utc, run.attempt
 
 
 def _figures(run: Run) -> Iterator[tuple[str, float]]:
@@ -49,9 +65,16 @@ def _labels(run: Run) -> str:
         "target": run.target,
         "board": run.board,
         "kind": run.kind,
-        "attempt": str(run.attempt),
-        "run_id": run.run_id,
     }
+    return _joined(pairs)
+
+
+def _origin(run: Run) -> str:
+    """What tells one row from the other rows of its series; labels of a figure would make a series of each."""
+    return _joined({"run_id": run.run_id, "git_sha": run.provenance.git_sha, "attempt": str(run.attempt)})
+
+
+def _joined(pairs: Mapping[str, str]) -> str:
     return ",".join(f'{name}="{_escaped(value)}"' for name, value in pairs.items())
 
 
