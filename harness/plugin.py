@@ -57,6 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="S",
         help="seconds of a window (default: the rules' 10; virtual 0.2)",
     )
+    group.addoption("--zoo", metavar="DIR", help="folder with ESP-DL's own models (default: HIL_ZOO)")
     group.addoption("--results", help="folder for rows and reports (default reports/out/<time>)")
     group.addoption("--baseline", help="rows to compare with: folder, .jsonl file, or a history")
     group.addoption(

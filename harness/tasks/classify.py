@@ -16,7 +16,8 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     total = np.float32(0)
     for power in powers:
         total = total + power
-    return (powers / total).astype(np.float32)
+    shares: NDArray[np.float32] = (powers / total).astype(np.float32)
+    return shares
 
 
 def best(logits: NDArray[np.float32], names: Sequence[str], top: int) -> tuple[Label, ...]:

@@ -37,9 +37,7 @@ class Image:
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
-            raise InputError(
-                f"unknown pixel format {self.format!r}", hint=f"one of: {', '.join(FORMATS)}"
-            )
+            raise InputError(f"unknown pixel format {self.format!r}", hint=f"one of: {', '.join(FORMATS)}")
         if not (1 <= self.width <= _LARGEST and 1 <= self.height <= _LARGEST):
             raise InputError(f"a picture of {self.width}x{self.height} pixels", hint="sides of 1 to 65535")
         if self.format in {"yuyv", "uyvy"} and self.width % 2:

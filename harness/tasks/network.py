@@ -61,9 +61,7 @@ class Network:
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3:
             raise FormatError(f"{path.name} does not take one RGB picture", hint="another file is needed")
         self.input: Tensor = inputs[0]
-        self.outputs: dict[str, Tensor] = {
-            value.name: _tensor(value) for value in self.model.graph.outputs
-        }
+        self.outputs: dict[str, Tensor] = {value.name: _tensor(value) for value in self.model.graph.outputs}
 
     @property
     def size(self) -> tuple[int, int]:

@@ -108,4 +108,5 @@ def _to_yuv(rgb: Pixels, *, uyvy: bool) -> Pixels:
     v = ((red - luma) / 1.402 + 128).reshape(height, -1, 2).mean(axis=-1)
     y = luma.reshape(height, -1, 2)
     order = (u, y[..., 0], v, y[..., 1]) if uyvy else (y[..., 0], u, y[..., 1], v)
-    return np.clip(np.rint(np.stack(order, axis=-1)), 0, 255).astype(np.uint8)
+    values: Pixels = np.clip(np.rint(np.stack(order, axis=-1)), 0, 255).astype(np.uint8)
+    return values

@@ -141,7 +141,8 @@ def resized(rgb: Pixels, placement: Placement, size: tuple[int, int], resize: Re
         return _bilinear(part, placement, (inner_w, inner_h))
     xs = np.minimum((np.arange(inner_w, dtype=np.float32) * placement.inverse_x).astype(int), x2 - x1 - 1)
     ys = np.minimum((np.arange(inner_h, dtype=np.float32) * placement.inverse_y).astype(int), y2 - y1 - 1)
-    return part[ys[:, np.newaxis], xs]
+    nearest: Pixels = part[ys[:, np.newaxis], xs]
+    return nearest
 
 
 def _bilinear(part: Pixels, placement: Placement, size: tuple[int, int]) -> Pixels:
@@ -162,10 +163,13 @@ def _bilinear(part: Pixels, placement: Placement, size: tuple[int, int]) -> Pixe
     mixed = mixed + (right * up)[..., np.newaxis] * values[rows[0], x2]
     mixed = mixed + (left * down)[..., np.newaxis] * values[rows[1], x1]
     mixed = mixed + (right * down)[..., np.newaxis] * values[rows[1], x2]
-    return (mixed + half).astype(np.uint8)
+    rounded: Pixels = (mixed + half).astype(np.uint8)
+    return rounded
 
 
-def framed(inner: Pixels, placement: Placement, size: tuple[int, int], colour: tuple[int, int, int]) -> Pixels:
+def framed(
+    inner: Pixels, placement: Placement, size: tuple[int, int], colour: tuple[int, int, int]
+) -> Pixels:
     """The resized part with its letterbox, uint8 (height, width, 3)."""
     top, _, left, _ = placement.border
     frame = np.empty((size[1], size[0], 3), np.uint8)

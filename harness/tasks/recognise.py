@@ -71,8 +71,7 @@ def similarity(source: NDArray[np.float32], destination: NDArray[np.float32]) ->
     means = source.astype(np.float64).mean(axis=0), destination.astype(np.float64).mean(axis=0)
     count = len(source)
     moved = [
-        (points - mean).astype(np.float32)
-        for points, mean in zip((source, destination), means, strict=True)
+        (points - mean).astype(np.float32) for points, mean in zip((source, destination), means, strict=True)
     ]
     # single products are float32 there, their sums float64
     products = moved[1][:, :, np.newaxis] * moved[0][:, np.newaxis, :] / np.float32(count)
@@ -178,7 +177,9 @@ def normalised(values: Floats) -> Floats:
         squares = squares + value * value
     length = root(float(squares))
     if not length or not math.isfinite(length):
-        raise InputError("an embedding without a direction", hint="all values of the network's output are zero")
+        raise InputError(
+            "an embedding without a direction", hint="all values of the network's output are zero"
+        )
     return (values / np.float32(length)).astype(np.float32)
 
 

@@ -148,7 +148,9 @@ def _check(top: Table, spec: TaskSpec) -> None:
     if len(spec.networks) < needed:
         raise top.fail("network", f"has {len(spec.networks)} networks", f"a {spec.kind} task needs {needed}")
     if (spec.kind == "recognition") != bool(spec.detector):
-        raise top.fail("detector", f"is {spec.detector!r}", "a recognition task names the one that finds faces")
+        raise top.fail(
+            "detector", f"is {spec.detector!r}", "a recognition task names the one that finds faces"
+        )
 
 
 def _network(name: str, tables: Table) -> NetworkSpec:
@@ -257,7 +259,7 @@ def _published(table: Table) -> tuple[Published, ...]:
     for chip in list(table.values):
         frames = table.table(chip)
         for frame in frames.values:
-            width, height = FRAMES[frame] if frame in FRAMES else (0, 0)
+            width, height = FRAMES.get(frame, (0, 0))
             if not width:
                 raise frames.fail(frame, "is no frame size", f"one of: {', '.join(FRAMES)}")
             fps = frames.take(frame, float)

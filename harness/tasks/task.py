@@ -253,9 +253,7 @@ def square(candidate: Detection, width: int, height: int) -> Crop:
     return held.box
 
 
-def _finish(
-    found: list[Detection], nms: float, top: int, picture: Prepared, step: str
-) -> list[Detection]:
+def _finish(found: list[Detection], nms: float, top: int, picture: Prepared, step: str) -> list[Detection]:
     """Rank, suppress, hold inside the picture; the boxes before and after are steps."""
     height, width, _ = picture.rgb.shape
     ranked = decode.ranked(found)

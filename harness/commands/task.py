@@ -1,0 +1,163 @@
+"""`hil task`: a picture through a detection, recognition or classification task, as a chip would answer it."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import ConfigError, ReportError
+
+if TYPE_CHECKING:
+    from harness.tasks import Image, Results, Task, Trace
+
+HELP = "find faces, people, cats or objects in a picture, or name it, as ESP-DL on a chip does"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Options of `hil task`."""
+    parser.add_argument(
+        "task", metavar="TASK", help="face_detect, face_recognize, pedestrian, cat, imagenet, coco; or `list`"
+    )
+    parser.add_argument(
+        "images", nargs="*", metavar="IMAGE", help="JPEG or PNG file, or @NAME of a golden picture (@list)"
+    )
+    parser.add_argument("--zoo", type=Path, metavar="DIR", help="folder with ESP-DL's models (or HIL_ZOO)")
+    parser.add_argument(
+        "--target", default="esp32s3", metavar="T", help="chip to answer for (default: %(default)s)"
+    )
+    parser.add_argument("--variant", default="", help="of several networks, which one (see `hil task list`)")
+    parser.add_argument("--format", metavar="F", help="convert to this pixel format first, e.g. rgb565be")
+    parser.add_argument("--size", metavar="WxH", help="scale to this size first, e.g. 320x240 or QVGA")
+    parser.add_argument("--json", action="store_true", help="print one JSON line for each picture")
+    parser.add_argument("--dump", type=Path, metavar="DIR", help="write every intermediate array to DIR")
+    parser.add_argument(
+        "--save", type=Path, metavar="OUT.png", help="draw the boxes into a copy (one picture)"
+    )
+
+
+def run(args: Namespace) -> int:
+    """Answer each picture."""
+    from harness import tasks
+
+    if args.task == "list" or args.images == ["@list"]:
+        return _list(args.task)
+    if not args.images:
+        raise ConfigError("no picture given", hint="a JPEG or PNG file, or @astronaut; @list names them all")
+    if args.save and len(args.images) != 1:
+        raise ConfigError("--save draws one picture", hint="give one IMAGE")
+    tasks.read_spec(args.task)  # a wrong name is said before a missing zoo
+    task = tasks.load(args.task, tasks.zoo_folder(args.zoo), args.target, variant=args.variant)
+    for name in args.images:
+        image = _image(name, args)
+        trace = tasks.Trace(keep=args.dump is not None)
+        results = task.run(image, trace=trace)
+        _print(name, results, args)
+        if args.dump is not None:
+            _dump(args.dump / Path(name.lstrip("@")).stem, trace)
+        if args.save is not None:
+            _draw(image, results, args.save)
+    if task.spec.kind == "recognition" and len(args.images) > 1 and not args.json:
+        _similarities(task, args)
+    return 0
+
+
+def _list(task: str) -> int:
+    from harness import tasks
+    from harness.tasks import pictures
+
+    if task != "list":
+        print("\n".join(f"@{name}" for name in pictures.names()))
+        return 0
+    for name in tasks.names():
+        spec = tasks.read_spec(name)
+        networks = ", ".join(spec.networks)
+        print(f"{name:16} {spec.title}; networks: {networks}; {spec.component}")
+    return 0
+
+
+def _image(name: str, args: Namespace) -> Image:
+    from harness.tasks import FORMATS, Image, pictures
+
+    image = pictures.picture(name[1:]) if name.startswith("@") else Image.of_file(Path(name))
+    if args.size:
+        width, height = _size(args.size)
+        image = Image.of_rgb(pictures.scaled(image.rgb(), width, height))
+    if args.format:
+        wanted = next((known for known in FORMATS if known == args.format.lower()), None)
+        if wanted is None:
+            raise ConfigError(f"--format {args.format}", hint=f"one of: {', '.join(FORMATS)}")
+        image = image.to(wanted)
+    return image
+
+
+def _size(text: str) -> tuple[int, int]:
+    from harness.tasks import FRAMES
+
+    if text.upper() in FRAMES:
+        return FRAMES[text.upper()]
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise ConfigError(f"--size {text}", hint=f"as 320x240, or one of: {', '.join(FRAMES)}")
+    return int(width), int(height)
+
+
+def _print(name: str, results: Results, args: Namespace) -> None:
+    if args.json:
+        import json
+
+        print(json.dumps({"image": name, **results.to_json()}))
+        return
+    print(f"{name} ({results.width}x{results.height})")
+    for label in results.labels:
+        print(f"  {label.score:6.3f}  {label.index:4d}  {label.name}")
+    for one in results.detections:
+        points = " ".join(f"({x},{y})" for x, y in one.landmarks)
+        print(f"  {one.score:6.3f}  {one.name or one.index}  {one.box}{'  ' + points if points else ''}")
+    if not results.labels and not results.detections:
+        print("  nothing found")
+
+
+def _similarities(task: Task, args: Namespace) -> None:
+    """Who looks like whom, for recognition of several pictures."""
+    from harness.tasks import cosine
+
+    found = [(name, task.run(_image(name, args)).embedding) for name in args.images]
+    faces = [(name, one.values) for name, one in found if one is not None]
+    least = task.spec.thresholds.same_person
+    print(f"similarity of the largest faces (above {least}: the same person)")
+    for index, (name, values) in enumerate(faces):
+        row = "  ".join(f"{cosine(values, others):6.3f}" for _, others in faces[: index + 1])
+        print(f"  {row}  {name}")
+
+
+def _dump(folder: Path, trace: Trace) -> None:
+    import numpy as np
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, (name, values) in enumerate(trace.arrays.items()):
+            np.save(folder / f"{number:03d}_{name}.npy", values, allow_pickle=False)
+    except OSError as error:
+        raise ReportError(f"cannot write {folder}: {error.strerror}", hint="choose another folder") from error
+    print(f"hil task: {len(trace.arrays)} arrays in {folder}", file=sys.stderr)
+
+
+def _draw(image: Image, results: Results, path: Path) -> None:
+    from PIL import Image as Pillow
+    from PIL import ImageDraw
+
+    picture = Pillow.fromarray(image.rgb())
+    draw = ImageDraw.Draw(picture)
+    for one in results.detections:
+        draw.rectangle(one.box, outline=(255, 0, 0), width=2)
+        draw.text((one.box[0] + 3, one.box[1] + 3), f"{one.name} {one.score:.2f}", fill=(255, 0, 0))
+        for x, y in one.landmarks:
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=(0, 255, 0))
+    for row, label in enumerate(results.labels):
+        draw.text((4, 4 + 12 * row), f"{label.score:.3f} {label.name}", fill=(255, 0, 0))
+    try:
+        picture.save(path)
+    except (OSError, ValueError) as error:
+        raise ReportError(f"cannot write {path}: {error}", hint="a name that ends in .png") from error
