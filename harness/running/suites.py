@@ -22,7 +22,9 @@ def folder() -> Path | None:
 def add_to(config: pytest.Config) -> None:
     """Let `pytest --target CHIP` collect the suites too, in a folder with models of its own.
 
-    Nothing changes where the user named what to run, on the command line or as `testpaths`.
+    Nothing changes where the user named what to run, on the command line or as `testpaths`. Of the folder itself
+    its test files and `tests/` are collected: pytest leaves out a path that lies below another one, as the
+    suites of a virtual environment in this folder do.
     """
     here = config.invocation_params.dir
     named = config.args_source is not pytest.Config.ArgsSource.INVOCATION_DIR
@@ -30,4 +32,5 @@ def add_to(config: pytest.Config) -> None:
         return
     suites = folder()
     if suites is not None:
-        config.args = [*config.args, str(suites)]
+        own = [*sorted(here.glob("test_*.py")), *here.glob("tests")]
+        config.args = [*map(str, own), str(suites)]
