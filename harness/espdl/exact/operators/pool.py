@@ -3,6 +3,9 @@
 Averages are a sum of integers times one float32, `scale_in * (1 / area) * scale_out`
 (dl_base_avg_pool2d.cpp:29), with `area` always the whole window (dl_base_pool2d.hpp:132), whatever
 `count_include_pad` says. `ceil_mode` and `dilations` are not read.
+
+The factor stands first in the multiplication: as the second input onnxruntime's ConvMulFusion would move it
+into the Conv that sums, where every summand would be rounded.
 """
 
 from __future__ import annotations
@@ -95,7 +98,7 @@ def average(lowering: Lowering, node: Node, window: Window) -> None:
         form = DEVICE_FLOAT
     if dtype == "float32":
         total = _sums(lowering, node, window, lowering.read(x, form), form)
-        lowering.write(y, onnx.op("Mul", [total, onnx.constant(inverse, "1/area")], hint=f"{y}:mean"), form)
+        lowering.write(y, onnx.op("Mul", [onnx.constant(inverse, "1/area"), total], hint=f"{y}:mean"), form)
         lowering.prove(node, "float")
         return
     scale = np.float32(scale_of(lowering.exponent(x) - lowering.exponent(y))) * inverse
@@ -103,7 +106,7 @@ def average(lowering: Lowering, node: Node, window: Window) -> None:
     wide = bound > FLOAT32_LIMIT
     sums = _wide_sums if wide else _sums
     total = sums(lowering, node, window, lowering.read(x, form), form)
-    value = onnx.op("Mul", [total, onnx.constant(scale, "scale/area")], hint=f"{y}:mean")
+    value = onnx.op("Mul", [onnx.constant(scale, "scale/area"), total], hint=f"{y}:mean")
     value = rounded_and_clipped(lowering, value, DTYPE_BOUNDS[dtype])
     inputs = lowering.bounds(x)
     ends = np.array([inputs.low, inputs.high], np.float32) * np.float32(area) * scale
