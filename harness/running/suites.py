@@ -34,3 +34,5 @@ def add_to(config: pytest.Config) -> None:
     if suites is not None:
         own = [*sorted(here.glob("test_*.py")), *here.glob("tests")]
         config.args = [*map(str, own), str(suites)]
+        # pytest-embedded touches record_xml_attribute in every test; a folder without settings would show each
+        config.addinivalue_line("filterwarnings", "ignore::pytest.PytestExperimentalApiWarning")
