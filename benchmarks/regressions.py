@@ -26,6 +26,7 @@ Noise = NDArray[np.float64]
 CLOCK_HZ = 240_000_000
 BASE_CYCLES = 12_000_000
 REPETITIONS = 30
+PLANTED = (0.0, 0.03, 0.05, 0.1)
 
 
 def normal(rng: np.random.Generator, n: int, sigma: float) -> Noise:
@@ -43,21 +44,35 @@ def with_outliers(rng: np.random.Generator, n: int, sigma: float) -> Noise:
     return sigma * rng.standard_normal(n) + (rng.random(n) < 0.05) * 0.5 * rng.random(n)
 
 
-def sticky(rng: np.random.Generator, n: int, sigma: float) -> Noise:
-    """Noise whose neighbours are alike (autocorrelation 0.5)."""
-    steps = sigma * np.sqrt(1 - 0.5**2) * rng.standard_normal(n)
-    values = np.empty(n)
-    values[0] = sigma * rng.standard_normal()
-    for i in range(1, n):
-        values[i] = 0.5 * values[i - 1] + steps[i]
-    return values
+def sticky(correlation: float) -> Callable[[np.random.Generator, int, float], Noise]:
+    """Noise whose neighbours are alike, autoregressive of the first order; `sigma` is that of one value."""
+
+    def made(rng: np.random.Generator, n: int, sigma: float) -> Noise:
+        steps = sigma * np.sqrt(1 - correlation**2) * rng.standard_normal(n)
+        values = np.empty(n)
+        values[0] = sigma * rng.standard_normal()
+        for i in range(1, n):
+            values[i] = correlation * values[i - 1] + steps[i]
+        return values
+
+    return made
+
+
+def warming(rng: np.random.Generator, n: int, sigma: float) -> Noise:
+    """Normal noise on a temperature that rises or falls, or both, by up to 1.5 % within a run."""
+    turn, height = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.0075)
+    slow = height * np.sin(turn + np.linspace(0, rng.uniform(0.5, 3), n))
+    return sigma * rng.standard_normal(n) + slow
 
 
 SHAPES: dict[str, Callable[[np.random.Generator, int, float], Noise]] = {
     "normal": normal,
     "one-sided": one_sided,
     "with outliers": with_outliers,
-    "sticky": sticky,
+    "sticky 0.5": sticky(0.5),
+    "sticky 0.7": sticky(0.7),
+    "sticky 0.9": sticky(0.9),
+    "warming": warming,
 }
 
 
@@ -86,7 +101,7 @@ def rates(
 ) -> Rates:
     """Compare `pairs` pairs of runs, the new one slower by the share `planted`; and run it again if worse."""
     rng = np.random.default_rng(
-        [seed, len(shape), round(1e4 * sigma), round(1e4 * planted), round(1e4 * between)]
+        [seed, list(SHAPES).index(shape), round(1e4 * sigma), round(1e4 * planted), round(1e4 * between)]
     )
     rules = Rules()
     seen = confirmed = 0
@@ -144,7 +159,7 @@ def main() -> None:
     )
     print(
         f"{'noise':15}{'sigma':>7}{'runs':>7}"
-        + "".join(f"{label:>15}" for label in ("alike", "+3 %", "+5 %"))
+        + "".join(f"{label:>15}" for label in ("alike", *(f"+{100 * share:g} %" for share in PLANTED[1:])))
     )
     for shape in SHAPES:
         for sigma, between in ((0.01, 0.0), (0.01, 0.003), (0.02, 0.0), (0.05, 0.0)):
@@ -157,7 +172,7 @@ def main() -> None:
                     between=between,
                     seed=args.seed,
                 )
-                for planted in (0.0, 0.03, 0.05)
+                for planted in PLANTED
             ]
             said = "".join(f"{100 * cell.seen:7.1f} /{100 * cell.confirmed:6.1f}" for cell in cells)
             print(f"{shape:15}{100 * sigma:6.1f}%{100 * between:6.1f}%{said}", flush=True)

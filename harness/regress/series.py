@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.record import Run
+from harness.regress.dependence import neighbour_correlation
 from harness.regress.gates import Gate
 from harness.regress.ranks import Shift, shift
 
@@ -20,17 +22,25 @@ NORMAL_MAD = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Series:
     """Repetitions of comparable runs, in ms.
 
     Attributes:
-        repetitions_ms: of all runs together.
-        run_medians_ms: one value a run.
+        runs_ms: of each run, in the order of their making.
     """
 
-    repetitions_ms: NDArray[np.float64]
-    run_medians_ms: NDArray[np.float64]
+    runs_ms: tuple[NDArray[np.float64], ...]
+
+    @cached_property
+    def repetitions_ms(self) -> NDArray[np.float64]:
+        """Of all runs together."""
+        return np.concatenate(self.runs_ms)
+
+    @cached_property
+    def run_medians_ms(self) -> NDArray[np.float64]:
+        """One value a run."""
+        return np.array([float(np.median(values)) for values in self.runs_ms])
 
     @property
     def median_ms(self) -> float:
@@ -56,10 +66,7 @@ def series_of(runs: Sequence[Run]) -> Series | None:
     timed = [repetitions_ms(run) for run in runs if run.cycles and run.device]
     if not timed:
         return None
-    return Series(
-        repetitions_ms=np.concatenate(timed),
-        run_medians_ms=np.array([float(np.median(values)) for values in timed]),
-    )
+    return Series(runs_ms=tuple(timed))
 
 
 def repetitions_ms(run: Run) -> NDArray[np.float64]:
@@ -87,4 +94,6 @@ class JudgedShift:
 def judged_shift(base: Series, run: Run, gate: Gate) -> JudgedShift:
     """A new run against the base; the allowance is the gate's, or what the base itself varies by."""
     share = max(gate.allowance(base.median_ms) / base.median_ms, SPREAD_SIGMAS * base.spread)
-    return JudgedShift(shift=shift(base.repetitions_ms, repetitions_ms(run)), allowed_share=share)
+    fresh = repetitions_ms(run)
+    alike = neighbour_correlation([*base.runs_ms, fresh])
+    return JudgedShift(shift=shift(base.repetitions_ms, fresh, correlation=alike), allowed_share=share)
