@@ -95,8 +95,8 @@ def load(
 
     Raises:
         UnknownModel: no task of that name.
-        ConfigError: no such variant, or the task has no weights for the chip.
-        GoldenError: a file is missing or not the one expected.
+        ConfigError: no such variant, no weights for the chip, or a file is not in the zoo.
+        GoldenError: a file is not the one expected.
     """
     spec = read_spec(name, roots)
     chosen = _chosen(spec, variant)

@@ -95,7 +95,23 @@ class Published:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
-    """What task.toml says."""
+    """What task.toml says.
+
+    Attributes:
+        name: of the folder.
+        title: for people.
+        source: where the networks come from.
+        component: of the ESP component registry, with its version.
+        binding_class: the class of the MicroPython binding that does the same.
+        kind: how networks and decoding work together.
+        networks: by name, in the order they run; of a task that needs one, those that may be chosen.
+        detector: of a recognition task, the task that finds faces; else "".
+        decode: outputs to boxes or classes.
+        labels: names of the classes.
+        thresholds: how far results may differ.
+        golden: picture -> names of all that is to be found in it, or its class.
+        published: frame rates of the binding.
+    """
 
     name: str
     title: str
@@ -108,6 +124,7 @@ class TaskSpec:
     decode: Decode
     labels: tuple[str, ...]
     thresholds: Thresholds
+    golden: Mapping[str, tuple[str, ...]]
     published: tuple[Published, ...]
 
 
@@ -136,6 +153,7 @@ def parse(path: Path) -> TaskSpec:
         decode=_decode(kind, top),
         labels=_labels(top),
         thresholds=_thresholds(top.table("thresholds")),
+        golden=_golden(top.table("golden")),
         published=_published(top.optional("published_fps")),
     )
     top.done()
@@ -252,6 +270,13 @@ def _thresholds(table: Table) -> Thresholds:
     )
     table.done()
     return thresholds
+
+
+def _golden(table: Table) -> Mapping[str, tuple[str, ...]]:
+    golden = {name: table.many(name, str) for name in table.values}
+    if not golden:
+        raise table.fail("", "is empty", "name at least one picture")
+    return MappingProxyType(golden)
 
 
 def _published(table: Table) -> tuple[Published, ...]:

@@ -46,7 +46,8 @@ def find_file(folder: Path, name: str, family: str, sha256: str, component: str)
         component: of the ESP component registry that has it, for the hint.
 
     Raises:
-        GoldenError: it is missing, unreadable or another one.
+        ConfigError: it is not there.
+        GoldenError: it is unreadable or another one.
     """
     seen: list[Path] = []
     for path in dict.fromkeys(_places(folder, name, family)):
@@ -64,7 +65,7 @@ def find_file(folder: Path, name: str, family: str, sha256: str, component: str)
             f"{seen[0]} is not the file that is expected: its SHA-256 is not {sha256[:12]}...",
             hint=f"it belongs to {component}; docs/tasks.md tells how to get that version",
         )
-    raise GoldenError(
+    raise ConfigError(
         f"no {name} for {family} in {folder}", hint=f"it is part of {component} of the ESP component registry"
     )
 
