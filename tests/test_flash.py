@@ -296,7 +296,8 @@ def test_an_esptool_that_is_missing_says_how_to_install_it(tmp_path: Path) -> No
 
 
 def test_emulators_are_reached_without_reset_lines_and_without_a_stub(chip: FakeChip) -> None:
-    flasher = Flasher.at("socket://localhost:5555")
+    flasher = Flasher.at("socket://localhost:5555?baud=115200")
+    assert flasher.port == "socket://localhost:5555", "pyserial knows no such option of a socket"
     identify(replace(flasher, program=chip.flasher.program))
     (words,) = chip.calls
     assert "--no-stub" in words

@@ -45,6 +45,8 @@ class Flasher:
     def at(port: str) -> Flasher:
         """The usual way to the flash at a port or URL: emulators have neither reset lines nor a stub."""
         if port.startswith("socket://"):
+            # the link's own option `?baud=` is none of pyserial's
+            port = port.partition("?")[0]
             return Flasher(port=port, bauds=(115_200,), before="no-reset", after="no-reset", stub=False)
         return Flasher(port=port)
 
