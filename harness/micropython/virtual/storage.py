@@ -1,0 +1,78 @@
+"""The flash of a virtual MicroPython board: a folder that takes each write at once, and can lose its power."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path, PurePosixPath
+
+
+class PowerLost(Exception):
+    """The power went away in the middle of a write; what came before it is kept."""
+
+
+class Storage:
+    """Files of the board below a folder of this machine.
+
+    Args:
+        folder: it is made if absent.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._power_bytes: int | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def cut_power_after(self, count: int) -> None:
+        """Lose the power when `count` more bytes are written."""
+        self._power_bytes = count
+
+    def _path(self, name: str) -> Path:
+        parts = [part for part in PurePosixPath(name).parts if part not in {"/", "..", "."}]
+        return self._folder.joinpath(*parts)
+
+    def names(self) -> dict[str, list[str]]:
+        """Folders, outer ones first, and files, as the board names them."""
+        found = sorted(self._folder.rglob("*"))
+        return {
+            "folders": [f"/{path.relative_to(self._folder).as_posix()}" for path in found if path.is_dir()],
+            "files": [f"/{path.relative_to(self._folder).as_posix()}" for path in found if path.is_file()],
+        }
+
+    def load(self, name: str) -> bytes:
+        """The bytes of a file."""
+        return self._path(name).read_bytes()
+
+    def store(self, name: str, at: int, data: bytes) -> None:
+        """Write bytes into a file, which is made if absent.
+
+        Raises:
+            PowerLost: after as many bytes as were left.
+        """
+        kept = data if self._power_bytes is None else data[: self._power_bytes]
+        path = self._path(name)
+        with path.open("r+b" if path.exists() else "w+b") as file:
+            file.seek(at)
+            file.write(kept)
+        if self._power_bytes is not None:
+            self._power_bytes -= len(kept)
+            if len(kept) < len(data) or self._power_bytes == 0:
+                self._power_bytes = None
+                raise PowerLost
+
+    def change(self, operation: str, name: str, *, to: str = "", empty: bool = False) -> None:
+        """Create, remove, rename a file, make or remove a folder."""
+        path = self._path(name)
+        if operation == "create":
+            path.touch()
+            if empty:
+                path.write_bytes(b"")
+        elif operation == "make_folder":
+            path.mkdir(exist_ok=True)
+        elif operation == "rename":
+            path.replace(self._path(to))
+        elif operation == "remove":
+            path.unlink(missing_ok=True)
+        elif operation == "remove_folder":
+            shutil.rmtree(path)
+        else:
+            raise ValueError(operation)
