@@ -58,6 +58,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="seconds of a window (default: the rules' 10; virtual 0.2)",
     )
     group.addoption("--zoo", metavar="DIR", help="folder with ESP-DL's own models (default: HIL_ZOO)")
+    group.addoption("--micropython-image", metavar="FILE", help="prebuilt MicroPython image to flash first")
+    group.addoption("--micropython-quirks", metavar="NAMES", help="what is wrong with a virtual MicroPython board")
     group.addoption("--results", help="folder for rows and reports (default reports/out/<time>)")
     group.addoption("--baseline", help="rows to compare with: folder, .jsonl file, or a history")
     group.addoption(
