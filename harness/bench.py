@@ -25,6 +25,11 @@ MIN_SECONDS = 10.0
 MIN_CYCLES = 2_000
 """Reading the counter twice costs some 20 cycles: a shorter repetition is 1 % measuring."""
 
+TIMER_SHARE = 0.01
+TIMER_LEAST_US = 100_000
+"""How far the device's cycle counter and its timer may disagree, and over how long at least: both are read one
+after the other, some 100 us apart."""
+
 CLOCK_SHARE = 0.05
 CLOCK_SLACK_S = 0.5
 """How far the device's clock and the host's may disagree on a timed job: a share of it, and this much for the
@@ -83,8 +88,8 @@ def check(run: Run, macs: int | None = None) -> Validity:
         slower than it claims, so that the host waited longer than the cycles explain.
     drifting: from the first to the last repetition the latency rises or falls by 2 % or more.
     bimodal: the repetitions have two speeds.
-    clock_mismatch: the device claims a clock that the chip does not reach, or its cycles at its clock took
-        longer than the host waited for them.
+    clock_mismatch: the device claims a clock that the chip does not reach, or that its own timer refutes; or its
+        cycles at its clock took longer than the host waited for them.
     below_floor: the fastest repetition is faster than the chip can multiply.
 
     Args:
@@ -188,6 +193,18 @@ def _claimed_clock(timed: _Timed) -> Finding | None:
     return Finding(code="clock_mismatch", words=said)
 
 
+def _timer(timed: _Timed) -> Finding | None:
+    """The device's crystal against the clock of its CPU."""
+    both = timed.run.clock
+    if both is None or both.timer_us < TIMER_LEAST_US:
+        return None
+    true_hz = 1e6 * both.cycles / both.timer_us
+    if abs(true_hz / timed.clock_hz - 1) <= TIMER_SHARE:
+        return None
+    said = f"by its timer the CPU ran at {true_hz / 1e6:.4g} MHz, it claims {timed.clock_hz / 1e6:g}"
+    return Finding(code="clock_mismatch", words=said)
+
+
 def _host_clock(timed: _Timed) -> Finding | None:
     """The host's clock against the device's: the only one that a wrong clock of the device does not move."""
     host_s = timed.run.timed_s
@@ -228,6 +245,7 @@ _RULES: tuple[Callable[[_Timed], Finding | None], ...] = (
     _too_short,
     _shape,
     _claimed_clock,
+    _timer,
     _host_clock,
     _below_floor,
 )

@@ -21,6 +21,9 @@ PARAMETERS_COPIED_INTERNAL: Final = "parameters_copied_internal_bytes"
 PARAMETERS_COPIED_PSRAM: Final = "parameters_copied_psram_bytes"
 MODEL_FLASH: Final = "model_flash_bytes"
 
+CLOCK_CYCLES: Final = "clock_cycles"
+CLOCK_TIMER: Final = "clock_timer_us"
+
 BYTES: Final = "bytes"
 COUNT: Final = "1"
 
@@ -35,6 +38,8 @@ COUNTERS: Mapping[str, str] = MappingProxyType(
         "stack_server_left_bytes": BYTES,
         "stack_engine_left_bytes": BYTES,
         "log_lines_dropped": COUNT,
+        CLOCK_CYCLES: "cycles",
+        CLOCK_TIMER: "us",
         ARENA: BYTES,
         ARENA_INTERNAL: BYTES,
         ARENA_PSRAM: BYTES,

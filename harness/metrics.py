@@ -147,5 +147,9 @@ METRICS: tuple[Metric, ...] = (
     _row("link_bytes_per_s", "B/s", HIGHER, _link(_rate)),
     _row("link_retransmissions", "frames", LOWER, _link(lambda link: link.retransmissions), whole=True),
     _row("link_errors", "frames", LOWER, _link(lambda link: link.errors), whole=True),
+    _row("load_ms", "ms", LOWER, lambda run: run.steps.load_ms if run.steps else None),
+    _row("pre_ms", "ms", NONE, lambda run: run.steps.pre_ms if run.steps else None),
+    _row("post_ms", "ms", NONE, lambda run: run.steps.post_ms if run.steps else None),
+    _row("leak_bytes", "B", LOWER, lambda run: run.leak_bytes, whole=True),
     _row("duration_s", "s", NONE, lambda run: run.duration_s),
 )

@@ -32,8 +32,11 @@ from harness.errors import (
 from harness.plain import from_plain, to_plain
 from harness.wire.status import Status
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the row. Raised by every change of a field's name, type or meaning, and by every new field."""
+
+OLDEST_SCHEMA = 2
+"""Rows from this version on can be read: what has been added since has a value for "not known"."""
 
 BoardKind = Literal["silicon", "emulated", "virtual"]
 FailureClass = Literal[
@@ -105,6 +108,32 @@ class LinkStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClockCheck:
+    """What passed on the device during its timed job: by its cycle counter, and by its timer.
+
+    The counter runs from the CPU's clock, the timer from the crystal: together they tell the CPU's true clock.
+    """
+
+    cycles: int
+    timer_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """Where the time around the inference goes, in ms on the host's clock.
+
+    Attributes:
+        load_ms: of one LOAD: the model was on the board, and is made ready to run.
+        pre_ms: to make the device's integers of one input's floats.
+        post_ms: to make classes of one input's answer; None for a model without classes.
+    """
+
+    load_ms: float
+    pre_ms: float
+    post_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """One layer as the device profiled it: raw cycles; its work if the graph gives it.
 
@@ -165,6 +194,9 @@ class Run:
         sizes: bytes of the firmware by section or archive; empty if its build is not known.
         confusion: (label, class that the device chose, how often); empty without labels.
         labels: names of the classes.
+        clock: None if the device has no timer to hold its cycle counter against.
+        steps: None if it did not come so far.
+        leak_bytes: free heap that loading the same model once more cost; None if the heap is not counted.
         divergence: where a wrong device first goes wrong and why, one sentence; "" if it does not, or if that
             could not be found out.
     """
@@ -200,6 +232,9 @@ class Run:
     confusion: tuple[tuple[int, int, int], ...] = ()
     labels: tuple[str, ...] = ()
     divergence: str = ""
+    clock: ClockCheck | None = None
+    steps: Steps | None = None
+    leak_bytes: int | None = None
 
     @property
     def simulated(self) -> bool:
@@ -238,13 +273,13 @@ class Run:
         """The row of a line that `to_json` made, equal in every field.
 
         Raises:
-            ReportError: not a row, a row of a later schema, or one with unknown, missing or ill-typed fields.
+            ReportError: not a row, a row of another schema, or one with unknown, missing or ill-typed fields.
         """
         row = _json(line)
         if not isinstance(row, dict) or type(row.get("schema")) is not int:
             raise ReportError("not a row of esp-hil: no schema")
-        if (schema := row.pop("schema")) != SCHEMA:
-            said = f"row has schema {schema}, esp-hil {__version__} reads {SCHEMA}"
+        if not OLDEST_SCHEMA <= (schema := row.pop("schema")) <= SCHEMA:
+            said = f"row has schema {schema}, esp-hil {__version__} reads {OLDEST_SCHEMA} to {SCHEMA}"
             raise ReportError(said, hint=_needs(row))
         simulated = row.pop("simulated", None)
         run: Run = from_plain(Run, row)

@@ -7,9 +7,23 @@ import dataclasses
 import pytest
 
 from harness.bench import check, problems
-from harness.record import Run
+from harness.record import ClockCheck, Run
 from harness.targets import target
 from tests.report.samples import failed_run, sample_run
+
+
+def test_a_clock_that_the_device_s_own_timer_refutes_is_found() -> None:
+    run = sample_run()
+    assert run.device is not None
+    claimed = run.device.clock_hz
+    slow = dataclasses.replace(run, clock=ClockCheck(cycles=claimed * 8 // 10, timer_us=1_000_000))
+    (finding,) = check(slow).findings
+    assert finding.code == "clock_mismatch"
+    assert finding.words == "by its timer the CPU ran at 288 MHz, it claims 360"
+    near = dataclasses.replace(run, clock=ClockCheck(cycles=claimed * 995 // 1000, timer_us=1_000_000))
+    assert check(near).valid
+    short = dataclasses.replace(run, clock=ClockCheck(cycles=claimed // 20, timer_us=99_999))
+    assert check(short).valid, "two readings 100 us apart say nothing of so short a job"
 
 
 def clocked(run: Run, clock_hz: int) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import errors
+from harness import __version__, errors
 from harness.compare import Answers, judge
 from harness.errors import HilError, ReportError
-from harness.record import SCHEMA, Failure, Run
+from harness.record import OLDEST_SCHEMA, SCHEMA, Failure, Run
 from harness.running.journal import Recorder, read_runs
 from tests.report.samples import a_night, failed_run, sample_run
 
@@ -75,6 +76,21 @@ def test_a_row_of_a_later_schema_names_the_version_that_reads_it() -> None:
         Run.from_json(json.dumps(row))
     assert f"schema {SCHEMA + 1}" in str(caught.value)
     assert "read it with esp-hil 9.1.0 or later" in str(caught.value)
+
+
+def test_a_row_of_the_version_before_is_read_and_what_it_lacks_is_not_known() -> None:
+    row = json.loads(sample_run().to_json())
+    row["schema"] = OLDEST_SCHEMA
+    for name in ("clock", "steps", "leak_bytes"):
+        del row[name]
+    found = Run.from_json(json.dumps(row))
+    assert (found.clock, found.steps, found.leak_bytes) == (None, None, None)
+    assert json.loads(found.to_json())["schema"] == SCHEMA
+    row["schema"] = OLDEST_SCHEMA - 1
+    with pytest.raises(
+        ReportError, match=f"esp-hil {re.escape(__version__)} reads {OLDEST_SCHEMA} to {SCHEMA}"
+    ):
+        Run.from_json(json.dumps(row))
 
 
 def test_unknown_and_missing_keys_are_refused_by_name() -> None:

@@ -100,6 +100,7 @@ GATES: tuple[Gate, ...] = (
         "heap_free", r"heap_.*_(free|minimum|largest)(_bytes)?", Better.HIGHER, share=0.01, absolute=512
     ),
     _counters("stack_left", r"stack_.*_left(_bytes)?", Better.HIGHER, share=0.0, absolute=256),
+    _metric("leak_bytes", "memory"),
     Gate(
         name="size",
         group="size",

@@ -15,21 +15,25 @@ from numpy.typing import NDArray
 from harness import emulator
 from harness.catalogue import GoldenSet
 from harness.compare import Verdict, judge
+from harness.counters import CLOCK_CYCLES, CLOCK_TIMER
 from harness.diverge import Divergence
 from harness.errors import DeviceFault, QuantizeError, RuntimeFailed, UnsupportedOperator
 from harness.models.golden_build import find_data
 from harness.opening import OpenBoard
 from harness.options import Combination, Options
 from harness.progress import Progress
-from harness.record import BoardKind, Failure, Layer, LinkStats, Run
+from harness.record import BoardKind, ClockCheck, Failure, Layer, LinkStats, Run, Steps
 from harness.record import DeviceInfo as DeviceRow
 from harness.references import Answers, ExactReference, FloatReference, quantized_reference
 from harness.running.provenance import provenance_of
-from harness.running.workbench import Bench
+from harness.running.workbench import HEAPS, Bench
 from harness.timing.profiling import layers_of, predicted_memory
 from harness.timing.work import total_macs, work_of
 from harness.wire.calls import Statistics
 from harness.wire.info import DeviceInfo, LayerCycles
+
+CLOCKS = (CLOCK_CYCLES, CLOCK_TIMER)
+"""Counters that tell nothing by themselves: what passed between two readings does."""
 
 PROFILES = 3
 """Profiled runs: enough for a median of each layer."""
@@ -74,6 +78,11 @@ class Measuring:
     _predicted: Mapping[str, tuple[int | float, str]] = field(default_factory=dict)
     _macs: int | None = None
     _confusion: tuple[tuple[int, int, int], ...] = ()
+    _clock: ClockCheck | None = None
+    _load_ms: float | None = None
+    _pre_ms: float | None = None
+    _post_ms: float | None = None
+    _leak: int | None = None
     divergence: Divergence | None = None
     attempt: int = 1
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -97,7 +106,9 @@ class Measuring:
             if options.data is None
             else bench.model.test_set(find_data(bench.model, options.data), options.inputs)
         )
+        started_s = time.monotonic()
         encoded = bench.encode(golden.inputs)
+        self._pre_ms = 1e3 * (time.monotonic() - started_s) / max(1, len(encoded))
         answers: dict[str, list[NDArray[Any]]] = {}
         title = f"{self.combination.id}: {'golden inputs' if options.data is None else 'test images'}"
         with progress.task(title, total=len(encoded), unit="inputs") as advance:
@@ -109,15 +120,30 @@ class Measuring:
         self._device = {name: np.concatenate(values) for name, values in answers.items()}
 
     def time(self, bench: Bench) -> None:
-        """Load again so that the first run is a cold one, then repeat the first input; read the counters."""
+        """Load twice: for a leak, and for a cold first run; then repeat the first input; read the counters."""
         bench.reload()
+        once = self._read_counters(bench)
+        started_s = time.monotonic()
+        bench.reload()
+        self._load_ms = 1e3 * (time.monotonic() - started_s)
+        before = self._read_counters(bench)
         options = self.options
         started_s = time.monotonic()
         timed = bench.timed(runs=options.runs, warmup=options.warmup, cores=options.cores)
         self._timed_s = time.monotonic() - started_s
         self._cold = timed.cold_cycles
         self._cycles = tuple(timed.cycles)
-        self._counters = {c.name: (c.value, c.unit) for c in bench.device.counters().values()}
+        after = self._read_counters(bench)
+        heaps = [name for name in HEAPS if name in once and name in before]
+        self._leak = int(sum(once[name][0] - before[name][0] for name in heaps)) if heaps else None
+        if CLOCK_CYCLES in after and CLOCK_TIMER in after:
+            cycles, timer_us = (int(after[n][0] - before[n][0]) for n in (CLOCK_CYCLES, CLOCK_TIMER))
+            self._clock = ClockCheck(cycles=cycles, timer_us=timer_us)
+        self._counters = {name: figure for name, figure in after.items() if name not in CLOCKS}
+
+    @staticmethod
+    def _read_counters(bench: Bench) -> dict[str, tuple[int | float, str]]:
+        return {c.name: (c.value, c.unit) for c in bench.device.counters().values()}
 
     def profile(self, bench: Bench) -> None:
         """Cycles of each layer, from runs of their own, beside the work that the graph says it is."""
@@ -161,7 +187,10 @@ class Measuring:
         )
         if golden.labels is not None:
             answered = replace(exact[model.output], values=self._device[model.output])
-            self._confusion = confusion(golden.labels, model.postprocess.classes(answered.real()))
+            started_s = time.monotonic()
+            chosen = model.postprocess.classes(answered.real())
+            self._post_ms = 1e3 * (time.monotonic() - started_s) / max(1, len(chosen))
+            self._confusion = confusion(golden.labels, chosen)
 
     def locate(self, bench: Bench) -> None:
         """Where a wrong device first goes wrong, by the first input it answered wrongly; saves tensors."""
@@ -233,12 +262,20 @@ class Measuring:
             predicted=self._predicted,
             confusion=self._confusion,
             labels=bench.model.labels if bench else (),
+            clock=self._clock,
+            steps=self._steps(),
+            leak_bytes=self._leak,
         )
 
     def _inputs_words(self) -> str:
         if self._golden is None or self.options.data is None or self._bench is None:
             return ""
         return f"{len(self._golden.inputs)} test images of {self._bench.model.data.file}"
+
+    def _steps(self) -> Steps | None:
+        if self._load_ms is None or self._pre_ms is None:
+            return None
+        return Steps(load_ms=self._load_ms, pre_ms=self._pre_ms, post_ms=self._post_ms)
 
     def _link_row(self) -> LinkStats | None:
         if self._board is None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from harness import __version__
 from harness._device import Server
-from harness.counters import BYTES, HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
+from harness.counters import BYTES, CLOCK_CYCLES, CLOCK_TIMER, HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
 from harness.targets import Runtime, Target
 from harness.virtual.engine import SYSTEM_BYTES, ExactEngine
 from harness.virtual.faults import EngineFaults
@@ -210,6 +211,8 @@ class _Board:
         rows = [(HEAP_INTERNAL_FREE, BYTES, max(0, internal))]
         if target.psram_bytes:
             rows.append((HEAP_PSRAM_FREE, BYTES, max(0, psram)))
+        now_us = time.monotonic_ns() // 1000
+        rows += [(CLOCK_CYCLES, "cycles", now_us * target.clock_hz // 1_000_000), (CLOCK_TIMER, "us", now_us)]
         return rows
 
 

@@ -142,6 +142,19 @@ def test_memory_is_gated_both_ways_by_its_allowance() -> None:
     assert [c.metric for c in compare([base], [with_memory(999, 200_000)]).improvements] == ["arena_bytes"]
 
 
+def test_a_leak_of_one_byte_a_load_is_a_regression() -> None:
+    assert worse(compare([sample_run()], [sample_run(leak_bytes=1)])) == ["leak_bytes"]
+    assert worse(compare([sample_run(leak_bytes=None)], [sample_run(leak_bytes=1)])) == []
+
+
+def test_every_memory_of_the_firmware_and_its_total_are_gated_each() -> None:
+    base = sample_run(sizes={"diram": 90_000, "flash_code": 400_000, "total": 600_000})
+    jumped = sample_run(sizes={"diram": 90_100, "flash_code": 800_000, "total": 1_000_100})
+    found = compare([base], [jumped])
+    assert worse(found) == ["size_flash_code", "size_total"]
+    assert "size_flash_code 400000 -> 800000 bytes (+100.0 %)" in found.regressions[0].words
+
+
 def test_the_size_of_the_firmware_and_the_line_are_gated() -> None:
     base = sample_run(sizes={"flash_text": 100_000})
     assert worse(compare([base], [sample_run(sizes={"flash_text": 101_000})])) == []

@@ -8,7 +8,7 @@ import uuid
 import numpy as np
 
 from harness.compare import Verdict, judge
-from harness.record import DeviceInfo, Failure, Layer, LinkStats, Provenance, Run
+from harness.record import ClockCheck, DeviceInfo, Failure, Layer, LinkStats, Provenance, Run, Steps
 from harness.targets import target
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -100,6 +100,9 @@ def sample_run(
             seconds=3.9,
         ),
         verdict=sample_verdict(wrong=wrong, seed=seed),
+        clock=ClockCheck(cycles=chip.clock_hz, timer_us=1_000_100),
+        steps=Steps(load_ms=225.0, pre_ms=0.75, post_ms=0.25),
+        leak_bytes=0,
         layers=(
             Layer(
                 name="/conv1/Conv",

@@ -10,6 +10,7 @@
 #include "esp_mac.h"
 #include "esp_random.h"
 #include "esp_system.h"
+#include "esp_timer.h"
 #include "sdkconfig.h"
 #if __has_include("soc/rtc_cntl_reg.h")
 #include "soc/rtc_cntl_reg.h"
@@ -74,6 +75,9 @@ constexpr CounterSpec kOthers[] = {
     {"stack_server_left_bytes", "bytes"},
     {"stack_engine_left_bytes", "bytes"},
     {"log_lines_dropped", "1"},
+    // read right after one another: twice, they tell the CPU's clock by the crystal
+    {"clock_cycles", "cycles"},
+    {"clock_timer_us", "us"},
 };
 
 std::size_t heap_figure(const HeapCounter& counter) {
@@ -163,7 +167,9 @@ std::uint64_t ChipBoard::counter_value(std::size_t index) const {
   switch (index - kHeapCounters) {
     case 0: return uxTaskGetStackHighWaterMark(nullptr);  // the server is who asks
     case 1: return engine_task_.stack_left();
-    default: return log_.dropped();
+    case 2: return log_.dropped();
+    case 3: return wall_.cycles();
+    default: return static_cast<std::uint64_t>(esp_timer_get_time());
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include "hil/board.h"
 #include "hil/clock.h"
+#include "hil_esp/cycle_clock.h"
 #include "hil_esp/engine_task.h"
 #include "hil_esp/line.h"
 #include "hil_esp/log_lines.h"
@@ -26,6 +27,7 @@ class ChipBoard final : public Board {
   Line& line_;
   const EngineTask& engine_task_;
   const LogLines& log_;
+  mutable CycleClock wall_;  // of the server's core; the engine's is another one
   BoardIdentity identity_;
   char mac_[18] = {};
   char image_sha256_[65] = {};
