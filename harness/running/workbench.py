@@ -88,7 +88,7 @@ class Bench:
             self.device.connect()
         info = self.device.info()
         if info.model is None or info.model.sha256 != self.file.sha256:
-            self.device.require(target=self.target)
+            self.device.require(target=self.target, family=self.family)
             if self._lint:
                 preflight(self.file, self.target, psram_bytes=info.psram_bytes)
             self.upload(self.model_bytes)
