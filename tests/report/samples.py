@@ -8,7 +8,7 @@ import uuid
 import numpy as np
 
 from harness.compare import Verdict, judge
-from harness.record import ClockCheck, DeviceInfo, Failure, Layer, LinkStats, Provenance, Run, Steps
+from harness.record import DeviceInfo, Failure, Layer, LinkStats, Provenance, Run, Steps
 from harness.targets import target
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -100,7 +100,6 @@ def sample_run(
             seconds=3.9,
         ),
         verdict=sample_verdict(wrong=wrong, seed=seed),
-        clock=ClockCheck(cycles=chip.clock_hz, timer_us=1_000_100),
         steps=Steps(load_ms=225.0, pre_ms=0.75, post_ms=0.25),
         leak_bytes=0,
         layers=(
@@ -129,6 +128,8 @@ def failed_run(*, model: str = "mnist", message: str = "no answer within 2 s", *
         cycles=(),
         cold_cycles=None,
         counters={},
+        steps=None,
+        leak_bytes=None,
         failure=Failure(kind="timeout", message=message, step="load"),
     )
     return dataclasses.replace(broken, **changes)  # type: ignore[arg-type]
