@@ -92,7 +92,7 @@ def _show(history: History, args: Namespace) -> int:
     lines = lines_of(history.runs(_where(args)), args.metric)
     for line in lines:
         values = [point.value for point in line.points]
-        mark = " (simulated)" if line.simulated else ""
+        mark = {"silicon": "", "emulated": " (emulated)", "virtual": " (simulated)"}[line.kind]
         unit = f" {line.unit}" if line.unit else ""
         print(f"{line.title}{mark}")
         print(f"  {sparkline(values)}  {values[0]:.5g} -> {values[-1]:.5g}{unit}, {len(values)} sessions")

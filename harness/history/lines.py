@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.bench import check
 from harness.history.store import History
 from harness.metrics import METRICS, Better, Metric
-from harness.record import Run
+from harness.record import BoardKind, Run
 from harness.regress.comparable import Identity, identity_of
 from harness.regress.gates import GATES, Gate
 from harness.regress.steps import LevelStep, steps_of
@@ -32,7 +32,7 @@ class Line:
     Attributes:
         identity: what was run.
         board: where.
-        simulated: whether a chip answered.
+        kind: what answered.
         metric: name of the figure.
         unit: as printed.
         better: which way it improves.
@@ -42,7 +42,7 @@ class Line:
 
     identity: Identity
     board: str
-    simulated: bool
+    kind: BoardKind
     metric: str
     unit: str
     better: Better
@@ -85,13 +85,13 @@ def lines_of(runs: Iterable[Run], metrics: Sequence[str] | None = None) -> tuple
         Lines with at least two points, sorted by identity, board and figure.
     """
     figures = _figures(metrics)
-    found: dict[tuple[Identity, str, bool, str], list[tuple[Run, float]]] = {}
+    found: dict[tuple[Identity, str, BoardKind, str], list[tuple[Run, float]]] = {}
     units: dict[str, tuple[str, Better]] = {}
     for run in sorted(runs, key=lambda run: run.started_utc):
         if run.failure is not None or run.attempt > 1:
             continue
         for name, unit, better, value in _values(run, figures):
-            key = (identity_of(run), run.board, run.simulated, name)
+            key = (identity_of(run), run.board, run.kind, name)
             found.setdefault(key, []).append((run, value))
             units[name] = (unit, better)
     return tuple(
@@ -146,9 +146,9 @@ def _values(run: Run, figures: Sequence[Figure]) -> list[tuple[str, str, Better,
 
 
 def _line(
-    key: tuple[Identity, str, bool, str], values: Sequence[tuple[Run, float]], unit: str, better: Better
+    key: tuple[Identity, str, BoardKind, str], values: Sequence[tuple[Run, float]], unit: str, better: Better
 ) -> Line:
-    identity, board, simulated, metric = key
+    identity, board, kind, metric = key
     points = []
     for number, (run, value) in enumerate(values):
         before = values[number - 1][0] if number else None
@@ -164,7 +164,7 @@ def _line(
     return Line(
         identity=identity,
         board=board,
-        simulated=simulated,
+        kind=kind,
         metric=metric,
         unit=unit,
         better=better,

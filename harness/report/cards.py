@@ -90,7 +90,7 @@ def card_of(number: int, line: Line) -> Card:
 def _facts(line: Line) -> list[tuple[str, list[tuple[str, str]]]]:
     """Titled lists of name and value."""
     run = line.run
-    simulated = " (simulated)" if run.simulated else ""
+    simulated = {"silicon": "", "emulated": " (emulated)", "virtual": " (simulated)"}[run.kind]
     lists: dict[str, dict[str, object]] = {
         "Run": {
             "kind": run.kind,

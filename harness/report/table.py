@@ -1,23 +1,28 @@
 """Runs as a tidy table: one row a run, one column a figure, the same columns whatever the runs hold.
 
-What a simulated board says of its speed and memory stands in columns of its own, `simulated_...`, so that no
-mean over a column mixes it with what a chip said.
+What a virtual board says of its speed and memory stands in columns of its own, `simulated_...`, and what an
+emulated one says of its memory in `emulated_...`, so that no mean over a column mixes it with what a chip said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
 from harness.bench import Validity, check
 from harness.metrics import METRICS
-from harness.record import DeviceInfo, Run
+from harness.record import BoardKind, DeviceInfo, Run
 from harness.report.view import clean, status_of
 
 Cell = str | bool | int | float | None
 
 SIMULATED_PREFIX = "simulated_"
+
+PREFIXES: Mapping[BoardKind, str] = {"silicon": "", "emulated": "emulated_", "virtual": SIMULATED_PREFIX}
+"""Of the columns of speed and memory, by what answered; an emulator has no figure of speed at all."""
+
+_LATENCY_UNITS: Mapping[BoardKind, str] = {"silicon": "ms", "emulated": "", "virtual": "ms (simulated)"}
 
 _TEXTS: dict[str, Callable[[Run], str | None]] = {
     "run_id": lambda run: run.run_id,
@@ -39,7 +44,7 @@ _TEXTS: dict[str, Callable[[Run], str | None]] = {
     "git_sha": lambda run: run.provenance.git_sha,
     "model_sha256": lambda run: run.provenance.model_sha256,
     "golden_sha256": lambda run: run.provenance.golden_sha256,
-    "latency_unit": lambda run: "ms (simulated)" if run.simulated else "ms",
+    "latency_unit": lambda run: _LATENCY_UNITS[run.kind],
 }
 _DEVICE_TEXTS = ("chip", "idf", "engine", "engine_version", "sdkconfig_sha256", "image_sha256", "mac")
 _DEVICE_NUMBERS = ("revision", "cores", "clock_hz", "flash_bytes", "psram_bytes", "protocol")
@@ -60,7 +65,7 @@ _UNIT_SUFFIXES = {"B": "bytes", "%": "pct", "Hz": "hz", "1/s": "per_s", "B/s": "
 def figures(run: Run) -> dict[str, int | float]:
     """The metrics and counters that the run has, by column."""
     found: dict[str, int | float] = {}
-    prefix = SIMULATED_PREFIX if run.simulated else ""
+    prefix = PREFIXES[run.kind]
     for metric in METRICS:
         figure = metric.of(run)
         if figure is not None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from harness.record import Run
-from harness.report.view import SIMULATED_BANNER, Line, line_of, numbers_of, tally
+from harness.report.view import Line, line_of, numbers_of, tally
 
 MOST_ROWS = 200
 """A terminal shows no more; what is left out is said."""
@@ -39,8 +39,7 @@ def summary(runs: Sequence[Run], *, colour: bool | None = None, width: int | Non
     if left := len(runs) - len(lines):
         said.append(f"{left} further runs are not shown")
     counted = tally(runs)
-    marked = [SIMULATED_BANNER] if counted.simulated else []
-    return "\n".join([table, *said, *marked, counted.words])
+    return "\n".join([table, *said, *counted.banners.values(), counted.words])
 
 
 def _cells(line: Line) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.history import Line as HistoryLine
 from harness.history.lines import Point
 from harness.report.plots import Svg
-from harness.report.view import SIMULATED_MARK, clean, milliseconds
+from harness.report.view import MARKS, clean, milliseconds
 
 HEIGHT = 96
 MOST_LINES = 60
@@ -21,7 +21,7 @@ class Timeline:
 
     Attributes:
         title: what was measured where.
-        mark: SIMULATED_MARK or "".
+        mark: of MARKS.
         model: for the page's filter.
         board: likewise.
         svg: points, levels and steps; shapes only.
@@ -55,7 +55,7 @@ def _timeline(line: HistoryLine) -> Timeline:
     looks = {True: "worse", False: "better", None: "other"}
     return Timeline(
         title=clean(line.title),
-        mark=SIMULATED_MARK if line.simulated else "",
+        mark=MARKS[line.kind],
         model=clean(line.identity.model),
         board=clean(line.board),
         svg=_svg(line),

@@ -17,7 +17,7 @@ from harness.metrics import latency_of
 from harness.record import Run
 from harness.report.memory import arena_of
 from harness.report.plots import Svg
-from harness.report.view import SIMULATED_MARK, clean, milliseconds, port_words, size, status_of
+from harness.report.view import MARKS, clean, milliseconds, port_words, size, status_of
 from harness.running.provenance import INPUTS
 
 HEIGHT = 160
@@ -185,7 +185,7 @@ def _row(place: int, number: int, run: Run, *, front: bool) -> TradeRow:
         run=number,
         recipe=clean(run.recipe),
         runtime=clean(run.runtime),
-        mark=SIMULATED_MARK if run.simulated else "",
+        mark=MARKS[run.kind],
         port=port_words(run),
         accuracies=(share_words(float_), share_words(quantized), share_words(device)),
         noise="" if noise is None else "none" if math.isinf(noise) else f"{noise:.1f} dB",
@@ -257,7 +257,7 @@ def _panel(
     )
     panel = Panel(
         title=f"{name} over {cost.name}",
-        mark=SIMULATED_MARK if cost.simulated and any(run.simulated for run in runs) else "",
+        mark=" ".join(sorted({MARKS[run.kind] for run in runs} - {""})) if cost.simulated else "",
         svg=svg,
         dots=dots,
         ends=(cost.words(min(xs)), cost.words(max(xs))),

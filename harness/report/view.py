@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -11,13 +11,23 @@ from typing import Literal
 from harness.bench import Validity, check
 from harness.compare import FloatDiff
 from harness.metrics import latency_of
-from harness.record import Run
+from harness.record import BoardKind, Run
 from harness.report.memory import arena_of
 from harness.timing.latency import Latency
 
 Status = Literal["ok", "wrong", "broken"]
 
 SIMULATED_MARK = "SIM"
+
+EMULATED_MARK = "EMU"
+
+MARKS: Mapping[BoardKind, str] = {"silicon": "", "emulated": EMULATED_MARK, "virtual": SIMULATED_MARK}
+"""What stands beside every figure of a board that is no chip."""
+
+EMULATED_BANNER = (
+    f"Runs marked {EMULATED_MARK} were answered by a chip emulated on a PC, which ran its own firmware: numbers and "
+    "memory are real, time is not, and no figure of time is given."
+)
 
 SIMULATED_BANNER = (
     f"Runs marked {SIMULATED_MARK} were answered by a PC, not by a chip. The latency and memory of virtual "
@@ -72,7 +82,7 @@ class Line:
     """One run as printed; every text is clean, and "" where the run has no such figure.
 
     Attributes:
-        mark: SIMULATED_MARK or "".
+        mark: of MARKS.
         port: device against exact, short.
         quantizer: exact against quantized, short.
         top1: accuracy of float and device, or their agreement without labels.
@@ -109,7 +119,7 @@ def line_of(run: Run, latency: Latency | None = None, validity: Validity | None 
     return Line(
         run=run,
         status=status_of(run),
-        mark=SIMULATED_MARK if run.simulated else "",
+        mark=MARKS[run.kind],
         model=clean(run.model),
         recipe=clean(run.recipe),
         runtime=clean(run.runtime),
@@ -146,15 +156,23 @@ class Tally:
     wrong: int
     broken: int
     simulated: int
+    emulated: int
+
+    @property
+    def banners(self) -> Mapping[str, str]:
+        """What has to be said of the marks that these runs have, by mark."""
+        found = {EMULATED_MARK: EMULATED_BANNER} if self.emulated else {}
+        return found | {SIMULATED_MARK: SIMULATED_BANNER} if self.simulated else found
 
     @property
     def words(self) -> str:
-        """As `6 runs: 4 ok, 1 wrong, 1 broken; 2 of them simulated`."""
+        """As `6 runs: 4 ok, 1 wrong, 1 broken; 2 of them simulated; 1 of them emulated`."""
         parts = [f"{self.ok} ok"]
         parts += [f"{self.wrong} wrong"] if self.wrong else []
         parts += [f"{self.broken} broken"] if self.broken else []
-        simulated = f"; {self.simulated} of them simulated" if self.simulated else ""
-        return f"{self.total} run{'s' if self.total != 1 else ''}: {', '.join(parts)}{simulated}"
+        kinds = [(self.simulated, "simulated"), (self.emulated, "emulated")]
+        marked = [f"{count} of them {kind}" for count, kind in kinds if count]
+        return "; ".join([f"{self.total} run{'s' if self.total != 1 else ''}: {', '.join(parts)}", *marked])
 
 
 def tally(runs: Sequence[Run]) -> Tally:
@@ -165,7 +183,8 @@ def tally(runs: Sequence[Run]) -> Tally:
         ok=statuses.count("ok"),
         wrong=statuses.count("wrong"),
         broken=statuses.count("broken"),
-        simulated=sum(run.simulated for run in runs),
+        simulated=sum(run.kind == "virtual" for run in runs),
+        emulated=sum(run.kind == "emulated" for run in runs),
     )
 
 

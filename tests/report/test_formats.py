@@ -18,7 +18,7 @@ from harness.report import write_reports
 from harness.report.formats.html import script_text
 from harness.report.formats.markdown import escape
 from harness.report.table import frame
-from harness.report.view import SIMULATED_BANNER
+from harness.report.view import EMULATED_BANNER, SIMULATED_BANNER
 from tests.report.samples import a_night, failed_run, sample_run
 
 EVIL = "<script>alert(1)</script>\x1b[31m|`*_[x](javascript:y)@someone\x00\n# h\udc80"
@@ -156,6 +156,21 @@ def test_what_is_simulated_is_marked_with_the_reason_and_only_then(
     assert banner in text("virtual")
     assert banner not in text("silicon")
     assert "SIM<" not in text("silicon")
+
+
+@pytest.mark.parametrize("name", ["html", "markdown", "junit"])
+def test_what_an_emulator_answered_has_a_mark_of_its_own_and_no_time(name: str, tmp_path: Path) -> None:
+    def text(kind: str) -> str:
+        path = write_reports([sample_run(kind=kind)], tmp_path / kind, formats=[name])[name]
+        return re.sub(r"<(style|script)\b.*?</\1>", "", path.read_text("utf-8"), flags=re.DOTALL)
+
+    banner = escape(EMULATED_BANNER) if name == "markdown" else EMULATED_BANNER
+    said = text("emulated")
+    assert banner in said
+    assert ("emulated" if name == "junit" else "EMU") in said
+    assert SIMULATED_BANNER not in said
+    assert "latency_median_ms" not in said
+    assert banner not in text("virtual") + text("silicon")
 
 
 def test_junit_tells_a_wrong_model_from_a_broken_board(tmp_path: Path) -> None:

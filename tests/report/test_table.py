@@ -76,3 +76,12 @@ def test_text_is_clean_in_the_table() -> None:
 def test_an_empty_table_still_has_its_columns() -> None:
     assert isinstance(frame([]), pd.DataFrame)
     assert list(frame([]).columns)[:3] == ["run_id", "model", "recipe"]
+
+
+def test_an_emulator_s_memory_stands_in_columns_of_its_own_and_it_has_no_latency() -> None:
+    table = frame([sample_run(kind="emulated"), sample_run(kind="virtual"), sample_run()])
+    assert table["emulated_counter_arena_bytes"].isna().tolist() == [False, True, True]
+    assert table["simulated_counter_arena_bytes"].isna().tolist() == [True, False, True]
+    assert table["latency_median_ms"].isna().tolist() == [True, True, False]
+    assert table[TWIN].isna().tolist() == [True, False, True]
+    assert table["latency_unit"].tolist() == ["", "ms (simulated)", "ms"]

@@ -23,7 +23,7 @@ from harness.report.plots import Axis, Svg, latency_row, lsb_bins, lsb_histogram
 from harness.report.report import Report
 from harness.report.timeline import timelines
 from harness.report.tradeoff import tradeoffs
-from harness.report.view import SIMULATED_BANNER, Line, clean
+from harness.report.view import Line, clean
 
 FILE = "report.html"
 
@@ -75,7 +75,7 @@ def render(report: Report, path: Path) -> None:
         when=_when(report),
         revisions=sorted({clean(run.provenance.git_sha[:10]) for run in report.runs} - {""}),
         tally=report.tally,
-        banner=SIMULATED_BANNER if report.tally.simulated else "",
+        banners=report.tally.banners,
         warnings=report.warnings,
         lines=chosen,
         ticks=[(_tick(ms), axis.place(ms)) for ms in axis.ticks()] if axis else [],

@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from harness.record import Run
 from harness.report.report import Report
-from harness.report.view import SIMULATED_BANNER, clean, status_of, words_of
+from harness.report.view import clean, status_of, words_of
 
 FILE = "junit.xml"
 
@@ -28,14 +28,15 @@ def render(report: Report, path: Path) -> None:
     about = {"name": "esp-hil", **counts, "skipped": "0", "time": f"{seconds:.3f}"}
     about["timestamp"] = clean(min(run.started_utc for run in report.runs))
     every = tally.total <= MOST_PROPERTIES
-    notes = [SIMULATED_BANNER] if tally.simulated else []
-    notes += report.warnings
+    notes = [*tally.banners.values(), *report.warnings]
     if not every:
         notes.append(f"{tally.total} runs: the figures of those that are ok are in results.parquet")
     with path.open("w", encoding="utf-8") as file:
         file.write(f"<?xml version='1.0' encoding='utf-8'?>\n<testsuites{_attributes(counts)}>\n")
         file.write(f" <testsuite{_attributes(about)}>\n")
-        file.write(_properties({"simulated_runs": str(tally.simulated)}))
+        file.write(
+            _properties({"simulated_runs": str(tally.simulated), "emulated_runs": str(tally.emulated)})
+        )
         for number in range(len(report.runs)):
             file.write(_case(report, number, every=every))
         text = escape("\n".join(notes))

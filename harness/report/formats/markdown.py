@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.report.report import Report
 from harness.report.tradeoff import Tradeoff, tradeoffs
-from harness.report.view import SIMULATED_BANNER, SIMULATED_MARK, Line, clean
+from harness.report.view import Line, clean
 
 FILE = "report.md"
 
@@ -38,8 +38,7 @@ def render(report: Report, path: Path) -> None:
     Of more than MOST_ROWS runs the table has those that are not ok and then the first others.
     """
     parts = ["# esp-hil report", escape(report.tally.words) + "."]
-    if report.tally.simulated:
-        parts.append(f"> **{SIMULATED_MARK}** {escape(SIMULATED_BANNER)}")
+    parts += [f"> **{mark}** {escape(banner)}" for mark, banner in report.tally.banners.items()]
     parts += [f"> **Warning:** {escape(warning)}" for warning in report.warnings]
     chosen = [report.line(number) for number in report.numbers(MOST_ROWS)]
     rows = [
@@ -65,7 +64,7 @@ def escape(text: str) -> str:
 
 
 def _cells(line: Line) -> tuple[str, ...]:
-    mark = f" ({SIMULATED_MARK})" if line.mark else ""
+    mark = f" ({line.mark})" if line.mark else ""
     latency = f"{line.latency}{mark}" if line.latency else ""
     memory = f"{line.memory}{mark}" if line.memory else ""
     names = (line.model, line.recipe, line.runtime, line.target, line.board + mark)

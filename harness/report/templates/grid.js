@@ -56,17 +56,19 @@ function cellOf(column, row) {
   const text = element("span", "", said);
   text.title = said;
   cell.append(text);
-  const simulated = textOf("kind", row) !== "silicon";
-  if (simulated && (column.key === "board" || column.key === "median_ms" || column.key === "arena_bytes")) cell.append(badge());
+  const kind = textOf("kind", row);
+  const marked = column.key === "board" || column.key === "median_ms" || column.key === "arena_bytes";
+  if (kind !== "silicon" && marked) cell.append(badge(kind));
   const rule = column.key === "median_ms" ? textOf("validity", row) : "";
   if (rule) cell.append(element("small", "rule", rule));
   if (column.key === "model") for (const side of ["a", "b"]) if (state[side] === row + 1) cell.append(element("b", "side", side.toUpperCase()));
   return cell;
 }
 
-function badge() {
-  const made = element("abbr", "sim", "SIM");
-  made.title = "simulated: a PC answered, not a chip";
+function badge(kind) {
+  const emulated = kind === "emulated";
+  const made = element("abbr", "sim", emulated ? "EMU" : "SIM");
+  made.title = emulated ? "emulated: the firmware in an emulator answered, not a chip" : "simulated: a PC answered, not a chip";
   return made;
 }
 
