@@ -26,6 +26,7 @@ from harness.regress import Comparison, Rules
 from harness.regress.comparable import check_names
 from harness.regress.gates import with_thresholds
 from harness.running.baseline import Baseline, base_rows
+from harness.running.configs import keep_config, kept_configs
 from harness.running.journal import RUNS_FILE, Recorder, read_runs
 from harness.running.measuring import Measuring
 from harness.running.provision import Provision, Source, sizes_of
@@ -216,6 +217,8 @@ class Session:
             held = self._held(combination)
             measuring.opened(held.board)
             measuring.sizes = sizes_of(held.provision.image)
+            if held.provision.image is not None:
+                keep_config(self.options.results, held.provision.image.folder)
             bench = self._prepared(held, combination)
             measuring.prepared(bench)
             measuring.run_golden(bench, self._progress)
@@ -339,7 +342,12 @@ class Session:
             with History.open(self.options.history) as history:
                 history.add(self.rows)
                 lines = lines_about(history, self.rows)
-        self.reports = write_reports(self.rows, self.options.results, history=lines)
+        self.reports = write_reports(
+            self.rows,
+            self.options.results,
+            history=lines,
+            configs=kept_configs(self.options.results),
+        )
         if self.baseline is not None:
             self.comparison = self.baseline.judge_all(self.rows)
             self.reports |= write_comparison(self.comparison, self.options.results)

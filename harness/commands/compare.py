@@ -12,6 +12,7 @@ from harness.errors import ReportError
 if TYPE_CHECKING:
     from harness.record import Run
     from harness.regress import Comparison
+    from harness.running.configs import Config
 
 HELP = "compare two runs; status 1 if something got worse, 3 if not everything was comparable"
 
@@ -41,6 +42,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--gate-simulated", action="store_true", help="gate the latency of simulated rows too"
     )
+    parser.add_argument(
+        "--build-dir",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="further build folders whose sdkconfig explains a change",
+    )
     parser.add_argument("--all", action="store_true", help="print figures that did not change as well")
     parser.add_argument(
         "--allow-incomplete", action="store_true", help="status 0 despite refused or missing rows"
@@ -64,6 +73,7 @@ def run(args: Namespace) -> int:
     from harness.regress.gates import with_thresholds
     from harness.report.changes import as_text
     from harness.running.baseline import base_rows
+    from harness.running.configs import config_changes
     from harness.running.journal import read_runs
 
     across = [name for text in args.across for name in text.split(",") if name]
@@ -78,12 +88,27 @@ def run(args: Namespace) -> int:
     for warning in new.warnings:
         print(f"warning: {warning}")
     oldest = min(run.started_utc for run in new.runs)
-    comparison = compare(base_rows(args.base, before_utc=oldest), new.runs, rules)
+    base = base_rows(args.base, before_utc=oldest)
+    comparison = compare(base, new.runs, rules)
     print(as_text(comparison, every=args.all))
+    for line in config_changes(base, new.runs, _configs(args)):
+        print(f"config  {line}")
     _write(args, comparison)
     if args.accept:
         _accept(args.base, new.runs)
     return exit_status(comparison, allow_incomplete=args.allow_incomplete)
+
+
+def _configs(args: Namespace) -> dict[str, Config]:
+    """What is kept beside the rows of both sides, and in the build folders that were named."""
+    from harness.esp.sdkconfig import read_build_config
+    from harness.running.baseline import is_history
+    from harness.running.configs import kept_configs
+
+    found = kept_configs(args.new)
+    if not is_history(args.base):
+        found |= kept_configs(Path(args.base))
+    return found | {config.sha256: config.values for config in map(read_build_config, args.build_dir)}
 
 
 def _write(args: Namespace, comparison: Comparison) -> None:

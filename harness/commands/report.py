@@ -28,7 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="DIR",
-        help="build folders whose sdkconfig the page may compare",
+        help="further build folders whose sdkconfig the page may compare",
     )
     parser.add_argument(
         "--bundle", type=Path, metavar="FILE.zip", help="pack rows and reports with a manifest"
@@ -45,6 +45,7 @@ def run(args: Namespace) -> int:
     from harness.esp.sdkconfig import read_build_config
     from harness.report import summary, write_reports
     from harness.report.bundle import make_bundle
+    from harness.running.configs import kept_configs
     from harness.running.journal import read_runs
 
     recorded = read_runs(args.runs)
@@ -52,7 +53,8 @@ def run(args: Namespace) -> int:
     out = args.out or (args.runs if args.runs.is_dir() else args.runs.parent)
     if args.bundle and out.resolve() != (args.runs if args.runs.is_dir() else args.runs.parent).resolve():
         raise ConfigError("--bundle packs the folder of the rows", hint="leave out --out", step="report")
-    configs = {config.sha256: config.values for config in map(read_build_config, args.build_dir)}
+    configs = kept_configs(args.runs)
+    configs |= {config.sha256: config.values for config in map(read_build_config, args.build_dir)}
     written = write_reports(
         recorded.runs,
         out,

@@ -25,6 +25,27 @@ _UNSET = re.compile(r"# CONFIG_(\w+) is not set")
 _FLASH = re.compile(r"(\d+)MB")
 
 
+EFFECTS: Mapping[str, str] = {
+    "COMPILER_OPTIMIZATION_PERF": "compiled for speed",
+    "COMPILER_OPTIMIZATION_DEBUG": "compiled for debugging",
+    "COMPILER_OPTIMIZATION_SIZE": "compiled for size",
+    "SPIRAM_SPEED": "clock of the PSRAM",
+    "SPIRAM_MODE_OCT": "eight lines to the PSRAM instead of four",
+    "SPIRAM_XIP_FROM_PSRAM": "code runs from PSRAM",
+    "SPIRAM_FETCH_INSTRUCTIONS": "code runs from PSRAM",
+    "SPIRAM_RODATA": "constants are read from PSRAM",
+    "ESP32S3_DATA_CACHE_64KB": "size of the data cache",
+    "ESP32S3_DATA_CACHE_LINE_64B": "line of the data cache",
+    "ESP32S3_INSTRUCTION_CACHE_32KB": "size of the instruction cache",
+    "CACHE_L2_CACHE_SIZE": "size of the L2 cache",
+    "CACHE_L2_CACHE_LINE_SIZE": "line of the L2 cache",
+    "ESP_DEFAULT_CPU_FREQ_MHZ": "clock of the CPU",
+    "ESPTOOLPY_FLASHMODE": "lines to the flash",
+    "ESPTOOLPY_FLASHFREQ": "clock of the flash",
+}
+"""Entries that are known to change a latency most, with what they decide."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SdkConfig:
     """The configuration of a build, without the CONFIG_ of its names."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness import __version__
 from harness.compare import IntegerDiff
+from harness.esp.sdkconfig import EFFECTS
 from harness.metrics import latency_of
 from harness.report.cards import card_of
 from harness.report.columns import page_data
@@ -91,6 +92,7 @@ def render(report: Report, path: Path) -> None:
             report.validities,
             details={number: details_of(line.run) for number, line in chosen},
             configs=differing(report.configs),
+            effects=dict(EFFECTS),
         ),
         script=script,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),

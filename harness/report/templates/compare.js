@@ -1,25 +1,5 @@
 // Two runs side by side: what changed, by how much, and what else is different: "why slower".
 
-// Configuration that is known to change latency most, with what it does.
-const CULPRITS = {
-  COMPILER_OPTIMIZATION_PERF: "compiled for speed",
-  COMPILER_OPTIMIZATION_DEBUG: "compiled for debugging",
-  COMPILER_OPTIMIZATION_SIZE: "compiled for size",
-  SPIRAM_SPEED: "clock of the PSRAM",
-  SPIRAM_MODE_OCT: "eight lines to the PSRAM instead of four",
-  SPIRAM_XIP_FROM_PSRAM: "code runs from PSRAM",
-  SPIRAM_FETCH_INSTRUCTIONS: "code runs from PSRAM",
-  SPIRAM_RODATA: "constants are read from PSRAM",
-  ESP32S3_DATA_CACHE_64KB: "size of the data cache",
-  ESP32S3_DATA_CACHE_LINE_64B: "line of the data cache",
-  ESP32S3_INSTRUCTION_CACHE_32KB: "size of the instruction cache",
-  CACHE_L2_CACHE_SIZE: "size of the L2 cache",
-  CACHE_L2_CACHE_LINE_SIZE: "line of the L2 cache",
-  ESP_DEFAULT_CPU_FREQ_MHZ: "clock of the CPU",
-  ESPTOOLPY_FLASHMODE: "lines to the flash",
-  ESPTOOLPY_FLASHFREQ: "clock of the flash",
-};
-
 function titleOf(number) {
   const row = number - 1;
   return [textOf("model", row), textOf("recipe", row), textOf("target", row), textOf("board", row), startedAt(row)].join(" · ");
@@ -113,7 +93,7 @@ function configRows(a, b) {
   if (!before || !after) return [];
   return Object.keys({ ...before, ...after })
     .filter((name) => before[name] !== after[name])
-    .map((name) => ({ name, why: CULPRITS[name] || "" }))
+    .map((name) => ({ name, why: data.effects[name] || "" }))
     .sort((p, q) => (p.why ? 0 : 1) - (q.why ? 0 : 1) || (p.name < q.name ? -1 : 1))
     .map(({ name, why }) => ({ cells: [name, before[name] || "off", after[name] || "off", why], look: why ? "culprit" : "" }));
 }
