@@ -38,20 +38,20 @@ def root(value: float) -> float:
     """The square root as ESP-DL's Newton iteration in float32 leaves it (dl_math.hpp, sqrt_newton).
 
     Raises:
-        InputError: the iteration does not end, as for numbers below zero.
+        InputError: the iteration does not end or gives no number, as below zero.
     """
     x = np.float32(value)
     if x == 0:
         return 0.0
     result = x
-    for _ in range(_NEWTON_STEPS):
+    for _ in range(_NEWTON_STEPS if x > 0 else 0):
         last = result
         # the factor 0.5 is a double there, the product is narrowed again
         result = np.float32(float(last + x / last) * 0.5)
         if not abs(float(result) - float(last)) > float(np.float32(_NEWTON_END)):
             return float(result)
     raise InputError(
-        f"ESP-DL's square root of {float(x):g} does not end", hint="a chip would hang on these landmarks"
+        f"ESP-DL's square root of {float(x):g} gives no number", hint="a chip would hang on these landmarks"
     )
 
 

@@ -1,0 +1,60 @@
+"""Where the chips' SIMD kernels answer otherwise than ESP-DL's portable ones: PRelu of int8."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from harness.espdl import read_espdl
+from harness.espdl.exact import ExactReference, Reading, reading_on_chip
+from harness.targets import Family
+
+from ..lint.builders import one
+from ..writer import edl, node, tensor, value
+
+VALUES = np.arange(-128, 128, dtype=np.int8).reshape(1, 1, 16, 16)
+SLOPES = np.array([-128, -77, -3, -1, 0, 1, 2, 5, 31, 32, 33, 64, 77, 99, 126, 127], np.int8)
+
+
+def answer(
+    exponents: tuple[int, int], family: Family, reading: Reading
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:
+    slope = tensor("s", SLOPES.reshape(16, 1, 1), exponents=(-6,))
+    shape = (1, 1, 16, 16)
+    written = one(
+        node("PRelu", ("x", "s"), ("y",)),
+        value("x", shape, exponents[0]),
+        value("y", shape, exponents[1]),
+        initializers=(slope,),
+    )
+    reference = ExactReference(read_espdl(edl(written)), family, old_names=reading, threads=1)
+    return reference.run({"x": VALUES})["y"]
+
+
+def literal(exponents: tuple[int, int], *, even: bool) -> list[int]:
+    """One number at a time, with fractions of integers."""
+    made = []
+    for x, slope in zip(VALUES.reshape(-1).tolist(), np.tile(SLOPES, 16).tolist(), strict=True):
+        rise = exponents[1] - exponents[0]
+        top, shift = (x * slope, rise + 6) if x < 0 else (x, rise)
+        scaled = top / 2**shift  # exact: 15 bits
+        rounded = round(scaled) if even else math.floor(scaled + 0.5)
+        made.append(max(-128, min(127, rounded)))
+    return made
+
+
+@pytest.mark.parametrize("exponents", [(-5, -5), (-5, -6), (-7, -5), (2, 1)])
+@pytest.mark.parametrize(("family", "even"), [("esp32s3", False), ("esp32p4", True)])
+def test_prelu_on_a_chip_rescales_rounds_and_saturates_both_signs(
+    exponents: tuple[int, int], family: Family, even: bool
+) -> None:
+    assert answer(exponents, family, reading_on_chip(family)).reshape(-1).tolist() == literal(
+        exponents, even=even
+    )
+
+
+def test_portable_prelu_copies_positives_whatever_the_exponents() -> None:
+    assert answer((-5, -6), "esp32s3", "plain")[0, 0, 12].tolist() == VALUES[0, 0, 12].tolist()
+    assert reading_on_chip("c") == "plain"
