@@ -12,6 +12,7 @@ from collections.abc import Callable
 from harness.errors import FormatError, UnsupportedOperator
 from harness.espdl.exact.lowering import Lowering, attribute_int, attribute_ints
 from harness.espdl.model import Node
+from harness.espdl.windows import FIRST_SAMPLE_ONLY, unreached
 
 Shape = tuple[int, ...]
 
@@ -51,7 +52,13 @@ _BROADCAST = frozenset(
 
 
 def infer(lowering: Lowering, node: Node) -> None:
-    """Set the shape of the node's first output, if the operator is one of those here."""
+    """Set the shape of the node's first output, if the operator is one of those here.
+
+    Raises:
+        UnsupportedOperator: ESP-DL has no output of a valid shape, or leaves part of it uncomputed.
+        FormatError: the inputs contradict each other.
+    """
+    _one_sample(lowering, node)
     rule = _RULES.get(node.op_type)
     if rule is None and node.op_type in _SAME:
         rule = _same
@@ -63,6 +70,17 @@ def infer(lowering: Lowering, node: Node) -> None:
     if any(size < 1 for size in shape):
         raise UnsupportedOperator(f"{node.op_type} {node.name!r}: output of shape {shape}")
     lowering.set_shape(node.outputs[0], shape)
+
+
+def _one_sample(lowering: Lowering, node: Node) -> None:
+    if node.op_type not in FIRST_SAMPLE_ONLY or not node.inputs:
+        return
+    shape = lowering.shape(node.inputs[0])
+    if shape and shape[0] != 1:
+        raise UnsupportedOperator(
+            f"{node.op_type} {node.name!r}: a batch of {shape[0]}; ESP-DL computes the first sample only",
+            hint="export the model with a batch of 1",
+        )
 
 
 def _same(lowering: Lowering, node: Node) -> Shape:
@@ -105,7 +123,16 @@ def _spatial(lowering: Lowering, node: Node, kernel: Shape, channels: int) -> Sh
             f"pads {pads} for an input of shape {shape}",
             hint="ESP-DL gives missing attributes no default; write them all into the float model",
         )
-    return (shape[0], *window_outputs(shape[1:-1], kernel, strides, pads, dilations), channels)
+    outputs = window_outputs(shape[1:-1], kernel, strides, pads, dilations)
+    for axis, (size, taps) in enumerate(zip(shape[1:-1], kernel, strict=True)):
+        window = dilations[axis] * (taps - 1) + 1
+        wrong = unreached(size, window, strides[axis], pads[axis], outputs[axis])
+        if wrong or window < 1:
+            raise UnsupportedOperator(
+                f"{node.op_type} {node.name!r}: axis {axis}: {wrong or f'a window of {window}'}",
+                hint="ESP-DL reads or writes other memory there; pad on both sides, or use a smaller kernel",
+            )
+    return (shape[0], *outputs, channels)
 
 
 def _conv(lowering: Lowering, node: Node) -> Shape:
@@ -194,6 +221,11 @@ def _unsqueeze(lowering: Lowering, node: Node) -> Shape:
     if axes is None:
         raise UnsupportedOperator(f"Unsqueeze {node.name!r}: no axes")
     new = sorted((int(axis) + len(shape) + 1 if axis < 0 else int(axis)) for axis in axes.reshape(-1))
+    if len(set(new)) != len(new) or not all(0 <= axis < len(shape) + len(new) for axis in new):
+        raise UnsupportedOperator(
+            f"Unsqueeze {node.name!r}: axes {axes.reshape(-1).tolist()} for {len(shape)} dimensions",
+            hint="ESP-DL adds the input's dimensions + 1 to a negative axis; write the axes as positive ones",
+        )
     for axis in new:
         shape.insert(axis, 1)
     return tuple(shape)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import EncryptedModel, InputError
-from harness.espdl.lint import fitting, headroom, kernels, onnx_rules, prelu, semantics, wiring
+from harness.espdl.lint import fitting, headroom, kernels, loops, onnx_rules, prelu, semantics, wiring
 from harness.espdl.lint.finding import RULES, SEVERITIES, Finding, Rule, Severity, Subject
 from harness.espdl.model import EspdlModel
 from harness.espdl.reader import read_espdl
@@ -34,7 +34,7 @@ __all__ = [
     "run_rules",
 ]
 
-RULE_MODULES = (wiring, kernels, semantics, prelu, fitting, headroom, onnx_rules)
+RULE_MODULES = (wiring, kernels, semantics, loops, prelu, fitting, headroom, onnx_rules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

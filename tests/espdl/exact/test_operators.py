@@ -257,3 +257,80 @@ def test_groups_that_esp_dl_computes_wrongly_are_refused() -> None:
     op = node("Conv", ("x", "w"), ("y",), strides=(1, 1), dilations=(1, 1), pads=(0,) * 4, group=2)
     with pytest.raises(UnsupportedOperator, match="group 2"):
         answer(op, values, {"x": range(16)}, constants=(weights,))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_average_is_scaled_after_it_was_summed_in_the_optimized_graph_too(family: Family) -> None:
+    random = np.random.default_rng(5)
+    x = random.integers(-32768, 32768, (1, 40, 40, 3), np.int16)
+    op = node("AveragePool", ("x",), ("y",), quant_type="S16", kernel_shape=(3, 4), strides=(1, 1))
+    values = (value("x", x.shape, -15, "int16"), value("y", (1, 38, 37, 3), -13, "int16"))
+    windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.int64), (3, 4), axis=(1, 2))
+    scaled = windows.sum(axis=(-1, -2)).astype(np.float32) * (np.float32(1) / np.float32(12) / np.float32(4))
+    wanted = np.rint(scaled) if family == "esp32p4" else np.floor(scaled + np.float32(0.5))
+    assert (scaled % 1 == 0.5).sum() > 20  # ties, which a sum of scaled summands misses
+    assert np.array_equal(answer(op, values, {"x": x}, family=family), wanted)
+
+
+@pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool", "GlobalAveragePool", "Resize", "PRelu"])
+def test_a_batch_is_refused_where_esp_dl_computes_its_first_sample_only(op_type: str) -> None:
+    inputs = ("x", "s") if op_type == "PRelu" else ("x",)
+    op = node(op_type, inputs, ("y",), kernel_shape=(1, 1), strides=(1, 1), mode="nearest")
+    values = (value("x", (2, 2, 2, 2)), value("y", (2, 2, 2, 2)))
+    slopes = tensor("s", np.ones((2, 1, 1), I8))
+    with pytest.raises(UnsupportedOperator, match="a batch of 2"):
+        answer(op, values, {"x": np.zeros(16)}, constants=(slopes,))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pads", "reason"),
+    [
+        (4, 2, (0, 1), "reads past an input of 3"),
+        (4, 2, (0, 3), "reads past an input of 3"),
+        (3, 1, (2, 1), ""),
+        (5, 1, (3, 0), "a padding of 3 is more than its 2 outputs"),
+        (4, 1, (0, 1), ""),
+        (5, 2, (0, 2), ""),
+    ],
+)
+def test_windows_that_esp_dl_takes_for_whole_are_refused(
+    kernel: int, stride: int, pads: tuple[int, int], reason: str
+) -> None:
+    """ESP-DL's body loop counts (3 - 4) / 2 + 1 = 1 whole window; (3 - 4) / 1 + 1 and (3 - 5) / 2 + 1 are 0."""
+    outputs = (3 + sum(pads) - kernel) // stride + 1
+    op = node("MaxPool", ("x",), ("y",), kernel_shape=(kernel,), strides=(stride,), pads=pads)
+    values = (value("x", (1, 3, 1)), value("y", (1, outputs, 1)))
+    if reason:
+        with pytest.raises(UnsupportedOperator, match=reason):
+            answer(op, values, {"x": [1, 2, 3]})
+    else:
+        assert answer(op, values, {"x": [1, 2, 3]}).max() == 3
+
+
+def test_zero_divided_by_zero_is_the_lowest_value_in_the_table_of_a_single_dividend() -> None:
+    values = (value("x", (1,)), value("d", (1, 3)), value("y", (1, 3)))
+    op = node("Div", ("x", "d"), ("y",))
+    assert answer(op, values, {"x": [0], "d": [0, 1, -1]}).ravel().tolist() == [-128, 0, 0]
+    assert answer(op, values, {"x": [3], "d": [0, 1, -1]}).ravel().tolist() == [127, 3, -3]
+    swapped = node("Div", ("d", "x"), ("y",))
+    assert answer(swapped, values, {"x": [0], "d": [0, 1, -1]}).ravel().tolist() == [0, 127, -128]
+
+
+def test_negative_axes_of_unsqueeze_count_as_esp_dl_counts_them() -> None:
+    """ESP-DL adds the input's dimensions + 1, however many axes there are."""
+    axes = tensor("axes", np.array([-1, 1], np.int64))
+    op = node("Unsqueeze", ("x", "axes"), ("y",))
+    values = (value("x", (2, 3)), value("y", (2, 1, 1, 3)))
+    assert answer(op, values, {"x": np.arange(6)}, constants=(axes,)).shape == (2, 1, 1, 3)
+    below = tensor("axes", np.array([-4, 1], np.int64))
+    with pytest.raises(UnsupportedOperator, match="Unsqueeze"):
+        answer(op, values, {"x": np.arange(6)}, constants=(below,))
+
+
+def test_a_table_is_refused_for_a_constant_of_another_type() -> None:
+    table = tensor("t", np.arange(-128, 128).astype(I8))
+    wide = tensor("w", np.array([[-(2**31), 1, 2, 3]], np.int32))
+    values = (value("x", (1, 4)), value("y", (1, 4)))
+    op = node("Tanh", ("w",), ("y",), lut="t")
+    with pytest.raises(FormatError, match="256 entries for int32"):
+        answer(op, values, {"x": [1, 2, 3, 4]}, constants=(table, wide))

@@ -144,6 +144,32 @@ CASES: dict[str, list[tuple[Subject, str, Subject]]] = {
             on_file(pool("MaxPool", dilations=(1, 1))),
         ),
     ],
+    "first-sample": [
+        (
+            on_file(one(node("GlobalAveragePool", ("x",), ("y",)), value("x", (2, 4, 4, 2)))),
+            "a batch of 2",
+            on_file(one(node("GlobalAveragePool", ("x",), ("y",)))),
+        )
+    ],
+    "window": [
+        (
+            on_file(pool(kernel_shape=(5, 3), strides=(2, 1), pads=(0, 1, 2, 1))),
+            "axis 0: a window of 5 without padding before it",
+            on_file(pool(kernel_shape=(5, 3), strides=(2, 1), pads=(1, 1, 1, 1))),
+        ),
+        (
+            on_file(pool(kernel_shape=(6, 3), pads=(3, 1, 0, 1))),
+            "a padding of 3 is more than its 2 outputs",
+            on_file(pool(kernel_shape=(6, 3), pads=(2, 1, 1, 1))),
+        ),
+    ],
+    "frozen-table": [
+        (
+            on_file(one(node("Div", ("x", "d"), ("y",)), value("d", (1,)))),
+            "'d' is one number, computed",
+            on_file(one(node("Div", ("x", "d"), ("y",)), value("d", (1, 1, 1, 2)))),
+        )
+    ],
     "auto-pad": [
         (
             on_file(pool("MaxPool", auto_pad="SAME_UPPER")),

@@ -193,9 +193,19 @@ def lower_div(lowering: Lowering, node: Node) -> None:
     low, high = (onnx.constant(np.float32(limit), "limit") for limit in (limits.low, limits.high))
     infinite = onnx.op("Where", [onnx.op("Greater", [both.first, zero]), high, low])
     value = onnx.op("Where", [divisor_is_zero, infinite, value])
-    value = onnx.op("Where", [onnx.op("Equal", [both.first, zero]), zero, value], hint=f"{y}:div")
+    tabulated = dtype == "int8" and 1 in _sizes(lowering, node)
+    if not (tabulated and d0 == 1):  # create_div_lut makes 0 / 0 the lowest value
+        value = onnx.op("Where", [onnx.op("Equal", [both.first, zero]), zero, value], hint=f"{y}:div")
     lowering.write(y, value, both.form, bounds=limits)
-    lowering.prove(node, "float32", note="one float32 quotient, rounded as on the device")
+    lowering.prove(node, "float32", note=_STALE_TABLE if tabulated else _QUOTIENT)
+
+
+_QUOTIENT = "one float32 quotient, rounded as on the device"
+_STALE_TABLE = "as in the first inference: ESP-DL tabulates the quotients by it and never again"
+
+
+def _sizes(lowering: Lowering, node: Node) -> list[int]:
+    return [int(np.prod(lowering.shape(name))) for name in node.inputs[:2]]
 
 
 def _div_scale(lowering: Lowering, node: Node) -> np.float32:
@@ -216,11 +226,10 @@ def _div_by_table(lowering: Lowering, node: Node, d0: int, d1: int) -> bool:
     """int8 with one operand of one constant element: 256 quotients (create_div_lut). Whether that was so."""
     x0, x1 = node.inputs[:2]
     constants = [lowering.constant(name) for name in (x0, x1)]
-    sizes = [int(np.prod(lowering.shape(name))) for name in (x0, x1)]
     rescale = _div_scale(lowering, node)
     numbers = np.arange(-128, 128).astype(np.float32)
     with np.errstate(all="ignore"):
-        if 1 not in sizes:
+        if 1 not in _sizes(lowering, node):
             return False
         if d0 == 1 and constants[0] is not None:
             numerator = np.float32(constants[0].reshape(-1)[0]) * rescale

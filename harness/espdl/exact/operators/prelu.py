@@ -65,7 +65,7 @@ def lower_prelu(lowering: Lowering, node: Node) -> None:
 
 
 def _lower_simd(lowering: Lowering, node: Node, slopes: Table) -> None:
-    """x < 0 ? round(x * slope >> shift) : round(x >> change of exponent), as the chips' own kernels compute it.
+    """Negative x: round(x * slope >> shift); else round(x >> change of exponent): the chips' own kernels.
 
     esp32s3 rounds half up. On esp32p4 positives follow the rounding mode, which is half to even; that its
     instruction for negatives (esp.vprelu.s8) follows it as well is an assumption.

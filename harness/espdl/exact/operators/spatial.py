@@ -78,7 +78,7 @@ def lower_depth_to_space(lowering: Lowering, node: Node) -> None:
         split = [n, height, width, outputs, block, block]
         _regrouped(lowering, node, split, [0, 1, 4, 2, 5, 3], shape)
         return
-    if block not in (outputs, 1):
+    if block != outputs:
         raise UnsupportedOperator(
             f"DepthToSpace {node.name!r}: mode DCR with {outputs} output channels and blocksize {block}",
             hint="ESP-DL's DCR is right only where both are equal; use mode CRD",

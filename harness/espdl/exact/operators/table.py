@@ -59,8 +59,15 @@ def lower_table(lowering: Lowering, node: Node, table: Table, *, source: str = "
     """Emit y = table[x - lowest]; table has 256 or 65536 entries, of any dtype.
 
     X is `source` or the node's first input.
+
+    Raises:
+        FormatError: x is of a type that the table has no entries for.
     """
     x, y = source or node.inputs[0], node.outputs[0]
+    if {"int8": 256, "int16": 65536}.get(lowering.dtype(x)) != len(table):
+        raise FormatError(
+            f"{node.op_type} {node.name!r}: {len(table)} entries for {lowering.dtype(x)} inputs"
+        )
     if lowering.prefers_offset(x) and table.dtype.kind != "f" and lowering.dtype(y) == "int8":
         _offset_table(lowering, x, y, table)
         lowering.prove(node, "table")
