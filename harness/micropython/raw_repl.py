@@ -298,12 +298,14 @@ class RawRepl:
         while True:
             try:
                 self.link = reopen()
-                break
-            except BoardUnavailable:
+                self.enter(wait_s)
+            except (BoardUnavailable, LinkClosed):
+                # not yet there, or what was opened was still about to go
                 if time.monotonic() >= until:
                     raise
                 time.sleep(SETTLE_S)
-        self.enter(wait_s)
+            else:
+                return
 
     def leave(self) -> None:
         """Back to the REPL for people."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from harness.errors import BoardUnavailable
+from harness.errors import BoardUnavailable, LinkClosed
 from harness.micropython.virtual.interpreter import missing
 
 __all__ = ["VirtualMicroPython", "missing"]
@@ -83,8 +83,14 @@ class VirtualMicroPython:
     def _tell(self, word: str) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(f"{word}\n")
         self._process.stdin.flush()
+        while line := self._process.stdout.readline():
+            # it tells of resets of its own as well
+            if json.loads(line) == {"done": word}:
+                return
+        raise LinkClosed("the virtual MicroPython board ended", hint="its log is lost; run it by hand")
 
     def reset(self) -> None:
         """Press its reset button."""

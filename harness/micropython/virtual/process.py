@@ -1,7 +1,7 @@
 """The process of a virtual MicroPython board: port, interpreter and helper.
 
 It prints one line of JSON with its URL. Whoever starts it with `control` holds its standard input, where each
-line is a command (reset, power_cycle, cut N, quit) and end of file means quit.
+line is a command (reset, power_cycle, cut N, quit) and end of file means quit. What was done is told by a line.
 """
 
 from __future__ import annotations
@@ -203,6 +203,8 @@ class Board:
             self._start(1, "POWERON")
         else:
             print(f"unknown command {word!r}", file=sys.stderr)
+        if self._settings.control:
+            print(json.dumps({"done": word}), flush=True)
 
 
 def serve(settings: Settings) -> None:
