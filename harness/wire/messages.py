@@ -48,10 +48,12 @@ class Object(IntEnum):
 
 
 class Location(IntEnum):
-    """Where a model lies on the device."""
+    """Where a model lies on the device; only the first two can be written over the line."""
 
     PARTITION = 0
     RAM = 1
+    RODATA = 2
+    FILE = 3
 
 
 @dataclass(frozen=True, slots=True)
