@@ -15,6 +15,7 @@ HELP = "list the boards and serial ports of this machine"
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil boards`."""
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--lift", metavar="ID", help="take a board out of quarantine again")
 
 
 def run(args: Namespace) -> int:
@@ -22,6 +23,8 @@ def run(args: Namespace) -> int:
     from harness.boards import rows, rows_file
     from harness.link import serial_ports
 
+    if args.lift:
+        return _lift(args.lift)
     ports = serial_ports()
     boards = rows()
     named = {board.id: board.port(ports) for board in boards.values()}
@@ -34,21 +37,49 @@ def run(args: Namespace) -> int:
     return 0 if any(named.values()) else 1
 
 
+def _lift(board: str) -> int:
+    """Take one out of quarantine."""
+    from harness import quarantine
+    from harness.boards import rows
+    from harness.errors import ConfigError
+
+    row = rows().get(board)
+    lifted = quarantine.lift(board)
+    if row is not None and row.quarantine:
+        raise ConfigError(
+            f"the row of {board} has quarantine = {row.quarantine!r}", hint="take it out of boards.toml"
+        )
+    if not lifted:
+        there = ", ".join(quarantine.quarantined()) or "none is"
+        raise ConfigError(f"{board} is not in quarantine", hint=f"in quarantine: {there}")
+    print(f"{board} may be used again")
+    return 0
+
+
 def _json(boards: dict[str, Board], named: dict[str, str | None], strangers: list[SerialPort]) -> str:
     import json
     from dataclasses import asdict
 
-    rows = [asdict(board) | {"port": named[board.id]} for board in boards.values()]
+    from harness.boards import why_not
+
+    rows = [
+        asdict(board) | {"port": named[board.id], "quarantine": why_not(board)} for board in boards.values()
+    ]
     return json.dumps({"boards": rows, "ports": [asdict(port) for port in strangers]}, indent=2)
 
 
 def _lines(
     boards: dict[str, Board], named: dict[str, str | None], strangers: list[SerialPort], source: str
 ) -> list[str]:
+    from harness.boards import lifting, why_not
+
     lines = [f"boards ({source})"]
     for board in boards.values():
-        where = named[board.id] or "not attached"
+        where = named[board.id] or (f"started by {board.emulator}" if board.emulator else "not attached")
         lines.append(f"  {board.id:16} {board.target:10} {board.kind:10} {where}")
+        if why := why_not(board):
+            lines.append(f"  {'':16} in quarantine: {why}")
+            lines.append(f"  {'':16} -> {lifting(board)}")
     lines.append(f"  {'virtual':16} {'any':10} {'virtual':10} --board virtual")
     lines.append("ports without a row")
     for port in strangers:

@@ -37,10 +37,18 @@ MAX_SLOTS = 4
 SLOTS_BYTES_INTERNAL = 1 << 16
 SLOTS_BYTES_PSRAM = 4 << 20
 
-PANIC = (
-    "Guru Meditation Error: Core  0 panic'ed (Load access fault). Exception was unhandled.\r\n"
-    "\r\nCore  0 register dump:\r\nMEPC    : 0x40001234  RA      : 0x40001200\r\n\r\nRebooting...\r\n"
-)
+_DUMP = "\r\nCore  0 register dump:\r\nMEPC    : 0x40001234  RA      : 0x40001200\r\n\r\nRebooting...\r\n"
+CRASHES: Mapping[str, str] = {
+    "panic": "Guru Meditation Error: Core  0 panic'ed (Load access fault). Exception was unhandled.\r\n"
+    + _DUMP,
+    "stack_overflow": "Guru Meditation Error: Core  0 panic'ed (Stack protection fault).\r\n" + _DUMP,
+    "out_of_memory": "E (99) dl::Model: Mem alloc fail. size 0x00010000\r\nabort() was called at PC 0x40001234"
+    " on core 0\r\n" + _DUMP,
+    "task_watchdog": "E (99) task_wdt: Task watchdog got triggered. The following tasks/users did not reset the "
+    "watchdog in time:\r\nE (99) task_wdt:  - main (CPU 0)\r\nE (99) task_wdt: Aborting.\r\n" + _DUMP,
+    "brownout": "Brownout detector was triggered\r\n\r\n",
+}
+"""What the console says of each kind of crash that can be planted, in ESP-IDF's words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +167,7 @@ class Chip:
         if self.restart:
             reason = self.restart
             if reason == "panic":
-                self._console += PANIC.encode()
+                self._console += CRASHES[self._faults.crash].encode()
             self.start(reason)
 
     @property
@@ -170,7 +178,8 @@ class Chip:
     def _on_run(self, number: int) -> None:
         if number == self._faults.reset_at_run and self._reason == "power_on":
             self.ask_restart("software")
-        if number == self._faults.panic_at_run and self._reason == "power_on":
+        first = self._reason == "power_on" or self._faults.panic_again
+        if number == self._faults.panic_at_run and first:
             self.ask_restart("panic")
 
     def ask_restart(self, reason: ResetReason) -> None:

@@ -11,7 +11,10 @@ A plan is JSON or TOML (a file, or the JSON text itself):
     cycles_noise = 0.01                          # relative, of each inference
     cycles_seed = 1                              # of that noise
     reset_at_run = 3                             # the chip restarts in the middle of it (1: the first)
-    panic_at_run = 3                             # the same with a panic on the console
+    panic_at_run = 3                             # the same with a crash on the console
+    panic_again = true                           # after each restart as well, not only after power-on
+    crash = "brownout"                           # which: panic (the default), stack_overflow, out_of_memory,
+                                                 # task_watchdog, brownout
 
     [[engine.output]]                            # one integer of an output or captured tensor is off
     tensor = "output"
@@ -62,9 +65,10 @@ from harness.errors import ConfigError
 T = TypeVar("T")
 
 NODE_FAULTS = ("rounding", "exponent", "padding", "accumulator", "layout", "stale")
+CRASH_KINDS = ("panic", "stack_overflow", "out_of_memory", "task_watchdog", "brownout")
 ROUNDING_MODES = ("half_up", "half_even", "floor", "toward_zero")
 
-_PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+_PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,8 @@ class EngineFaults:
     cycles_seed: int = 0
     reset_at_run: int = 0
     panic_at_run: int = 0
+    panic_again: bool = False
+    crash: str = "panic"
     output: tuple[OffByLsb, ...] = ()
     parameter: tuple[OffByLsb, ...] = ()
     bit: tuple[FlippedBit, ...] = ()
@@ -179,6 +185,9 @@ def parse_plan(table: Mapping[str, Any]) -> FaultPlan:
     }
     for row in offs["node"]:
         _check_node_fault(row)
+    crash = engine.get("crash", CRASH_KINDS[0])
+    if crash not in CRASH_KINDS:
+        raise ConfigError(f"fault plan: engine.crash is {crash!r}", hint=f"one of: {', '.join(CRASH_KINDS)}")
     return FaultPlan(
         seed=int(table.get("seed", 0)),
         engine=_record(EngineFaults, {**engine, **offs}, "engine"),
@@ -220,7 +229,7 @@ def _record(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     _known(set(known), table, where)
     for name, value in table.items():
         wanted = _PLAIN.get(str(known[name]))
-        if wanted and (not isinstance(value, wanted) or isinstance(value, bool)):
+        if wanted and (not isinstance(value, wanted) or isinstance(value, bool) != (wanted == (bool,))):
             raise ConfigError(f"fault plan: {where}.{name} should be {known[name]}, got {value!r}")
     try:
         return kind(**table)
