@@ -179,3 +179,33 @@ def name_by_signature(data: bytes) -> bytes:
                 tensor.name += b"/quantized"
         tensors[entry.tensorIndex].name = entry.name
     return pack(model)
+
+
+def operators_apart(data: bytes) -> list[bytes]:
+    """A file for each operator of the first subgraph, in their order, with nothing but it and its constants.
+
+    Its inputs are the activations that the operator reads, each once, in the order of its inputs; its outputs
+    are the operator's.
+    """
+    count = len(schema().ModelT.InitFromPackedBuf(bytearray(data), 0).subgraphs[0].operators)
+    return [_operator_alone(data, index) for index in range(count)]
+
+
+def _operator_alone(data: bytes, index: int) -> bytes:
+    model = schema().ModelT.InitFromPackedBuf(bytearray(data), 0)
+    graph = model.subgraphs[0]
+    operator = graph.operators[index]
+    used = list(dict.fromkeys(number for number in (*operator.inputs, *operator.outputs) if number >= 0))
+    places = {number: place for place, number in enumerate(used)}
+    constant = [model.buffers[graph.tensors[number].buffer].data is not None for number in used]
+    graph.tensors = [graph.tensors[number] for number in used]
+    operator.inputs = [places.get(number, -1) for number in operator.inputs]
+    operator.outputs = [places[number] for number in operator.outputs]
+    model.buffers = [model.buffers[0], *(model.buffers[tensor.buffer] for tensor in graph.tensors)]
+    for place, tensor in enumerate(graph.tensors):
+        tensor.buffer = place + 1
+    graph.operators = [operator]
+    read = dict.fromkeys(place for place in operator.inputs if place >= 0 and not constant[place])
+    graph.inputs, graph.outputs = list(read), operator.outputs
+    model.subgraphs, model.signatureDefs, model.metadata = [graph], [], []
+    return pack(model)

@@ -13,7 +13,7 @@ from harness.tflm.from_onnx import float_tflite
 from harness.tflm.interpreter import Interpreter
 from harness.tflm.litert import LiteRt
 from harness.tflm.quantize import quantize_tflite
-from harness.tflm.writer import inline_buffers, pack, schema
+from harness.tflm.writer import inline_buffers, operators_apart, pack, schema
 from tests.conftest import ROOT
 from tests.tflm.networks import Network, images, needs_tflm, recipe, small
 
@@ -193,3 +193,27 @@ def test_a_single_output_keeps_its_range(tmp_path: Path) -> None:
         (answered,) = interpreter.run([quantize_affine(nhwc, given, "int8")])
     assert np.ptp(expected) > 1
     np.testing.assert_allclose(made.real(answered), expected, atol=0.05 * np.ptp(expected))
+
+
+def test_each_operator_is_timed_on_what_it_gets_in_an_inference() -> None:
+    x = np.random.default_rng(5).integers(-128, 128, (1, 28, 28, 1), np.int8)
+    with Interpreter(FASHION) as interpreter:
+        times = interpreter.operator_times_ns([x])
+        assert len(times) == len(interpreter.model.operators)
+        names = [operator.name for operator in interpreter.model.operators]
+        assert min(times) > 0
+        # 75,708 multiplications beside a reshape
+        assert times[names.index("CONV_2D")] > times[names.index("RESHAPE")]
+
+
+def test_an_operator_alone_answers_as_in_its_model() -> None:
+    x = np.random.default_rng(6).integers(-128, 128, (1, 28, 28, 1), np.int8)
+    with Interpreter(FASHION) as whole:
+        for operator, image in zip(whole.model.operators, operators_apart(FASHION), strict=True):
+            read = [n for n in operator.inputs if n >= 0 and not whole.model.tensors[n].constant]
+            values = [x if n in whole.model.inputs else whole.tensor([x], n) for n in read]
+            with Interpreter(image) as alone:
+                assert [made.name for made in alone.model.operators] == [operator.name]
+                np.testing.assert_array_equal(
+                    alone.run(values)[0], whole.tensor([x], operator.outputs[0]), err_msg=operator.name
+                )

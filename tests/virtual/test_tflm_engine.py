@@ -125,3 +125,16 @@ def test_without_a_model_it_says_so(engine: TflmEngine) -> None:
     with pytest.raises(EngineError, match="no model is loaded") as caught:
         run(engine)
     assert caught.value.status == Status.NO_MODEL
+
+
+def test_the_profile_has_each_operator_and_shares_the_run_s_cycles_among_them(engine: TflmEngine) -> None:
+    result = engine.run([picture().tobytes()], cores=1, capture=None, profile=True)
+    assert [name for name, *_ in result.profile] == [
+        f"{index}:{name}"
+        for index, name in enumerate(
+            ("CONV_2D", "MAX_POOL_2D", "CONV_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX")
+        )
+    ]
+    assert sum(cycles for *_, cycles in result.profile) <= result.cycles + len(result.profile)
+    heaviest = max(result.profile, key=lambda row: row[2])
+    assert heaviest[1] == "CONV_2D"
