@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.errors import FlashError
 from harness.esp.esptool_output import Output
@@ -17,6 +19,13 @@ BAUDS = (921_600, 460_800, 115_200)
 """Rates to try, the fastest first: bridges and cables differ in what they carry without errors."""
 
 ESPTOOL = (sys.executable, "-m", "esptool")
+
+
+def esptool_command() -> tuple[str, ...]:
+    """The command line that starts esptool: `HIL_ESPTOOL`, else the one that is installed beside us."""
+    return tuple(shlex.split(os.environ.get("HIL_ESPTOOL", ""))) or ESPTOOL
+
+
 IDENTIFY_SECONDS = 60
 _PROGRESS_SECONDS = 60  # connecting, erasing, hashing; the bytes come on top
 
@@ -39,7 +48,7 @@ class Flasher:
     before: str = "default-reset"
     after: str = "hard-reset"
     stub: bool = True
-    program: tuple[str, ...] = ESPTOOL
+    program: tuple[str, ...] = field(default_factory=esptool_command)
 
     @staticmethod
     def at(port: str) -> Flasher:
@@ -47,7 +56,9 @@ class Flasher:
         if port.startswith("socket://"):
             # the link's own option `?baud=` is none of pyserial's
             port = port.partition("?")[0]
-            return Flasher(port=port, bauds=(115_200,), before="no-reset", after="no-reset", stub=False)
+            # once more, without what is there by then: a PC under load lets an emulated ROM miss a time-out
+            bauds = (115_200, 115_200)
+            return Flasher(port=port, bauds=bauds, before="no-reset", after="no-reset", stub=False)
         return Flasher(port=port)
 
 
