@@ -83,10 +83,12 @@ class Rates:
     Attributes:
         seen: something is worse after one run.
         confirmed: and still after it was run again.
+        refused: the repetitions drift or step so much that no median of them is a figure, and that is said.
     """
 
     seen: float
     confirmed: float
+    refused: float
 
 
 def row(rng: np.random.Generator, shape: str, sigma: float, between: float, factor: float) -> Run:
@@ -104,15 +106,17 @@ def rates(
         [seed, list(SHAPES).index(shape), round(1e4 * sigma), round(1e4 * planted), round(1e4 * between)]
     )
     rules = Rules()
-    seen = confirmed = 0
+    seen = confirmed = refused = 0
     for _ in range(pairs):
         base = row(rng, shape, sigma, between, 1.0)
         new = row(rng, shape, sigma, between, 1 + planted)
-        if compare([base], [new], rules).regressions:
+        found = compare([base], [new], rules)
+        refused += bool(found.refusals)
+        if found.regressions:
             seen += 1
             again = replace(row(rng, shape, sigma, between, 1 + planted), attempt=2)
             confirmed += bool(compare([base], [new, again], rules).regressions)
-    return Rates(seen=seen / pairs, confirmed=confirmed / pairs)
+    return Rates(seen=seen / pairs, confirmed=confirmed / pairs, refused=refused / pairs)
 
 
 _TEMPLATE = Run(

@@ -8,6 +8,7 @@ Hammersley 1946, Supplement to the JRSS 8:2).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,10 +24,12 @@ MOST = 0.97
 
 
 def neighbour_correlation(series: Sequence[Values]) -> float:
-    """Correlation of neighbours in ranks, pooled over series, each in the order of its making; 0..MOST.
+    """Correlation of neighbours, pooled over series, each in the order of its making; 0..MOST.
 
-    From n values it is estimated too small by about (1 + 3 rho) / n, because their own mean is taken away
-    (Marriott and Pope 1954, Biometrika 41:3/4); that is put right. A negative one is taken for 0.
+    It is that of the ranks, which one outlier does not move, as a normal distribution would have it of the
+    values (Pearson 1907). From n values it is estimated too small by about (1 + 4 rho) / n, because their own
+    mean is taken away and n - 1 products are held against n squares (Marriott and Pope 1954, Biometrika
+    41:3/4); that is put right. A negative one is taken for 0.
     """
     from scipy.stats import rankdata
 
@@ -45,7 +48,7 @@ def neighbour_correlation(series: Sequence[Values]) -> float:
     if not whole:
         return 0.0
     length = whole / count
-    found = (length * shared / whole + 1) / (length - 3)
+    found = (length * 2 * math.sin(math.pi / 6 * shared / whole) + 1) / (length - 4)
     return min(MOST, max(0.0, found))
 
 

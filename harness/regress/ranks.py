@@ -20,6 +20,9 @@ from harness.timing.latency import median_interval, quantile
 NORMAL_975 = 1.959964
 """Quantile of the normal distribution that a 95 % interval reaches to."""
 
+LEAST_FREEDOM = 4.0
+"""Degrees of freedom of repetitions that are all alike: with fewer, not even twice the latency would be a finding."""
+
 Correction = Literal["holm", "bh", "none"]
 Values = NDArray[np.float64]
 
@@ -72,7 +75,7 @@ def shift(
         )
     worths = [worth(len(values), correlation) for values in (a, b)]
     wider = math.sqrt((1 / worths[0] + 1 / worths[1]) / (1 / len(a) + 1 / len(b)))
-    freedom = max(1.0, sum(worths) - 2)
+    freedom = max(LEAST_FREEDOM, sum(worths) - 2)
     reach = float(t.ppf(0.975, freedom)) / NORMAL_975 * wider if correlation > 0 else 1.0
     (a_low, a_mid, a_high), (b_low, b_mid, b_high) = _median(a), _median(b)
     down = math.hypot(math.log(b_mid / b_low), math.log(a_high / a_mid))

@@ -48,6 +48,7 @@ def test_alike_repetitions_need_a_larger_change() -> None:
     rng = np.random.default_rng(4)
     base, new = 10 + 0.1 * rng.standard_normal(30), 10.2 + 0.1 * rng.standard_normal(30)
     alone, alike = shift(base, new), shift(base, new, correlation=0.9)
-    assert alone.probability < 1e-5 < 0.01 < alike.probability
+    assert alone.probability < 1e-5
+    assert alike.probability > 0.01
     assert alike.low < alone.low < 1.02 < alone.high < alike.high
     assert shift(base, 2 * new, correlation=0.9).probability < 0.01
