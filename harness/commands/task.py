@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from harness.errors import ConfigError, ReportError
 
 if TYPE_CHECKING:
     from harness.tasks import Image, Results, Task, Trace
+    from harness.tasks.frames import FrameTime
 
 HELP = "find faces, people, cats or objects in a picture, or name it, as ESP-DL on a chip does"
 
@@ -33,6 +35,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON line for each picture")
     parser.add_argument("--dump", type=Path, metavar="DIR", help="write every intermediate array to DIR")
     parser.add_argument(
+        "--frames",
+        action="store_true",
+        help="time the picture at all frame sizes and formats on this machine, published frame rates beside",
+    )
+    parser.add_argument("--csv", type=Path, metavar="OUT.csv", help="write the rows of --frames")
+    parser.add_argument(
         "--save", type=Path, metavar="OUT.png", help="draw the boxes into a copy (one picture)"
     )
 
@@ -49,6 +57,8 @@ def run(args: Namespace) -> int:
         raise ConfigError("--save draws one picture", hint="give one IMAGE")
     tasks.read_spec(args.task)  # a wrong name is said before a missing zoo
     task = tasks.load(args.task, tasks.zoo_folder(args.zoo), args.target, variant=args.variant)
+    if args.frames:
+        return _frames(task, args)
     for name in args.images:
         image = _image(name, args)
         trace = tasks.Trace(keep=args.dump is not None)
@@ -130,6 +140,43 @@ def _similarities(task: Task, args: Namespace) -> None:
     for index, (name, values) in enumerate(faces):
         row = "  ".join(f"{cosine(values, others):6.3f}" for _, others in faces[: index + 1])
         print(f"  {row}  {name}")
+
+
+def _frames(task: Task, args: Namespace) -> int:
+    """One line for each size and format; the network's time against the frame's size at the end."""
+    from harness.tasks import frames
+
+    print("frame     pixels     format    sent bytes   decode  resize  network    post ms  published fps")
+    rows = []
+    for row in frames.measure(task, _image(args.images[0], args).rgb(), chip=args.target):
+        rows.append(row)
+        fps = f"{row.published_fps:13g}" if row.published_fps is not None else f"{'-':>13}"
+        print(
+            f"{row.frame:9} {row.width:4}x{row.height:<5} {row.format:9} {row.sent_bytes:10} "
+            f"{row.decode_ms:8.2f} {row.resize_ms:7.2f} {row.network_ms:8.2f} {row.post_ms:10.2f}  {fps}"
+        )
+    for_each = [row.network_ms / row.inferences for row in rows]
+    pixels = [row.width * row.height for row in rows]
+    print(
+        f"one inference takes {min(for_each):.2f} to {max(for_each):.2f} ms here, "
+        f"while the frame grows {max(pixels) / min(pixels):.0f} times"
+    )
+    if args.csv is not None:
+        _write_rows(args.csv, rows)
+    return 0
+
+
+def _write_rows(path: Path, rows: Sequence[FrameTime]) -> None:
+    import csv
+    from dataclasses import asdict
+
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(asdict(rows[0])))
+            writer.writeheader()
+            writer.writerows(asdict(row) for row in rows)
+    except OSError as error:
+        raise ReportError(f"cannot write {path}: {error.strerror}", hint="choose another path") from error
 
 
 def _dump(folder: Path, trace: Trace) -> None:

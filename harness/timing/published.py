@@ -19,6 +19,19 @@ ALIASES = {
     "gesture": "light_gesture_net",
     "kws": "mlperf_tiny_kws",
     "ic": "mlperf_tiny_ic",
+    # networks of tasks, as their rows are named
+    "cat-espdet_224": "espdet_pico_224_cat",
+    "cat-espdet_416": "espdet_pico_416_cat",
+    "coco-yolo11n_320": "yolo11n_320",
+    "coco-yolo11n_640": "yolo11n_640",
+    "face_detect-mnp": "human_face_detect_mnp",
+    "face_detect-msr": "human_face_detect_msr",
+    "face_recognize-mbf": "human_face_feat_mbf",
+    "face_recognize-mfn": "human_face_feat_mfn",
+    "face_recognize-mnp": "human_face_detect_mnp",
+    "face_recognize-msr": "human_face_detect_msr",
+    "imagenet-mobilenetv2": "imagenet_mobilenetv2",
+    "pedestrian-pico": "pedestrian_detect_pico",
 }
 """Models of the catalogue that are published under another name."""
 

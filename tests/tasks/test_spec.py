@@ -12,6 +12,7 @@ from harness.errors import ConfigError, GoldenError, UnknownModel
 from harness.tasks import pictures
 from harness.tasks.spec import parse
 from harness.tasks.zoo import find_file
+from harness.timing.published import published_of
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "golden" / "face_detect" / "task.toml").read_text(encoding="utf-8")
@@ -106,3 +107,9 @@ def test_without_a_zoo_it_is_said_what_to_give(monkeypatch: pytest.MonkeyPatch, 
         tasks.zoo_folder(tmp_path / "nowhere")
     monkeypatch.setenv("HIL_ZOO", str(tmp_path))
     assert tasks.zoo_folder(None) == tmp_path
+
+
+def test_every_network_stands_beside_its_published_latencies() -> None:
+    for name in tasks.names():
+        for key, network in tasks.read_spec(name).networks.items():
+            assert published_of(f"{name}-{key}", "esp32s3", "espdl", network.macs), (name, key)
