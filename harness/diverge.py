@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 from harness.divergence.bisection import Fetch, Search, Step
 from harness.divergence.diagnosis import Diagnosis, Symptom, diagnose
 from harness.divergence.difference import FloatDiff, IntegerDiff, compare_answers
+from harness.divergence.tflm_graph import graph_of
 from harness.divergence.variants import variants_of
 from harness.errors import HilError
 from harness.espdl import EspdlModel, Node
 from harness.espdl.accumulators import layer_of
 from harness.espdl.cut import activations_read, computed_infos
 from harness.targets import Family, rounding_of
+from harness.tensors import Affine
+from harness.tflm.exact import labels
+from harness.tflm.model import TfliteModel
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -36,7 +40,8 @@ class Divergence:
         node: the node that makes it, None for a graph input.
         number: of the node in execution order, -1 for a graph input.
         nodes: how many nodes the graph has.
-        exponent: of the tensor, None if float.
+        exponent: of the tensor; None if float, or if its integers have scale and zero point.
+        affine: those, None for a float or an exponent.
         diff: how device and exact reference differ in it; axis 0 is the batch of 1.
         diagnosis: why.
         steps: the requests that found it.
@@ -58,6 +63,7 @@ class Divergence:
     got: NDArray[Any]
     expected: NDArray[Any]
     sources: Arrays
+    affine: Affine | None = None
 
     @property
     def requests(self) -> int:
@@ -76,12 +82,17 @@ class Divergence:
             return f"input {self.tensor}"
         return f"node {self.number + 1} of {self.nodes}, {self.node.op_type} {self.node.name}"
 
+    @property
+    def _scale(self) -> str:
+        if self.affine is not None:
+            return f"scale {self.affine.scale:g}, zero point {self.affine.zero_point}"
+        return "float" if self.exponent is None else f"exponent {self.exponent}"
+
     def text(self) -> str:
         """All of it, over several lines."""
-        exponent = "float" if self.exponent is None else f"exponent {self.exponent}"
         lines = [
             self.words,
-            f"tensor     {self.tensor}, {self.expected.dtype} {list(self.expected.shape)}, {exponent}",
+            f"tensor     {self.tensor}, {self.expected.dtype} {list(self.expected.shape)}, {self._scale}",
             f"values     {self.diff.words}",
         ]
         if isinstance(self.diff, IntegerDiff):
@@ -111,7 +122,7 @@ class Divergence:
 
 
 def find(
-    model: EspdlModel,
+    model: EspdlModel | TfliteModel,
     family: Family,
     inputs: Arrays,
     exact: Arrays,
@@ -141,28 +152,22 @@ def find(
     Raises:
         HilError: the device stopped answering.
     """
-    search = Search(model.graph, exact, fetch, tolerance_lsb)
+    graph = model.graph if isinstance(model, EspdlModel) else graph_of(model)
+    search = Search(graph, exact, fetch, tolerance_lsb)
+    described = _described if isinstance(model, EspdlModel) else _described_by_looks
+    right = {**exact, **inputs}
     for name, sent in inputs.items():
         if given is not None and not np.array_equal(given[name], sent):
-            return _described(
-                model, family, search, name=name, got=given[name], right={**exact, **inputs}, earlier=earlier
-            )
+            return described(model, family, search, name=name, got=given[name], right=right, earlier=earlier)
     found = search.run(wrong)
     if found is None:
         return None
-    return _described(
-        model,
-        family,
-        search,
-        name=found,
-        got=search.fetched[found],
-        right={**exact, **inputs},
-        earlier=earlier,
-    )
+    got = search.fetched[found]
+    return described(model, family, search, name=found, got=got, right=right, earlier=earlier)
 
 
-def _described(
-    model: EspdlModel,
+def _described_by_looks(
+    model: EspdlModel | TfliteModel,
     family: Family,
     search: Search,
     *,
@@ -171,6 +176,43 @@ def _described(
     right: Arrays,
     earlier: Sequence[Arrays],
 ) -> Divergence:
+    """Without arithmetic of our own for its operators, a tensor is only compared with what any may suffer."""
+    assert isinstance(model, TfliteModel)
+    graph, node = search.graph, search.maker(name)
+    symptom = Symptom(
+        got=got,
+        expected=right[name],
+        rounding=rounding_of(family),
+        earlier=tuple(other[name] for other in earlier if name in other),
+    )
+    return Divergence(
+        tensor=name,
+        node=node,
+        number=-1 if node is None else graph.nodes.index(node),
+        nodes=len(graph.nodes),
+        exponent=None,
+        affine=model.tensors[labels(model).index(name)].affine,
+        diff=compare_answers(got, right[name]),
+        diagnosis=diagnose(symptom),
+        steps=tuple(search.steps),
+        unconfirmed=search.unconfirmed(name),
+        got=got,
+        expected=right[name],
+        sources={} if node is None else {read: right[read] for read in activations_read(graph, node)},
+    )
+
+
+def _described(
+    model: EspdlModel | TfliteModel,
+    family: Family,
+    search: Search,
+    *,
+    name: str,
+    got: NDArray[Any],
+    right: Arrays,
+    earlier: Sequence[Arrays],
+) -> Divergence:
+    assert isinstance(model, EspdlModel)
     graph, expected = model.graph, right[name]
     node = search.maker(name)
     infos = computed_infos(model, family)

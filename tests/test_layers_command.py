@@ -12,8 +12,12 @@ import pytest
 
 from harness.cli import main
 from harness.targets import target
+from harness.tflm import read_tflite
+from harness.tflm.exact import labels
 from harness.virtual import EngineFaults, FaultPlan, VirtualBoard
-from harness.virtual.faults import FlippedBit, NodeFault
+from harness.virtual.faults import FlippedBit, NodeFault, OffByLsb
+from tests.conftest import ROOT
+from tests.tflm.networks import needs_tflm
 
 CHIP = "esp32s3"
 CASES: dict[str, tuple[NodeFault | FlippedBit, str, str]] = {
@@ -106,3 +110,22 @@ def test_all_tensors_of_a_wrong_board_are_told_apart(capsys: pytest.CaptureFixtu
 def test_an_input_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert layers("/dev/null", "--input", "9999") != 0
     assert "--input 9999" in capsys.readouterr().err
+
+
+@needs_tflm
+def test_a_wrong_layer_of_a_tflite_model_is_found_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """A bias of the second convolution is another: six operators, found in no more than 3 + 3 requests."""
+    model = read_tflite(ROOT / "golden" / "fashion" / "int8" / "tflm.tflite")
+    second = [operator for operator in model.operators if operator.name == "CONV_2D"][1]
+    fault = OffByLsb(tensor=labels(model)[second.inputs[2]], index=2, add_lsb=4000)
+    plan = FaultPlan(engine=EngineFaults(parameter=(fault,)))
+    command = ["layers", "fashion", "--recipe", "int8", "--target", "esp32c3", "--port"]
+    with VirtualBoard(target("esp32c3"), runtime="tflm", faults=plan) as opened:
+        assert main([*command, opened.url]) == 1
+    told = capsys.readouterr().out
+    assert f"first wrong at node 3 of 6, CONV_2D {second.index}:CONV_2D: " in told
+    assert "only channel 2 differs" in told
+    assert "zero point" in told
+    requests = re.search(r"^requests +(\d+):", told, re.MULTILINE)
+    assert requests is not None
+    assert int(requests[1]) <= 3 + 3

@@ -46,6 +46,7 @@ class Search:
         tolerance_lsb: integers that differ by up to this are right.
 
     Attributes:
+        graph: that is searched.
         fetched: what the device gave, by name.
         steps: the requests so far.
         budget: how many requests there may be.
@@ -57,7 +58,7 @@ class Search:
         self.fetched: dict[str, NDArray[Any]] = {}
         self.steps: list[Step] = []
         self.budget = math.ceil(math.log2(max(2, len(graph.nodes)))) + EXTRA_REQUESTS
-        self._graph = graph
+        self.graph = graph
         self._exact = exact
         self._fetch = fetch
         self._tolerance_lsb = tolerance_lsb
@@ -83,18 +84,18 @@ class Search:
 
     def maker(self, name: str) -> Node | None:
         """The node that makes a tensor; None for a graph input."""
-        return next((node for node in self._graph.nodes if name in node.outputs), None)
+        return next((node for node in self.graph.nodes if name in node.outputs), None)
 
     def unconfirmed(self, name: str) -> tuple[str, ...]:
         """Sources of a tensor's node that were never seen to be right."""
         node = self.maker(name)
-        sources = () if node is None else activations_read(self._graph, node)
+        sources = () if node is None else activations_read(self.graph, node)
         return tuple(name for name in sources if name in self._places and self._states.get(name) != "right")
 
     def _find_ancestors(self) -> list[int]:
         """For each tensor, as a bit set, those that it is made from and itself."""
         ancestors: dict[str, int] = {}
-        for node in self._graph.nodes:
+        for node in self.graph.nodes:
             before = 0
             for name in node.inputs:
                 before |= ancestors.get(name, 0)

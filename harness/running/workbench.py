@@ -14,8 +14,7 @@ from harness.connection.inference import Inference
 from harness.counters import HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
 from harness.device import Device
 from harness.diverge import Divergence, find
-from harness.errors import HilError, InputError, UnsupportedOperator
-from harness.espdl import EspdlModel
+from harness.errors import HilError, InputError
 from harness.models.device_file import DeviceFile, Exact, open_device_file
 from harness.models.preflight import preflight
 from harness.progress import Progress
@@ -191,15 +190,8 @@ class Bench:
             None if it answers these inputs rightly now.
 
         Raises:
-            UnsupportedOperator: the runtime's graph cannot be searched.
             HilError: the board or the link failed.
         """
-        model = self.file.content
-        if not isinstance(model, EspdlModel):
-            raise UnsupportedOperator(
-                f"the layers of a {self.recipe.runtime} model cannot be searched",
-                hint="compare its tensors one by one: Device.tensor and Exact.run give them",
-            )
         names = self.exact.tensor_names
         exact = self.exact.run(inputs, tensors=names)
         answered = self._infer_after(inputs, before)
@@ -214,7 +206,7 @@ class Bench:
             return self.device.tensor(name, inputs)
 
         return find(
-            model,
+            self.file.content,
             self.family,
             inputs,
             exact,
