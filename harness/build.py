@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -96,7 +97,7 @@ def build(
         order: what to build.
         idf: with what.
         source: the firmware's folder; default: this checkout's.
-        builds: where build folders go; default: `build` in the firmware's folder.
+        builds: where build folders go; default: as HIL_BUILDS says, else `build` in the firmware's folder.
         progress: gets the number of compiled files.
 
     Returns:
@@ -108,7 +109,8 @@ def build(
     """
     source = source or firmware_folder()
     check_order(order, source)
-    folder = (builds or source / "build") / order.folder_name
+    named = os.environ.get("HIL_BUILDS")
+    folder = (builds or (Path(named) if named else source / "build")) / order.folder_name
     wanted = fingerprint(order, idf, source)
     if _recorded(folder) == wanted:
         return with_sizes(Image.from_build_dir(folder))

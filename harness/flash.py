@@ -15,7 +15,14 @@ from pathlib import Path
 from harness.boards import Board
 from harness.errors import FlashError
 from harness.esp.esptool_output import Chip, Output
-from harness.esp.esptool_program import ESPTOOL, IDENTIFY_SECONDS, Flasher, failed, run_esptool, run_program
+from harness.esp.esptool_program import (
+    IDENTIFY_SECONDS,
+    Flasher,
+    esptool_command,
+    failed,
+    run_esptool,
+    run_program,
+)
 from harness.esp.image import Image, Region
 from harness.progress import Progress, Silent
 
@@ -193,7 +200,7 @@ def flash(
     )
 
 
-def merge(image: Image, into: Path, *, program: Sequence[str] = ESPTOOL) -> Path:
+def merge(image: Image, into: Path, *, program: Sequence[str] = ()) -> Path:
     """Write the whole flash as one file, padded with FF to the flash size: what emulators start from.
 
     Raises:
@@ -203,7 +210,7 @@ def merge(image: Image, into: Path, *, program: Sequence[str] = ESPTOOL) -> Path
     with tempfile.TemporaryDirectory(prefix="hil-merge-") as folder:
         files = _files(image.regions, Path(folder))
         command = [
-            *program,
+            *(program or esptool_command()),
             "--chip",
             image.target,
             "merge-bin",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.errors import ConfigError, HilError
+from harness.errors import ConfigError, DeviceCrashed, HilError
 
 if TYPE_CHECKING:
     from harness.options import Combination, Options
@@ -59,7 +59,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--zoo", metavar="DIR", help="folder with ESP-DL's own models (default: HIL_ZOO)")
     group.addoption("--micropython-image", metavar="FILE", help="prebuilt MicroPython image to flash first")
-    group.addoption("--micropython-quirks", metavar="NAMES", help="what is wrong with a virtual MicroPython board")
+    group.addoption(
+        "--micropython-quirks", metavar="NAMES", help="what is wrong with a virtual MicroPython board"
+    )
     group.addoption("--results", help="folder for rows and reports (default reports/out/<time>)")
     group.addoption("--baseline", help="rows to compare with: folder, .jsonl file, or a history")
     group.addoption(
@@ -255,9 +257,13 @@ def combination(request: pytest.FixtureRequest) -> Combination:
     return chosen
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def bench(hil_session: Session, combination: Combination, request: pytest.FixtureRequest) -> Bench:
-    """The board with the model on it, for tests that talk to it themselves."""
+    """The board with the model on it, for tests that talk to it themselves.
+
+    Of each test anew: it costs nothing while the board is well, and one that broke in the test before is
+    brought back.
+    """
     with _uncaptured(request.config):
         return hil_session.bench(combination)
 
@@ -289,7 +295,11 @@ def pytest_runtest_makereport(
     del item
     report = yield
     if call.excinfo is not None and isinstance(call.excinfo.value, HilError):
-        report.longrepr = f"{type(call.excinfo.value).__name__}: {call.excinfo.value}"
+        error = call.excinfo.value
+        report.longrepr = f"{type(error).__name__}: {error}"
+        if isinstance(error, DeviceCrashed):
+            told = (("backtrace", error.trace), ("console of the board", error.console))
+            report.sections += [(title, text) for title, text in told if text]
     return report
 
 

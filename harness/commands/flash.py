@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from harness.errors import BoardUnavailable, ConfigError
+from harness.errors import BoardUnavailable
+
+if TYPE_CHECKING:
+    from harness.esp.image import Image
 
 HELP = "write a built image, and a model, to a board: only what differs"
 
@@ -19,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--board", help="id of boards.toml; default: the attached board of the image's target"
     )
     parser.add_argument("--port", help="its port or URL")
+    parser.add_argument("--skip-lint", action="store_true", help="also a model that `hil lint` refuses")
     parser.add_argument("--merge", type=Path, metavar="FILE", help="write the whole flash to a file instead")
 
 
@@ -29,10 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
     image = Image.from_build_dir(Path(args.build_dir))
     if args.model:
-        try:
-            image = image.with_model(args.model.read_bytes())
-        except OSError as error:
-            raise ConfigError(f"cannot read {args.model}: {error.strerror}") from None
+        image = _with_model(image, args)
     if args.merge:
         print(f"wrote {merge(image, args.merge)}")
         return 0
@@ -41,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from harness.flash import flash
     from harness.link import serial_ports
     from harness.progress import progress_on
+    from harness.running.provision import flashed_before
     from harness.targets import target
 
     board = select(target(image.target), board=args.board, port=args.port)
@@ -54,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         board,
         Flasher.at(port),
         others=rows().values(),
-        history=_history(),
+        history=flashed_before(),
         progress=progress_on(sys.stderr),
     )
     print(f"{board.id}: {done.chip.description}, MAC {done.chip.mac}")
@@ -63,7 +66,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _history() -> Path:
-    from platformdirs import user_cache_path
+def _with_model(image: Image, args: argparse.Namespace) -> Image:
+    """The image with the model, which `hil lint` has seen: nothing with a known hazard goes to a chip."""
+    from harness.esp.partitions import model_partition
+    from harness.models.device_file import open_device_file
+    from harness.models.preflight import preflight
+    from harness.targets import target
 
-    return user_cache_path("esp-hil") / "flashed"
+    file = open_device_file(args.model)
+    place = model_partition(image.partitions)
+    if place is not None and not args.skip_lint:
+        preflight(file, target(image.target), partition_bytes=place.size)
+    return image.with_model(file.image)
