@@ -1,12 +1,11 @@
 """Lowered graphs on disk, by content: the model's bytes, the options, and the code that lowers.
 
-A file is a SHA-256 of what follows, then a pickle-free archive: JSON and the ONNX model. It is written beside
-and moved into place; a file that is damaged in any way is as good as none.
+Each is an ONNX file, which onnxruntime opens itself, and a JSON file beside it with the rest and the SHA-256 of
+both. They are written beside and moved into place; what is damaged in any way is as good as none.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from harness.espdl.exact.filters import Reading
 from harness.espdl.exact.lower import Lowered, lower
@@ -29,8 +27,6 @@ from harness.espdl.model import EspdlModel, ValueInfo
 from harness.targets import Family
 
 KEPT_BYTES = 512 << 20
-_DIGEST_BYTES = 32
-_LENGTH_BYTES = 8
 
 
 def folder() -> Path:
@@ -62,8 +58,12 @@ def lower_cached(
     old_names: Reading = "plain",
     integer: bool = False,
     raw: bool = False,
-) -> Lowered:
+) -> tuple[Lowered, Path | bytes]:
     """`lower`, or what it gave before for the same model, options and code.
+
+    Returns:
+        What was lowered, its `model` empty, and the ONNX model: a file, or its bytes where none can be kept.
+        Neither Python nor protobuf holds the weights then while onnxruntime reads them.
 
     Raises:
         HilError: as `lower`.
@@ -75,10 +75,10 @@ def lower_cached(
             [model.sha256, model.name, family, wanted, batched, careful, old_names, integer, raw]
         ).encode()
     )
-    path = folder() / f"{key.hexdigest()}.lowered"
+    path = folder() / f"{key.hexdigest()}.onnx"
     found = _read(path)
     if found is not None:
-        return found
+        return found, path
     lowered = lower(
         model,
         family,
@@ -89,34 +89,52 @@ def lower_cached(
         integer=integer,
         raw=raw,
     )
-    _write(path, lowered)
-    return lowered
+    data: bytes = lowered.model.SerializeToString()
+    lowered.model.Clear()
+    return lowered, path if _write(path, lowered, data) else data
+
+
+def _description(path: Path) -> Path:
+    return path.with_suffix(".json")
 
 
 def _read(path: Path) -> Lowered | None:
     try:
-        data = path.read_bytes()
-        os.utime(path)
-    except OSError:
+        described = json.loads(_description(path).read_bytes())
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        for part in (path, _description(path)):
+            os.utime(part)
+        said, body = described["sha256"], described["lowered"]
+        same = hashlib.sha256(json.dumps(body).encode()).hexdigest() == described["sha256_lowered"]
+        return _unpack(body) if said == digest and same else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    body = data[_DIGEST_BYTES:]
-    if hashlib.sha256(body).digest() != data[:_DIGEST_BYTES]:
-        return None
+
+
+def _write(path: Path, lowered: Lowered, data: bytes) -> bool:
+    """Store, the model before its description; a full or read-only disk is no reason to fail."""
+    body = {
+        field.name: getattr(lowered, field.name)
+        for field in dataclasses.fields(lowered)
+        if field.name != "model"
+    }
+    body = json.loads(json.dumps(body, default=dataclasses.asdict))
+    described = {
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256_lowered": hashlib.sha256(json.dumps(body).encode()).hexdigest(),
+        "lowered": body,
+    }
     try:
-        return _unpack(body)
-    except (ValueError, KeyError, TypeError, DecodeError):
-        return None
-
-
-def _write(path: Path, lowered: Lowered) -> None:
-    """Store; a full or read-only disk is no reason to fail."""
-    body = _pack(lowered)
-    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(hashlib.sha256(body).digest() + body)
-        os.replace(file.name, path)
+        for where, content in ((path, data), (_description(path), json.dumps(described).encode())):
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                file.write(content)
+            os.replace(file.name, where)
         _prune(path.parent)
+    except OSError:
+        return False
+    return path.exists()
 
 
 def _prune(where: Path) -> None:
@@ -130,23 +148,9 @@ def _prune(where: Path) -> None:
         excess -= size
 
 
-def _pack(lowered: Lowered) -> bytes:
-    described = {
-        field.name: getattr(lowered, field.name)
-        for field in dataclasses.fields(lowered)
-        if field.name != "model"
-    }
-    text = json.dumps(described, default=dataclasses.asdict).encode()
-    proto: bytes = lowered.model.SerializeToString()
-    return len(text).to_bytes(_LENGTH_BYTES, "little") + text + proto
-
-
-def _unpack(body: bytes) -> Lowered:
-    length = int.from_bytes(body[:_LENGTH_BYTES], "little")
-    described = json.loads(body[_LENGTH_BYTES : _LENGTH_BYTES + length])
-    model = onnx.ModelProto.FromString(body[_LENGTH_BYTES + length :])
+def _unpack(described: dict[str, Any]) -> Lowered:
     return Lowered(
-        model=model,
+        model=onnx.ModelProto(),
         family=described["family"],
         inputs=tuple(_value(item) for item in described["inputs"]),
         outputs=tuple(_value(item) for item in described["outputs"]),

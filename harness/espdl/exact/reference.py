@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -199,18 +200,24 @@ class ExactReference:
     def _session(self, names: tuple[str, ...], *, batched: bool = False, careful: bool = False) -> _Session:
         key = (names, batched, careful)
         if key not in self._sessions:
-            lowered = lower_cached(
-                self.model,
-                self.family,
-                tensors=list(names),
-                batched=batched,
-                careful=careful,
-                old_names=self._old_names,
-                integer=self._integer,
-                raw=self._integer,
-            )
-            self._sessions[key] = _Session(lowered, self._threads)
+            try:
+                self._sessions[key] = self._opened(names, batched=batched, careful=careful)
+            except FileNotFoundError:  # another process made room in the cache meanwhile
+                self._sessions[key] = self._opened(names, batched=batched, careful=careful)
         return self._sessions[key]
+
+    def _opened(self, names: tuple[str, ...], *, batched: bool, careful: bool) -> _Session:
+        lowered, data = lower_cached(
+            self.model,
+            self.family,
+            tensors=list(names),
+            batched=batched,
+            careful=careful,
+            old_names=self._old_names,
+            integer=self._integer,
+            raw=self._integer,
+        )
+        return _Session(lowered, data, self._threads)
 
     def _can_batch(self, names: tuple[str, ...]) -> bool:
         if self._batches is None:
@@ -255,11 +262,9 @@ class _Answer:
 
 
 class _Session:
-    """A lowered graph, loaded."""
+    """A lowered graph, loaded; `data` is its ONNX model or the file that holds it."""
 
-    def __init__(self, lowered: Lowered, threads: int) -> None:
-        data = lowered.model.SerializeToString()
-        lowered.model.Clear()  # onnxruntime keeps the weights, this copy is not needed again
+    def __init__(self, lowered: Lowered, data: bytes | Path, threads: int) -> None:
         self.lowered = lowered
         given = {value.name for value in lowered.inputs}
         made = [value.name for value in lowered.outputs if value.name not in given]
@@ -297,10 +302,11 @@ def run_once(
     model: EspdlModel, family: Family, inputs: Mapping[str, NDArray[Any]], old_names: Reading
 ) -> Arrays:
     """The graph outputs for one input, with nothing kept."""
-    session = _Session(lower(model, family, old_names=old_names), 1)
-    answer = session.run(inputs, {})
-    if answer.suspect:
-        answer = _Session(lower(model, family, old_names=old_names, careful=True), 1).run(inputs, {})
+    for careful in (False, True):
+        lowered = lower(model, family, old_names=old_names, careful=careful)
+        answer = _Session(lowered, lowered.model.SerializeToString(), 1).run(inputs, {})
+        if not answer.suspect:
+            break
     return answer.values
 
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import onnxruntime
 
 
-def open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
-    """A session on the CPU, silent unless something is wrong; `threads` 0: one per core."""
+def open_session(model: bytes | Path, threads: int) -> onnxruntime.InferenceSession:
+    """A session on the CPU, silent unless something is wrong; `threads` 0: one per core.
+
+    Raises:
+        FileNotFoundError: the file is gone.
+    """
     import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import NoSuchFile
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except NoSuchFile as error:
+        raise FileNotFoundError(source) from error

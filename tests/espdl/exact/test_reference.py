@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from harness.errors import InputError, ReportError, UnsupportedOperator
 from harness.espdl import EspdlModel, read_espdl
-from harness.espdl.exact import ExactReference, NotBatchable, cache, lower, save_onnx
+from harness.espdl.exact import ExactReference, NotBatchable, cache, lower, reference, save_onnx
 from harness.espdl.exact.session import open_session
 from harness.targets import Family
 from tests.espdl.examples import conv_graph
@@ -128,21 +131,49 @@ def test_a_file_for_other_chips_is_refused() -> None:
 def test_a_lowered_graph_is_found_again_and_a_damaged_one_is_not_used(own_cache: Path) -> None:
     x = samples(1)
     wanted = ExactReference(conv_model(), "c", integer=False).run({"x": x})["y"]
-    (stored,) = list((own_cache / "exact").iterdir())
-    whole = stored.read_bytes()
+    described, stored = sorted((own_cache / "exact").iterdir())
+    assert (described.suffix, stored.suffix) == (".json", ".onnx")
     before = stored.stat().st_ino
     ExactReference(conv_model(), "c", integer=False)
     assert stored.stat().st_ino == before, "found, not made again"
-    for damaged in (b"", whole[:-1], whole[:40] + b"?" + whole[41:]):
-        stored.write_bytes(damaged)
-        assert np.array_equal(ExactReference(conv_model(), "c", integer=False).run({"x": x})["y"], wanted)
-        assert stored.read_bytes() == whole
+    for part in (described, stored):
+        whole = part.read_bytes()
+        for damaged in (b"", whole[:-1], whole[:40] + b"?" + whole[41:], whole[:-40] + b"7" + whole[-39:]):
+            part.write_bytes(damaged)
+            assert np.array_equal(ExactReference(conv_model(), "c", integer=False).run({"x": x})["y"], wanted)
+            assert part.read_bytes() == whole
+
+
+def test_a_graph_that_another_process_removes_is_made_again(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = cache.lower_cached
+    removed: list[Path] = []
+
+    def and_removed(*args: Any, **options: Any) -> Any:
+        lowered, data = found(*args, **options)
+        if not removed and isinstance(data, Path):
+            removed.append(data)
+            data.unlink()
+        return lowered, data
+
+    monkeypatch.setattr(reference, "lower_cached", and_removed)
+    ExactReference(conv_model(), "c", integer=False)
+    assert [path.exists() for path in removed] == [True]
+
+
+def test_a_graph_that_cannot_be_kept_is_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("HIL_CACHE_DIR", str(tmp_path / "file" / "below"))
+    assert ExactReference(conv_model(), "c", integer=False).run({"x": samples(1)})["y"].any()
 
 
 def test_another_model_of_the_same_name_is_not_found(own_cache: Path) -> None:
     ExactReference(conv_model(), "c", integer=False)
     ExactReference(read_espdl(edl(conv_graph(bias=7))), "c", integer=False)
-    assert len(list((own_cache / "exact").iterdir())) == 2
+    assert len(list((own_cache / "exact").glob("*.onnx"))) == 2
 
 
 def test_old_graphs_make_room_for_new_ones(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +193,32 @@ def test_the_saved_graph_gives_the_same_integers_and_keeps_the_names(tmp_path: P
     assert np.array_equal(
         session.run(["y"], {"x": x})[0], ExactReference(conv_model(), "c").run({"x": x})["y"]
     )
+
+
+ALONE = """
+import sys
+sys.modules["harness"] = None
+import numpy, onnxruntime
+model, given, made = sys.argv[1:]
+session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+numpy.savez(made, **dict(zip([o.name for o in session.get_outputs()], session.run(None, dict(numpy.load(given))))))
+"""
+
+
+def test_onnxruntime_alone_gives_the_same_integers_without_this_package(tmp_path: Path) -> None:
+    import onnxruntime
+
+    names = ["h", "y"]
+    save_onnx(conv_model(), "c", tmp_path / "exact.onnx", tensors=names)
+    x = samples(1)
+    np.savez(tmp_path / "given.npz", x=x)
+    packages = Path(onnxruntime.__file__).parents[1]
+    script = f"import sys; sys.path.append({str(packages)!r})" + ALONE
+    paths = [str(tmp_path / name) for name in ("exact.onnx", "given.npz", "made.npz")]
+    subprocess.run([sys.executable, "-I", "-S", "-c", script, *paths], check=True, cwd=tmp_path)
+    made, wanted = np.load(tmp_path / "made.npz"), ExactReference(conv_model(), "c").run_all({"x": x})
+    assert sorted(made.files) == names
+    assert all(np.array_equal(made[name], wanted[name]) for name in names)
 
 
 def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
