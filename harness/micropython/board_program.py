@@ -86,7 +86,8 @@ def _hil_identify():
         made["espdl"] = None
     else:
         made["espdl"] = [n for n in dir(espdl) if isinstance(getattr(espdl, n), type) and n[0] != "_"]
-        made["formats"] = {n: getattr(espdl, n) for n in dir(espdl) if n.upper() == n and type(getattr(espdl, n)) is int}
+        made["formats"] = {n: getattr(espdl, n) for n in dir(espdl)
+                           if n.upper() == n and type(getattr(espdl, n)) is int}
         made["virtual"] = getattr(espdl, "VIRTUAL", "")
     try:
         import jpeg

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from harness.boards import HOW_TO, Board, locked, select
 from harness.errors import BoardUnavailable, ConfigError, HandshakeError, HilError
+from harness.esp.esptool_program import Flasher
 from harness.link import Link, open_link, serial_ports
 from harness.micropython.driver import MicroPythonBoard
+from harness.micropython.prebuilt import flash_image, read_image
 from harness.micropython.virtual import VirtualMicroPython
 from harness.micropython.virtual.quirks import parse_quirks
 from harness.targets import Target
@@ -67,9 +69,7 @@ def opened(
     lock = locked(found, chosen.id)
     try:
         if image is not None:
-            from harness.micropython.prebuilt import flash_image, read_image
-
-            flash_image(read_image(image), chosen, found)
+            flash_image(read_image(image), chosen, Flasher.at(found))
         made = Opened(board=_reached(chosen, found, lock.release))
     except HilError:
         lock.release()

@@ -200,9 +200,10 @@ def _record(data: bytes, at: int, flavour: Flavour, length: int, number: int) ->
     feature = np.frombuffer(data, "<f4", length, at + 2).astype(np.float32)
     if not np.isfinite(feature).all():
         raise FormatError(f"record {number} has numbers that are not finite", offset=at + 2)
-    if found and abs(float(np.linalg.norm(feature)) - 1.0) > _NORM_SLACK:
+    norm = float(np.linalg.norm(feature.astype(np.float64)))
+    if found and abs(norm - 1.0) > _NORM_SLACK:
         raise FormatError(
-            f"the feature of record {number} has the length {np.linalg.norm(feature):g} instead of 1",
+            f"the feature of record {number} has the length {norm:g} instead of 1",
             offset=at + 2,
             hint="it is damaged",
         )

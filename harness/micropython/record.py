@@ -91,7 +91,7 @@ class Record:
 
 def results_of(
     task: str,
-    found: Any,
+    found: Sequence[Any] | None,
     width: int,
     height: int,
     labels: Sequence[str],
@@ -108,7 +108,7 @@ def results_of(
     Raises:
         WireError: it is none of the three.
     """
-    rows = [] if found is None else found
+    rows: Sequence[Any] = found or ()
     try:
         if rows and isinstance(rows[0], str):
             named = tuple(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from harness.errors import HilError, InputError, OutOfMemory, ScriptFailed
 
-_LAST = re.compile(r"^(?P<name>[A-Za-z_][\w.]*)(?:: (?P<words>.*))?$")
+_LAST = re.compile(r"^(?P<name>[A-Za-z_][\w.]*)(?:: ?(?P<words>.*))?$")
 _BUFFER = "Frame buffer size does not match"
 
 

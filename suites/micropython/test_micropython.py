@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from harness.micropython.record import Record
 from harness.micropython.virtual import missing
 from harness.plugin import options_of
 from harness.targets import target
-from harness.tasks import Image, Results, Task, pictures
+from harness.tasks import Image, PixelFormat, Results, Task, pictures
 from harness.tasks.match import match
 
 CLASSES = {
@@ -171,9 +170,7 @@ def test_golden_pictures_are_answered_as_by_the_exact_reference(
     _fail(wrong)
 
 
-def test_what_is_in_the_picture_is_found(
-    board: MicroPythonBoard, name: str, zoo: Path, chip: str
-) -> None:
+def test_what_is_in_the_picture_is_found(board: MicroPythonBoard, name: str, zoo: Path, chip: str) -> None:
     """The astronaut's face is found, the cat is a cat and no human."""
     task, wrong = _task(name, zoo, chip), list[str]()
     for picture, wanted in task.spec.golden.items():
@@ -201,7 +198,7 @@ def test_landmarks_can_be_left_out(board: MicroPythonBoard) -> None:
 
 @pytest.mark.parametrize("pixel_format", ["rgb888", "rgb565le"])
 def test_each_pixel_format_gives_the_same_faces(
-    board: MicroPythonBoard, zoo: Path, chip: str, pixel_format: Any
+    board: MicroPythonBoard, zoo: Path, chip: str, pixel_format: PixelFormat
 ) -> None:
     """The exact reference reads the same bytes: the wrong byte order would be silently bad detections."""
     image = _photograph("two_faces").to(pixel_format)
@@ -304,7 +301,11 @@ def test_of_two_faces_none_or_the_larger_is_enrolled(recognizer: MicroPythonBoar
     try:
         recognizer.enroll(_photograph("two_faces"), "larger")
     except ScriptFailed as error:
-        assert "one face" in error.message
+        refused = error.message
+    else:
+        refused = ""
+    if refused:
+        assert "one face" in refused
         return
     # the larger face of that picture is the admiral's
     (person,) = recognizer.run("FaceRecognizer", _photograph("admiral")).people

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import ConfigError, GoldenError, HilError
+from harness.errors import ConfigError, HilError
 from harness.micropython.virtual.quirks import bent
 from harness.micropython.virtual.storage import Storage
 from harness.tasks import FORMATS, Image, PixelFormat, Recognizer, Task, Trace, load, read_spec
@@ -28,7 +28,7 @@ TASKS: Mapping[str, str] = {
 }
 FEATURE_LENGTH = 512
 THRESHOLD = 0.5
-_CHANGES = {"create", "make_folder", "remove", "remove_folder", "rename"}
+_FILES = {"files", "load", "store", "create", "make_folder", "remove", "remove_folder", "rename"}
 
 
 class ResetAsked(Exception):
@@ -61,7 +61,7 @@ class Helper:
     def _is_there(self, name: str) -> bool:
         try:
             self._task(name, "")
-        except GoldenError:
+        except ConfigError:
             # a firmware without that model: its class is missing
             return False
         return True
@@ -78,22 +78,26 @@ class Helper:
             return self._hello(), b""
         if operation == "reset":
             raise ResetAsked
+        if operation in _FILES:
+            return self._file(asked, payload)
+        try:
+            return self._decode(asked, payload) if operation == "decode" else self._run(asked, payload)
+        except HilError as error:
+            return {"raise": "ValueError", "message": error.message}, b""
+
+    def _file(self, asked: Mapping[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+        operation = asked["op"]
         if operation == "files":
             return {**self._storage.names()}, b""
         if operation == "load":
             return {}, self._storage.load(asked["path"])
         if operation == "store":
             self._storage.store(asked["path"], asked["at"], payload)
-            return {}, b""
-        if operation in _CHANGES:
+        else:
             self._storage.change(
                 operation, asked["path"], to=asked.get("to", ""), empty=asked.get("empty", False)
             )
-            return {}, b""
-        try:
-            return self._decode(asked, payload) if operation == "decode" else self._run(asked, payload)
-        except HilError as error:
-            return {"raise": "ValueError", "message": error.message}, b""
+        return {}, b""
 
     def _hello(self) -> dict[str, Any]:
         return {

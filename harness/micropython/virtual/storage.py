@@ -27,7 +27,12 @@ class Storage:
         self._power_bytes = count
 
     def _path(self, name: str) -> Path:
-        parts = [part for part in PurePosixPath(name).parts if part not in {"/", "..", "."}]
+        parts: list[str] = []
+        for part in PurePosixPath(name).parts:
+            if part == "..":
+                parts = parts[:-1]
+            elif part != "/":
+                parts.append(part)
         return self._folder.joinpath(*parts)
 
     def names(self) -> dict[str, list[str]]:

@@ -152,7 +152,7 @@ class _Database:
         self._total = self._valid = 0
         self._length = length
         try:
-            file = open(path, "rb")
+            file = open(path, "rb")  # noqa: SIM115 - MicroPython has no contextlib to close it with
         except OSError:
             with open(path, "wb") as made:
                 made.write(self._meta())
@@ -163,7 +163,7 @@ class _Database:
     def _meta(self) -> bytes:
         return struct.pack("<HHH", self._total, self._valid, self._length)
 
-    def _load(self, file, length: int) -> None:  # type: ignore[no-untyped-def]
+    def _load(self, file, length: int) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
         meta = file.read(6)
         if len(meta) != 6:
             return
