@@ -1,0 +1,57 @@
+"""suites/tasks as it is run, on virtual boards: right ones, one with a fault, and without weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.tasks.test_tasks import zoo
+
+PICTURES = ("skimage", "matplotlib", "mahotas")
+
+
+def suite(results: Path, *words: str, weights: Path | None) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "HIL_ZOO"}
+    given = ["--zoo", str(weights)] if weights else []
+    command = [
+        *(sys.executable, "-m", "pytest", "suites/tasks", "--target", "esp32s3", "--board", "virtual", "-q"),
+        *("-p", "no:xdist", "--runs", "1", "--warmup", "1", "--model", "face_detect"),
+        *("--results", str(results), *given, *words),
+    ]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.fixture
+def weights() -> Path:
+    for package in PICTURES:
+        pytest.importorskip(package)
+    return zoo()
+
+
+def test_a_right_board_passes_and_each_network_has_a_row(weights: Path, tmp_path: Path) -> None:
+    done = suite(tmp_path, weights=weights)
+    assert done.returncode == 0, done.stdout
+    rows = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    assert [row["model"] for row in rows] == ["face_detect-msr", "face_detect-mnp"]
+    assert [row["inputs"] for row in rows] == [21, 21]
+
+
+def test_a_network_that_is_wrong_fails_as_integers_and_as_boxes(weights: Path, tmp_path: Path) -> None:
+    plan = {"engine": {"output": [{"tensor": "box", "index": 2, "add_lsb": 40}]}}
+    done = suite(tmp_path, "--virtual-faults", json.dumps(plan), weights=weights)
+    assert done.returncode == 1
+    assert "mnp: port: WRONG" in done.stdout
+    assert "astronaut: face 0.974" in done.stdout
+    assert "overlap 0.812 below 0.9" in done.stdout
+
+
+def test_without_weights_it_is_skipped_aloud(tmp_path: Path) -> None:
+    done = suite(tmp_path, weights=None)
+    assert done.returncode == 0
+    assert "give --zoo DIR or HIL_ZOO" in done.stdout
