@@ -52,18 +52,52 @@ class OpenBoard:
 
     Args:
         board: which.
-        device: its device, on an open link.
+        reach: opens its link.
         release: unlocks it.
         machine: its process; None for a board.
+        on_text: gets every line of its console.
+
+    Raises:
+        BoardUnavailable: its link cannot be opened.
     """
 
     def __init__(
-        self, board: Board, device: Device, release: Callable[[], None], machine: Machine | None = None
+        self,
+        board: Board,
+        reach: Callable[[], Link],
+        release: Callable[[], None],
+        machine: Machine | None = None,
+        on_text: Callable[[str], None] | None = None,
     ) -> None:
         self.board = board
-        self.device = device
+        self._reach = reach
         self._release = release
         self._machine = machine
+        self._lent = False
+        link = reach()
+        self.url = link.url
+        self.device = Device(link, board=board.id, reopen=self._reopen, on_text=on_text)
+
+    def _reopen(self) -> Link:
+        if self._lent:
+            raise BoardUnavailable(
+                f"{self.url} is lent to pytest-embedded",
+                hint="inside `with frames() as bench:` the harness has it",
+                board=self.id,
+                step="link",
+            )
+        link = self._reach()
+        self.url = link.url
+        return link
+
+    def lend(self) -> None:
+        """Close the link and leave the port to another reader until `take_back`; the lock is kept."""
+        self.device.drop_link()
+        self._lent = True
+
+    def take_back(self) -> None:
+        """The other reader is gone, or pauses: the next session opens the port again."""
+        self._lent = False
 
     @property
     def id(self) -> str:
@@ -211,10 +245,9 @@ def _opened(
     on_text: Callable[[str], None] | None,
 ) -> OpenBoard:
     try:
-        device = Device(reach(), board=board.id, reopen=reach, on_text=on_text)
+        return OpenBoard(board, reach, release, machine, on_text)
     except HilError:
         if machine is not None:
             machine.stop()
         release()
         raise
-    return OpenBoard(board, device, release, machine)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -268,6 +268,27 @@ def bench(hil_session: Session, combination: Combination, request: pytest.Fixtur
         return hil_session.bench(combination)
 
 
+@pytest.fixture
+def console(request: pytest.FixtureRequest, hil_session: Session, combination: Combination) -> Any:  # noqa: ANN401
+    """pytest-embedded's `dut` on the port of the combination's board; skips without a service that reads it."""
+    if not _reads_serial(request.config):
+        pytest.skip("no dut: --embedded-services serial, or esp,idf with a chip")
+    held = hil_session.open(combination)
+    if held.url.startswith("socket://"):
+        pytest.skip(f"{held.id} is behind a socket, which takes one connection: no dut beside the harness")
+    return request.getfixturevalue("dut")
+
+
+@pytest.fixture
+def frames(
+    hil_session: Session,
+    combination: Combination,
+    console: Any,  # noqa: ANN401
+) -> Callable[[], AbstractContextManager[Bench]]:
+    """The harness has the port inside a `with` of what this gives; the reader of the `dut` pauses meanwhile."""
+    return lambda: hil_session.frames(combination, console)
+
+
 @pytest.fixture(scope="session")
 def measured(hil_session: Session, combination: Combination, request: pytest.FixtureRequest) -> Measured:
     """What one run over all golden inputs gave; made once for a combination, read by many tests."""
@@ -285,6 +306,21 @@ def against(hil_session: Session, combination: Combination, request: pytest.Fixt
     if found.added:
         pytest.skip(f"the baseline has no row of {found.added[0].words}")
     return found
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+    """Leave the boards' ports to pytest-embedded for as long as its `serial` lives: a port has one reader."""
+    session = request.config.stash.get(SESSION, None)
+    if fixturedef.argname == "serial" and session is not None and _reads_serial(request.config):
+        session.lend_ports()
+        fixturedef.addfinalizer(session.take_ports_back)
+
+
+def _reads_serial(config: pytest.Config) -> bool:
+    """Whether a service of pytest-embedded reads a port."""
+    services = str(config.getoption("embedded_services", None) or "")
+    return bool({"serial", "esp"} & {name.strip() for name in services.split(",")})
 
 
 @pytest.hookimpl(wrapper=True)

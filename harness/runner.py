@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +18,7 @@ from harness import catalogue
 from harness.catalogue import Model
 from harness.compare import Verdict
 from harness.diverge import Divergence
-from harness.errors import BoardUnavailable, HilError, ReportError
+from harness.errors import BoardUnavailable, ConfigError, HilError, ReportError
 from harness.models.device_file import DeviceFile, open_device_file
 from harness.opening import OpenBoard, open_board
 from harness.options import Combination, Options, combinations
@@ -54,6 +56,8 @@ class Measured:
 
 
 if TYPE_CHECKING:
+    from pytest_embedded_serial.dut import SerialDut as Dut
+
     from harness.history import Line
 
 
@@ -123,6 +127,41 @@ class Session:
             HilError: it cannot be opened.
         """
         return self._held(combination).board
+
+    def lend_ports(self) -> None:
+        """Leave the ports of all boards to pytest-embedded: its reader and ours would take each other's bytes."""
+        for held in self._open_boards():
+            held.board.lend()
+
+    def take_ports_back(self) -> None:
+        """pytest-embedded's reader is gone."""
+        for held in self._open_boards():
+            held.board.take_back()
+
+    def _open_boards(self) -> list[_Held]:
+        return [held for held in self._boards.values() if isinstance(held, _Held)]
+
+    @contextmanager
+    def frames(self, combination: Combination, dut: Dut) -> Iterator[Bench]:
+        """The board prepared for frames while the reader of pytest-embedded's `dut` pauses.
+
+        Raises:
+            ConfigError: the board is behind a socket, which takes one connection at a time.
+            HilError: as `bench`.
+        """
+        board = self._held(combination).board
+        if board.url.startswith("socket://"):
+            raise ConfigError(
+                "a socket takes one connection: frames and a dut need a serial port",
+                hint="run console tests on a serial port or a pty",
+                board=board.id,
+            )
+        with dut.serial.disable_redirect_thread():
+            board.take_back()
+            try:
+                yield self.bench(combination)
+            finally:
+                board.lend()
 
     def record(self, row: Run) -> None:
         """Record a row that was made elsewhere and show its verdict."""
@@ -364,9 +403,8 @@ class Session:
 
     def close(self) -> None:
         """Close the boards; virtual ones are ended."""
-        for held in self._boards.values():
-            if isinstance(held, _Held):
-                held.close()
+        for held in self._open_boards():
+            held.close()
 
 
 def _key(combination: Combination) -> tuple[str, Runtime]:

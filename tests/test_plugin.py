@@ -90,22 +90,32 @@ def test_one_wrong_integer_in_the_engine_turns_the_port_red(
     assert suite.find(".//error") is None
 
 
-def test_a_reset_in_the_middle_of_an_inference_is_an_error_with_its_row_and_the_next_run_works(
+def test_a_reset_in_the_middle_of_an_inference_is_a_failed_row_and_the_second_attempt_works(
     tmp_path: Path,
 ) -> None:
     faults = FaultPlan(engine=EngineFaults(reset_at_run=5))
     with VirtualBoard(target("esp32p4"), faults=faults) as board:
         arguments = ("--target", "esp32p4", "--board", board.url, *QUICK, "--results", str(tmp_path))
-        broken = suites(*arguments, files=("suites/test_numerics.py",))
-        again = suites(*arguments, files=("suites/test_numerics.py",))
-    assert outcome(broken).get("error", 0) >= 1
-    assert "failed" not in outcome(broken)
-    assert "DeviceReset" in broken.stdout
-    assert again.returncode == 0, again.stdout
+        done = suites(*arguments, files=("suites/test_numerics.py",))
+    assert done.returncode == 0, done.stdout
     first, second = rows(tmp_path)
     assert first.failure is not None
-    assert first.failure.kind == "reset"
+    assert (first.failure.kind, first.attempt) == ("reset", 1)
     assert second.passed
+    assert second.attempt == 2
+
+
+def test_pytest_embedded_s_dut_and_the_harness_take_turns_at_one_port(tmp_path: Path) -> None:
+    arguments = ("--target", "esp32p4", "--board", "virtual", *QUICK, "--results", str(tmp_path))
+    files = ("suites/test_console.py", "suites/test_numerics.py")
+    done = suites(*arguments, "--embedded-services", "serial", files=files)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert outcome(done) == {"passed": 6}
+    (row,) = rows(tmp_path)
+    assert row.passed
+    without = suites(*arguments, files=files[:1])
+    assert outcome(without) == {"skipped": 3}
+    assert "--embedded-services serial" in without.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""What the console says, by pytest-embedded's `dut`, beside the frames of the harness on the same port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.errors import BoardUnavailable
+
+if TYPE_CHECKING:
+    from pytest_embedded_serial.dut import SerialDut
+
+    from harness.running.workbench import Bench
+
+Frames = Callable[[], AbstractContextManager["Bench"]]
+
+
+def test_the_boot_log_names_the_application(console: SerialDut, frames: Frames) -> None:
+    """After a restart that was asked for by a frame, the console tells which application starts."""
+    with frames() as bench:
+        bench.device.reset()
+    console.expect(r"App version: +\S+", timeout=10)
+
+
+def test_the_board_answers_frames_before_between_and_after_its_console(
+    console: SerialDut, frames: Frames
+) -> None:
+    """The port changes hands twice and the answers stay right."""
+    with frames() as bench:
+        bench.check_alive()
+    console.write("")
+    with frames() as bench:
+        bench.check_alive()
+
+
+def test_the_harness_does_not_read_while_the_dut_does(frames: Frames) -> None:
+    """Two readers of one port would take each other's bytes: the harness refuses."""
+    with frames() as bench:
+        device = bench.device
+    with pytest.raises(BoardUnavailable, match="lent to pytest-embedded"):
+        device.connect(timeout_s=0.1)
