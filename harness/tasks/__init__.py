@@ -58,11 +58,15 @@ __all__ = [
 _FILE = "task.toml"
 
 
+def searched(roots: Sequence[Path] | None) -> tuple[Path, ...]:
+    """The folders that tasks are looked for in: those of the catalogue, then those that came with the package."""
+    own = () if roots is not None else (Path(__file__).resolve().parent.parent / "golden",)
+    return (*roots_searched(roots), *own)
+
+
 def names(roots: Sequence[Path] | None = None) -> tuple[str, ...]:
     """Names of all tasks, sorted: folders of golden/ with a task.toml."""
-    return tuple(
-        sorted({path.parent.name for root in roots_searched(roots) for path in root.glob(f"*/{_FILE}")})
-    )
+    return tuple(sorted({path.parent.name for root in searched(roots) for path in root.glob(f"*/{_FILE}")}))
 
 
 def read_spec(name: str, roots: Sequence[Path] | None = None) -> TaskSpec:
@@ -72,7 +76,7 @@ def read_spec(name: str, roots: Sequence[Path] | None = None) -> TaskSpec:
         UnknownModel: no task of that name.
         ConfigError: its task.toml cannot be used.
     """
-    for root in roots_searched(roots):
+    for root in searched(roots):
         if (root / name / _FILE).is_file():
             return parse(root / name / _FILE)
     known = names(roots)
@@ -133,7 +137,3 @@ def _network(spec: TaskSpec, key: str, zoo: Path, chip: str) -> Network:
         )
     path = find_file(zoo, wanted.file, family, wanted.sha256[family], spec.component)
     return Network(path, family)
-
-
-def _roots(roots: Sequence[Path] | None) -> tuple[Path, ...]:
-    return roots_searched(roots)

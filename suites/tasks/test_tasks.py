@@ -35,6 +35,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = [name for name in there if not options.models or name in options.models]
     if "recognizer" in metafunc.fixturenames:
         wanted = [name for name in wanted if tasks.read_spec(name).kind == "recognition"]
+    if not wanted:
+        why = f"--model names no such task; there are: {', '.join(there)}"
+        none = pytest.param(None, marks=pytest.mark.skip(reason=why))
+        metafunc.parametrize("task_case", [none], ids=["none"], scope="session")
+        return
     cases = [(name, chip) for chip in chips for name in wanted]
     ids = [f"{name}-{chip}" for name, chip in cases]
     metafunc.parametrize("task_case", cases, ids=ids, scope="session")
