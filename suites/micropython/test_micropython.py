@@ -43,7 +43,7 @@ ALLOWED_SPREAD = 2.0
 def chip(request: pytest.FixtureRequest) -> str:
     options = options_of(request.config)
     if len(options.targets) != 1:
-        raise pytest.UsageError("the MicroPython suite tests one chip at a time: e.g. --target esp32s3")
+        pytest.skip("the MicroPython suite tests one chip at a time: e.g. --target esp32s3")
     try:
         return target(options.targets[0]).name
     except HilError as error:
