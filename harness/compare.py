@@ -33,6 +33,7 @@ from harness.divergence.difference import (
     compare_integers,
     top1,
 )
+from harness.divergence.headroom import LaneHeadroom, headroom_rows
 from harness.errors import InputError
 from harness.tensors import Affine
 
@@ -42,6 +43,7 @@ __all__ = [
     "Affine",
     "FloatDiff",
     "IntegerDiff",
+    "LaneHeadroom",
     "OutputVerdict",
     "Verdict",
     "accuracy",
@@ -96,6 +98,7 @@ class Verdict:
         tolerance_lsb: how far device and exact may be apart in an integer output.
         tolerance_abs: how far device and exact may be apart in a float output.
         tolerance_reason: why the model allows a tolerance other than 0, or "".
+        headroom: 20-bit accumulators, layer by layer; () on chips that have none.
     """
 
     inputs: int
@@ -105,6 +108,7 @@ class Verdict:
     tolerance_lsb: int
     tolerance_abs: float
     tolerance_reason: str
+    headroom: tuple[LaneHeadroom, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -150,7 +154,7 @@ class Verdict:
                     rows.append((o.name, label, _words_of_loss(diff), "-"))
         rows += [("", f"top-1 agreement {pair}", share.words, "-") for pair, share in self.agreements.items()]
         rows += [("", f"top-1 accuracy {name}", share.words, "-") for name, share in self.accuracies.items()]
-        return tuple(rows)
+        return (*rows, *headroom_rows(self.headroom))
 
     def text(self) -> str:
         """The sentence and, under it, the table in aligned columns."""
@@ -230,6 +234,7 @@ def judge(
     tolerance_reason: str = "",
     classes: str | None = None,
     decide: Decide | None = None,
+    headroom: tuple[LaneHeadroom, ...] = (),
 ) -> Verdict:
     """Compare the answers of one run over N inputs, pair by pair.
 
@@ -249,6 +254,7 @@ def judge(
         classes: the output that holds class scores. By default the only output, if it is a vector for each
             input.
         decide: the class of each input from the real values of that output; None: the largest score.
+        headroom: what the exact reference found in 20-bit accumulators.
 
     Raises:
         InputError: names, shapes or dtypes disagree; a needed exponent is missing; labels without class
@@ -289,6 +295,7 @@ def judge(
         tolerance_lsb=tolerance_lsb,
         tolerance_abs=tolerance_abs,
         tolerance_reason=tolerance_reason,
+        headroom=headroom,
     )
 
 

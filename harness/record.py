@@ -32,7 +32,7 @@ from harness.errors import (
 from harness.plain import from_plain, to_plain
 from harness.wire.status import Status
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the row. Raised by every change of a field's name, type or meaning, and by every new field."""
 
 OLDEST_SCHEMA = 2
@@ -150,6 +150,29 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClassScore:
+    """What a device answered for one class: its number, what that stands for, its share after postprocessing.
+
+    `raw` and `real` are None for a class that has no number of its own: class 0 of a model with one output.
+    """
+
+    label: str
+    raw: float | None
+    real: float | None
+    share: float
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownInput:
+    """An input and the scores that the device gave it; `label` is "" if its class is not known."""
+
+    input: str
+    label: str
+    scores: tuple[ClassScore, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why a run has no verdict or no figures: what went wrong in which step, in one line."""
 
@@ -199,6 +222,7 @@ class Run:
         leak_bytes: free heap that loading the same model once more cost; None if the heap is not counted.
         divergence: where a wrong device first goes wrong and why, one sentence; "" if it does not, or if that
             could not be found out.
+        shown: a few inputs with the device's scores for them, class by class: the first one, and wrong ones.
     """
 
     run_id: str
@@ -232,6 +256,7 @@ class Run:
     confusion: tuple[tuple[int, int, int], ...] = ()
     labels: tuple[str, ...] = ()
     divergence: str = ""
+    shown: tuple[ShownInput, ...] = ()
     clock: ClockCheck | None = None
     steps: Steps | None = None
     leak_bytes: int | None = None

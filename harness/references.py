@@ -16,12 +16,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.catalogue import Model
+from harness.compare import LaneHeadroom
 from harness.errors import GoldenError, InputError
 from harness.models import manifest as manifests
 from harness.models.device_file import open_device_file
@@ -30,6 +31,9 @@ from harness.npz import read_npz
 from harness.quantize import Say, executor_answers, native_path
 from harness.targets import Family, rounding_of
 from harness.tensors import Affine, DeviceTensor
+
+if TYPE_CHECKING:
+    from harness.espdl.exact import ExactReference as EspdlReference
 
 _ROWS = "rows"
 
@@ -203,7 +207,7 @@ class LiteRtReference:
 
 
 class ExactReference:
-    """The device file in the chip's integer arithmetic, in batches.
+    """The device file in the chip's integer arithmetic, in batches; of a streaming model in order, from its start.
 
     Args:
         model: of the catalogue.
@@ -223,12 +227,34 @@ class ExactReference:
         self._input, self._outputs = model.device_input(file), model.device_outputs(file)
         self._rounding = rounding_of(family)
         self._exact = file.exact(family)
+        self._espdl = cast("EspdlReference", self._exact) if file.runtime == "espdl" else None
 
     def run(self, inputs: NDArray[np.float32]) -> Answers:
         """Answer float32 (N, *shape); see `Reference`."""
         _require(inputs, self._input.name, self._input.float_shape[1:])
-        answers = self._exact.run_batch({self._input.name: self._input.to_device(inputs, self._rounding)})
+        given = {self._input.name: self._input.to_device(inputs, self._rounding)}
+        if self._espdl is not None and self._espdl.streams:
+            answers = self._espdl.run_sequence(given)
+        else:
+            answers = self._exact.run_batch(given)
         return {name: Answer.of(tensor, answers[name]) for name, tensor in self._outputs.items()}
+
+    @property
+    def headroom(self) -> tuple[LaneHeadroom, ...]:
+        """esp32s3's 20-bit accumulators and how often they saturated in all inputs so far; () elsewhere."""
+        if self._espdl is None:
+            return ()
+        hits = self._espdl.saturated
+        return tuple(
+            LaneHeadroom(
+                layer=layer.node,
+                lanes=layer.lanes,
+                risky=layer.risky,
+                margin_bits=round(layer.margin_bits, 3),
+                saturated=hits.get(layer.node, 0),
+            )
+            for layer in self._espdl.headroom
+        )
 
 
 def quantized_reference(model: Model, recipe: str, family: Family) -> Reference:

@@ -22,7 +22,7 @@ from harness.models.golden_build import find_data
 from harness.opening import OpenBoard
 from harness.options import Combination, Options
 from harness.progress import Progress
-from harness.record import BoardKind, ClockCheck, Failure, Layer, LinkStats, Run, Steps
+from harness.record import BoardKind, ClockCheck, Failure, Layer, LinkStats, Run, ShownInput, Steps
 from harness.record import DeviceInfo as DeviceRow
 from harness.references import Answers, ExactReference, FloatReference, quantized_reference
 from harness.running.provenance import provenance_of
@@ -78,6 +78,7 @@ class Measuring:
     _predicted: Mapping[str, tuple[int | float, str]] = field(default_factory=dict)
     _macs: int | None = None
     _confusion: tuple[tuple[int, int, int], ...] = ()
+    _shown: tuple[ShownInput, ...] = ()
     _clock: ClockCheck | None = None
     _load_ms: float | None = None
     _pre_ms: float | None = None
@@ -170,7 +171,8 @@ class Measuring:
         assert self._golden is not None
         golden, model, recipe = self._golden, bench.model, bench.recipe.name
         family = bench.family
-        exact = ExactReference(model, recipe, family).run(golden.inputs)
+        reference = ExactReference(model, recipe, family)
+        exact = reference.run(golden.inputs)
         quantized = self._quantized(bench, golden)
         float_ = FloatReference(model, model.device_outputs(bench.file)).run(golden.inputs)
         self.verdict = judge(
@@ -184,6 +186,7 @@ class Measuring:
             tolerance_reason=model.tolerance_of(recipe).reason,
             classes=model.output,
             decide=model.postprocess.classes if model.postprocess.threshold is not None else None,
+            headroom=reference.headroom,
         )
         if golden.labels is not None:
             answered = replace(exact[model.output], values=self._device[model.output])
@@ -261,6 +264,7 @@ class Measuring:
             sizes=self.sizes,
             predicted=self._predicted,
             confusion=self._confusion,
+            shown=self._shown,
             labels=bench.model.labels if bench else (),
             clock=self._clock,
             steps=self._steps(),

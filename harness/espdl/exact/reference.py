@@ -62,6 +62,7 @@ class ExactReference:
         self._sessions: dict[tuple[tuple[str, ...], bool, bool], _Session] = {}
         self._batches: bool | None = None
         self._state: Arrays = {}
+        self._saturated: dict[str, int] = {}
         self._names = tuple(value.name for value in model.graph.outputs)
         self._main = self._session(self._names)
         self._expected = {
@@ -97,6 +98,16 @@ class ExactReference:
     def headroom(self) -> tuple[Headroom, ...]:
         """Per layer, whether esp32s3's 20-bit lanes can saturate; () for other families."""
         return self._main.lowered.headroom
+
+    @property
+    def saturated(self) -> Mapping[str, int]:
+        """How often the 20-bit lanes of a layer saturated in all inferences so far, by node name."""
+        return dict(self._saturated)
+
+    @property
+    def streams(self) -> bool:
+        """Whether an inference depends on those before it (StreamingCache)."""
+        return bool(self._main.lowered.states)
 
     def run(
         self,
@@ -165,6 +176,21 @@ class ExactReference:
         ]
         return {name: _stacked([row[name] for row in rows]) for name in names}
 
+    def run_sequence(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """As `run_batch`, but one inference after the other: StreamingCaches start empty and then go on.
+
+        Raises:
+            InputError: as `run_batch`.
+        """
+        count = self._check(inputs, batched=True)
+        shapes = {value.name: value.shape for value in self.inputs}
+        state: Arrays = {}
+        rows = []
+        for index in range(count):
+            single = {name: array[index].reshape(shapes[name]) for name, array in inputs.items()}
+            rows.append(self._answers(self._names, single, state, batched=False))
+        return {name: _stacked([row[name] for row in rows]) for name in self._names}
+
     def reset(self) -> None:
         """Empty all StreamingCaches, as `dl::Model::reset` does."""
         self._state = {}
@@ -179,8 +205,7 @@ class ExactReference:
         if not self._main.lowered.guard:
             return {}
         session = self._session(self._names, careful=True)
-        counts = session.run(inputs, {}).counts
-        return {session.lowered.saturations[output]: count for output, count in counts.items()}
+        return session.counted(session.run(inputs, {}))
 
     def _answers(
         self, names: tuple[str, ...], inputs: Mapping[str, NDArray[Any]], state: Arrays, *, batched: bool
@@ -195,7 +220,11 @@ class ExactReference:
             return answer.values
         state.clear()
         state.update(before)
-        return self._session(names, batched=batched, careful=True).run(inputs, state).values
+        session = self._session(names, batched=batched, careful=True)
+        answer = session.run(inputs, state)
+        for node, count in session.counted(answer).items():
+            self._saturated[node] = self._saturated.get(node, 0) + count
+        return answer.values
 
     def _session(self, names: tuple[str, ...], *, batched: bool = False, careful: bool = False) -> _Session:
         key = (names, batched, careful)
@@ -296,6 +325,10 @@ class _Session:
         for name in self._given:
             values[name] = inputs[name]
         return _Answer(values, suspect, counts)
+
+    def counted(self, answer: _Answer) -> dict[str, int]:
+        """How often lanes saturated, by node name; of the careful graph."""
+        return {self.lowered.saturations[output]: count for output, count in answer.counts.items()}
 
 
 def run_once(

@@ -106,6 +106,23 @@ def test_a_streaming_cache_starts_empty_unless_told_to_go_on() -> None:
     assert run(7, keep=True) == [0, 0, 7, 8]
 
 
+def test_a_sequence_starts_empty_and_goes_on_from_inference_to_inference() -> None:
+    reference = ExactReference(streaming_model(), "c")
+    assert reference.streams
+    assert not ExactReference(conv_model(), "c").streams
+    x = np.arange(1, 7, dtype=np.int8).reshape(3, 2, 1)
+    for _ in range(2):
+        answers = reference.run_sequence({"x": x})["y"]
+        assert answers.reshape(3, 4).tolist() == [[0, 0, 1, 2], [1, 2, 3, 4], [3, 4, 5, 6]]
+
+
+def test_a_streaming_cache_without_a_frame_to_keep_is_refused() -> None:
+    op = node("StreamingCache", ("x",), ("y",), window_size=1, frame_axis=1)
+    written = graph([op], (value("x", (1, 2, 1)), value("y", (1, 2, 1))))
+    with pytest.raises(UnsupportedOperator, match="window_size 1"):
+        lower(read_espdl(edl(written)), "c")
+
+
 @pytest.mark.parametrize("family", ["c", "esp32p4"])
 def test_the_family_is_found_by_the_answer_that_the_file_holds(family: Family) -> None:
     values = (value("x", (1, 4), -1), value("y", (1, 4), 0))

@@ -38,6 +38,9 @@ def test_a_large_positive_gemm_saturates_lane_by_lane_in_order(seed: int, intege
     reference = ExactReference(model, "esp32s3", integer=integer)
     assert np.array_equal(reference.run({"x": x})["y"], wanted)
     assert reference.saturations({"x": x}) == {"Gemm_y": hits}
+    assert reference.saturated == {"Gemm_y": hits}, "counted by run, not by saturations"
+    reference.run_batch({"x": np.repeat(x, 3, axis=0)})
+    assert reference.saturated == {"Gemm_y": 4 * hits}
     (layer,) = reference.headroom
     assert (layer.lanes, layer.risky) == (32, 32)
     assert layer.margin_bits < 0
@@ -52,6 +55,7 @@ def test_small_inputs_of_a_layer_that_can_saturate_go_the_fast_way_and_are_right
     wanted = clipped(x.astype(np.int64) @ weights.T.astype(np.int64), 10)
     assert np.array_equal(reference.run({"x": x})["y"], wanted)
     assert reference.saturations({"x": x}) == {"Gemm_y": 0}
+    assert reference.saturated == {}
     assert reference.headroom[0].risky > 0
 
 

@@ -23,14 +23,13 @@ def lower_streaming_cache(lowering: Lowering, node: Node) -> None:
     shape, dtype = lowering.shape(x), lowering.dtype(x)
     axis = attribute_int(node, "frame_axis", 1) % len(shape)
     kept = attribute_int(node, "window_size", 1) - 1
-    if kept < 0:
-        raise UnsupportedOperator(f"StreamingCache {node.name!r}: window_size {kept + 1}")
+    if kept < 1:
+        raise UnsupportedOperator(
+            f"StreamingCache {node.name!r}: window_size {kept + 1}",
+            hint="ESP-DL asserts a cache of a frame or more",
+        )
     joined_shape = (*shape[:axis], shape[axis] + kept, *shape[axis + 1 :])
     lowering.set_shape(y, joined_shape)
-    if kept == 0:
-        lowering.alias(y, x)
-        lowering.prove(node, "move")
-        return
     count = size_of(joined_shape) - size_of(shape)
     state = State(
         input_name=onnx.fresh(f"{node.name}:before"),
