@@ -36,6 +36,7 @@ _NOT_SOURCES = {"build", "managed_components", "__pycache__", "tests", "fuzz", "
 _NOT_SOURCE_FILES = {"sdkconfig", "sdkconfig.old", "dependencies.lock"}
 _STEP = re.compile(r"^\[(\d+)/(\d+)\]")
 _FAILURE = re.compile(r"\berror\b[: ]|undefined reference|CMake Error|overflowed by|FAILED:", re.IGNORECASE)
+_JOB = Path(__file__).with_name("esp") / "build_apps_job.py"
 _TAIL_LINES = 25
 _ASK_SECONDS = 60
 BUILD_SECONDS = 3600
@@ -203,8 +204,7 @@ def _run_idf(order: BuildOrder, idf: Idf, source: Path, folder: Path, progress: 
         "HIL_MODEL": str(order.model.resolve()) if order.model else "",
         **order.definitions,
     }
-    options = [f"-D{name}={value}" for name, value in definitions.items()]
-    command = idf.command("-C", str(source), "-B", str(folder), *options, "build")
+    command = _command(order, idf, source, folder, definitions)
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
     failures: list[str] = []
     with (
@@ -227,6 +227,33 @@ def _run_idf(order: BuildOrder, idf: Idf, source: Path, folder: Path, progress: 
         status = _follow(command, idf.environment, take)
     if status != 0:
         raise build_failed(status, failures, tail, folder / LOG)
+
+
+def _command(
+    order: BuildOrder, idf: Idf, source: Path, folder: Path, definitions: Mapping[str, str]
+) -> list[str]:
+    """idf-build-apps where ESP-IDF's Python has it, else idf.py itself."""
+    if has_build_apps(idf):
+        rest = {name: value for name, value in definitions.items() if name != "IDF_TARGET"}
+        job = {"app_dir": str(source), "build_dir": str(folder), "target": order.target, "cmake_vars": rest}
+        return [idf.python, str(_JOB), json.dumps(job)]
+    options = [f"-D{name}={value}" for name, value in definitions.items()]
+    return idf.command("-C", str(source), "-B", str(folder), *options, "build")
+
+
+def has_build_apps(idf: Idf) -> bool:
+    """Whether idf-build-apps is installed in ESP-IDF's Python environment."""
+    try:
+        done = subprocess.run(
+            [idf.python, "-c", "import idf_build_apps"],
+            env=dict(idf.environment),
+            capture_output=True,
+            timeout=_ASK_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0
 
 
 def _follow(command: Sequence[str], environment: Mapping[str, str], take: Callable[[str], None]) -> int:

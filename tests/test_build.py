@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.build import BuildOrder, build, build_failed, fingerprint, parse_sizes, with_sizes
+from harness.build import (
+    BuildOrder,
+    build,
+    build_failed,
+    fingerprint,
+    has_build_apps,
+    parse_sizes,
+    with_sizes,
+)
 from harness.commands import build as command
 from harness.errors import BuildError, ConfigError, FlashError
 from harness.esp.idf import Idf, find_idf, version_of
@@ -340,6 +348,33 @@ def test_pytest_embedded_s_options_name_a_prebuilt_image(tmp_path: Path) -> None
         assert image.folder == folder
     with pytest.raises(ConfigError, match="no build folder at"):
         image_of(build_dir="elsewhere", app_path=str(tmp_path))
+
+
+def test_idf_build_apps_builds_where_esp_idf_s_python_has_it(fake: FakeIdf, source: Path) -> None:
+    import idf_build_apps
+
+    packages = str(Path(idf_build_apps.__file__).parent.parent)
+    (source / "CMakeLists.txt").write_text("include($ENV{IDF_PATH}/tools/cmake/project.cmake)\n")
+    (source / "sdkconfig").write_text("of the user")
+    with_it = find_idf(fake.environ | {"PYTHONPATH": packages}, home=fake.path.parent)
+    assert has_build_apps(with_it)
+    assert not has_build_apps(find_idf(fake.environ, home=fake.path.parent))
+    order = BuildOrder(target="esp32c3", profile=("perf", "debug"))
+    counting = Counting()
+    image = build(order, with_it, source=source, progress=counting)
+    assert image.target == "esp32c3"
+    assert counting.done == 100
+    (call,) = fake.calls
+    assert "-DSDKCONFIG_DEFAULTS=" in call  # idf-build-apps's own; firmware/CMakeLists.txt decides anew
+    assert "-DHIL_PROFILE=perf;debug" in call
+    assert call.endswith(" build")
+    build(order, with_it, source=source)
+    assert len(fake.calls) == 1
+    assert (source / "sdkconfig").read_text() == "of the user"
+    fake.fail.write_text("main.cpp:7: error: no such thing")
+    (source / "main" / "app_main.cpp").write_text("other")
+    with pytest.raises(BuildError, match=r"main\.cpp:7: error: no such thing"):
+        build(order, with_it, source=source)
 
 
 # sizes
