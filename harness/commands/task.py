@@ -35,6 +35,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON line for each picture")
     parser.add_argument("--dump", type=Path, metavar="DIR", help="write every intermediate array to DIR")
     parser.add_argument(
+        "--against", type=Path, metavar="DIR", help="compare every step with a folder that --dump wrote"
+    )
+    parser.add_argument(
         "--frames",
         action="store_true",
         help="time the picture at all frame sizes and formats on this machine, published frame rates beside",
@@ -61,11 +64,13 @@ def run(args: Namespace) -> int:
         return _frames(task, args)
     for name in args.images:
         image = _image(name, args)
-        trace = tasks.Trace(keep=args.dump is not None)
+        trace = tasks.Trace(keep=bool(args.dump or args.against))
         results = task.run(image, trace=trace)
         _print(name, results, args)
         if args.dump is not None:
             _dump(args.dump / Path(name.lstrip("@")).stem, trace)
+        if args.against is not None:
+            _compare(args.against, trace)
         if args.save is not None:
             _draw(image, results, args.save)
     if task.spec.kind == "recognition" and len(args.images) > 1 and not args.json:
@@ -180,15 +185,25 @@ def _write_rows(path: Path, rows: Sequence[FrameTime]) -> None:
 
 
 def _dump(folder: Path, trace: Trace) -> None:
-    import numpy as np
+    from harness.tasks.steps import write_steps
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number, (name, values) in enumerate(trace.arrays.items()):
-            np.save(folder / f"{number:03d}_{name}.npy", values, allow_pickle=False)
-    except OSError as error:
-        raise ReportError(f"cannot write {folder}: {error.strerror}", hint="choose another folder") from error
+    write_steps(folder, trace.arrays)
     print(f"hil task: {len(trace.arrays)} arrays in {folder}", file=sys.stderr)
+
+
+def _compare(folder: Path, trace: Trace) -> None:
+    """Each step against the one in the folder; the first that differs is named at the end."""
+    from harness.tasks.steps import compare_steps, read_steps
+
+    found = compare_steps(trace.arrays, read_steps(folder))
+    for step in found:
+        print(f"  {'' if step.equal else '*'}{step.name}: {step.words}")
+    first = next((step.name for step in found if not step.equal), None)
+    print(
+        f"  all {len(found)} steps are equal"
+        if first is None
+        else f"  the first step that differs is {first}"
+    )
 
 
 def _draw(image: Image, results: Results, path: Path) -> None:

@@ -34,16 +34,16 @@ def chip(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-LOADED: dict[tuple[str, str], Task] = {}
+LOADED: dict[tuple[str, str, str], Task] = {}
 
 
-def load(name: str, chip: str = "esp32s3") -> Task:
-    if (name, chip) not in LOADED:
+def load(name: str, chip: str = "esp32s3", variant: str = "") -> Task:
+    if (name, chip, variant) not in LOADED:
         try:
-            LOADED[name, chip] = tasks.load(name, zoo(), chip)
+            LOADED[name, chip, variant] = tasks.load(name, zoo(), chip, variant=variant)
         except ConfigError as error:
             pytest.skip(str(error))
-    return LOADED[name, chip]
+    return LOADED[name, chip, variant]
 
 
 def picture(name: str) -> Image:
@@ -83,13 +83,20 @@ def test_the_cat_is_a_cat_and_no_human(chip: str) -> None:
     assert load("imagenet", chip).run(cat).labels[0].name == "Egyptian_cat"
 
 
+@pytest.mark.parametrize(("name", "variant"), [("cat", "espdet_416"), ("coco", "yolo11n_320")])
+def test_other_networks_find_the_cat_as_well(name: str, variant: str, chip: str) -> None:
+    (found,) = load(name, chip, variant).run(picture("cat")).detections
+    assert (found.name, found.score > 0.8) == ("cat", True)
+
+
 def test_the_astronaut_is_a_pedestrian_for_want_of_another_word(chip: str) -> None:
     (person,) = load("pedestrian", chip).run(picture("astronaut")).detections
     assert (person.name, person.score > 0.9) == ("person", True)
 
 
-def test_two_people_are_recognised_and_a_third_is_not(chip: str) -> None:
-    task = load("face_recognize", chip)
+@pytest.mark.parametrize("variant", ["mfn", "mbf"])
+def test_two_people_are_recognised_and_a_third_is_not(chip: str, variant: str) -> None:
+    task = load("face_recognize", chip, variant)
 
     def point(name: str) -> Any:
         found = task.run(picture(name)).embedding
