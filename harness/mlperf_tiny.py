@@ -287,6 +287,7 @@ class Measurement:
         }
         counters["mlperf_window_s"] = (self.window_s, "s")
         counters["mlperf_median_per_s"] = (float(np.median(per_second)), "1/s")
+        counters["mlperf_quality_target"] = (self.entry.benchmark.least, "")
         if shares[0] is not None:
             counters["mlperf_quality"] = (shares[0], "")
         run = replace(

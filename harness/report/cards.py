@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.errors import ConfigError
 from harness.metrics import latency_of
-from harness.record import DeviceInfo, Layer, LinkStats, Run
+from harness.record import DeviceInfo, Layer, LinkStats, Run, ShownInput
 from harness.report.memory import memory_rows
 from harness.report.plots import Svg, repetitions
 from harness.report.view import Line, clean, milliseconds, size
@@ -55,6 +55,28 @@ class Confusion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRow:
+    """One class of a shown input: bars of its number and of its share, in percent of their box."""
+
+    label: str
+    raw: str
+    real: str
+    raw_bar: float
+    share: float
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreCard:
+    """An input with what the device answered for each class; `right` is None if its class is not known."""
+
+    input: str
+    label: str
+    right: bool | None
+    rows: Sequence[ScoreRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """Everything about one run."""
 
@@ -68,6 +90,7 @@ class Card:
     layers: Sequence[LayerRow]
     confusion: Confusion | None
     memory: Sequence[tuple[str, str, str, str]]
+    scores: Sequence[ScoreCard]
 
 
 def card_of(number: int, line: Line) -> Card:
@@ -84,6 +107,31 @@ def card_of(number: int, line: Line) -> Card:
         layers=_layers(line),
         confusion=_confusion(run),
         memory=_memory(run),
+        scores=[_scores(shown) for shown in run.shown],
+    )
+
+
+def _scores(shown: ShownInput) -> ScoreCard:
+    """The bars of raw numbers reach from the lowest to the highest of them, 0 among them; shares from 0 to 1."""
+    raws = [score.raw for score in shown.scores if score.raw is not None]
+    low, high = min([*raws, 0.0]), max([*raws, 0.0])
+    rows = [
+        ScoreRow(
+            label=clean(score.label),
+            raw="" if score.raw is None else f"{score.raw:g}",
+            real="" if score.real is None else f"{score.real:.4g}",
+            raw_bar=0.0 if score.raw is None or high == low else 100 * (score.raw - low) / (high - low),
+            share=100 * min(1.0, max(0.0, score.share)),
+            chosen=score.chosen,
+        )
+        for score in shown.scores
+    ]
+    chosen = next((score.label for score in shown.scores if score.chosen), "")
+    return ScoreCard(
+        input=clean(shown.input),
+        label=clean(shown.label),
+        right=chosen == shown.label if shown.label else None,
+        rows=rows,
     )
 
 
@@ -102,6 +150,7 @@ def _facts(line: Line) -> list[tuple[str, list[tuple[str, str]]]]:
             f"median{simulated}": line.spread or "-",
             "rules": line.validity,
             "wall time": f"{run.duration_s:.2f} s",
+            **_around(run),
             "id": run.run_id,
         },
         "Plausibility": _plausibility(run),
@@ -124,6 +173,21 @@ def _facts(line: Line) -> list[tuple[str, list[tuple[str, str]]]]:
         for title, pairs in lists.items()
         if pairs
     ]
+
+
+def _around(run: Run) -> dict[str, object]:
+    """What passed around the inference, as far as it was taken."""
+    told: dict[str, object] = {}
+    if run.steps is not None:
+        told["load"] = milliseconds(run.steps.load_ms)
+        told["before an inference, on the host"] = milliseconds(run.steps.pre_ms)
+        if run.steps.post_ms is not None:
+            told["after it, on the host"] = milliseconds(run.steps.post_ms)
+    if run.leak_bytes is not None:
+        told["leak of a load"] = size(run.leak_bytes) if run.leak_bytes else "none"
+    if run.clock is not None and run.clock.timer_us:
+        told["CPU by the device's timer"] = f"{run.clock.cycles / run.clock.timer_us:.4g} MHz"
+    return told
 
 
 def _plausibility(run: Run) -> dict[str, object]:

@@ -19,6 +19,10 @@ ALIASES = {
     "gesture": "light_gesture_net",
     "kws": "mlperf_tiny_kws",
     "ic": "mlperf_tiny_ic",
+    # rows of suites/mlperf_tiny
+    "mlperf-tiny-ic": "mlperf_tiny_ic",
+    "mlperf-tiny-kws": "mlperf_tiny_kws",
+    "mlperf-tiny-vww": "mlperf_tiny_vww",
     # networks of tasks, as their rows are named
     "cat-espdet_224": "espdet_pico_224_cat",
     "cat-espdet_416": "espdet_pico_416_cat",

@@ -20,6 +20,7 @@ from harness.metrics import latency_of
 from harness.report.cards import card_of
 from harness.report.columns import page_data
 from harness.report.details import details_of, differing
+from harness.report.mlperf import mlperf_rows
 from harness.report.plots import Axis, Svg, latency_row, lsb_bins, lsb_histogram
 from harness.report.report import Report
 from harness.report.timeline import timelines
@@ -81,11 +82,15 @@ def render(report: Report, path: Path) -> None:
         lines=chosen,
         ticks=[(_tick(ms), axis.place(ms)) for ms in axis.ticks()] if axis else [],
         latency=rows,
-        errors=[plot for number, line in chosen for plot in _errors(number, line)],
+        errors=sorted(
+            (plot for number, line in chosen for plot in _errors(number, line)),
+            key=lambda plot: plot.line.status == "ok",
+        ),
         cards=[card_of(number, line) for number, line in chosen],
         more=len(report.runs) - len(chosen),
         timelines=timelines(report.history),
         tradeoffs=tradeoffs(report.runs),
+        mlperf=mlperf_rows(report.runs),
         data=page_data(
             report.runs,
             report.latencies,
@@ -108,8 +113,9 @@ def script_text() -> str:
 
 
 def _when(report: Report) -> str:
-    first, last = min(run.started_utc for run in report.runs), max(run.started_utc for run in report.runs)
-    return clean(first if first == last else f"{first} to {last}")
+    starts = [run.started_utc[:16].replace("T", " ") for run in report.runs]
+    first, last = min(starts), max(starts)
+    return clean(f"{first} UTC" if first == last else f"{first} to {last} UTC")
 
 
 def _tick(ms: float) -> str:
