@@ -54,7 +54,8 @@ class Record:
         transfer: its upload.
         decode_us: of each run, JPEG to frame; zeros for a raw frame.
         run_us: of each run, the binding's `run`: resize, network and post-processing.
-        phases_us: of each run, by phase; empty where the firmware does not tell (no published one does).
+        phases_us: of each run, by phase, and under `inferences` the number of those; empty where the firmware
+            does not tell (no published one does).
         results: the board's answer; nothing found is no detections.
         people: whose face each detection is; () of classes other than FaceRecognizer.
         differ: runs whose answer was not that of the first.

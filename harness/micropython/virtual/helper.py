@@ -154,7 +154,8 @@ class Helper:
             more_s = trace.seconds["network"] * image.width * image.height / 40_000
             time.sleep(more_s)
             trace.seconds["network"] += more_s
-        phases = {name: round(seconds * 1e6) for name, seconds in trace.seconds.items()}
+        phases: dict[str, int] = {name: round(seconds * 1e6) for name, seconds in trace.seconds.items()}
+        phases["inferences"] = sum(trace.inferences.values())
         return {"results": _as_binding(asked["class"], results), "phases_us": phases}, features
 
 
