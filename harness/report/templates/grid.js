@@ -60,7 +60,11 @@ function cellOf(column, row) {
   const marked = column.key === "board" || column.key === "median_ms" || column.key === "arena_bytes";
   if (kind !== "silicon" && marked) cell.append(badge(kind));
   const rule = column.key === "median_ms" ? textOf("validity", row) : "";
-  if (rule) cell.append(element("small", "rule", rule));
+  if (rule) {
+    const told = element("small", "rule", rule);
+    told.title = "breaks a rule of measuring: " + rule;
+    cell.append(told);
+  }
   if (column.key === "model") for (const side of ["a", "b"]) if (state[side] === row + 1) cell.append(element("b", "side", side.toUpperCase()));
   return cell;
 }
