@@ -34,7 +34,7 @@ class TradeRow:
         run: the number of the run on the page.
         accuracies: top-1 of float, quantized and device, each with its 95 % interval.
         noise: signal to quantization noise of the device's scores against the float model's.
-        front: it is on the front of one of the panels.
+        front: it is on the front of one of the panels; that of simulated latency does not count.
     """
 
     number: int
@@ -148,7 +148,8 @@ def _tradeoff(numbered: Sequence[tuple[int, Run]]) -> Tradeoff:
         if len({value for value in values if value is not None}) > 1:
             panel, on_front = _panel(cost, values, qualities, name=name, words=words, runs=runs)
             panels.append(panel)
-            fronts |= on_front
+            if cost.of is not _latency or not any(run.simulated for run in runs):
+                fronts |= on_front  # simulated time is this machine's and puts no recipe before another
     first = runs[0]
     return Tradeoff(
         title=clean(f"{first.model} on {first.target}"),

@@ -26,6 +26,7 @@ from harness.record import BoardKind, ClockCheck, Failure, Layer, LinkStats, Run
 from harness.record import DeviceInfo as DeviceRow
 from harness.references import Answers, ExactReference, FloatReference, quantized_reference
 from harness.running.provenance import provenance_of
+from harness.running.shown import shown_inputs
 from harness.running.workbench import HEAPS, Bench
 from harness.timing.profiling import layers_of, predicted_memory
 from harness.timing.work import total_macs, work_of
@@ -194,6 +195,9 @@ class Measuring:
             chosen = model.postprocess.classes(answered.real())
             self._post_ms = 1e3 * (time.monotonic() - started_s) / max(1, len(chosen))
             self._confusion = confusion(golden.labels, chosen)
+        if model.labels:
+            answered = replace(exact[model.output], values=self._device[model.output])
+            self._shown = shown_inputs(answered, golden, model)
 
     def locate(self, bench: Bench) -> None:
         """Where a wrong device first goes wrong, by the first input it answered wrongly; saves tensors."""

@@ -108,3 +108,13 @@ def test_page_and_markdown_show_the_table_and_mark_what_is_simulated(tmp_path: P
     assert "### mnist on esp32p4: recipes, 100 golden inputs" in told
     table = told.split("### mnist on esp32p4: recipes")[1]
     assert ("SIM" in table) == (kind == "virtual")
+
+
+def test_simulated_latency_puts_no_recipe_on_the_front() -> None:
+    runs = [
+        recipe("small", flash=1000, median_ms=9, kind="virtual"),
+        recipe("fast", flash=2000, median_ms=1, kind="virtual"),
+    ]
+    assert [row.front for row in tradeoffs(runs)[0].rows] == [True, False]
+    chips = [recipe("small", flash=1000, median_ms=9), recipe("fast", flash=2000, median_ms=1)]
+    assert [row.front for row in tradeoffs(chips)[0].rows] == [True, True]
