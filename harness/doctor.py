@@ -18,18 +18,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from harness.errors import BuildError, HilError
+from harness.errors import BoardUnavailable, BuildError, ConfigError, HilError
 
 if TYPE_CHECKING:
     from harness.boards import Board
+    from harness.emulator import EmulatorKind
     from harness.esp.idf import Idf
     from harness.link import SerialPort
+    from harness.targets import Target
 
 State = Literal["ok", "warn", "fail"]
 
 DISTRIBUTION = "esp-hil"
 PYTHON = ((3, 11), (3, 14))
-EMULATORS = ("qemu-system-riscv32", "qemu-system-xtensa", "esp-emu")
 LINK_PINGS = 40
 LINK_PING_BYTES = 200
 _ASK_SECONDS = 60
@@ -227,13 +228,47 @@ def check_boards(rows: Callable[[], Mapping[str, Board]]) -> Finding:
     return Finding(check="boards.toml", state="ok", said=said)
 
 
-def check_emulators(which: Callable[[str], str | None] = shutil.which) -> Finding:
-    """Emulators on the PATH."""
-    there = [name for name in EMULATORS if which(name)]
+def check_emulators(find: Callable[[EmulatorKind, Target], Path] | None = None) -> Finding:
+    """Emulators where `--board qemu` and `--board esp-emu` look for them, and the chips that they have."""
+    from harness.emulator import ESP_EMU_CHIPS, QEMU_PROGRAMS, find_program
+    from harness.targets import target
+
+    there: dict[str, list[str]] = {}
+    wrong = []
+    for kind, chips in (("qemu", (*QEMU_PROGRAMS,)), ("esp-emu", ESP_EMU_CHIPS)):
+        for chip in chips:
+            try:
+                program = (find or find_program)(kind, target(chip))  # type: ignore[arg-type]  # of the literal
+            except BoardUnavailable:
+                continue
+            except ConfigError as error:
+                wrong.append(error.message)
+                continue
+            there.setdefault(program.name, []).append(chip)
+    if wrong:
+        todo = "set HIL_QEMU and HIL_ESP_EMU to programs, or to their folder"
+        return Finding(check="emulators", state="fail", said=wrong[0], todo=todo)
     if there:
-        return Finding(check="emulators", state="ok", said=", ".join(there))
-    todo = "idf_tools.py install qemu-riscv32 qemu-xtensa; not needed for boards"
-    return Finding(check="emulators", state="warn", said="none on the PATH", todo=todo)
+        said = "; ".join(f"{name} ({', '.join(chips)})" for name, chips in there.items())
+        return Finding(check="emulators", state="ok", said=said)
+    todo = (
+        "idf_tools.py install qemu-riscv32 qemu-xtensa, or HIL_QEMU names the folder; not needed for boards"
+    )
+    return Finding(check="emulators", state="warn", said="none found", todo=todo)
+
+
+def check_quarantine(rows: Callable[[], Mapping[str, Board]]) -> Finding:
+    """Boards that are not used until somebody has looked at them."""
+    from harness.boards import lifting, why_not
+
+    try:
+        shut = [(board, why) for board in rows().values() if (why := why_not(board))]
+    except HilError as error:
+        return Finding(check="quarantine", state="fail", said=error.message, todo=error.hint or "correct it")
+    if not shut:
+        return Finding(check="quarantine", state="ok", said="no board")
+    said = "; ".join(f"{board.id}: {why}" for board, why in shut)
+    return Finding(check="quarantine", state="warn", said=said, todo=lifting(shut[0][0]))
 
 
 def check_link(url: str, baud: int) -> Finding:
@@ -287,6 +322,7 @@ def examine(*, link: str | None = None, baud: int = 115_200) -> Iterator[Finding
     yield check_ports(ports)
     yield check_permissions(ports)
     yield check_boards(rows)
+    yield check_quarantine(rows)
     yield check_emulators()
     if link is not None:
         yield check_link(link, baud)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from harness import doctor
+from harness import doctor, quarantine
 from harness.boards import Board
 from harness.cli import main
 from harness.doctor import Finding
+from harness.emulator import EmulatorKind, find_program
 from harness.errors import BuildError, ConfigError
 from harness.esp.idf import Idf
 from harness.link import SerialPort
-from harness.targets import target
+from harness.targets import Target, target
 from harness.virtual.board import VirtualBoard
 
 
@@ -158,11 +159,36 @@ def test_a_boards_toml_that_cannot_be_read_is_a_failure_with_its_hint() -> None:
     assert (finding.state, finding.said, finding.todo) == ("fail", "boards.toml: bad", "keys: target")
 
 
-def test_emulators_are_found_on_the_path() -> None:
-    assert (
-        doctor.check_emulators(lambda name: name if "riscv" in name else None).said == "qemu-system-riscv32"
-    )
-    assert doctor.check_emulators(lambda _: None).state == "warn"
+def test_emulators_are_told_with_the_chips_that_they_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "qemu-system-xtensa"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    empty = {"PATH": str(tmp_path)}
+
+    def find(kind: EmulatorKind, chip: Target) -> Path:
+        return find_program(kind, chip, environ=empty, home=tmp_path)
+
+    assert doctor.check_emulators(find).said == "qemu-system-xtensa (esp32, esp32s3)"
+    program.unlink()
+    assert doctor.check_emulators(find).state == "warn"
+    monkeypatch.setenv("HIL_QEMU", str(tmp_path / "none"))
+    wrong = doctor.check_emulators()
+    assert (wrong.state, "HIL_QEMU" in wrong.said) == ("fail", True)
+
+
+def test_boards_in_quarantine_are_told_with_how_they_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIL_STATE", str(tmp_path))
+    one = Board(id="a", target="esp32s3", url="COM3")
+    assert doctor.check_quarantine(lambda: rows_of(one)).state == "ok"
+    quarantine.put("a", "no answer")
+    found = doctor.check_quarantine(lambda: rows_of(one))
+    assert found.state == "warn"
+    assert found.said.startswith("a: no answer (since ")
+    assert "hil boards --lift a" in found.todo
 
 
 def test_the_line_to_a_device_is_tried_with_frames() -> None:
