@@ -7,8 +7,8 @@ can be wrong:
 - the body is (size + head padding - window) / stride + 1 - head in C, where a quotient of a small negative
   number is 0 and not -1: a window larger than the input, without padding before it, is taken for one that
   fits, and the kernel reads past the input;
-- the head is ceil(head padding / stride) even if there are fewer outputs; the tail is then negative, the
-  loop's counter unsigned, and the kernel writes past the output.
+- the head is ceil(head padding / stride); Conv takes no more than there are outputs, the pools do: their tail
+  is then negative, the loop's counter unsigned, and the kernel writes past the output.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ FIRST_SAMPLE_ONLY = frozenset(["Conv", "MaxPool", "AveragePool", "GlobalAverageP
 """Operators whose kernels compute sample 0 of a batch and leave the others as the memory was."""
 
 
-def unreached(size: int, window: int, stride: int, head: int, outputs: int) -> str:
+def unreached(op_type: str, *, size: int, window: int, stride: int, head: int, outputs: int) -> str:
     """What goes wrong along one axis, "" if nothing does.
 
     Args:
+        op_type: Conv, MaxPool or AveragePool.
         size: length of the input.
         window: dilation * (kernel - 1) + 1.
         stride: distance of outputs in the input.
         head: padding before the input.
         outputs: how many outputs there are.
     """
-    if -(-head // stride) > outputs:
+    if op_type != "Conv" and -(-head // stride) > outputs:
         return f"a padding of {head} is more than its {outputs} outputs at stride {stride} reach"
     if head == 0 and 0 < window - size < stride:
         return f"a window of {window} without padding before it reads past an input of {size}"

@@ -55,7 +55,7 @@ def lower_cached(
     tensors: Sequence[str] | None = None,
     batched: bool = False,
     careful: bool = False,
-    old_names: Reading = "plain",
+    old_names: Reading = "packed",
     integer: bool = False,
     raw: bool = False,
 ) -> tuple[Lowered, Path | bytes]:

@@ -81,7 +81,7 @@ def lower(
     tensors: Sequence[str] | None = None,
     batched: bool = False,
     careful: bool = False,
-    old_names: Reading = "plain",
+    old_names: Reading = "packed",
     integer: bool = False,
     raw: bool = False,
 ) -> Lowered:

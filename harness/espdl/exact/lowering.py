@@ -79,7 +79,7 @@ class Lowering:
         *,
         batched: bool,
         careful: bool = False,
-        old_names: Reading = "plain",
+        old_names: Reading = "packed",
         integer: bool = False,
         raw: bool = False,
     ) -> None:

@@ -51,7 +51,7 @@ class ExactReference:
         family: Family | None = None,
         *,
         threads: int = 0,
-        old_names: Reading = "plain",
+        old_names: Reading = "packed",
         integer: bool | None = None,
     ) -> None:
         self.model = model

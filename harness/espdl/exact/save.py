@@ -23,7 +23,7 @@ def save_onnx(
     path: Path,
     *,
     tensors: list[str] | None = None,
-    old_names: Reading = "plain",
+    old_names: Reading = "packed",
 ) -> None:
     """Lower a model and write it as ONNX.
 

@@ -126,7 +126,14 @@ def _spatial(lowering: Lowering, node: Node, kernel: Shape, channels: int) -> Sh
     outputs = window_outputs(shape[1:-1], kernel, strides, pads, dilations)
     for axis, (size, taps) in enumerate(zip(shape[1:-1], kernel, strict=True)):
         window = dilations[axis] * (taps - 1) + 1
-        wrong = unreached(size, window, strides[axis], pads[axis], outputs[axis])
+        wrong = unreached(
+            node.op_type,
+            size=size,
+            window=window,
+            stride=strides[axis],
+            head=pads[axis],
+            outputs=outputs[axis],
+        )
         if wrong or window < 1:
             raise UnsupportedOperator(
                 f"{node.op_type} {node.name!r}: axis {axis}: {wrong or f'a window of {window}'}",

@@ -67,7 +67,9 @@ def _outside(graph: Graph, node: Node) -> Iterator[str]:
     for axis, size in enumerate(sizes):
         reach = dilations[axis] * (kernel[axis] - 1) + 1
         outputs = (size + pads[axis] + pads[axis + len(sizes)] - reach) // strides[axis] + 1
-        why = unreached(size, reach, strides[axis], pads[axis], outputs)
+        why = unreached(
+            node.op_type, size=size, window=reach, stride=strides[axis], head=pads[axis], outputs=outputs
+        )
         if why:
             yield f"axis {axis}: {why}"
 

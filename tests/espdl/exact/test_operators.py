@@ -307,6 +307,15 @@ def test_windows_that_esp_dl_takes_for_whole_are_refused(
         assert answer(op, values, {"x": [1, 2, 3]}).max() == 3
 
 
+def test_a_conv_with_more_padding_than_outputs_is_computed() -> None:
+    """Unlike a pool's, its loop takes no more outputs for the head than there are."""
+    weights = tensor("w", np.array([1, 2, 3, 4, 5], I8), exponents=(0,), layout="NWC", shape=(5, 1, 1))
+    more = {"kernel_shape": (5,), "strides": (1,), "dilations": (1,), "pads": (2, 2), "group": 1}
+    op = node("Conv", ("x", "w"), ("y",), **more)  # type: ignore[arg-type]
+    values = (value("x", (1, 1, 1)), value("y", (1, 1, 1)))
+    assert answer(op, values, {"x": [7]}, constants=(weights,)).ravel().tolist() == [21]
+
+
 def test_zero_divided_by_zero_is_the_lowest_value_in_the_table_of_a_single_dividend() -> None:
     values = (value("x", (1,)), value("d", (1, 3)), value("y", (1, 3)))
     op = node("Div", ("x", "d"), ("y",))
