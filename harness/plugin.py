@@ -142,6 +142,17 @@ def _emulator_args(config: pytest.Config) -> str | None:
     return given
 
 
+def _micropython_named(config: pytest.Config) -> bool:
+    """Whether the suite of boards under MicroPython was named on the command line."""
+    return any("micropython" in word for word in config.args)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave suites/micropython out unless it was named: it would disturb a board with any other firmware."""
+    ours = collection_path.name == "micropython" and collection_path.parent.name == "suites"
+    return True if ours and not _micropython_named(config) else None
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test that uses our fixtures once for each combination of target, model and recipe."""
     if "combination" not in metafunc.fixturenames:
