@@ -39,15 +39,17 @@ FRAMES = ("QQVGA", "QVGA", "VGA", "HD")
 ALLOWED_SPREAD = 2.0
 
 
-@pytest.fixture(scope="session")
-def chip(request: pytest.FixtureRequest) -> str:
-    options = options_of(request.config)
-    if len(options.targets) != 1:
-        pytest.skip("the MicroPython suite tests one chip at a time: e.g. --target esp32s3")
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test once for each chip."""
+    if "chip" not in metafunc.fixturenames:
+        return
     try:
-        return target(options.targets[0]).name
+        chips = [target(name).name for name in options_of(metafunc.config).targets]
+        if not chips:
+            raise ConfigError("the suite needs to know which chip to test", hint="pytest --target esp32s3")
     except HilError as error:
         raise pytest.UsageError(str(error)) from None
+    metafunc.parametrize("chip", chips, scope="session")
 
 
 @pytest.fixture(scope="session")

@@ -18,26 +18,26 @@ from harness.tasks.zoo import VARIABLE
 
 SUITE = Path(__file__).resolve().parents[2] / "suites" / "micropython" / "test_micropython.py"
 NOTICED = {
-    "smallest_face": "test_of_two_faces_none_or_the_larger_is_enrolled",
-    "stale_constants": "test_each_pixel_format_gives_the_same_faces[rgb565le]",
-    "swapped_rgb565": "test_each_pixel_format_gives_the_same_faces[rgb565le]",
-    "accepts_gray": "test_a_gray_frame_is_refused",
-    "frame_size_counts": "test_the_time_of_the_network_does_not_depend_on_the_frame",
-    "finds_nothing": "test_what_is_in_the_picture_is_found[HumanDetector]",
-    "shifted_boxes": "test_golden_pictures_are_answered_as_by_the_exact_reference[CatDetector]",
-    "wrong_scores": "test_golden_pictures_are_answered_as_by_the_exact_reference[CatDetector]",
-    "eyes_for_mouth": "test_each_pixel_format_gives_the_same_faces[rgb888]",
-    "wrong_top": "test_golden_pictures_are_answered_as_by_the_exact_reference[ImageNet]",
-    "wrong_category": "test_what_is_in_the_picture_is_found[COCODetector]",
-    "everybody_known": "test_known_faces_are_recognised_and_a_stranger_is_not",
-    "forgets": "test_the_database_survives[soft reset]",
-    "delete_keeps": "test_a_deleted_face_stays_away",
-    "ignores_validate": "test_a_face_that_is_enrolled_is_refused_with_validate",
-    "drops_bytes": "test_an_upload_arrives_as_it_was_sent",
+    "smallest_face": "test_of_two_faces_none_or_the_larger_is_enrolled[esp32s3]",
+    "stale_constants": "test_each_pixel_format_gives_the_same_faces[esp32s3-rgb565le]",
+    "swapped_rgb565": "test_each_pixel_format_gives_the_same_faces[esp32s3-rgb565le]",
+    "accepts_gray": "test_a_gray_frame_is_refused[esp32s3]",
+    "frame_size_counts": "test_the_time_of_the_network_does_not_depend_on_the_frame[esp32s3]",
+    "finds_nothing": "test_what_is_in_the_picture_is_found[esp32s3-HumanDetector]",
+    "shifted_boxes": "test_golden_pictures_are_answered_as_by_the_exact_reference[esp32s3-CatDetector]",
+    "wrong_scores": "test_golden_pictures_are_answered_as_by_the_exact_reference[esp32s3-CatDetector]",
+    "eyes_for_mouth": "test_each_pixel_format_gives_the_same_faces[esp32s3-rgb888]",
+    "wrong_top": "test_golden_pictures_are_answered_as_by_the_exact_reference[esp32s3-ImageNet]",
+    "wrong_category": "test_what_is_in_the_picture_is_found[esp32s3-COCODetector]",
+    "everybody_known": "test_known_faces_are_recognised_and_a_stranger_is_not[esp32s3]",
+    "forgets": "test_the_database_survives[esp32s3-soft reset]",
+    "delete_keeps": "test_a_deleted_face_stays_away[esp32s3]",
+    "ignores_validate": "test_a_face_that_is_enrolled_is_refused_with_validate[esp32s3]",
+    "drops_bytes": "test_an_upload_arrives_as_it_was_sent[esp32s3]",
 }
 ALLOWED_FOR = {
-    "nested_features": "test_each_pixel_format_gives_the_same_faces[rgb888]",
-    "old_decoder_keyword": "test_a_jpeg_is_decoded_on_the_board",
+    "nested_features": "test_each_pixel_format_gives_the_same_faces[esp32s3-rgb888]",
+    "old_decoder_keyword": "test_a_jpeg_is_decoded_on_the_board[esp32s3]",
 }
 
 pytestmark = [

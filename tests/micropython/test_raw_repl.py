@@ -18,6 +18,7 @@ class Scripted:
     def __init__(self, answer: Callable[[bytes], bytes | None]) -> None:
         self.url = "scripted"
         self.bytes_per_s: float | None = None
+        self.baud: int | None = None
         self.sent = b""
         self._answer = answer
         self._now = 0.0
@@ -39,6 +40,8 @@ class Scripted:
         if not came:
             self._now = max(self._now, until) + 0.001
         return len(taken), came
+
+    def set_baud(self, baud: int) -> None: ...
 
     def reset(self, *, to_loader: bool = False) -> None:
         del to_loader
