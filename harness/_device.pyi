@@ -126,6 +126,30 @@ class Storage(Protocol):
     def read(self, location: int, offset: int, length: int) -> Buffer:
         """Exactly `length` bytes; also of what was just written and not finished."""
 
+class Line(Protocol):
+    """The rate of the line as its port drives it. Called inside `receive`, `transmit` and `poll`."""
+
+    @property
+    def baud(self) -> int:
+        """At the start; read once."""
+    def possible(self, baud: int) -> bool: ...
+    def set_baud(self, baud: int) -> None:
+        """What was given out before leaves at the former rate."""
+    def now_ms(self) -> int:
+        """A clock for time-outs, as the line counts time."""
+
+class GoldenRegion(Protocol):
+    """Memory for golden sets, like NOR flash: erased in sectors, written where it is erased."""
+
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def sector_bytes(self) -> int: ...
+    def erase(self, offset: int, length: int) -> None: ...
+    def write(self, offset: int, data: bytes) -> None: ...
+    def read(self, offset: int, length: int) -> Buffer:
+        """Exactly `length` bytes; also called by the worker thread."""
+
 class Server:
     """The device: bytes in, bytes out.
 
@@ -147,6 +171,8 @@ class Server:
         max_repeats: largest number of repeats of a RUN (1..65535).
         threaded: work in a thread of its own.
         on_work_done: called without arguments.
+        line: the rate of the line; None: it has none.
+        golden: where golden sets are kept; None: nowhere.
 
     Raises:
         ValueError: a size is too small or too large; the text says which.
@@ -169,6 +195,8 @@ class Server:
         max_repeats: int = 10000,
         threaded: bool = True,
         on_work_done: Callable[[], None] | None = None,
+        line: Line | None = None,
+        golden: GoldenRegion | None = None,
     ) -> None: ...
     def boot(self) -> None:
         """Announce the start: the next bytes to send are BOOT."""

@@ -26,12 +26,14 @@ from harness.connection.inference import (
     Arrays,
     Inference,
     Job,
+    Record,
     RunOptions,
     decode_tensor,
     encode_inputs,
     encode_tensor,
 )
-from harness.errors import DeviceFault, HandshakeError, InputError, WireError
+from harness.connection.refusal import refused
+from harness.errors import HandshakeError, InputError, WireError
 from harness.link import Link
 from harness.wire.calls import Statistics
 from harness.wire.info import (
@@ -46,7 +48,7 @@ from harness.wire.info import (
 )
 from harness.wire.message import Message
 from harness.wire.messages import Load, Location, Object, Ping, PingAnswer, Reset
-from harness.wire.status import HINTS, status_name
+from harness.wire.status import status_name
 
 if TYPE_CHECKING:
     from harness.models.device_file import FileTensor
@@ -149,7 +151,7 @@ class Device:
         self._talk.end_session()
 
     def drop_link(self) -> None:
-        """Close the link; the next `connect` opens it again, if the device was made with `reopen`."""
+        """Close the link; the next `connect` opens it again."""
         self._info = None
         self._talk.drop_link()
 
@@ -220,7 +222,7 @@ class Device:
         session = self._talk.session("upload")
         task = session.upload(image, Object.MODEL, self._talk.now(), index=location, eager=False)
         # erasing a partition comes before the first byte
-        self._wait(task, "upload", LOAD_S, stall_s=STALL_S, progress=progress)
+        self.wait_for(task, "upload", LOAD_S, stall_s=STALL_S, progress=progress)
 
     def load(
         self,
@@ -252,7 +254,7 @@ class Device:
         task = self._talk.session("input").upload(
             data, Object.INPUT, self._talk.now(), index=index, slot=slot
         )
-        self._wait(task, "input", STALL_S, stall_s=STALL_S)
+        self.wait_for(task, "input", STALL_S, stall_s=STALL_S)
 
     def read_input(self, name: str, *, slot: int = 0) -> NDArray[Any]:
         """What a slot holds as one input.
@@ -285,7 +287,7 @@ class Device:
             InputError: wrong name, shape or dtype.
         """
         options = RunOptions(repeats=repeats, warmup=warmup, cores=cores)
-        return self._finish(self._start(inputs, 0, options), timeout_s)
+        return self.outcome_of(self.start(inputs, 0, options), timeout_s)
 
     def infer_many(
         self, inputs: Iterable[Arrays], *, cores: int = 1, timeout_s: float = RUN_S
@@ -301,11 +303,11 @@ class Device:
         slots = max(1, self.info().slots)
         running: deque[Job] = deque()
         for number, arrays in enumerate(inputs):
-            running.append(self._start(arrays, number % slots, options))
+            running.append(self.start(arrays, number % slots, options))
             if len(running) == slots:
-                yield self._finish(running.popleft(), timeout_s)
+                yield self.outcome_of(running.popleft(), timeout_s)
         while running:
-            yield self._finish(running.popleft(), timeout_s)
+            yield self.outcome_of(running.popleft(), timeout_s)
 
     def tensor(self, name: str, inputs: Arrays | None = None, *, timeout_s: float = RUN_S) -> bytes:
         """The bytes of an intermediate tensor, by its name in the model file, in the device's layout.
@@ -315,14 +317,14 @@ class Device:
             inputs: what to run; None: again what slot 0 holds.
             timeout_s: for run and transfer.
         """
-        self._finish(self._start(inputs, 0, RunOptions(repeats=0, capture=name)), timeout_s)
+        self.outcome_of(self.start(inputs, 0, RunOptions(repeats=0, capture=name)), timeout_s)
         return self._read(Object.TENSOR, "tensor")
 
     def profile(
         self, inputs: Arrays | None = None, *, cores: int = 1, timeout_s: float = RUN_S
     ) -> tuple[LayerCycles, ...]:
         """Cycles of each layer, from a run of its own."""
-        self._finish(self._start(inputs, 0, RunOptions(repeats=0, cores=cores, profile=True)), timeout_s)
+        self.outcome_of(self.start(inputs, 0, RunOptions(repeats=0, cores=cores, profile=True)), timeout_s)
         return self._parsed("profile", parse_profile, self._read(Object.PROFILE, "profile"))
 
     def counters(self) -> dict[str, Counter]:
@@ -336,25 +338,27 @@ class Device:
             if spec.name in values
         }
 
-    def _start(self, inputs: Arrays | None, slot: int, options: RunOptions) -> Job:
+    def start(
+        self, inputs: Arrays | None, slot: int, options: RunOptions, record: Record | None = None
+    ) -> Job:
+        """Begin a run; `record`: of the open golden set instead of inputs."""
         info = self.info()
         try:
             data = None if inputs is None else encode_inputs(inputs, info.inputs)
         except InputError as error:
-            error.at(board=self.board)
-            raise
+            raise error.at(board=self.board) from None
         session = self._talk.session("infer")
-        job = Job(session, info, data, slot=slot, options=options, now=self._talk.now())
+        job = Job(session, info, data, slot=slot, options=options, now=self._talk.now(), record=record)
         self._talk.stepping.append(job)
         return job
 
-    def _finish(self, job: Job, timeout_s: float) -> Inference:
-        self._wait(job, "infer", timeout_s)
+    def outcome_of(self, job: Job, timeout_s: float = RUN_S) -> Inference:
+        """Wait for a job that `start` began."""
+        self.wait_for(job, "infer", timeout_s)
         try:
             return job.result()
         except WireError as error:
-            error.at(board=self.board)
-            raise
+            raise error.at(board=self.board) from None
 
     # plumbing
 
@@ -366,16 +370,16 @@ class Device:
 
     def _call(self, message: Message, step: str, timeout_s: float = CALL_S) -> Message:
         call = self._talk.session(step).call(message, self._talk.now())
-        self._wait(call, step, timeout_s)
+        self.wait_for(call, step, timeout_s)
         assert call.answer
         return call.answer
 
     def _read(self, source: Object, step: str, index: int = 0, slot: int = 0) -> bytes:
         task = self._talk.session(step).download(source, self._talk.now(), index=index, slot=slot)
-        self._wait(task, step, STALL_S, stall_s=STALL_S)
+        self.wait_for(task, step, STALL_S, stall_s=STALL_S)
         return task.data
 
-    def _wait(
+    def wait_for(
         self,
         task: Waitable,
         step: str,
@@ -386,19 +390,11 @@ class Device:
     ) -> None:
         """Wait for one thing; its refusal becomes an error."""
         self._talk.wait([task], step, timeout_s, stall_s=stall_s, progress=progress)
-        if failure := task.failure:
-            hint = next((text for status, text in HINTS.items() if status == failure.status), "")
-            words = f": {failure.words}" if failure.words else ""
-            name = status_name(failure.status)
-            fault = DeviceFault(
-                f"the device refused: {name}{words}", status=failure.status, hint=hint, step=step
-            )
-            fault.at(board=self.board)
-            raise fault
+        if task.failure:
+            raise refused(task.failure, step=step, board=self.board)
 
     def _parsed(self, step: str, parse: Callable[[bytes], T], data: bytes) -> T:
         try:
             return parse(data)
         except WireError as error:
-            error.at(step=step, board=self.board)
-            raise
+            raise error.at(step=step, board=self.board) from None

@@ -7,24 +7,19 @@ the other.
 
 from __future__ import annotations
 
-import errno
 import os
-import select
-import socket
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import parse_qsl, urlsplit
 
 import serial
 
-from harness.connection.port_trouble import closed, no_reset_lines, unavailable
-from harness.errors import ConfigError, LinkClosed
+from harness.connection.port_trouble import closed, rate_refused, unavailable
+from harness.connection.streams import Descriptor, open_pty, open_socket
+from harness.errors import ConfigError
 
 DEFAULT_BAUD = 115_200
-READ_BYTES = 1 << 16
 CONNECT_TIMEOUT_S = 5.0
 RESET_PULSE_S = 0.1
 
@@ -35,10 +30,12 @@ class Link(Protocol):
     Attributes:
         url: where it leads, as it was given.
         bytes_per_s: what the line carries (10 bits a byte), or None if it has no rate of its own.
+        baud: its rate, if `set_baud` can change it; None: it has none.
     """
 
     url: str
     bytes_per_s: float | None
+    baud: int | None
 
     def now(self) -> float:
         """The time by which `until` is meant, in seconds."""
@@ -51,6 +48,14 @@ class Link(Protocol):
 
         Raises:
             LinkClosed: the port vanished or the peer closed.
+        """
+        ...
+
+    def set_baud(self, baud: int) -> None:
+        """Change the rate once everything written has left.
+
+        Raises:
+            LinkError: this line has no rate, or not this one.
         """
         ...
 
@@ -67,133 +72,16 @@ class Link(Protocol):
         ...
 
 
-class _Descriptor:
-    """A non-blocking file descriptor: pty, serial port on POSIX."""
-
-    def __init__(
-        self,
-        url: str,
-        descriptor: int,
-        *,
-        close: Callable[[], None],
-        bytes_per_s: float | None = None,
-        pulse: Callable[[bool], None] | None = None,
-    ) -> None:
-        self.url = url
-        self.bytes_per_s = bytes_per_s
-        self._descriptor = descriptor
-        self._close = close
-        self._pulse = pulse
-        self._closed = False
-
-    def now(self) -> float:
-        """Seconds of the machine's monotonic clock."""
-        return time.monotonic()
-
-    def exchange(self, outgoing: bytes, until: float) -> tuple[int, bytes]:
-        """See `Link`."""
-        if self._closed:
-            raise LinkClosed(f"the port {self.url} is closed")
-        try:
-            sent = self._write(outgoing) if outgoing else 0
-            poll = select.poll()
-            writing = sent < len(outgoing)
-            poll.register(self._descriptor, select.POLLIN | (select.POLLOUT if writing else 0))
-            wait_ms = 0.0 if sent and writing else max(0.0, until - self.now()) * 1e3
-            for _, events in poll.poll(wait_ms):
-                if events & (select.POLLIN | select.POLLHUP | select.POLLERR | select.POLLNVAL):
-                    return sent, self._read()
-                sent += self._write(outgoing[sent:])
-        except OSError as error:
-            raise closed(self.url, error) from error
-        return sent, b""
-
-    def _write(self, outgoing: bytes) -> int:
-        try:
-            return os.write(self._descriptor, outgoing)
-        except BlockingIOError:
-            return 0
-
-    def _read(self) -> bytes:
-        try:
-            data = os.read(self._descriptor, READ_BYTES)
-        except BlockingIOError:
-            return b""
-        if not data:
-            raise OSError(errno.EIO, "end of file")
-        return data
-
-    def reset(self, *, to_loader: bool = False) -> None:
-        """See `Link`."""
-        if self._pulse is None:
-            raise no_reset_lines(self.url)
-        self._pulse(to_loader)
-
-    def close(self) -> None:
-        """See `Link`."""
-        if not self._closed:
-            self._closed = True
-            self._close()
-
-
-class _Socket:
-    """A TCP connection, by its own means: pyserial's socket:// only says whether any bytes wait."""
-
-    def __init__(self, url: str, connection: socket.socket) -> None:
-        self.url = url
-        self.bytes_per_s: float | None = None
-        self._connection = connection
-        connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def now(self) -> float:
-        """Seconds of the machine's monotonic clock."""
-        return time.monotonic()
-
-    def exchange(self, outgoing: bytes, until: float) -> tuple[int, bytes]:
-        """See `Link`."""
-        try:
-            sent = self._write(outgoing) if outgoing else 0
-            writing = sent < len(outgoing)
-            wait_s = 0.0 if sent and writing else max(0.0, until - self.now())
-            own = [self._connection]
-            readable, writable, _ = select.select(own, own if writing else [], [], wait_s)
-            if readable:
-                data = self._connection.recv(READ_BYTES)
-                if not data:
-                    raise LinkClosed(f"the other end of {self.url} closed the connection")
-                return sent, data
-            if writable:
-                sent += self._write(outgoing[sent:])
-        except (OSError, ValueError) as error:
-            raise closed(self.url, error) from error
-        return sent, b""
-
-    def _write(self, outgoing: bytes) -> int:
-        try:
-            return self._connection.send(outgoing)
-        except BlockingIOError:
-            return 0
-
-    def reset(self, *, to_loader: bool = False) -> None:
-        """See `Link`."""
-        del to_loader
-        raise no_reset_lines(self.url)
-
-    def close(self) -> None:
-        """See `Link`."""
-        self._connection.close()
-
-
 class _Port:
     """A pyserial object without a descriptor of its own: Windows, rfc2217://, loop://."""
 
     WAIT_S = 0.02
     WRITE_BYTES = 4096
 
-    def __init__(self, url: str, port: serial.Serial, *, bytes_per_s: float | None) -> None:
+    def __init__(self, url: str, port: serial.Serial, *, baud: int) -> None:
         self.url = url
-        self.bytes_per_s = bytes_per_s
+        self.baud: int | None = baud
+        self.bytes_per_s: float | None = baud / 10
         self._port = port
 
     def now(self) -> float:
@@ -216,6 +104,14 @@ class _Port:
                     return sent or 0, b""
         except (OSError, serial.SerialException) as error:
             raise closed(self.url, error) from error
+
+    def set_baud(self, baud: int) -> None:
+        """See `Link`."""
+        try:
+            _change(self._port, baud)
+        except (OSError, ValueError, serial.SerialException) as error:
+            raise rate_refused(self.url, baud, error) from error
+        self.baud, self.bytes_per_s = baud, baud / 10
 
     def reset(self, *, to_loader: bool = False) -> None:
         """See `Link`."""
@@ -244,9 +140,9 @@ def open_link(url: str, baud: int = DEFAULT_BAUD, *, board: str = "") -> Link:
     name = board or url
     try:
         if url.startswith("socket://"):
-            return _open_socket(url)
+            return open_socket(url)
         if is_pty(url):
-            return _open_pty(url)
+            return open_pty(url)
         return _open_serial(url, baud)
     except serial.SerialException as error:
         raise unavailable(name, url, error, getattr(error, "errno", None)) from error
@@ -261,40 +157,12 @@ def open_link(url: str, baud: int = DEFAULT_BAUD, *, board: str = "") -> Link:
         ) from error
 
 
-def _open_socket(url: str) -> Link:
-    parts = urlsplit(url)
-    if not parts.hostname or not parts.port:
-        raise ValueError("a socket needs host and port")
-    options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
-    if options.keys() - {"baud"} or not options.get("baud", "1").isdecimal():
-        raise ValueError("a socket's only option is ?baud=115200")
-    link = _Socket(url, socket.create_connection((parts.hostname, parts.port), CONNECT_TIMEOUT_S))
-    if "baud" in options:
-        link.bytes_per_s = int(options["baud"]) / 10
-    return link
-
-
 def is_pty(url: str) -> bool:
     """Whether a port is a pseudo-terminal of this machine, by whatever name."""
     if sys.platform == "win32" or "://" in url:
         return False
     path = os.path.realpath(url)
     return path.startswith("/dev/pts/") or (sys.platform == "darwin" and path.startswith("/dev/ttys"))
-
-
-def _open_pty(url: str) -> Link:
-    import fcntl
-    import termios
-    import tty
-
-    descriptor = os.open(url, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        tty.setraw(descriptor, termios.TCSANOW)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return _Descriptor(url, descriptor, close=lambda: os.close(descriptor))
 
 
 def _open_serial(url: str, baud: int) -> Link:
@@ -308,15 +176,22 @@ def _open_serial(url: str, baud: int) -> Link:
         port.exclusive = True
     port.open()
     if sys.platform == "win32" or "://" in url:
-        return _Port(url, port, bytes_per_s=baud / 10)
+        return _Port(url, port, baud=baud)
     os.set_blocking(port.fileno(), False)
-    return _Descriptor(
+    return Descriptor(
         url,
         port.fileno(),
         close=port.close,
+        baud=baud,
         bytes_per_s=baud / 10,
+        change=lambda rate: _change(port, rate),
         pulse=lambda to_loader: _pulse(port, to_loader),
     )
+
+
+def _change(port: serial.Serial, baud: int) -> None:
+    port.flush()
+    port.baudrate = baud
 
 
 def _pulse(port: serial.Serial, to_loader: bool) -> None:

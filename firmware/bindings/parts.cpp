@@ -113,6 +113,55 @@ Outcome PythonStorage::read(std::uint8_t location, std::uint32_t offset, Mutable
   });
 }
 
+PythonRate::PythonRate(nb::handle line) : line_(line), baud_(nb::cast<std::uint32_t>(line_.attr("baud"))) {}
+
+bool PythonRate::possible(std::uint32_t baud) const {
+  bool possible = false;
+  unraisable(line_, [&] { possible = nb::cast<bool>(line_.attr("possible")(baud)); });
+  return possible;
+}
+
+void PythonRate::set(std::uint32_t baud) {
+  baud_ = baud;
+  unraisable(line_, [&] { line_.attr("set_baud")(baud); });
+}
+
+std::uint32_t PythonRate::now_ms() const {
+  std::uint32_t now = 0;
+  unraisable(line_, [&] { now = static_cast<std::uint32_t>(nb::cast<std::uint64_t>(line_.attr("now_ms")())); });
+  return now;
+}
+
+PythonRegion::PythonRegion(nb::handle region)
+    : region_(region),
+      size_bytes_(nb::cast<std::uint32_t>(region_.attr("size_bytes"))),
+      sector_bytes_(nb::cast<std::uint32_t>(region_.attr("sector_bytes"))) {}
+
+Outcome PythonRegion::erase(std::uint32_t offset, std::uint32_t length) {
+  return guarded(Status::kStorageFailed, [&] {
+    region_.attr("erase")(offset, length);
+    return success();
+  });
+}
+
+Outcome PythonRegion::write(std::uint32_t offset, Bytes bytes) {
+  return guarded(Status::kStorageFailed, [&] {
+    region_.attr("write")(offset, to_bytes(bytes));
+    return success();
+  });
+}
+
+Outcome PythonRegion::read(std::uint32_t offset, MutableBytes into) {
+  return guarded(Status::kStorageFailed, [&] {
+    const nb::object object = region_.attr("read")(offset, into.size());
+    const BufferView view(object);
+    if (view.bytes().size() != into.size())
+      return failure(Status::kStorageFailed, "the golden store gave fewer bytes than asked");
+    copy_bytes(into.data(), view.bytes());
+    return success();
+  });
+}
+
 ThreadExecutor::ThreadExecutor(std::function<void()> on_done)
     : on_done_(std::move(on_done)), thread_([this] { work(); }) {}
 

@@ -15,6 +15,8 @@
 #include "hil/board.h"
 #include "hil/clock.h"
 #include "hil/executor.h"
+#include "hil/golden_store.h"
+#include "hil/line_rate.h"
 #include "hil/storage.h"
 
 namespace hil::python {
@@ -53,6 +55,38 @@ class PythonStorage final : public Storage {
  private:
   nb::handle storage_;  // the server holds the reference
   std::vector<std::string> names_;
+};
+
+// The rate of the line, kept by a Python object: `baud`, `possible(baud)`, `set_baud(baud)`, `now_ms()`.
+class PythonRate final : public LineRate {
+ public:
+  explicit PythonRate(nb::handle line);
+
+  std::uint32_t baud() const override { return baud_; }
+  bool possible(std::uint32_t baud) const override;
+  void set(std::uint32_t baud) override;
+  std::uint32_t now_ms() const override;
+
+ private:
+  nb::handle line_;  // the server holds the reference
+  std::uint32_t baud_;
+};
+
+// Memory for golden sets, kept by a Python object: `size_bytes`, `sector_bytes`, `erase`, `write`, `read`.
+class PythonRegion final : public Region {
+ public:
+  explicit PythonRegion(nb::handle region);
+
+  std::uint32_t size_bytes() const override { return size_bytes_; }
+  std::uint32_t sector_bytes() const override { return sector_bytes_; }
+  Outcome erase(std::uint32_t offset, std::uint32_t length) override;
+  Outcome write(std::uint32_t offset, Bytes bytes) override;
+  Outcome read(std::uint32_t offset, MutableBytes into) override;
+
+ private:
+  nb::handle region_;  // the server holds the reference
+  std::uint32_t size_bytes_;
+  std::uint32_t sector_bytes_;
 };
 
 class SteadyClock final : public Clock {

@@ -37,6 +37,7 @@ struct Memory {
         slots_bytes(sizes.slots_bytes),
         answers(Answers::kRemembered * sizes.answer_bytes),
         captured(sizes.capture_bytes),
+        unpacked(sizes.max_payload),
         cycles(sizes.max_repeats) {}
 
   Buffers buffers() {
@@ -45,13 +46,13 @@ struct Memory {
     return Buffers{view(rx_frame), view(tx_frame), MutableBytes(aligned, slots_bytes),
                    view(answers),  view(info),     view(counters),
                    view(profile),  view(captured), Span<std::uint64_t>(cycles.data(), cycles.size()),
-                   view(scratch),  view(log)};
+                   view(scratch),  view(log),      view(unpacked)};
   }
   static MutableBytes view(std::vector<std::uint8_t>& bytes) { return MutableBytes(bytes.data(), bytes.size()); }
 
   std::vector<std::uint8_t> rx_frame, tx_frame, slots;
   std::size_t slots_bytes;
-  std::vector<std::uint8_t> answers, captured;
+  std::vector<std::uint8_t> answers, captured, unpacked;
   std::vector<std::uint64_t> cycles;
   std::vector<std::uint8_t> info = std::vector<std::uint8_t>(64 * 1024);
   std::vector<std::uint8_t> counters = std::vector<std::uint8_t>(4 * 1024);
@@ -63,8 +64,8 @@ struct Memory {
 class PythonServer {
  public:
   PythonServer(nb::object engine, nb::object board, nb::object storage, std::uint32_t clock_hz, const Sizes& sizes,
-               bool threaded, nb::object on_work_done)
-      : sources_{engine, board, storage, on_work_done},
+               bool threaded, nb::object on_work_done, nb::object line, nb::object golden)
+      : sources_{engine, board, storage, on_work_done, line, golden},
         engine_(engine),
         board_(board),
         storage_(storage),
@@ -73,7 +74,9 @@ class PythonServer {
     if (threaded) thread_ = std::make_unique<ThreadExecutor>([this] { work_done(); });
     Executor& executor = threaded ? static_cast<Executor&>(*thread_) : inline_;
     const Config config{sizes.max_payload, sizes.rx_window, sizes.max_slots};
-    const Parts parts{engine_, board_, storage_, clock_, executor};
+    if (!line.is_none()) rate_ = std::make_unique<PythonRate>(line);
+    if (!golden.is_none()) region_ = std::make_unique<PythonRegion>(golden);
+    const Parts parts{engine_, board_, storage_, clock_, executor, rate_.get(), region_.get()};
     const Buffers buffers = memory_.buffers();
     if (const char* problem = Server::problem(config, buffers, parts)) {
       close();
@@ -123,7 +126,7 @@ class PythonServer {
   }
 
   // For the garbage collector: nothing but destruction follows clear.
-  const nb::object (&sources() const)[4] { return sources_; }
+  const nb::object (&sources() const)[6] { return sources_; }
   void clear() {
     close();
     for (nb::object& source : sources_) source.reset();
@@ -160,11 +163,13 @@ class PythonServer {
     }
   }
 
-  nb::object sources_[4];  // engine, board, storage, on_work_done: first, so that they outlive who uses them
+  nb::object sources_[6];  // engine, board, storage, on_work_done, line, golden: first, so that they outlive who uses them
   PythonEngine engine_;
   PythonBoard board_;
   PythonStorage storage_;
   SteadyClock clock_;
+  std::unique_ptr<PythonRate> rate_;
+  std::unique_ptr<PythonRegion> region_;
   Memory memory_;
   InlineExecutor inline_;
   std::recursive_mutex mutex_;
@@ -197,14 +202,16 @@ void bind_server(nb::module_& module) {
           [](PythonServer* self, nb::object engine, nb::object board, nb::object storage, std::uint32_t clock_hz,
              std::size_t slots_bytes, std::uint8_t max_slots, std::uint32_t rx_window, std::uint16_t max_payload,
              std::size_t answer_bytes, std::size_t capture_bytes, std::size_t max_repeats, bool threaded,
-             nb::object on_work_done) {
+             nb::object on_work_done, nb::object line, nb::object golden) {
             const Sizes sizes{max_payload, rx_window, max_slots, slots_bytes, answer_bytes, capture_bytes, max_repeats};
-            new (self) PythonServer(engine, board, storage, clock_hz, sizes, threaded, on_work_done);
+            new (self) PythonServer(engine, board, storage, clock_hz, sizes, threaded, on_work_done,
+                                    line, golden);
           },
           nb::arg("engine"), nb::arg("board"), nb::arg("storage"), nb::kw_only(), nb::arg("clock_hz"),
           nb::arg("slots_bytes"), nb::arg("max_slots") = 4, nb::arg("rx_window") = 65536, nb::arg("max_payload") = 4096,
           nb::arg("answer_bytes") = 4096, nb::arg("capture_bytes") = 16 << 20, nb::arg("max_repeats") = 10000,
-          nb::arg("threaded") = true, nb::arg("on_work_done") = nb::none())
+          nb::arg("threaded") = true, nb::arg("on_work_done") = nb::none(), nb::arg("line") = nb::none(),
+          nb::arg("golden") = nb::none())
       .def("boot", &PythonServer::boot)
       .def("receive", &PythonServer::receive, nb::arg("data"))
       .def("transmit", &PythonServer::transmit, nb::arg("limit"))

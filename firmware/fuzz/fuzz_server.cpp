@@ -1,8 +1,9 @@
 // A conversation with a server. Each step of the input is an operation byte and what it needs; whatever the host does,
 // the server stays inside its memory, sends nothing but whole frames, and comes to rest.
+#include <algorithm>
 #include <cstdlib>
-#include <memory>
 
+#include "hil/crc32.h"
 #include "null_parts.h"
 #include "stream.h"
 
@@ -41,13 +42,17 @@ class Line final : private FrameSink {
 };
 
 struct Device {
+  Device(NullMemory& some, NullRegion& store) : memory(some), region(store) {}
+
   NullEngine engine;
   NullBoard board;
   NullStorage storage;
   CountingClock clock;
   DeferredExecutor executor;
-  NullMemory memory{kPayload};
-  Server server{Config{kPayload, 1024, 4}, memory.buffers(), Parts{engine, board, storage, clock, executor}};
+  NullMemory& memory;
+  NullRate rate;
+  NullRegion& region;
+  Server server{Config{kPayload, 1024, 4}, memory.buffers(), Parts{engine, board, storage, clock, executor, &rate, &region}};
   Line line;
 };
 
@@ -64,7 +69,7 @@ class Script {
 
  private:
   void step(std::uint8_t operation) {
-    switch (operation % 12) {
+    switch (operation % 16) {
       case 0:
         hello();
         break;
@@ -93,8 +98,21 @@ class Script {
       case 10:
         seq_ = reader_.u16();
         break;
-      default:
+      case 11:
         settings(reader_.u8());
+        break;
+      case 12:
+        golden(reader_.u8());
+        break;
+      case 13:
+        send(kind::kPacked, transfer_, some());
+        break;
+      case 14:
+        send(kind::kPattern, transfer_, some());
+        break;
+      default:
+        device_.rate.time_ms += 50u * reader_.u8();
+        device_.server.poll();
     }
   }
   void hello() {
@@ -107,9 +125,47 @@ class Script {
     transfer_ = seq_;
     send(kind, seq_++, some());
   }
+  // Asks for a set of one byte repeated, and writes it if it is missing: no mutation finds a right digest or CRC.
+  void golden(std::uint8_t which) {
+    ByteVector set(64u * (1u + (which & 7u)), which);
+    Sha256 sha;
+    sha.update(view(set));
+    const Sha256::Digest name = sha.finish();
+    ByteVector payload(40);
+    Writer(MutableBytes(payload.data(), payload.size()))
+        .u32(1u + (which & 7u))
+        .u32(64)
+        .bytes(Bytes(name.data(), name.size()));
+    for (int round = 0; round < 2; ++round) {
+      send(kind::kGolden, seq_++, view(payload));
+      if (device_.executor.waiting()) device_.executor.run();
+      device_.server.poll();
+      if (round == 1 || (which & 8) != 0) return;
+      write(set, (which & 16) != 0);
+    }
+  }
+  void write(const ByteVector& set, bool cut) {
+    transfer_ = seq_;
+    ByteVector open(13);
+    Writer(MutableBytes(open.data(), open.size()))
+        .u8(static_cast<std::uint8_t>(Object::kGolden))
+        .u32(0)
+        .u32(static_cast<std::uint32_t>(set.size()))
+        .u32(crc32(view(set)));
+    send(kind::kOpenWrite, seq_++, view(open));
+    for (std::size_t at = 0; at < set.size() && !(cut && at != 0); at += 64) {
+      ByteVector chunk(6 + 64);
+      Writer(MutableBytes(chunk.data(), chunk.size()))
+          .u16(transfer_)
+          .u32(static_cast<std::uint32_t>(at))
+          .bytes(view(set).part(at, 64));
+      send(kind::kData, transfer_, view(chunk));
+    }
+  }
   void settings(std::uint8_t which) {
     device_.engine.failing = (which & 1) != 0;
     device_.storage.failing = (which & 2) != 0;
+    device_.region.failing = (which & 32) != 0;
     if ((which & 4) != 0) device_.server.log(which, "a line of the log");
     if ((which & 8) != 0) device_.server.boot();
     if ((which & 16) != 0 && !device_.executor.waiting()) device_.engine.shape = NullEngine::Shape{{9, 40}, {3, 33}};
@@ -119,8 +175,10 @@ class Script {
     return reader_.bytes(count < reader_.rest().size() ? count : reader_.rest().size());
   }
   void send(std::uint8_t kind, std::uint16_t seq, Bytes payload) {
-    const ByteVector frame = encode(kind, session_, seq, payload);
-    device_.server.receive(view(frame));
+    static std::uint8_t frame[encoded_limit(1024)];
+    FrameEncoder encoder(frame, kind, session_, seq);
+    encoder.put(payload);
+    device_.server.receive(Bytes(frame, encoder.finish()));
   }
 
   Device& device_;
@@ -133,7 +191,12 @@ class Script {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const auto device = std::make_unique<Device>();
-  Script(*device, Bytes(data, size)).play();
+  // making these anew would take most of the time
+  static NullMemory memory{kPayload};
+  static NullRegion region{2048};
+  std::fill(region.bytes.begin(), region.bytes.end(), std::uint8_t{0xFF});
+  region.failing = false;
+  Device device(memory, region);
+  Script(device, Bytes(data, size)).play();
   return 0;
 }

@@ -205,6 +205,8 @@ class Host final : private FrameSink {
   NullEngine engine;
   NullBoard board;
   NullStorage storage;
+  NullRate rate;
+  NullRegion region{8192};
   CountingClock clock;
   InlineExecutor inline_;
   NullMemory memory{kMaxPayload};
@@ -217,7 +219,7 @@ class Host final : private FrameSink {
 
  private:
   explicit Host(Executor* executor)
-      : server(Config{kMaxPayload, kWindow, 4}, memory.buffers(), Parts{engine, board, storage, clock, *executor}) {}
+      : server(Config{kMaxPayload, kWindow, 4}, memory.buffers(), Parts{engine, board, storage, clock, *executor, &rate, &region}) {}
 
   void on_frame(const Frame& frame) override {
     received.push_back(Received{frame.kind, frame.session, frame.seq, copy(frame.payload)});

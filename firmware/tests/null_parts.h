@@ -168,6 +168,57 @@ class NullStorage final : public Storage {
   int aborts = 0;
 };
 
+// Flash in memory: erased bytes are FF, writing only clears bits.
+class NullRegion final : public Region {
+ public:
+  explicit NullRegion(std::uint32_t size) : bytes(size, 0xFF) {}
+
+  std::uint32_t size_bytes() const override { return static_cast<std::uint32_t>(bytes.size()); }
+  std::uint32_t sector_bytes() const override { return kSector; }
+  Outcome erase(std::uint32_t offset, std::uint32_t length) override {
+    if (offset % kSector != 0 || length % kSector != 0 || offset + length > bytes.size()) {
+      return failure(Status::kStorageFailed, "erase outside the sectors");
+    }
+    for (std::uint32_t i = 0; i < length; ++i) bytes[offset + i] = 0xFF;
+    ++erasures;
+    return success();
+  }
+  Outcome write(std::uint32_t offset, Bytes from) override {
+    if (failing || offset + from.size() > bytes.size()) return failure(Status::kStorageFailed, "write");
+    for (std::size_t i = 0; i < from.size(); ++i) {
+      if ((bytes[offset + i] & from[i]) != from[i]) return failure(Status::kStorageFailed, "it is not erased");
+      bytes[offset + i] = from[i];
+    }
+    return success();
+  }
+  Outcome read(std::uint32_t offset, MutableBytes into) override {
+    if (offset + into.size() > bytes.size()) return failure(Status::kStorageFailed, "read past the end");
+    copy_bytes(into.data(), Bytes(bytes.data() + offset, into.size()));
+    return success();
+  }
+
+  static constexpr std::uint32_t kSector = 256;
+  std::vector<std::uint8_t> bytes;
+  bool failing = false;
+  int erasures = 0;
+};
+
+// A UART whose clock the test sets.
+class NullRate final : public LineRate {
+ public:
+  std::uint32_t baud() const override { return rate; }
+  bool possible(std::uint32_t baud) const override { return baud >= 9600 && baud <= 3000000; }
+  void set(std::uint32_t baud) override {
+    rate = baud;
+    ++changes;
+  }
+  std::uint32_t now_ms() const override { return time_ms; }
+
+  std::uint32_t rate = 115200;
+  std::uint32_t time_ms = 0;
+  int changes = 0;
+};
+
 // Each call is 100 cycles later.
 class CountingClock final : public Clock {
  public:
@@ -198,16 +249,16 @@ struct NullMemory {
   static constexpr std::size_t kAnswerBytes = 128;
 
   explicit NullMemory(std::uint16_t max_payload)
-      : rx_frame(stuffed_limit(max_payload)), tx_frame(encoded_limit(max_payload)) {}
+      : rx_frame(stuffed_limit(max_payload)), tx_frame(encoded_limit(max_payload)), unpacked(max_payload) {}
 
   static MutableBytes view(std::vector<std::uint8_t>& bytes) { return MutableBytes(bytes.data(), bytes.size()); }
   Buffers buffers() {
     return Buffers{
         view(rx_frame), view(tx_frame), MutableBytes(slots, sizeof slots), view(answers), view(info), view(counters),
-        view(profile),  view(captured), Span<std::uint64_t>(cycles),       view(scratch), view(log)};
+        view(profile),  view(captured), Span<std::uint64_t>(cycles),       view(scratch), view(log),  view(unpacked)};
   }
 
-  std::vector<std::uint8_t> rx_frame, tx_frame;
+  std::vector<std::uint8_t> rx_frame, tx_frame, unpacked;
   alignas(Slots::kAlignment) std::uint8_t slots[4096];
   std::vector<std::uint8_t> answers = std::vector<std::uint8_t>(16 * kAnswerBytes);
   std::vector<std::uint8_t> info = std::vector<std::uint8_t>(4096);

@@ -148,7 +148,7 @@ TEST(a_new_session_forgets_waiting_runs_and_lets_the_one_in_progress_end) {
   (void)setup.begin_run(1);
   Body hello = host.hello(8, 50, 9).body();
   hello.skip(1 + 4 + 2 + 4 + 1 + 1);
-  CHECK_EQ(hello.u8(), std::uint8_t{3});  // a model is loaded, a run is going on
+  CHECK_EQ(hello.u8() & 3, 3);  // a model is loaded, a run is going on
   CHECK_EQ(host.answer(setup.begin_run(0)).status(), Status::kBusy);
   const std::uint16_t fresh = setup.begin_run(1);
   host.clear();

@@ -4,6 +4,8 @@
 #include <sstream>
 
 #include "check.h"
+#include "hil/inflate.h"
+#include "hil/pattern.h"
 #include "host.h"
 
 using namespace hil;
@@ -102,7 +104,11 @@ void check_run(Bytes payload, const Row& fields) {
   CHECK_EQ(run.warmup, number(fields, "warmup"));
   CHECK_EQ(run.repeats, number(fields, "repeats"));
   CHECK_EQ(to_hex(run.name), fields.at("name"));
-  CHECK_EQ(to_hex(run.inputs), fields.at("inline"));
+  std::uint8_t raw[64];
+  Writer tail{MutableBytes(raw)};
+  if (run.has(Run::kGolden)) tail.u32(run.record);
+  tail.bytes(run.digest).bytes(run.inputs);
+  CHECK_EQ(to_hex(Bytes(raw, tail.size())), fields.at("inline"));
 }
 
 void check_cancel(Bytes payload, const Row& fields) {
@@ -111,6 +117,41 @@ void check_cancel(Bytes payload, const Row& fields) {
 
 void check_reset(Bytes payload, const Row& fields) {
   CHECK_EQ(static_cast<std::uint64_t>(parse_reset(payload).value().mode), number(fields, "mode"));
+}
+
+void check_line(Bytes payload, const Row& fields) {
+  const Line line = parse_line(payload).value();
+  CHECK_EQ(line.baud, number(fields, "baud"));
+  CHECK_EQ(line.trial_ms, number(fields, "trial_ms"));
+  CHECK_EQ(line.pad, number(fields, "pad"));
+}
+
+void check_prbs(Bytes payload, const Row& fields) {
+  const Prbs prbs = parse_prbs(payload).value();
+  CHECK_EQ(prbs.frames, number(fields, "frames"));
+  CHECK_EQ(prbs.bytes, number(fields, "size"));
+}
+
+void check_golden(Bytes payload, const Row& fields) {
+  const GoldenSet set = parse_golden(payload).value();
+  CHECK_EQ(set.records, number(fields, "records"));
+  CHECK_EQ(set.record_bytes, number(fields, "record_bytes"));
+  CHECK_EQ(to_hex(Bytes(set.name.data(), set.name.size())), fields.at("sha256"));
+}
+
+void check_pattern(Bytes payload, const Row& fields) {
+  const PatternFrame frame = parse_pattern(payload).value();
+  CHECK_EQ(frame.number, number(fields, "number"));
+  CHECK_EQ(to_hex(frame.bytes), fields.at("data"));
+  Pattern pattern(frame.number);
+  for (const std::uint8_t byte : frame.bytes) CHECK_EQ(byte, pattern.next());
+}
+
+void check_packed(Bytes payload, const Row& fields) {
+  const Data data = parse_data(payload).value();
+  CHECK_EQ(data.transfer, number(fields, "transfer"));
+  CHECK_EQ(data.offset, number(fields, "offset"));
+  CHECK_EQ(to_hex(data.bytes), fields.at("data"));
 }
 
 void check_data(Bytes payload, const Row& fields) {
@@ -165,6 +206,11 @@ const std::map<std::string, Check>& checks() {
                                                 {"Run", check_run},
                                                 {"Cancel", check_cancel},
                                                 {"Reset", check_reset},
+                                                {"Line", check_line},
+                                                {"Prbs", check_prbs},
+                                                {"Golden", check_golden},
+                                                {"Pattern", check_pattern},
+                                                {"Packed", check_packed},
                                                 {"Data", check_data},
                                                 {"Ack", check_ack},
                                                 {"HelloAnswer", check_hello_answer},
@@ -200,6 +246,19 @@ TEST(every_stream_decodes_as_written_in_any_pieces) {
     for (const std::size_t step : {1, 2, 3, 7, 64, 100000}) {
       CHECK_EQ(decode(view(stream), number(row, "max_payload"), step), row.at("events"));
     }
+  }
+  CHECK(streams > 10);
+}
+
+TEST(every_packed_stream_unpacks_as_written) {
+  int streams = 0;
+  for (const Row& row : rows()) {
+    if (row.count("packed") == 0) continue;
+    ++streams;
+    ByteVector into(number(row, "room"));
+    const std::optional<std::size_t> size =
+        inflate(view(from_hex(row.at("packed"))), MutableBytes(into.data(), into.size()));
+    CHECK_EQ(size ? to_hex(view(into).first(*size)) : "refused", row.at("unpacked"));
   }
   CHECK(streams > 10);
 }

@@ -110,7 +110,10 @@ class Conversation:
         self._session: Session | None = None
         self._chunk = ChunkSize(1)
         self._outgoing = b""
-        rate = link.bytes_per_s
+        self._pace_outgoing()
+
+    def _pace_outgoing(self) -> None:
+        rate = self._link.bytes_per_s
         # what was handed out cannot be overtaken by a request; a line without a rate wants large pieces
         self._ahead_bytes = (
             min(OUTGOING_BYTES, max(OUTGOING_MIN_BYTES, int(rate * AHEAD_S))) if rate else OUTGOING_BYTES
@@ -175,6 +178,22 @@ class Conversation:
                 self._link.close()
                 self._link, self._link_lost = link, False
                 self._decoder = FrameDecoder()
+
+    @property
+    def link(self) -> Link:
+        """The line."""
+        return self._link
+
+    def set_baud(self, baud: int) -> None:
+        """Go on at another rate; everything that was to be sent must have been answered.
+
+        Raises:
+            LinkError: the line has no rate, or not this one.
+        """
+        self._link.set_baud(baud)
+        self._pace_outgoing()
+        if self._session is not None and self._link.bytes_per_s:
+            self._session.set_rate(self._link.bytes_per_s)
 
     def end_session(self) -> None:
         """Forget the session; the device's end of it goes with its next HELLO."""

@@ -7,6 +7,7 @@ that is possible.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -21,8 +22,11 @@ from harness.wire.calls import Call, Task
 from harness.wire.info import DeviceInfo, TensorSpec
 from harness.wire.messages import (
     RUN_CAPTURE,
+    RUN_EXPECT,
+    RUN_GOLDEN,
     RUN_INLINE_INPUTS,
     RUN_INLINE_OUTPUTS,
+    RUN_PACKED,
     RUN_PROFILE,
     Failure,
     Object,
@@ -32,6 +36,9 @@ from harness.wire.messages import (
 from harness.wire.session import Session
 from harness.wire.status import Status
 from harness.wire.transfers import DownloadTask, UploadTask
+
+DIGEST_BYTES = 16
+"""Of the SHA-256 of expected outputs."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -60,6 +67,33 @@ class RunOptions:
     cores: int = 1
     capture: str = ""
     profile: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A record of the golden set that the device has open.
+
+    Attributes:
+        number: from 0.
+        expected: bytes of the outputs, one after the other, as they should be: the device then sends them only if
+            their digest differs; None: it sends them.
+    """
+
+    number: int
+    expected: bytes | None = None
+
+    @property
+    def inline(self) -> bytes:
+        """As RUN has it."""
+        number = self.number.to_bytes(4, "little")
+        if self.expected is None:
+            return number
+        return number + hashlib.sha256(self.expected).digest()[:DIGEST_BYTES]
+
+    @property
+    def flags(self) -> int:
+        """Of RUN."""
+        return RUN_GOLDEN | RUN_EXPECT * (self.expected is not None)
 
 
 def encode_inputs(inputs: Arrays, specs: tuple[TensorSpec, ...]) -> list[bytes]:
@@ -108,6 +142,7 @@ class Job:
         slot: which slot.
         options: how to run.
         now: the time.
+        record: of the open golden set, instead of inputs.
     """
 
     def __init__(
@@ -119,6 +154,7 @@ class Job:
         slot: int,
         options: RunOptions,
         now: float,
+        record: Record | None = None,
     ) -> None:
         self._session = session
         self._info = info
@@ -133,9 +169,16 @@ class Job:
         self._again = False
         self._tasks: list[Task] = []
         self._next: Callable[[float], None] | None = self._run
-        if inputs is not None and self._fit(inputs):
+        self._record = record
+        if record is not None:
+            self._inline = record.inline
+            self._flags |= record.flags
+        elif inputs is not None and self._fit(inputs):
             self._inline = b"".join(inputs)
             self._flags |= RUN_INLINE_INPUTS
+            if (packed := session.packer.pack(self._inline)) is not None:
+                self._inline = packed
+                self._flags |= RUN_PACKED
         else:
             self._uploads = [
                 session.upload(data, Object.INPUT, now, index=index, slot=slot)
@@ -204,7 +247,7 @@ class Job:
 
     def _collect(self, now: float) -> None:
         answer = self._answer
-        if not answer.inline:
+        if not self._inline_outputs and not self._as_expected:
             self._outputs = [
                 self._session.download(Object.OUTPUT, now, index=spec.index, slot=self._slot)
                 for spec in self._info.outputs
@@ -230,10 +273,15 @@ class Job:
         specs = self._info.outputs
         sizes = [spec.size_bytes for spec in specs]
         pieces = [task.data for task in self._outputs]
-        if answer.inline:
+        inline = self._inline_outputs
+        if self._as_expected:
+            assert self._record
+            assert self._record.expected is not None
+            inline = self._record.expected
+        if inline:
             ends = accumulate(sizes)
-            pieces = [answer.inline[end - size : end] for end, size in zip(ends, sizes, strict=True)]
-        if [len(piece) for piece in pieces] != sizes or len(answer.inline) not in {0, sum(sizes)}:
+            pieces = [inline[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+        if [len(piece) for piece in pieces] != sizes or len(inline) not in {0, sum(sizes)}:
             raise WireError(
                 f"the device gave outputs of {[len(piece) for piece in pieces]} bytes, INFO says {sizes}",
                 step="infer",
@@ -242,6 +290,18 @@ class Job:
         return Inference(
             outputs=MappingProxyType(outputs), cycles=self._recorded(), cold_cycles=answer.cold or None
         )
+
+    @property
+    def _compared(self) -> bool:
+        return self._record is not None and self._record.expected is not None
+
+    @property
+    def _as_expected(self) -> bool:
+        return self._compared and self._answer.inline[:1] == b"\1"
+
+    @property
+    def _inline_outputs(self) -> bytes:
+        return self._answer.inline[1:] if self._compared else self._answer.inline
 
     def _recorded(self) -> tuple[int, ...]:
         if self._cycles is not None:

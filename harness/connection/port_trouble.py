@@ -18,6 +18,27 @@ def closed(url: str, error: Exception) -> LinkClosed:
     )
 
 
+def termios_error() -> type[Exception]:
+    """What changing a terminal's settings raises here."""
+    if sys.platform == "win32":
+        return OSError
+    import termios
+
+    return termios.error
+
+
+def no_rate(url: str) -> LinkError:
+    """The line has no baud rate."""
+    return LinkError("this line has no baud rate", hint="only a serial port has one", board=url, step="baud")
+
+
+def rate_refused(url: str, baud: int, error: Exception) -> LinkError:
+    """The port does not take that rate."""
+    return LinkError(
+        f"{url} cannot do {baud} baud: {error}", hint="name a lower --max-baud", board=url, step="baud"
+    )
+
+
 def no_reset_lines(url: str) -> LinkError:
     """The line has no wires to reset a chip with."""
     return LinkError(

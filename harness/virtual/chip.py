@@ -16,7 +16,7 @@ from harness.counters import BYTES, CLOCK_CYCLES, CLOCK_TIMER, HEAP_INTERNAL_FRE
 from harness.targets import Runtime, Target
 from harness.virtual.engine import SYSTEM_BYTES, ExactEngine
 from harness.virtual.faults import EngineFaults
-from harness.virtual.flash import Flash, ModelStorage
+from harness.virtual.flash import Flash, GoldenPartition, ModelStorage
 from harness.virtual.tflm_engine import TflmEngine
 
 ResetReason = Literal["power_on", "software", "panic"]
@@ -132,6 +132,7 @@ class Chip:
         target = self._identity.target
         self._engine: Engine = _ENGINES[self._runtime](target, self._faults, self._on_run)
         board = _Board(self, self._identity.table(reason, self._boot_ids.randrange(1, 1 << 32)), self._engine)
+        golden = GoldenPartition(self._flash, self._flash.golden) if self._flash.golden else None
         self._server = Server(
             self._engine,
             board,
@@ -146,6 +147,7 @@ class Chip:
             max_repeats=MAX_REPEATS,
             threaded=True,
             on_work_done=self._wake,
+            golden=golden,
         )
         self._console += boot_log(self._identity, reason).encode()
         self._server.boot()

@@ -10,7 +10,7 @@ import hashlib
 import struct
 import threading
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import FormatError
@@ -65,19 +65,20 @@ class Flash:
         # a core that was just abandoned by a reset may still be reading
         self._lock = threading.Lock()
         try:
-            self.model = self._find_model(size_bytes)
+            partitions = self._partitions(size_bytes)
+            self.model = _named(partitions, "model")
+            self.golden = next((row for row in partitions if row.name == "golden"), None)
         except FormatError:
             self._file.close()
             raise
 
-    def _find_model(self, size_bytes: int) -> Partition:
+    def _partitions(self, size_bytes: int) -> Sequence[Partition]:
         partitions = parse_binary(self.read(TABLE_OFFSET, TABLE_BYTES))
         wrong = problems(partitions, size_bytes)
-        model = model_partition(partitions)
-        if wrong or model is None:
+        if wrong or model_partition(partitions) is None:
             what = wrong[0] if wrong else "no partition named model"
             raise FormatError(f"partition table: {what}", offset=TABLE_OFFSET)
-        return model
+        return partitions
 
     def read(self, offset: int, length: int) -> bytes:
         """The bytes there."""
@@ -113,20 +114,27 @@ class Flash:
         self._file.close()
 
 
+def _named(partitions: Sequence[Partition], name: str) -> Partition:
+    return next(row for row in partitions if row.name == name)
+
+
 def table_for(flash_bytes: int) -> tuple[Partition, ...]:
-    """The partition table of a board with that much flash: nvs, phy_init, factory, the rest for the model.
+    """The partition table of a board with that much flash: nvs, phy_init, factory, golden sets, the rest for the model.
 
     Raises:
         FormatError: the flash has no room for an application and a model.
     """
     app_bytes = min(APP_BYTES, flash_bytes // 2 - APP_OFFSET) & -APP_OFFSET
-    model_at = APP_OFFSET + app_bytes
+    golden_at = APP_OFFSET + app_bytes
+    golden_bytes = (flash_bytes - golden_at) // 4 & -APP_OFFSET
+    model_at = golden_at + golden_bytes
     if app_bytes <= 0:
         raise FormatError(f"a flash of {flash_bytes} bytes has no room for an application and a model")
     return (
         Partition(name="nvs", type=1, subtype=0x02, offset=0x9000, size=0x6000),
         Partition(name="phy_init", type=1, subtype=0x01, offset=0xF000, size=0x1000),
         Partition(name="factory", type=0, subtype=0x00, offset=APP_OFFSET, size=app_bytes),
+        Partition(name="golden", type=1, subtype=0x82, offset=golden_at, size=golden_bytes),
         Partition(name="model", type=1, subtype=0x82, offset=model_at, size=flash_bytes - model_at),
     )
 
@@ -150,6 +158,38 @@ def _create(path: Path, size_bytes: int) -> None:
         file.truncate(size_bytes)
         file.seek(TABLE_OFFSET)
         file.write(table)
+
+
+class GoldenPartition:
+    """The partition `golden` as the device core wants it.
+
+    Args:
+        flash: stays open as long as this.
+        partition: its place.
+    """
+
+    sector_bytes = SECTOR_BYTES
+
+    def __init__(self, flash: Flash, partition: Partition) -> None:
+        self.size_bytes = partition.size
+        self._flash = flash
+        self._offset = partition.offset
+
+    def erase(self, offset: int, length: int) -> None:
+        """Set whole sectors to FF."""
+        self._flash.erase(self._offset + offset, length)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Clear bits.
+
+        Raises:
+            StorageError: a bit that is 0 would have to become 1.
+        """
+        self._flash.write(self._offset + offset, data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes there."""
+        return self._flash.read(self._offset + offset, length)
 
 
 class ModelStorage:

@@ -11,6 +11,7 @@ clock is involved: the same calls give the same times.
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from dataclasses import dataclass
 
@@ -34,6 +35,7 @@ class LineModel:
             not more, because an answer waits behind it (256 bytes at least, 4,096 at most).
         fifo_bytes: at which the chip's receive FIFO interrupts.
         fifo_idle_bytes: byte times without a byte after which it does so all the same.
+        limit_baud: above this rate bits are flipped (1e-3); 0: there is no such rate.
     """
 
     baud: int
@@ -44,6 +46,7 @@ class LineModel:
     device_buffer_s: float = 0.012
     fifo_bytes: int = 120
     fifo_idle_bytes: int = 10
+    limit_baud: int = 0
 
     @property
     def byte_s(self) -> float:
@@ -88,18 +91,30 @@ class Wire:
         self.pushed_bytes = 0
         self.free_at = 0.0
         """When the last byte pushed so far has left."""
-        self._byte_s = byte_s
-        self._buffer_bytes = buffer_bytes
         self._delay_s = delay_s
-        in_time = 1 + int(hold_s / byte_s) if hold_from_first else batch_bytes
-        self._batch_bytes = min(batch_bytes, in_time)
-        self._waits_when_full = hold_from_first and in_time < batch_bytes
-        self._hold_s = hold_s
+        self._full_batch_bytes = batch_bytes
         self._hold_from_first = hold_from_first
         self._bad = bad
+        self.garbles: random.Random | None = None
+        """The two ends have different rates: what is sent arrives as something else."""
+        self.set_rate(byte_s, buffer_bytes, hold_s)
         self._ready: deque[tuple[float, bytes]] = deque()
         self._open = bytearray()
         self._first_at = self._last_at = 0.0
+
+    def set_rate(self, byte_s: float, buffer_bytes: int, hold_s: float) -> None:
+        """Send at another rate from the next push on."""
+        self._byte_s = byte_s
+        self._buffer_bytes = buffer_bytes
+        self._hold_s = hold_s
+        most = self._full_batch_bytes
+        in_time = 1 + int(hold_s / byte_s) if self._hold_from_first else most
+        self._batch_bytes = min(most, in_time)
+        self._waits_when_full = self._hold_from_first and in_time < most
+
+    def spoil(self, bad: BadLine | None) -> None:
+        """Another kind of damage from the next push on."""
+        self._bad = bad
 
     def room(self, now: float) -> int:
         """Bytes that a push may have now."""
@@ -116,6 +131,8 @@ class Wire:
         self.pushed_bytes += len(data)
         self.free_at = start + len(data) * self._byte_s
         happened: list[Happening] = []
+        if self.garbles is not None:
+            data = self.garbles.randbytes(len(data))
         if self._bad is not None:
             data, happened = self._bad.pass_on(data)
         for happening in happened:

@@ -11,21 +11,19 @@ The core is the same as on a chip. Everything that takes time on a bench takes i
 from __future__ import annotations
 
 import queue
-import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
-from zlib import crc32
-
-import numpy as np
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from harness._device import Server
 from harness.errors import LinkClosed
-from harness.virtual.faults import FaultPlan
+from harness.virtual._simulated_parts import CLOCK_HZ, Board, Engine, GoldenFlash, Rate, Storage, answer
+from harness.virtual.faults import FaultPlan, LineFaults
 from harness.virtual.line import BadLine, Happening
-from harness.virtual.simline import LineModel, wires
+from harness.virtual.simline import BITS_PER_BYTE, LineModel, wires
 
-CLOCK_HZ = 240_000_000
+__all__ = ["answer"]  # and everything defined here
+
 WORK_S = 60.0
 """Longest real time that a step of the core's worker thread may take: beyond it something hangs."""
 AWAY_S = 0.2
@@ -41,125 +39,19 @@ class CoreSettings:
     answer_bytes: int = 1024
     slots_bytes: int = 1 << 20
     max_slots: int = 4
-
-
-@dataclass(frozen=True, slots=True)
-class _Tensor:
-    role: Literal["input", "output"]
-    index: int
-    name: str
-    nbytes: int
-    dtype: str = "uint8"
-    layout: str = "N"
-    exponent: int = 0
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.nbytes,)
-
-
-@dataclass(frozen=True, slots=True)
-class _Model:
-    tensors: list[_Tensor]
-    family: str = "c"
-    name: str = "simulated"
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    outputs: list[bytes]
-    cycles: int
-    captured: bytes | None = None
-    profile: list[tuple[str, str, int]] = field(default_factory=list)
-
-
-def answer(data: bytes, output_bytes: int) -> bytes:
-    """What the simulated engine computes: 3 x + 1 + position modulo 256, repeated or cut to the output's size."""
-    values = np.resize(np.frombuffer(data, np.uint8), output_bytes)
-    return (values * np.uint8(3) + np.arange(1, output_bytes + 1, dtype=np.uint32).astype(np.uint8)).tobytes()
-
-
-class _Engine:
-    """Computes `answer`; with `compute_s` it waits until the simulation says that the time is over."""
-
-    name = "simulated"
-    version = "1"
-    families = ("c",)
-
-    def __init__(self, settings: SimulatedDevice, events: queue.SimpleQueue[str]) -> None:
-        self._settings = settings
-        self._events = events
-        self.may_end = threading.Semaphore(0)
-        self.abandoned = False
-
-    def load(self, image: bytes, *, location: int, path: str, cores: int, options: int) -> _Model:
-        del image, location, path, cores, options
-        of = self._settings
-        return _Model([_Tensor("input", 0, "x", of.input_bytes), _Tensor("output", 0, "y", of.output_bytes)])
-
-    def unload(self) -> None:
-        return
-
-    def run(self, inputs: list[bytes], *, cores: int, capture: str | None, profile: bool) -> _Result:
-        del cores, capture, profile
-        of = self._settings
-        of.runs += 1
-        if of.compute_s and not self.abandoned:
-            self._events.put("run")
-            self.may_end.acquire()
-        return _Result([answer(inputs[0], of.output_bytes)], max(1, round(of.compute_s * CLOCK_HZ)))
-
-
-class _Storage:
-    """A model partition in memory; it outlives resets."""
-
-    locations = ("partition", "ram")
-
-    def __init__(self) -> None:
-        self.images: dict[int, bytearray] = {}
-        self.whole: dict[int, tuple[int, int]] = {}
-        self._coming = (0, 0)
-
-    def begin(self, location: int, length: int, crc: int) -> bool:
-        if self.whole.get(location) == (length, crc):
-            return True
-        self.images[location] = bytearray(length)
-        self.whole.pop(location, None)
-        self._coming = (length, crc)
-        return False
-
-    def write(self, location: int, offset: int, data: bytes) -> None:
-        self.images[location][offset : offset + len(data)] = data
-
-    def finish(self, location: int) -> None:
-        self.whole[location] = self._coming
-
-    def abort(self, location: int) -> None:
-        self.images.pop(location, None)
-
-    def open(self, location: int, path: str) -> int:
-        del path
-        return len(self.images.get(location, b""))
-
-    def read(self, location: int, offset: int, length: int) -> bytes:
-        return bytes(self.images[location][offset : offset + length])
-
-    def hold(self, image: bytes) -> None:
-        """As if it had been written before."""
-        self.images[0] = bytearray(image)
-        self.whole[0] = (len(image), crc32(image))
-
-
-class _Board:
-    def __init__(self, identity: Mapping[str, str | int]) -> None:
-        self.identity = identity
-
-    def reset(self, mode: int) -> None:
-        del mode
+    golden_bytes: int = 0
 
 
 _TEXTS = ("app", "app_version", "chip", "mac", "idf", "sdkconfig_sha256", "image_sha256")
 _NUMBERS = ("revision", "flash_bytes", "psram_bytes", "internal_bytes")
+
+
+def _nothing() -> None:
+    return
+
+
+def _no_time() -> float:
+    return 0.0
 
 
 class SimulatedDevice:
@@ -186,7 +78,11 @@ class SimulatedDevice:
         self.core = core or CoreSettings()
         self.runs = 0
         self.resets = 0
-        self.storage = _Storage()
+        self.storage = Storage()
+        self.golden = GoldenFlash(self.core.golden_bytes) if self.core.golden_bytes else None
+        self.start_baud = 115_200
+        self.rate_changed: Callable[[], None] = _nothing
+        self.clock: Callable[[], float] = _no_time
         self.run_ends_at = float("inf")
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.start()
@@ -200,15 +96,16 @@ class SimulatedDevice:
         # a run that was interrupted reports to the old queue
         events: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._events = events
-        self._engine = _Engine(self, events)
+        self._engine = Engine(self, events)
         identity: dict[str, str | int] = dict.fromkeys(_TEXTS, "simulated")
         identity |= dict.fromkeys(_NUMBERS, 0)
         identity |= {"cores": 1, "clock_hz": CLOCK_HZ, "boot_id": self.resets, "kind": "virtual"}
         identity |= {"reset_reason": "software", "reset_reason_code": 3}
         core = self.core
+        self.rate = Rate(self)
         self.server = Server(
             self._engine,
-            _Board(identity),
+            Board(identity),
             self.storage,
             clock_hz=CLOCK_HZ,
             slots_bytes=core.slots_bytes,
@@ -218,6 +115,8 @@ class SimulatedDevice:
             answer_bytes=core.answer_bytes,
             threaded=self.compute_s > 0,
             on_work_done=lambda: events.put("done"),
+            line=self.rate,
+            golden=self.golden,
         )
         self.server.boot()
 
@@ -282,11 +181,41 @@ class SimulatedLink:
         self._clock = 0.0
         self._pump_at = 0.0
         self._closed = False
-        self._away_until = 0.0
+        self.baud: int | None = model.baud
+        self._plan = plan
+        device.start_baud = device.rate.baud = model.baud
+        device.resets = 0
+        device.start()
+        device.rate_changed, device.clock = self._rates_changed, self.now
 
     def now(self) -> float:
         """Seconds of the line's clock."""
         return self._clock
+
+    def set_baud(self, baud: int) -> None:
+        """See `Link`."""
+        # what was written leaves first
+        while self._clock < self.down.free_at:
+            self._clock = min(self.down.free_at, self._next_event())
+            self._turn_device()
+        self.baud = baud
+        self.bytes_per_s = baud / BITS_PER_BYTE
+        self._rates_changed()
+
+    def _rates_changed(self) -> None:
+        host, device = self.baud or self.model.baud, self.device.rate.baud
+        down, up = replace(self.model, baud=host), replace(self.model, baud=device)
+        self.down.set_rate(down.byte_s, down.host_buffer_bytes, down.fifo_idle_bytes * down.byte_s)
+        self.up.set_rate(up.byte_s, up.device_buffer_bytes, up.latency_s)
+        for wire in (self.down, self.up):
+            wire.garbles = random.Random(1) if host != device else None
+        if self.model.limit_baud:
+            beyond = LineFaults(bit_error_rate=1e-3) if max(host, device) > self.model.limit_baud else None
+            self.down.spoil(BadLine(beyond or self._plan.to_device, 5))
+            self.up.spoil(BadLine(beyond or self._plan.to_host, 6))
+
+    def _next_event(self) -> float:
+        return max(self._clock, min(self._device_due(), self.up.due))
 
     def exchange(self, outgoing: bytes, until: float) -> tuple[int, bytes]:
         """See `Link`."""
@@ -360,6 +289,7 @@ class SimulatedLink:
         """The chip starts anew; what it had not sent is lost."""
         self.down.lose()
         self.device.start()
+        self._rates_changed()
         self._pump_at = self._clock
 
     def reopen(self) -> SimulatedLink:

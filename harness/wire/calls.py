@@ -5,13 +5,16 @@ docs/PROTOCOL.md section 2. Sans-I/O: the time is passed in, what is to be sent 
 
 from __future__ import annotations
 
+import struct
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from harness.wire.frame import Frame
+from harness.wire.line_messages import Golden
 from harness.wire.message import Message
-from harness.wire.messages import ANSWER, Failure, Fault, Load, OpenRead, OpenWrite, Run, parse_answer
+from harness.wire.messages import ANSWER, Failure, Fault, Load, OpenRead, OpenWrite, Ping, Run, parse_answer
 from harness.wire.pace import RoundTrip
 from harness.wire.status import Status
 
@@ -21,7 +24,41 @@ BUSY_WAIT_S = 0.001
 BUSY_WAIT_MAX_S = 0.1
 """Wait before a request that was answered `busy` is made again; it doubles up to the second."""
 
-_MAY_BE_BUSY = (OpenWrite, OpenRead, Run, Load)
+SMALL_BYTES = 100
+"""A RUN with inputs of so many bytes is repeated at once: to ask first would cost about as much."""
+
+_MAY_BE_BUSY = (OpenWrite, OpenRead, Run, Load, Golden)
+_WORKS = (Run, Load, Golden)
+"""Answered when their work is done, behind that of others."""
+
+
+@dataclass(frozen=True, slots=True)
+class _RunReminder(Message):
+    """A RUN that the device has: only its seq and kind are looked at."""
+
+    KIND: ClassVar[int] = Run.KIND
+    FORM: ClassVar[struct.Struct] = struct.Struct("")
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadReminder(Message):
+    """A LOAD that the device has."""
+
+    KIND: ClassVar[int] = Load.KIND
+    FORM: ClassVar[struct.Struct] = struct.Struct("")
+
+
+@dataclass(frozen=True, slots=True)
+class _GoldenReminder(Message):
+    """A GOLDEN that the device has."""
+
+    KIND: ClassVar[int] = Golden.KIND
+    FORM: ClassVar[struct.Struct] = struct.Struct("")
+
+
+_REMINDERS: dict[int, Message] = {
+    reminder.KIND: reminder for reminder in (_RunReminder(), _LoadReminder(), _GoldenReminder())
+}
 
 
 @dataclass(slots=True)
@@ -74,9 +111,10 @@ class Call(Task):
         self.on_issue = on_issue
         self.on_done = on_done
         self.sent_at = 0.0
+        self.asked_at = 0.0
         self.first_sent_at = 0.0
         self.attempt = 0
-        self.pending = False
+        self.received = False
         self.due = False
         self.busy = 0
 
@@ -100,12 +138,13 @@ class Calls:
         self._waiting: deque[Call] = deque()
         self._sent: OrderedDict[int, Call] = OrderedDict()
         self._later: list[tuple[float, Call]] = []
+        self._question: Call | None = None
 
     def issue(self, call: Call, now: float) -> Call:
         """Give it the next seq; it is sent when the device's queue has room."""
         call.seq = self._next_seq
         call.attempt = 0
-        call.pending = False
+        call.received = False
         self._next_seq = (self._next_seq + 1) & 0xFFFF
         self._waiting.append(call)
         if call.on_issue:
@@ -130,11 +169,10 @@ class Calls:
 
     def _repeat_at(self, call: Call) -> float:
         # a request whose work is going on is asked after more slowly, in case its answer gets lost
-        wait_s = self._round_trip.timeout_s(call.attempt + (2 if call.pending else 0))
-        if isinstance(call.message, (Run, Load)):
-            # its answer comes when its work is done, behind that of others; to repeat it may mean all its inputs
+        wait_s = self._round_trip.timeout_s(call.attempt + (2 if call.received else 0))
+        if call.received and isinstance(call.message, _WORKS):
             wait_s = max(wait_s, self._work.timeout_s(call.attempt))
-        return call.sent_at + wait_s
+        return max(call.sent_at, call.asked_at) + wait_s
 
     def transmit(self, now: float) -> list[tuple[Message, int]]:
         """The requests to send now, with their seq."""
@@ -144,10 +182,16 @@ class Calls:
         for call in due:
             self.issue(call, now)
         for call in self._sent.values():
-            if call.due or now >= self._repeat_at(call):
-                call.attempt += 1
-                self._statistics.repeated_requests += 1
-                self._send(call, now, out)
+            if not call.due and now < self._repeat_at(call):
+                continue
+            call.attempt += 1
+            if not call.due and self._asks_first(call):
+                call.asked_at = now
+                continue
+            self._statistics.repeated_requests += 1
+            self._send(call, now, out)
+        if self._question and not self._question.done and self._question.seq < 0:
+            self.issue(self._question, now)
         while self._waiting and len(self._sent) < min(self.queue, REMEMBERED):
             call = self._waiting[0]
             oldest = next(iter(self._sent), call.seq)
@@ -157,11 +201,26 @@ class Calls:
             self._send(call, now, out)
         return out
 
+    def _asks_first(self, call: Call) -> bool:
+        """Whether an empty PING goes out instead of a request that takes long and holds its inputs.
+
+        Requests are executed in order: the answer to a later one says that the device has this one and works,
+        and a gap says that it was lost.
+        """
+        if call.received or not isinstance(call.message, Run) or len(self._sent) >= self.queue:
+            return False
+        if len(call.message.inline) <= SMALL_BYTES:
+            return False
+        if self._question is None or self._question.done:
+            self._question = Call(Ping(b""))
+        return True
+
     @staticmethod
     def _send(call: Call, now: float, out: list[tuple[Message, int]]) -> None:
         call.sent_at = now
         call.due = False
-        out.append((call.message, call.seq))
+        message = call.message
+        out.append((_REMINDERS.get(message.KIND, message) if call.received else message, call.seq))
 
     def departs(self, seq: int, at: float) -> None:
         """The request of that seq has left at `at`: its answer is waited for from then on."""
@@ -178,13 +237,15 @@ class Calls:
             WireError: it answers a request and does not parse.
         """
         call = self._sent.get(frame.seq)
+        for seq, earlier in self._sent.items():
+            # they were executed in order
+            earlier.received = earlier.received or (frame.seq - seq) & 0xFFFF < REMEMBERED
         if call is None or frame.kind != call.message.KIND + ANSWER:
             return
         answer = parse_answer(frame)
         if isinstance(answer, Failure) and answer.status == Status.PENDING:
-            call.pending = True
             return
-        if isinstance(call.message, (Run, Load)):
+        if isinstance(call.message, _WORKS):
             # done once, however often it was asked for
             self._work.measured(max(0.0, now - call.first_sent_at))
         elif not call.attempt:

@@ -113,6 +113,8 @@ class DeviceInfo:
     model: ModelInfo | None
     tensors: tuple[TensorSpec, ...]
     counters: tuple[CounterSpec, ...]
+    baud: int = 0
+    golden_bytes: int = 0
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -215,7 +217,8 @@ def parse_info(data: bytes) -> DeviceInfo:
     Raises:
         WireError: no CBOR, or a key is missing or has another type; the message names it.
     """
-    table = _map(_loads(data, "INFO"), "INFO")
+    # what firmware before these keys had: a line without a rate, no golden sets
+    table = {"baud": 0, "golden_bytes": 0} | dict(_map(_loads(data, "INFO"), "INFO"))
     numbers = {name: _field(table, name, int, "INFO") for name, kind in _SIMPLE.items() if kind is int}
     texts = {name: _field(table, name, str, "INFO") for name, kind in _SIMPLE.items() if kind is str}
     return DeviceInfo(

@@ -8,52 +8,47 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import ClassVar, Self
 
 from harness.errors import WireError
 from harness.wire.frame import Frame
+from harness.wire.line_messages import (
+    Golden,
+    GoldenAnswer,
+    Line,
+    LineAnswer,
+    Packed,
+    Pattern,
+    Prbs,
+    PrbsAnswer,
+)
 from harness.wire.message import Message
+from harness.wire.objects import Location, Object
 from harness.wire.status import Status
+
+__all__ = ["Location", "Object"]  # and everything defined here
 
 ANSWER = 0x20
 """Added to a request's kind in its answer."""
-WHOLE = 0xFFFF_FFFF
-"""OpenRead.length for everything from the offset on."""
+WHOLE = 0xFFFF_FFFF  # OpenRead.length for everything from the offset on
 MAX_RANGES = 8
 
 RUN_INLINE_INPUTS = 1
 RUN_INLINE_OUTPUTS = 2
 RUN_CAPTURE = 4
 RUN_PROFILE = 8
+RUN_GOLDEN = 16
+RUN_EXPECT = 32
+RUN_PACKED = 64
 
 LOAD_PARAMETERS_IN_FLASH = 1
 LOAD_SELF_TEST = 2
 
 HELLO_MODEL_LOADED = 1
 HELLO_RUNNING = 2
-
-
-class Object(IntEnum):
-    """What OPEN_WRITE and OPEN_READ address."""
-
-    INFO = 0
-    MODEL = 1
-    INPUT = 2
-    OUTPUT = 3
-    TENSOR = 4
-    PROFILE = 5
-    COUNTERS = 6
-    CYCLES = 7
-
-
-class Location(IntEnum):
-    """Where a model lies on the device; only the first two can be written over the line."""
-
-    PARTITION = 0
-    RAM = 1
-    RODATA = 2
-    FILE = 3
+HELLO_LINE = 4
+HELLO_GOLDEN = 8
+HELLO_PACKED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +349,8 @@ class Log(Message):
 
 
 REQUESTS: dict[int, type[Message]] = {
-    kind.KIND: kind for kind in (Hello, OpenWrite, OpenRead, Load, Run, Cancel, Reset, Ping)
+    kind.KIND: kind
+    for kind in (Hello, OpenWrite, OpenRead, Load, Run, Cancel, Reset, Ping, Line, Prbs, Golden)
 }
 ANSWERS: dict[int, type[Message]] = {
     kind.KIND: kind
@@ -367,9 +363,14 @@ ANSWERS: dict[int, type[Message]] = {
         CancelAnswer,
         ResetAnswer,
         PingAnswer,
+        LineAnswer,
+        PrbsAnswer,
+        GoldenAnswer,
     )
 }
-UNANSWERED: dict[int, type[Message]] = {kind.KIND: kind for kind in (Data, Ack, Fault, Boot, Log)}
+UNANSWERED: dict[int, type[Message]] = {
+    kind.KIND: kind for kind in (Data, Ack, Packed, Pattern, Fault, Boot, Log)
+}
 
 
 def parse_answer(frame: Frame) -> Message | Failure:

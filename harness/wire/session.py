@@ -21,9 +21,11 @@ from harness.wire.frame import (
     Text,
     encode_frame,
 )
+from harness.wire.line_messages import Pattern
 from harness.wire.message import Message
 from harness.wire.messages import (
     ANSWERS,
+    HELLO_PACKED,
     WHOLE,
     Ack,
     Boot,
@@ -37,6 +39,8 @@ from harness.wire.messages import (
     parse_unanswered,
 )
 from harness.wire.pace import ChunkSize, Departures, RoundTrip
+from harness.wire.packing import Packer
+from harness.wire.pattern import pattern
 from harness.wire.status import Status
 from harness.wire.transfers import DownloadTask, Transfers, UploadTask
 
@@ -84,10 +88,14 @@ class Session:
         self._on_text = on_text
         self._statistics = statistics
         round_trip = RoundTrip(round_trip_s)
+        self._line_bytes_per_s = line_bytes_per_s
         self._departures = Departures(line_bytes_per_s)
         self._calls = Calls(first_seq, round_trip, statistics)
         self._transfers = Transfers(self._calls, round_trip, statistics, line_bytes_per_s)
         self._transfers.chunk = chunk or ChunkSize(1)
+        self.patterns_received = 0
+        self.patterns_wrong = 0
+        self._patterns: list[Pattern] = []
         hello = Hello(VERSION, VERSION, nonce, MAX_PAYLOAD)
         self.hello = self._calls.issue(Call(hello, on_done=self._greeted), now)
 
@@ -98,6 +106,28 @@ class Session:
             payload = max(PAYLOAD_BEFORE_HELLO, call.answer.max_payload)
             self._transfers.chunk.allow(payload - DATA_HEADER_BYTES)
             self._transfers.rx_window = call.answer.rx_window
+            # on a line without a limit packing takes longer than it saves
+            packs = bool(call.answer.flags & HELLO_PACKED) and self._line_bytes_per_s is not None
+            self.packer.enabled = packs
+
+    @property
+    def packer(self) -> Packer:
+        """Packs what is sent, if the device unpacks and the line is slow enough."""
+        return self._transfers.packer
+
+    def set_rate(self, bytes_per_s: float) -> None:
+        """The line has another rate now."""
+        self._line_bytes_per_s = bytes_per_s
+        self._departures = Departures(bytes_per_s)
+        self._transfers.set_rate(bytes_per_s)
+
+    def offers(self, flag: int) -> bool:
+        """Whether the device said so in its answer to HELLO (the HELLO_ constants)."""
+        return self.limits is not None and bool(self.limits.flags & flag)
+
+    def send_patterns(self, frames: int, size_bytes: int) -> None:
+        """Send so many PATTERN frames with the next `transmit`; what comes of them PRBS tells."""
+        self._patterns += [Pattern(number, pattern(number, size_bytes)) for number in range(frames)]
 
     def call(self, message: Message, now: float) -> Call:
         """Make a request; it is sent when the device's queue has room for it."""
@@ -150,6 +180,8 @@ class Session:
             limit_bytes: no further DATA once there are so many bytes; what is not sent yet can still be overtaken.
         """
         outgoing = self._transfers.acknowledge(now)
+        outgoing += [(frame, frame.number) for frame in self._patterns]
+        self._patterns.clear()
         repeated = self._statistics.repeated_requests
         outgoing += self._calls.transmit(now)
         if self.limits:
@@ -205,6 +237,9 @@ class Session:
             self._transfers.on_data(message, now)
         elif isinstance(message, Ack):
             self._transfers.on_ack(message, now)
+        elif isinstance(message, Pattern):
+            self.patterns_received += 1
+            self.patterns_wrong += message.data != pattern(message.number, len(message.data))
         elif isinstance(message, Fault) and message.status == Status.NO_SESSION:
             if self.limits:
                 self.reset = "it knows nothing of this session"

@@ -9,8 +9,10 @@ import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from harness.wire.line_messages import Packed
 from harness.wire.messages import WHOLE, Ack, Data
 from harness.wire.pace import ChunkSize, RoundTrip
+from harness.wire.packing import Packer
 from harness.wire.ranges import ByteRanges
 from harness.wire.status import Status
 
@@ -41,11 +43,20 @@ class Upload:
         chunk: sizes for the chunks; shared by the transfers of a line, which they all learn about.
         round_trip: likewise.
         now: the time, in seconds of any clock.
+        packer: packs chunks.
     """
 
     def __init__(
-        self, transfer: int, data: bytes, *, chunk: ChunkSize, round_trip: RoundTrip, now: float
+        self,
+        transfer: int,
+        data: bytes,
+        *,
+        chunk: ChunkSize,
+        round_trip: RoundTrip,
+        now: float,
+        packer: Packer | None = None,
     ) -> None:
+        self._packer = packer or Packer(enabled=False)
         self.transfer = transfer
         self.acknowledged_bytes = 0
         self.retransmitted_bytes = 0
@@ -86,7 +97,7 @@ class Upload:
     def _blocked(self) -> bool:
         return not self.done and self.credit == 0
 
-    def take(self, now: float, allowance: int) -> Data | None:
+    def take(self, now: float, allowance: int) -> Data | Packed | None:
         """The next chunk, at most `allowance` bytes, a lost one first; None if there is nothing to send."""
         size = min(allowance, self._chunk.next_bytes)
         if size <= 0 or self.done:
@@ -106,14 +117,17 @@ class Upload:
         self._next = end
         return self._send(start, end, now, first=True)
 
-    def _send(self, start: int, end: int, now: float, *, first: bool) -> Data:
+    def _send(self, start: int, end: int, now: float, *, first: bool) -> Data | Packed:
         if not self._flights:
             self._progress_at = now
         self._number += 1
         self._flights[start] = _Flight(end, now, self._number, first)
         self._flights.move_to_end(start)
         self._chunk.sent(end - start)
-        return Data(self.transfer, start, bytes(self._data[start:end]))
+        data = bytes(self._data[start:end])
+        if (packed := self._packer.pack(data)) is not None:
+            return Packed(self.transfer, start, packed)
+        return Data(self.transfer, start, data)
 
     def acknowledge(self, ack: Ack, now: float) -> None:
         """Take an ACK of status ok: it names what has arrived; what was sent before that is lost."""
@@ -145,7 +159,7 @@ class Upload:
         self._lost.append((start, flight.end))
         self._chunk.lost()
 
-    def expire(self, now: float) -> Data | None:
+    def expire(self, now: float) -> Data | Packed | None:
         """Nothing moved for a time-out: repeat the first missing chunk, whatever the credit, to get an ACK.
 
         What else is on its way counts as lost too and follows as `take` allows.

@@ -22,6 +22,7 @@ from harness.wire.messages import (
     OpenWriteAnswer,
 )
 from harness.wire.pace import ChunkSize, RoundTrip
+from harness.wire.packing import Packer
 from harness.wire.status import Status
 from harness.wire.transfer import READ_CREDIT_BYTES, Download, Upload
 
@@ -80,6 +81,7 @@ class Transfers:
         self._line_bytes_per_s = line_bytes_per_s
         self.chunk = ChunkSize(1)
         self.rx_window = 0
+        self.packer = Packer(enabled=False)
         self.has_more = False
         """DATA could have been sent and was held back by the limit."""
         self._calls = calls
@@ -89,6 +91,10 @@ class Transfers:
         self._downloads: dict[int, DownloadTask] = {}
         self._last_acks: deque[Ack] = deque(maxlen=8)
         self._acks_due: list[Ack] = []
+
+    def set_rate(self, bytes_per_s: float) -> None:
+        """The line has another rate now."""
+        self._line_bytes_per_s = bytes_per_s
 
     @property
     def idle(self) -> bool:
@@ -140,7 +146,9 @@ class Transfers:
         return task
 
     def _new_upload(self, transfer: int, data: bytes, now: float) -> Upload:
-        return Upload(transfer, data, chunk=self.chunk, round_trip=self._round_trip, now=now)
+        return Upload(
+            transfer, data, chunk=self.chunk, round_trip=self._round_trip, now=now, packer=self.packer
+        )
 
     def _open_upload(self, task: UploadTask, now: float) -> None:
         def issued(call: Call, when: float) -> None:

@@ -73,7 +73,7 @@ def plain(value: int | bytes | list[list[int]]) -> str:
 
 
 def requests() -> Iterator[Row]:
-    """Kinds 80 .. 87."""
+    """Kinds 80 .. 8A."""
     p = struct.pack
     yield row(
         "Hello",
@@ -168,10 +168,34 @@ def requests() -> Iterator[Row]:
     yield row("Reset", 0x86, 7, 9, p("<B", 0), {"mode": 0})
     yield row("Ping", 0x87, 7, 10, b"are you there?", {"data": b"are you there?"})
     yield row("Ping/empty", 0x87, 7, 11, b"", {"data": b""})
+    yield row("Line", 0x88, 7, 12, p("<IHB", 921_600, 500, 62), {"baud": 921_600, "trial_ms": 500, "pad": 62})
+    yield row("Prbs", 0x89, 7, 13, p("<HH", 16, 1024), {"frames": 16, "size": 1024})
+    name = bytes(range(32))
+    yield row(
+        "Golden",
+        0x8A,
+        7,
+        14,
+        p("<II", 1000, 784) + name,
+        {"records": 1000, "record_bytes": 784, "sha256": name},
+    )
+    for label, flags, tail in (
+        ("golden", 0x12, p("<I", 999)),
+        ("golden_expected", 0x32, p("<I", 999) + name[:16]),
+        ("packed", 0x43, bytes.fromhex("4b840300")),
+    ):
+        yield row(
+            f"Run/{label}",
+            0x84,
+            7,
+            15,
+            p("<HBBHHB", 0, flags, 1, 0, 1, 0) + tail,
+            {"slot": 0, "flags": flags, "cores": 1, "warmup": 0, "repeats": 1, "name": b"", "inline": tail},
+        )
 
 
 def answers() -> Iterator[Row]:
-    """Kinds A0 .. A7: a status byte, then the body; or the device's words."""
+    """Kinds A0 .. AA: a status byte, then the body; or the device's words."""
     p = struct.pack
     yield row(
         "HelloAnswer",
@@ -203,13 +227,18 @@ def answers() -> Iterator[Row]:
     yield row("CancelAnswer", 0xA5, 7, 8, b"\0", {})
     yield row("ResetAnswer", 0xA6, 7, 9, b"\0", {})
     yield row("PingAnswer", 0xA7, 7, 10, b"\0are you there?", {"data": b"are you there?"})
+    yield row("LineAnswer", 0xA8, 7, 12, p("<BI", 0, 921_600), {"baud": 921_600})
+    yield row(
+        "PrbsAnswer", 0xA9, 7, 13, p("<BIII", 0, 15, 0, 1), {"received": 15, "wrong": 0, "noise_segments": 1}
+    )
+    yield row("GoldenAnswer", 0xAA, 7, 14, b"\0\1", {"found": 1})
     words = "Modell für esp32s3".encode()
     yield row("Failure/load", 0xA3, 7, 4, b"\x0c" + words, {"status": 12, "words": words})
     yield row("Failure/pending", 0xA4, 7, 5, b"\x11", {"status": 17, "words": b""})
 
 
 def unanswered() -> Iterator[Row]:
-    """Kinds 90, 91 and B0 .. B2."""
+    """Kinds 90 .. 93 and B0 .. B2."""
     p = struct.pack
     yield row(
         "Data",
@@ -219,6 +248,23 @@ def unanswered() -> Iterator[Row]:
         p("<HI", 2, 4096) + b"\x00\x01\x00\xff",
         {"transfer": 2, "offset": 4096, "data": b"\x00\x01\x00\xff"},
     )
+    yield row(
+        "Packed",
+        0x92,
+        7,
+        0,
+        p("<HI", 2, 20) + bytes.fromhex("4b840300"),
+        {"transfer": 2, "offset": 20, "data": bytes.fromhex("4b840300")},
+    )
+    for number in (0, 1, 32_766, 32_767, 65_535):
+        yield row(
+            f"Pattern/{number}",
+            0x93,
+            7,
+            number,
+            p("<H", number) + prbs15(number, 40),
+            {"number": number, "data": prbs15(number, 40)},
+        )
     yield row("Data/empty", 0x90, 7, 0, p("<HI", 2, 0), {"transfer": 2, "offset": 0, "data": b""})
     yield row(
         "Ack",
@@ -257,6 +303,51 @@ def unanswered() -> Iterator[Row]:
     yield row("Fault/gap", 0xB0, 7, 12, b"\x12" + p("<H", 11), {"status": 18, "detail": p("<H", 11)})
     yield row("Boot", 0xB1, 0, 0, p("<IB", 0xCAFEF00D, 1), {"boot_id": 0xCAFEF00D, "reset_reason": 1})
     yield row("Log", 0xB2, 0, 0, b"\x03" + b"model loaded\n", {"level": 3, "text": b"model loaded\n"})
+
+
+def prbs15(number: int, size: int) -> bytes:
+    """x^15 + x^14 + 1 from the state number modulo 32767 + 1, bit by bit, the first bit the highest of a byte."""
+    state = [(number % 32_767 + 1) >> k & 1 for k in range(15)]
+    bits = []
+    for _ in range(8 * size):
+        bits.append(state[14] ^ state[13])
+        state = [bits[-1], *state[:14]]
+    return bytes(
+        sum(bit << (7 - k) for k, bit in enumerate(bits[at : at + 8])) for at in range(0, 8 * size, 8)
+    )
+
+
+def packed() -> Iterator[Row]:
+    """Raw DEFLATE streams of zlib, and damaged ones; `unpacked` is "refused" for those."""
+    contents = {
+        "empty": b"",
+        "one_byte": b"a",
+        "zeros": bytes(600),
+        "every_byte": bytes(range(256)),
+        "text": b"the link: as fast as the wire allows, and right when the wire lies. " * 3,
+        "ramp": bytes(k * k // 97 % 256 for k in range(300)),
+        "sparse": bytes(k % 251 if k % 7 == 0 else 0 for k in range(400)),
+        "far_repeat": bytes(k * 31 % 251 for k in range(90))
+        + bytes(600)
+        + bytes(k * 31 % 251 for k in range(90)),
+    }
+    for name, content in contents.items():
+        for label, level, strategy in (
+            ("dynamic", 9, zlib.Z_DEFAULT_STRATEGY),
+            ("fixed", 6, zlib.Z_FIXED),
+            ("huffman", 6, zlib.Z_HUFFMAN_ONLY),
+            ("stored", 0, zlib.Z_DEFAULT_STRATEGY),
+        ):
+            maker = zlib.compressobj(level, zlib.DEFLATED, -15, 9, strategy)
+            stream = maker.compress(content) + maker.flush()
+            line: Row = {"name": f"packed_{name}_{label}", "room": max(1, len(content))}
+            yield line | {"packed": stream.hex(), "unpacked": content.hex()}
+    maker = zlib.compressobj(9, zlib.DEFLATED, -15)
+    stream = maker.compress(contents["text"]) + maker.flush()
+    size = len(contents["text"])
+    damaged = (("cut", size, stream[:-1]), ("longer", size, stream + b"\0"), ("no_room", size - 1, stream))
+    for name, room, data in damaged:
+        yield {"name": f"packed_{name}", "room": room, "packed": data.hex(), "unpacked": "refused"}
 
 
 def edges() -> Iterator[Row]:
@@ -373,7 +464,7 @@ def find_zero_crc() -> bytes:
 
 def main() -> None:
     """Write the file beside this script."""
-    rows = [*requests(), *answers(), *unanswered(), *edges(), *streams()]
+    rows = [*requests(), *answers(), *unanswered(), *edges(), *streams(), *packed()]
     lines = "".join(json.dumps(line) + "\n" for line in rows)
     Path(__file__).with_name("wire.jsonl").write_text(lines, encoding="utf-8", newline="\n")
 

@@ -41,6 +41,7 @@ def upload(data: bytes, most: int = 100) -> Upload:
 def take_all(sender: Upload, window: int, now: float = 0.0) -> list[Data]:
     out = []
     while piece := sender.take(now, window - sender.in_flight_bytes):
+        assert isinstance(piece, Data)
         out.append(piece)
     return out
 
@@ -118,7 +119,7 @@ def test_an_upload_arrives_over_a_line_that_loses_chunks(seed: int, size: int, l
         pieces = take_all(sender, 500, now)
         if not pieces:
             now = max(now, sender.deadline)
-            pieces = [piece] if (piece := sender.expire(now)) else []
+            pieces = [piece] if isinstance(piece := sender.expire(now), Data) else []
         for piece in pieces:
             if source.random() >= loss:
                 got[piece.offset : piece.offset + len(piece.data)] = piece.data

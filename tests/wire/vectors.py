@@ -11,6 +11,6 @@ FILE = Path(__file__).parent.parent / "vectors" / "wire.jsonl"
 
 
 def rows(*, holding: str) -> list[Row]:
-    """The lines that have the key `holding` (frame, type or stream)."""
+    """The lines that have the key `holding` (frame, type, stream or packed)."""
     lines = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
     return [line for line in lines if holding in line]

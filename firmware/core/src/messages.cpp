@@ -63,10 +63,14 @@ std::optional<Run> parse_run(Bytes payload) {
   run.warmup = reader.u16();
   run.repeats = reader.u16();
   run.name = reader.bytes(reader.u8());
+  if (run.has(Run::kGolden)) run.record = reader.u32();
+  if (run.has(Run::kExpect)) run.digest = reader.bytes(Run::kDigestBytes);
   run.inputs = reader.bytes(reader.rest().size());
   const bool known = (run.flags & ~Run::kKnownFlags) == 0;
   const bool used = (run.inputs.empty() || run.has(Run::kInlineInputs)) && (run.name.empty() != run.has(Run::kCapture));
-  if (!known || !used) return std::nullopt;
+  const bool one_source = !run.has(Run::kGolden) || !run.has(Run::kInlineInputs);
+  const bool packs_something = !run.has(Run::kPacked) || run.has(Run::kInlineInputs);
+  if (!known || !used || !one_source || !packs_something) return std::nullopt;
   return complete(reader, run);
 }
 
@@ -82,6 +86,40 @@ std::optional<Reset> parse_reset(Bytes payload) {
   const std::uint8_t mode = reader.u8();
   if (mode > static_cast<std::uint8_t>(ResetMode::kRomLoader)) return std::nullopt;
   return complete(reader, Reset{static_cast<ResetMode>(mode)});
+}
+
+std::optional<Line> parse_line(Bytes payload) {
+  Reader reader(payload);
+  Line line{};
+  line.baud = reader.u32();
+  line.trial_ms = reader.u16();
+  line.pad = reader.u8();
+  return complete(reader, line);
+}
+
+std::optional<Prbs> parse_prbs(Bytes payload) {
+  Reader reader(payload);
+  Prbs prbs{};
+  prbs.frames = reader.u16();
+  prbs.bytes = reader.u16();
+  return complete(reader, prbs);
+}
+
+std::optional<GoldenSet> parse_golden(Bytes payload) {
+  Reader reader(payload);
+  GoldenSet set;
+  set.records = reader.u32();
+  set.record_bytes = reader.u32();
+  copy_bytes(set.name.data(), reader.bytes(set.name.size()));
+  return complete(reader, set);
+}
+
+std::optional<PatternFrame> parse_pattern(Bytes payload) {
+  Reader reader(payload);
+  PatternFrame frame{};
+  frame.number = reader.u16();
+  frame.bytes = reader.bytes(reader.rest().size());
+  return complete(reader, frame);
 }
 
 std::optional<Data> parse_data(Bytes payload) {

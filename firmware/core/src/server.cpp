@@ -16,6 +16,7 @@ const char* Server::problem(const Config& config, const Buffers& buffers, const 
   if (buffers.cycles.empty() || buffers.cycles.size() > 0xFFFF) return "cycles does not hold 1..65535 values";
   if (buffers.scratch.size() < 64) return "scratch is below 64 bytes";
   if (buffers.log.size() < 2 + LogQueue::kMaxText) return "log is below 202 bytes";
+  if (!buffers.unpacked.empty() && buffers.unpacked.size() < config.max_payload) return "unpacked is below max_payload";
   if (parts.engine.counter_count() > kMaxEngineCounters) return "the engine has more than 32 counters";
   return nullptr;
 }
@@ -26,18 +27,23 @@ Server::Server(const Config& config, const Buffers& buffers, const Parts& parts)
       parts_(parts),
       answers_(buffers.answers),
       slots_(buffers.slots, config.max_slots),
-      work_(parts.engine, parts.clock, parts.storage, slots_,
+      work_(parts.engine, parts.clock, parts.storage, store_, slots_,
             WorkBuffers{buffers.cycles, buffers.captured, buffers.profile, buffers.scratch}),
+      store_(parts.golden),
+      rate_(parts.rate),
       decoder_(buffers.rx_frame, config.max_payload),
       logs_(buffers.log) {}
 
 void Server::receive(Bytes bytes) {
+  const std::uint64_t frames = counters_.counter_value(static_cast<std::size_t>(LinkCounter::kFramesReceived));
   decoder_.feed(bytes, *this);
+  if (frames == counters_.counter_value(static_cast<std::size_t>(LinkCounter::kFramesReceived))) rate_.heard_noise();
   poll();
 }
 
 void Server::poll() {
   advance_work();
+  rate_.poll();
   if (stopping_ == Stopping::kAnswered && tx_at_ == tx_end_) {
     stopping_ = Stopping::kDone;
     parts_.board.reset(reset_mode_);
@@ -58,12 +64,14 @@ void Server::log(std::uint8_t level, std::string_view text) {
 }
 
 void Server::on_noise(std::size_t bytes) {
+  ++pattern_noise_;
   counters_.add(LinkCounter::kNoiseSegments);
   counters_.add(LinkCounter::kNoiseBytes, bytes);
 }
 
 void Server::on_frame(const Frame& frame) {
   counters_.add(LinkCounter::kFramesReceived);
+  rate_.heard_frame();
   if (frame.kind == kind::kHello) {
     on_hello(frame);
   } else if (session_ == 0 || frame.session != session_) {
@@ -72,6 +80,10 @@ void Server::on_frame(const Frame& frame) {
     on_request(frame);
   } else if (frame.kind == kind::kData) {
     on_data(frame);
+  } else if (frame.kind == kind::kPacked && !buffers_.unpacked.empty()) {
+    on_packed(frame);
+  } else if (frame.kind == kind::kPattern) {
+    on_pattern(frame);
   } else if (frame.kind == kind::kAck) {
     on_ack(frame);
   } else {
@@ -128,6 +140,9 @@ void Server::begin_session(const Frame& frame, const Hello& hello) {
   if (working_) work_.order().forgotten = true;
   ack_count_ = 0;
   notice_count_ = 0;
+  pad_ = 0;
+  patterns_left_ = 0;
+  golden_ = Golden::kNone;
   session_ = frame.session;
   hello_seq_ = frame.seq;
   nonce_ = hello.nonce;
@@ -138,7 +153,9 @@ void Server::begin_session(const Frame& frame, const Hello& hello) {
   Answers::Answer& answer = answers_.begin(frame.seq, frame.kind);
   Writer body(answers_.memory(answer));
   body.u8(0);
-  const std::uint8_t flags = static_cast<std::uint8_t>((loaded_ ? 1 : 0) | (working_ ? 2 : 0));
+  const std::uint8_t flags = static_cast<std::uint8_t>(
+      (loaded_ ? HelloAnswer::kLoaded : 0) | (working_ ? HelloAnswer::kRunning : 0) | HelloAnswer::kLine |
+      (store_.exists() ? HelloAnswer::kGolden : 0) | (buffers_.unpacked.empty() ? 0 : HelloAnswer::kPacked));
   write(body, HelloAnswer{kProtocolVersion, parts_.board.identity().boot_id, config_.max_payload, config_.rx_window,
                           static_cast<std::uint8_t>(slots_.count()), OrderQueue::kCapacity, flags});
   answers_.ready(answer, body.size());
@@ -146,7 +163,8 @@ void Server::begin_session(const Frame& frame, const Hello& hello) {
 
 void Server::execute(const Frame& frame) {
   static constexpr Handler kHandlers[] = {nullptr,      &Server::open_write, &Server::open_read, &Server::load,
-                                          &Server::run, &Server::cancel,     &Server::reset,     &Server::ping};
+                                          &Server::run, &Server::cancel,     &Server::reset,     &Server::ping,
+                                          &Server::line, &Server::prbs,      &Server::golden};
   const std::size_t index = frame.kind - kind::kHello;
   Answers::Answer& answer = answers_.begin(frame.seq, frame.kind);
   ++expected_;
@@ -210,6 +228,8 @@ void Server::end_work() {
   Outcome outcome = result.outcome;
   if (order.runs()) {
     end_run(result, order);
+  } else if (order.kind == Order::Kind::kSelect) {
+    end_select(result, order, outcome);
   } else {
     if (outcome.ok()) outcome = slots_.lay_out(parts_.engine);
     if (outcome.ok()) {
@@ -220,16 +240,21 @@ void Server::end_work() {
   }
   if (order.forgotten) return;
   Answers::Answer* const answer = answers_.find(order.seq);
-  if (answer == nullptr) return;
-  if (!outcome.ok()) {
-    settle(*answer, outcome, 0);
-  } else if (order.runs()) {
-    answer_run(order, result, *answer);
+  if (answer != nullptr) answer_work(result, order, outcome, *answer);
+}
+
+void Server::answer_work(const WorkResult& result, const Order& order, const Outcome& outcome,
+                         Answers::Answer& answer) {
+  if (!outcome.ok()) return settle(answer, outcome, 0);
+  if (order.runs()) return answer_run(order, result, answer);
+  Writer body(answers_.memory(answer));
+  body.u8(0);
+  if (order.kind == Order::Kind::kSelect) {
+    body.u8(result.found ? 1 : 0);
   } else {
-    Writer body(answers_.memory(*answer));
-    body.u8(0).u32(generation_).u8(static_cast<std::uint8_t>(slots_.count()));
-    answers_.ready(*answer, body.size());
+    body.u32(generation_).u8(static_cast<std::uint8_t>(slots_.count()));
   }
+  answers_.ready(answer, body.size());
 }
 
 void Server::end_load(const WorkResult& result) {
@@ -244,6 +269,12 @@ void Server::end_load(const WorkResult& result) {
 void Server::end_run(const WorkResult& result, const Order& order) {
   slots_.set_used(order.slot, false);
   slots_.set_has_outputs(order.slot, result.outcome.ok());
+  if (order.has(Run::kGolden)) {
+    // a record that could not be read may have changed some of the slot's inputs
+    for (std::size_t i = 0; i < slots_.tensor_count(Role::kInput); ++i) {
+      slots_.set_present(order.slot, i, result.outcome.ok());
+    }
+  }
   if (result.cold) cold_ = false;
   cycles_count_ = result.outcome.ok() ? order.repeats : 0;
   if (order.has(Run::kCapture)) captured_bytes_ = result.captured_bytes;
@@ -255,7 +286,9 @@ void Server::answer_run(const Order& order, const WorkResult& result, Answers::A
   body.u8(0);
   write(body, RunAnswer{result.cold.value_or(0), result.last, order.repeats});
   const std::size_t bytes = slots_.total_bytes(Role::kOutput);
-  if (order.has(Run::kInlineOutputs) && bytes <= answer_limit() - body.size()) {
+  if (order.has(Run::kExpect)) body.u8(result.as_expected ? 1 : 0);
+  const bool wanted = order.has(Run::kInlineOutputs) && !(order.has(Run::kExpect) && result.as_expected);
+  if (wanted && bytes <= answer_limit() - body.size()) {
     for (std::size_t i = 0; i < slots_.tensor_count(Role::kOutput); ++i) {
       body.bytes(slots_.tensor(order.slot, Role::kOutput, i));
     }

@@ -39,7 +39,7 @@ void describe_tensor(CborWriter& to, Role role, std::size_t index, const TensorS
 }  // namespace
 
 void Server::describe(CborWriter& to) const {
-  constexpr std::size_t kServerFields = 9;
+  constexpr std::size_t kServerFields = 11;
   to.map(kBoardFields + kEngineFields + kServerFields);
   to.field("protocol", kProtocolVersion);
   describe_board(to, parts_.board.identity());
@@ -47,6 +47,7 @@ void Server::describe(CborWriter& to) const {
   to.field("generation", generation_).field("slots", slots_.count());
   to.field("max_repeats", buffers_.cycles.size());
   to.field("answer_bytes", answers_.capacity()).field("capture_bytes", buffers_.captured.size());
+  to.field("baud", rate_.baud()).field("golden_bytes", store_.capacity());
   describe_model(to);
   describe_counters(to);
 }

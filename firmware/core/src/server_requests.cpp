@@ -1,5 +1,6 @@
 // What each request does. docs/PROTOCOL.md, section 3.
 #include "hil/crc32.h"
+#include "hil/inflate.h"
 #include "hil/server.h"
 
 namespace hil {
@@ -23,11 +24,11 @@ bool Server::any_order(Concerns concerns) const {
 Outcome Server::open_write(const Frame& frame, Writer& body) {
   const std::optional<OpenWrite> open = parse_open_write(frame.payload);
   if (!open) return unreadable();
-  if (open->object != Object::kModel && open->object != Object::kInput) {
-    return failure(Status::kBadObject, "only MODEL and INPUT can be written");
+  if (open->object != Object::kModel && open->object != Object::kInput && open->object != Object::kGolden) {
+    return failure(Status::kBadObject, "only MODEL, INPUT and GOLDEN can be written");
   }
   // a location has one image, whatever slot the request names
-  const std::uint16_t slot = open->object == Object::kModel ? std::uint16_t{0} : open->slot;
+  const std::uint16_t slot = open->object == Object::kInput ? open->slot : std::uint16_t{0};
   const Target target{open->object, open->index, slot};
   // a host that opens the same object again has given the former transfer up
   for (Transfer& transfer : transfers_) {
@@ -36,7 +37,9 @@ Outcome Server::open_write(const Frame& frame, Writer& body) {
   Transfer* const transfer = transfers_.vacant();
   if (transfer == nullptr) return failure(Status::kBusy, "4 transfers are open already");
   bool held = false;
-  Outcome outcome = open->object == Object::kModel ? open_model(*open, held) : open_input(*open);
+  Outcome outcome = open->object == Object::kModel    ? open_model(*open, held)
+                    : open->object == Object::kGolden ? open_golden(*open)
+                                                      : open_input(*open);
   if (!outcome.ok()) return outcome;
   if (!held) {
     *transfer = Transfer{};
@@ -161,7 +164,8 @@ Outcome Server::readable(const OpenRead& open, Bytes& source) {
       return made_by_run(0, Bytes(reinterpret_cast<const std::uint8_t*>(buffers_.cycles.data()),
                                   cycles_count_ * sizeof(std::uint64_t)));
     case Object::kModel:
-      return failure(Status::kBadObject, "MODEL cannot be read");
+    case Object::kGolden:
+      return failure(Status::kBadObject, "MODEL and GOLDEN cannot be read");
   }
   return failure(Status::kBadObject, "no such object");
 }
@@ -215,15 +219,8 @@ Outcome Server::run(const Frame& frame, Writer&) {
   Outcome outcome = check_run(*run);
   if (outcome.ok()) outcome = check_inputs(*run);
   if (!outcome.ok()) return outcome;
-  if (run->has(Run::kInlineInputs)) {
-    Bytes rest = run->inputs;
-    for (std::size_t i = 0; i < slots_.tensor_count(Role::kInput); ++i) {
-      const MutableBytes input = slots_.tensor(run->slot, Role::kInput, i);
-      copy_bytes(input.data(), rest.first(input.size()));
-      rest = rest.from(input.size());
-      slots_.set_present(run->slot, i, true);
-    }
-  }
+  if (run->has(Run::kInlineInputs)) outcome = take_inputs(*run);
+  if (!outcome.ok()) return outcome;
   Order order;
   order.seq = frame.seq;
   order.flags = run->flags;
@@ -232,6 +229,8 @@ Outcome Server::run(const Frame& frame, Writer&) {
   order.warmup = run->warmup;
   order.repeats = run->repeats;
   order.name.append(as_text(run->name));
+  order.record = run->record;
+  copy_bytes(order.digest.data(), run->digest);
   slots_.set_used(run->slot, true);
   orders_.push(order);
   return answered_later();
@@ -261,27 +260,44 @@ Outcome Server::check_run(const Run& run) const {
     return (object == Object::kOutput && same_slot) || object == Object::kCycles ||
            (object == Object::kTensor && run.has(Run::kCapture)) ||
            (object == Object::kProfile && run.has(Run::kProfile)) ||
-           (object == Object::kInput && same_slot && run.has(Run::kInlineInputs));
+           (object == Object::kInput && same_slot && run.has(Run::kInlineInputs | Run::kGolden));
   });
   if (read) return failure(Status::kBusy, "something that the run makes anew is being read");
   return success();
 }
 
 Outcome Server::check_inputs(const Run& run) const {
+  if (run.has(Run::kGolden)) return check_golden(run);
   if (!run.has(Run::kInlineInputs)) {
     if (slots_.all_present(run.slot)) return success();
     return failure(Status::kMissingInput, "not all inputs of the slot have been written");
-  }
-  const std::size_t bytes = slots_.total_bytes(Role::kInput);
-  if (run.inputs.size() != bytes) {
-    Outcome outcome = failure(Status::kBadRange, "the inputs have ");
-    outcome.text.append(bytes).append(" bytes, not ").append(run.inputs.size());
-    return outcome;
   }
   const bool written = transfers_.any([&](const Transfer& transfer) {
     return transfer.writes() && transfer.target.object == Object::kInput && transfer.target.slot == run.slot;
   });
   return written ? failure(Status::kBusy, "an input of the slot is being written") : success();
+}
+
+Outcome Server::take_inputs(const Run& run) {
+  Bytes rest = run.inputs;
+  if (run.has(Run::kPacked)) {
+    const std::optional<std::size_t> size = inflate(run.inputs, buffers_.unpacked);
+    if (!size) return failure(Status::kBadRequest, "the inputs cannot be unpacked");
+    rest = buffers_.unpacked.first(*size);
+  }
+  const std::size_t bytes = slots_.total_bytes(Role::kInput);
+  if (rest.size() != bytes) {
+    Outcome outcome = failure(Status::kBadRange, "the inputs have ");
+    outcome.text.append(bytes).append(" bytes, not ").append(rest.size());
+    return outcome;
+  }
+  for (std::size_t i = 0; i < slots_.tensor_count(Role::kInput); ++i) {
+    const MutableBytes input = slots_.tensor(run.slot, Role::kInput, i);
+    copy_bytes(input.data(), rest.first(input.size()));
+    rest = rest.from(input.size());
+    slots_.set_present(run.slot, i, true);
+  }
+  return success();
 }
 
 Outcome Server::cancel(const Frame& frame, Writer&) {

@@ -7,21 +7,25 @@ namespace hil {
 void Server::on_data(const Frame& frame) {
   const std::optional<Data> data = parse_data(frame.payload);
   if (!data) return fault(frame, Status::kBadRequest);
-  Transfer* const transfer = transfers_.find(data->transfer);
+  take_data(*data);
+}
+
+void Server::take_data(const Data& data) {
+  Transfer* const transfer = transfers_.find(data.transfer);
   if (transfer == nullptr || !transfer->writes()) {
-    const Ack* const last = transfers_.finished(data->transfer);
-    return send_ack(last != nullptr ? *last : Ack{data->transfer, Status::kBadTransfer, 0, config_.rx_window, 0, {}});
+    const Ack* const last = transfers_.finished(data.transfer);
+    return send_ack(last != nullptr ? *last : Ack{data.transfer, Status::kBadTransfer, 0, config_.rx_window, 0, {}});
   }
-  if (data->offset > transfer->length || data->bytes.size() > transfer->length - data->offset) {
+  if (data.offset > transfer->length || data.bytes.size() > transfer->length - data.offset) {
     return send_ack(ack_of(*transfer, Status::kBadRange));
   }
-  const std::uint32_t count = static_cast<std::uint32_t>(data->bytes.size());
-  const std::uint32_t end = data->offset + count;
+  const std::uint32_t count = static_cast<std::uint32_t>(data.bytes.size());
+  const std::uint32_t end = data.offset + count;
   counters_.add(LinkCounter::kDataBytesReceived, count);
   WriteTransfer& write = transfer->write;
   const RangeSet before = write.received;
   const RangeSet::Insert inserted =
-      count == 0 ? RangeSet::Insert::kDuplicate : write.received.insert(data->offset, end);
+      count == 0 ? RangeSet::Insert::kDuplicate : write.received.insert(data.offset, end);
   if (inserted != RangeSet::Insert::kNew) {
     counters_.add(
         inserted == RangeSet::Insert::kDuplicate ? LinkCounter::kDataBytesDuplicate : LinkCounter::kDataBytesDropped,
@@ -30,11 +34,11 @@ void Server::on_data(const Frame& frame) {
     return;
   }
   Outcome outcome = success();
-  for (Range part = before.gap(data->offset, end); outcome.ok() && part.start < part.end;
+  for (Range part = before.gap(data.offset, end); outcome.ok() && part.start < part.end;
        part = before.gap(part.end, end)) {
-    outcome = store(*transfer, *data, part);
+    outcome = store(*transfer, data, part);
   }
-  if (outcome.ok()) outcome = advance_crc(*transfer, *data, before.cumulative());
+  if (outcome.ok()) outcome = advance_crc(*transfer, data, before.cumulative());
   if (!outcome.ok()) return end_write(*transfer, outcome.status);
   if (write.received.cumulative() == transfer->length) {
     return end_write(*transfer, write.crc == write.crc_expected ? Status::kOk : Status::kCrcMismatch);
@@ -50,6 +54,7 @@ MutableBytes Server::input_of(const Target& target) const {
 
 Outcome Server::store(Transfer& transfer, const Data& data, Range part) {
   const Bytes bytes = data.bytes.part(part.start - data.offset, part.end - part.start);
+  if (transfer.target.object == Object::kGolden) return store_.write(part.start, bytes);
   if (transfer.target.object == Object::kModel) {
     return parts_.storage.write(static_cast<std::uint8_t>(transfer.target.index), part.start, bytes);
   }
@@ -71,7 +76,9 @@ Outcome Server::advance_crc(Transfer& transfer, const Data& data, std::uint32_t 
   for (std::uint32_t at = in_chunk; at < now;) {
     std::uint8_t raw[256];
     const MutableBytes piece = MutableBytes(raw).first(now - at < sizeof raw ? now - at : sizeof raw);
-    Outcome outcome = parts_.storage.read(static_cast<std::uint8_t>(transfer.target.index), at, piece);
+    Outcome outcome = transfer.target.object == Object::kGolden
+                          ? store_.read(at, piece)
+                          : parts_.storage.read(static_cast<std::uint8_t>(transfer.target.index), at, piece);
     if (!outcome.ok()) return outcome;
     write.crc = crc32(piece, write.crc);
     at += static_cast<std::uint32_t>(piece.size());
@@ -82,6 +89,8 @@ Outcome Server::advance_crc(Transfer& transfer, const Data& data, std::uint32_t 
 void Server::end_write(Transfer& transfer, Status status) {
   if (status == Status::kOk && transfer.target.object == Object::kModel) {
     status = parts_.storage.finish(static_cast<std::uint8_t>(transfer.target.index)).status;
+  } else if (status == Status::kOk && transfer.target.object == Object::kGolden) {
+    status = store_.finish().status;
   } else if (status == Status::kOk) {
     slots_.set_present(transfer.target.slot, transfer.target.index, true);
   }

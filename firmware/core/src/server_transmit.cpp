@@ -1,12 +1,15 @@
 // Frames are made when the line has room for them, so nothing but the one frame in progress is buffered.
+#include "hil/pattern.h"
 #include "hil/server.h"
 
 namespace hil {
 
 std::size_t Server::transmit(MutableBytes into) {
+  if (rate_.due() && tx_at_ == tx_end_) rate_.change();
   std::size_t size = 0;
   const std::size_t largest = encoded_limit(tx_payload_);
-  while (size < into.size()) {
+  // what was made before a change of rate leaves before anything else is made
+  while (size < into.size() && !(rate_.due() && tx_at_ == tx_end_)) {
     const MutableBytes room = into.from(size);
     if (tx_at_ < tx_end_) {
       const std::size_t left = tx_end_ - tx_at_;
@@ -30,15 +33,42 @@ std::size_t Server::transmit(MutableBytes into) {
 std::size_t Server::next_frame(std::uint8_t* into) {
   using Next = std::size_t (Server::*)(std::uint8_t*);
   static constexpr Next kInOrder[] = {&Server::next_notice, &Server::next_ack, &Server::next_answer, &Server::next_log,
-                                      &Server::next_data};
+                                      &Server::next_data,   &Server::next_pattern};
   for (const Next next : kInOrder) {
     const std::size_t size = (this->*next)(into);
     if (size != 0) {
       counters_.add(LinkCounter::kFramesSent);
+      pad_due_ = pad_ != 0;
       return size;
     }
   }
-  return 0;
+  return next_pad(into);
+}
+
+// Delimiters without a frame between them say nothing, but they fill the packet in which a bridge keeps the last bytes.
+std::size_t Server::next_pad(std::uint8_t* into) {
+  if (!pad_due_) return 0;
+  pad_due_ = false;
+  std::memset(into, 0, pad_);
+  return pad_;
+}
+
+std::size_t Server::next_pattern(std::uint8_t* into) {
+  if (patterns_left_ == 0) return 0;
+  --patterns_left_;
+  std::uint8_t number[2];
+  Writer(number).u16(pattern_number_);
+  FrameEncoder frame(into, kind::kPattern, session_, pattern_number_);
+  frame.put(number);
+  Pattern pattern(pattern_number_++);
+  for (std::size_t left = pattern_bytes_; left > 0;) {
+    std::uint8_t piece[64];
+    const std::size_t count = left < sizeof piece ? left : sizeof piece;
+    for (std::size_t i = 0; i < count; ++i) piece[i] = pattern.next();
+    frame.put(Bytes(piece, count));
+    left -= count;
+  }
+  return frame.finish();
 }
 
 std::size_t Server::next_notice(std::uint8_t* into) {
@@ -98,6 +128,7 @@ std::size_t Server::next_answer(std::uint8_t* into) {
   } else {
     frame.put(answers_.payload(*answer));
     if (answer->kind == kind::kReset && stopping_ == Stopping::kAsked) stopping_ = Stopping::kAnswered;
+    if (answer->kind == kind::kLine) rate_.answered();
   }
   return frame.finish();
 }

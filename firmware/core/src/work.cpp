@@ -31,7 +31,19 @@ void Work::prepare(const Order& order) {
   rearm();
 }
 
-void Work::execute() { result_.outcome = order_.runs() ? run() : load(); }
+void Work::execute() {
+  switch (order_.kind) {
+    case Order::Kind::kLoad:
+      result_.outcome = load();
+      break;
+    case Order::Kind::kRun:
+      result_.outcome = run();
+      break;
+    case Order::Kind::kSelect:
+      result_.outcome = select();
+      break;
+  }
+}
 
 Outcome Work::load() {
   const std::string_view path = order_.name.view();
@@ -59,6 +71,10 @@ Outcome Work::hash_model() {
 }
 
 Outcome Work::run() {
+  if (order_.has(Run::kGolden)) {
+    Outcome outcome = read_record();
+    if (!outcome.ok()) return outcome;
+  }
   const Invocation plain{order_.cores, {}, {}, nullptr};
   const std::uint32_t total = std::uint32_t{order_.warmup} + order_.repeats;
   for (std::uint32_t i = 0; i < total; ++i) {
@@ -79,6 +95,43 @@ Outcome Work::run() {
     Outcome outcome = engine_.get_output(i, slots_.tensor(order_.slot, Role::kOutput, i));
     if (!outcome.ok()) return outcome;
   }
+  result_.as_expected = order_.has(Run::kExpect) && as_expected();
+  return success();
+}
+
+bool Work::as_expected() const {
+  Sha256 sha;
+  for (std::size_t i = 0; i < slots_.tensor_count(Role::kOutput); ++i) {
+    sha.update(slots_.tensor(order_.slot, Role::kOutput, i));
+  }
+  const Sha256::Digest digest = sha.finish();
+  return std::memcmp(digest.data(), order_.digest.data(), Run::kDigestBytes) == 0;
+}
+
+Outcome Work::read_record() {
+  std::uint32_t at = order_.record * static_cast<std::uint32_t>(slots_.total_bytes(Role::kInput));
+  for (std::size_t i = 0; i < slots_.tensor_count(Role::kInput); ++i) {
+    const MutableBytes input = slots_.tensor(order_.slot, Role::kInput, i);
+    Outcome outcome = store_.read(at, input);
+    if (!outcome.ok()) return outcome;
+    at += static_cast<std::uint32_t>(input.size());
+  }
+  return success();
+}
+
+Outcome Work::select() {
+  Outcome outcome = store_.open(order_.digest, order_.record, result_.found);
+  if (!outcome.ok() || !result_.found) return outcome;
+  Sha256 sha;
+  for (std::uint32_t at = 0; at < order_.record;) {
+    const std::uint32_t left = order_.record - at;
+    const MutableBytes piece = left < buffers_.scratch.size() ? buffers_.scratch.first(left) : buffers_.scratch;
+    outcome = store_.read(at, piece);
+    if (!outcome.ok()) return outcome;
+    sha.update(piece);
+    at += static_cast<std::uint32_t>(piece.size());
+  }
+  result_.found = sha.finish() == order_.digest;
   return success();
 }
 

@@ -7,6 +7,7 @@
 
 #include "hil/bytes.h"
 #include "hil/ranges.h"
+#include "hil/sha256.h"
 #include "hil/status.h"
 
 namespace hil {
@@ -23,10 +24,15 @@ constexpr std::uint8_t kRun = 0x84;
 constexpr std::uint8_t kCancel = 0x85;
 constexpr std::uint8_t kReset = 0x86;
 constexpr std::uint8_t kPing = 0x87;
+constexpr std::uint8_t kLine = 0x88;
+constexpr std::uint8_t kPrbs = 0x89;
+constexpr std::uint8_t kGolden = 0x8A;
 constexpr std::uint8_t kLastRequest = 0x8F;
 constexpr std::uint8_t kAnswer = 0x20;  // added to the request's kind
 constexpr std::uint8_t kData = 0x90;
 constexpr std::uint8_t kAck = 0x91;
+constexpr std::uint8_t kPacked = 0x92;
+constexpr std::uint8_t kPattern = 0x93;
 constexpr std::uint8_t kFault = 0xB0;
 constexpr std::uint8_t kBoot = 0xB1;
 constexpr std::uint8_t kLog = 0xB2;
@@ -41,6 +47,7 @@ enum class Object : std::uint8_t {
   kProfile = 5,
   kCounters = 6,
   kCycles = 7,
+  kGolden = 8,
 };
 
 struct Hello {
@@ -78,7 +85,11 @@ struct Run {
   static constexpr std::uint8_t kInlineOutputs = 2;
   static constexpr std::uint8_t kCapture = 4;
   static constexpr std::uint8_t kProfile = 8;
-  static constexpr std::uint8_t kKnownFlags = 15;
+  static constexpr std::uint8_t kGolden = 16;  // the inputs are a record of the open golden set
+  static constexpr std::uint8_t kExpect = 32;  // outputs only if their digest is another one
+  static constexpr std::uint8_t kPacked = 64;  // the inline inputs are a raw DEFLATE stream
+  static constexpr std::uint8_t kKnownFlags = 127;
+  static constexpr std::size_t kDigestBytes = 16;  // the first ones of the SHA-256
 
   std::uint16_t slot;
   std::uint8_t flags;
@@ -86,7 +97,9 @@ struct Run {
   std::uint16_t warmup;
   std::uint16_t repeats;
   Bytes name;
-  Bytes inputs;  // inline
+  std::uint32_t record;  // with kGolden
+  Bytes digest;          // with kExpect
+  Bytes inputs;          // inline
 
   bool has(std::uint8_t flag) const { return (flags & flag) != 0; }
 };
@@ -99,6 +112,31 @@ enum class ResetMode : std::uint8_t { kRestart = 0, kRomLoader = 1 };
 
 struct Reset {
   ResetMode mode;
+};
+
+// Pad: bytes of 00 that end what is sent, so that a bridge need not wait for more.
+struct Line {
+  std::uint32_t baud;  // 0: the present one
+  std::uint16_t trial_ms;
+  std::uint8_t pad;
+};
+
+struct Prbs {
+  std::uint16_t frames;
+  std::uint16_t bytes;
+};
+
+struct GoldenSet {
+  std::uint32_t records = 0;
+  std::uint32_t record_bytes = 0;
+  Sha256::Digest name{};
+
+  std::uint64_t bytes() const { return std::uint64_t{records} * record_bytes; }
+};
+
+struct PatternFrame {
+  std::uint16_t number;
+  Bytes bytes;
 };
 
 struct Data {
@@ -126,10 +164,20 @@ std::optional<Load> parse_load(Bytes payload);
 std::optional<Run> parse_run(Bytes payload);
 std::optional<Cancel> parse_cancel(Bytes payload);
 std::optional<Reset> parse_reset(Bytes payload);
+std::optional<Line> parse_line(Bytes payload);
+std::optional<Prbs> parse_prbs(Bytes payload);
+std::optional<GoldenSet> parse_golden(Bytes payload);
+std::optional<PatternFrame> parse_pattern(Bytes payload);
 std::optional<Data> parse_data(Bytes payload);
 std::optional<Ack> parse_ack(Bytes payload);
 
 struct HelloAnswer {
+  static constexpr std::uint8_t kLoaded = 1;
+  static constexpr std::uint8_t kRunning = 2;
+  static constexpr std::uint8_t kLine = 4;     // knows LINE, PRBS and PATTERN
+  static constexpr std::uint8_t kGolden = 8;   // keeps golden sets
+  static constexpr std::uint8_t kPacked = 16;  // unpacks PACKED frames and inputs
+
   std::uint8_t version;
   std::uint32_t boot_id;
   std::uint16_t max_payload;

@@ -12,6 +12,8 @@
 #include "hil/engine.h"
 #include "hil/executor.h"
 #include "hil/frame.h"
+#include "hil/golden_store.h"
+#include "hil/line_rate.h"
 #include "hil/log_queue.h"
 #include "hil/messages.h"
 #include "hil/slots.h"
@@ -40,6 +42,7 @@ struct Buffers {
   Span<std::uint64_t> cycles;  // CYCLES: the largest `repeats`
   MutableBytes scratch;        // pieces in which a model is read for its hash
   MutableBytes log;            // log lines that wait
+  MutableBytes unpacked{};     // max_payload bytes, or none: then nothing packed is taken
 };
 
 struct Parts {
@@ -48,6 +51,8 @@ struct Parts {
   Storage& storage;
   Clock& clock;
   Executor& executor;
+  LineRate* rate = nullptr;  // null: the line has none
+  Region* golden = nullptr;  // null: no golden sets are kept
 };
 
 class Server final : private FrameSink {
@@ -107,7 +112,9 @@ class Server final : private FrameSink {
   void end_work();
   void end_load(const WorkResult& result);
   void end_run(const WorkResult& result, const Order& order);
+  void end_select(const WorkResult& result, const Order& order, Outcome& outcome);
   void answer_run(const Order& order, const WorkResult& result, Answers::Answer& answer);
+  void answer_work(const WorkResult& result, const Order& order, const Outcome& outcome, Answers::Answer& answer);
 
   // server_requests.cpp: one handler a kind; kPending: answered when the work is done
   Outcome open_write(const Frame& frame, Writer& body);
@@ -121,13 +128,25 @@ class Server final : private FrameSink {
   Outcome open_input(const OpenWrite& open);
   Outcome check_run(const Run& run) const;
   Outcome check_inputs(const Run& run) const;
+  Outcome check_golden(const Run& run) const;
+  Outcome take_inputs(const Run& run);
   Outcome readable(const OpenRead& open, Bytes& source);
   Outcome readable_tensor(const OpenRead& open, Bytes& source) const;
   template <typename Concerns>
   bool any_order(Concerns concerns) const;
 
+  // server_line.cpp: LINE, PRBS and PATTERN; packed frames; golden sets
+  Outcome line(const Frame& frame, Writer& body);
+  Outcome prbs(const Frame& frame, Writer& body);
+  Outcome golden(const Frame& frame, Writer& body);
+  Outcome open_golden(const OpenWrite& open);
+  bool golden_opens() const;
+  void on_pattern(const Frame& frame);
+  void on_packed(const Frame& frame);
+
   // server_transfers.cpp
   void on_data(const Frame& frame);
+  void take_data(const Data& data);
   void on_ack(const Frame& frame);
   Outcome store(Transfer& transfer, const Data& data, Range part);
   Outcome advance_crc(Transfer& transfer, const Data& data, std::uint32_t before);
@@ -144,6 +163,8 @@ class Server final : private FrameSink {
   std::size_t next_answer(std::uint8_t* into);
   std::size_t next_log(std::uint8_t* into);
   std::size_t next_data(std::uint8_t* into);
+  std::size_t next_pattern(std::uint8_t* into);
+  std::size_t next_pad(std::uint8_t* into);
 
   // server_describe.cpp
   void describe(CborWriter& to) const;
@@ -156,6 +177,7 @@ class Server final : private FrameSink {
   static constexpr std::size_t kMaxNotices = 8;
   static constexpr std::size_t kMaxAcks = 8;
   static constexpr std::size_t kMaxEngineCounters = 32;
+  static constexpr std::uint16_t kMaxPatterns = 256;
 
   Config config_;
   Buffers buffers_;
@@ -191,7 +213,22 @@ class Server final : private FrameSink {
   bool working_ = false;
   std::uint64_t engine_counters_[kMaxEngineCounters] = {};  // while the engine works
 
+  // golden sets
+  enum class Golden : std::uint8_t { kNone, kWanted, kOpen };
+  GoldenStore store_;
+  GoldenSet golden_set_;
+  Golden golden_ = Golden::kNone;
+
   // the line
+  RateKeeper rate_;
+  std::uint8_t pad_ = 0;
+  bool pad_due_ = false;  // something was sent since the last one
+  std::uint16_t patterns_left_ = 0;
+  std::uint16_t pattern_number_ = 0;
+  std::uint16_t pattern_bytes_ = 0;
+  std::uint32_t patterns_received_ = 0;  // these three since the last PRBS
+  std::uint32_t patterns_wrong_ = 0;
+  std::uint32_t pattern_noise_ = 0;
   FrameDecoder decoder_;
   LinkCounters counters_;
   LogQueue logs_;

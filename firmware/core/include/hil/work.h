@@ -7,6 +7,7 @@
 #include "hil/clock.h"
 #include "hil/engine.h"
 #include "hil/executor.h"
+#include "hil/golden_store.h"
 #include "hil/messages.h"
 #include "hil/sha256.h"
 #include "hil/slots.h"
@@ -15,7 +16,7 @@ namespace hil {
 
 // The part of a RUN or LOAD request that outlives its frame.
 struct Order {
-  enum class Kind : std::uint8_t { kLoad, kRun };
+  enum class Kind : std::uint8_t { kLoad, kRun, kSelect };
   using Name = FixedText<128>;
 
   Kind kind = Kind::kRun;
@@ -30,6 +31,8 @@ struct Order {
   std::uint16_t warmup = 0;
   std::uint16_t repeats = 0;
   Name name;  // of the tensor to capture, or the model's path
+  std::uint32_t record = 0;  // of the golden set; of kSelect the length of the set
+  Sha256::Digest digest{};   // of the outputs as expected (its first part); of kSelect the name of the set
 
   bool runs() const { return kind == Kind::kRun; }
   bool has(std::uint8_t flag) const { return (flags & flag) != 0; }
@@ -50,12 +53,15 @@ struct WorkResult {
   std::size_t profile_bytes = 0;
   std::uint32_t model_bytes = 0;
   Sha256::Digest model_sha256{};
+  bool found = false;        // the golden set is there and intact
+  bool as_expected = false;  // the outputs have the digest of the order
 };
 
 class Work final : public Job {
  public:
-  Work(Engine& engine, Clock& clock, Storage& storage, const Slots& slots, const WorkBuffers& buffers)
-      : engine_(engine), clock_(clock), storage_(storage), slots_(slots), buffers_(buffers) {}
+  Work(Engine& engine, Clock& clock, Storage& storage, GoldenStore& store, const Slots& slots,
+       const WorkBuffers& buffers)
+      : engine_(engine), clock_(clock), storage_(storage), store_(store), slots_(slots), buffers_(buffers) {}
 
   void prepare(const Order& order);
   const Order& order() const { return order_; }
@@ -67,12 +73,16 @@ class Work final : public Job {
   Outcome load();
   Outcome hash_model();
   Outcome run();
+  Outcome select();
+  Outcome read_record();
+  bool as_expected() const;
   Outcome invoke(const Invocation& invocation, Invoked& invoked, std::uint64_t& cycles);
   Outcome capture_and_profile();
 
   Engine& engine_;
   Clock& clock_;
   Storage& storage_;
+  GoldenStore& store_;
   const Slots& slots_;
   WorkBuffers buffers_;
   Order order_;
