@@ -324,8 +324,8 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.Fix
     """Leave the boards' ports to pytest-embedded for as long as its `serial` lives: a port has one reader."""
     session = request.config.stash.get(SESSION, None)
     if fixturedef.argname == "serial" and session is not None and _reads_serial(request.config):
-        session.lend_ports()
-        fixturedef.addfinalizer(session.take_ports_back)
+        session.fleet.lend_ports()
+        fixturedef.addfinalizer(session.fleet.take_ports_back)
 
 
 def _reads_serial(config: pytest.Config) -> bool:

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import catalogue
 from harness.catalogue import Model
 from harness.compare import Verdict
 from harness.diverge import Divergence
 from harness.errors import BoardUnavailable, ConfigError, HilError, ReportError
-from harness.models.device_file import DeviceFile, open_device_file
-from harness.opening import OpenBoard, open_board
+from harness.opening import OpenBoard
 from harness.options import Combination, Options, combinations
 from harness.progress import Progress
 from harness.record import Failure, Run
@@ -29,12 +27,12 @@ from harness.regress.comparable import check_names
 from harness.regress.gates import with_thresholds
 from harness.running.baseline import Baseline, base_rows
 from harness.running.configs import keep_config, kept_configs
+from harness.running.fleet import Fleet, Held
 from harness.running.journal import RUNS_FILE, Recorder, read_runs
 from harness.running.measuring import Measuring
-from harness.running.provision import Provision, Source, sizes_of
-from harness.running.supervision import Supervisor, explain, is_trouble, is_worth_a_retry, keep_log
+from harness.running.provision import sizes_of
+from harness.running.supervision import explain, is_trouble, is_worth_a_retry, keep_log
 from harness.running.workbench import Bench
-from harness.targets import Runtime
 from harness.virtual import load_plan
 
 
@@ -78,20 +76,6 @@ def baseline_of(options: Options) -> Baseline | None:
     return Baseline(rows, rules, tests=len(combinations(options)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Held:
-    """A board of this session: open, with what is known of its firmware, watched over."""
-
-    board: OpenBoard
-    provision: Provision
-    supervisor: Supervisor
-
-    def close(self) -> None:
-        """Let go of it."""
-        self.board.close()
-        self.provision.close()
-
-
 class Session:
     """All runs of one pytest session: opens each board once, records each run at once.
 
@@ -113,11 +97,10 @@ class Session:
         self.comparison: Comparison | None = None
         self._progress = progress
         self._recorder = Recorder(options.results / RUNS_FILE)
-        self._boards: dict[tuple[str, Runtime], _Held | HilError] = {}
-        self._benches: dict[Combination, Bench] = {}
         self._measured: dict[Combination, Measured | HilError] = {}
         self._compared: dict[Combination, Comparison] = {}
-        self._faults = load_plan(options.virtual_faults) if options.virtual_faults else None
+        faults = load_plan(options.virtual_faults) if options.virtual_faults else None
+        self.fleet = Fleet(options, faults, progress)
         self.baseline = baseline_of(options)
 
     def open(self, combination: Combination) -> OpenBoard:
@@ -126,20 +109,7 @@ class Session:
         Raises:
             HilError: it cannot be opened.
         """
-        return self._held(combination).board
-
-    def lend_ports(self) -> None:
-        """Leave the ports of all boards to pytest-embedded: its reader and ours would take each other's bytes."""
-        for held in self._open_boards():
-            held.board.lend()
-
-    def take_ports_back(self) -> None:
-        """pytest-embedded's reader is gone."""
-        for held in self._open_boards():
-            held.board.take_back()
-
-    def _open_boards(self) -> list[_Held]:
-        return [held for held in self._boards.values() if isinstance(held, _Held)]
+        return self.fleet.held(combination).board
 
     @contextmanager
     def frames(self, combination: Combination, dut: Dut) -> Iterator[Bench]:
@@ -149,7 +119,7 @@ class Session:
             ConfigError: the board is behind a socket, which takes one connection at a time.
             HilError: as `bench`.
         """
-        board = self._held(combination).board
+        board = self.fleet.held(combination).board
         if board.url.startswith("socket://"):
             raise ConfigError(
                 "a socket takes one connection: frames and a dut need a serial port",
@@ -173,7 +143,7 @@ class Session:
         Raises:
             HilError: it cannot be opened, brought back or prepared.
         """
-        held = self._held(combination)
+        held = self.fleet.held(combination)
         try:
             return self._prepared(held, combination)
         except HilError as error:
@@ -182,22 +152,8 @@ class Session:
                 raise
             return self._prepared(held, combination)
 
-    def _prepared(self, held: _Held, combination: Combination) -> Bench:
-        board = held.board
-        bench = self._benches.get(combination)
-        if bench is None:
-            model = catalogue.load(combination.model)
-            bench = self._benches[combination] = Bench(
-                board.device,
-                board=board.id,
-                target=combination.target,
-                model=model,
-                recipe=model.recipes[combination.recipe],
-                progress=self._progress,
-                lint=self.options.lint,
-            )
-        bench.prepare()
-        return bench
+    def _prepared(self, held: Held, combination: Combination) -> Bench:
+        return held.prepared(combination, self._progress, lint=self.options.lint)
 
     def measure(self, combination: Combination) -> Measured:
         """Run the combination, record the row, judge it; a second call gives the first one's result.
@@ -236,14 +192,14 @@ class Session:
         found = self._attempt(combination, attempt)
         if not isinstance(found, HilError):
             return found
-        held = self._boards.get(_key(combination))
-        if not isinstance(held, _Held) or not is_trouble(found):
+        held = self.fleet.open_one(combination)
+        if held is None or not is_trouble(found):
             return found
         if not self._recovered(held, combination, found) or not is_worth_a_retry(found):
             return found
         found = self._attempt(combination, attempt + 1)
         if isinstance(found, HilError) and is_trouble(found) and (gone := held.supervisor.judge(found)):
-            self._give_up(held, combination, gone)
+            self.fleet.give_up(combination, gone)
         return found
 
     def _attempt(self, combination: Combination, attempt: int) -> Measured | HilError:
@@ -251,9 +207,9 @@ class Session:
         measuring = Measuring(
             combination=combination, options=self.options, session_id=self.id, attempt=attempt
         )
-        held: _Held | None = None
+        held: Held | None = None
         try:
-            held = self._held(combination)
+            held = self.fleet.held(combination)
             measuring.opened(held.board)
             measuring.sizes = sizes_of(held.provision.image)
             if held.provision.image is not None:
@@ -289,80 +245,20 @@ class Session:
             divergence=measuring.divergence,
         )
 
-    def _recovered(self, held: _Held, combination: Combination, error: HilError) -> bool:
+    def _recovered(self, held: Held, combination: Combination, error: HilError) -> bool:
         """Bring a board back; False if it is given up."""
         try:
             held.supervisor.recover(error)
         except BoardUnavailable as gone:
-            self._give_up(held, combination, gone)
+            self.fleet.give_up(combination, gone)
             return False
         return True
-
-    def _give_up(self, held: _Held, combination: Combination, gone: BoardUnavailable) -> None:
-        """Leave a board out of the rest of this session; the others go on."""
-        held.close()
-        self._boards[_key(combination)] = gone
 
     def _record(self, row: Run) -> None:
         self._recorder.append(row)
         self.rows.append(row)
         said = row.verdict.words if row.verdict else row.failure.message if row.failure else "no verdict"
         self._progress.say(f"{row.title}: {said}")
-
-    def _held(self, combination: Combination) -> _Held:
-        name = _key(combination)
-        if name not in self._boards:
-            self._let_go(combination)
-            try:
-                self._boards[name] = self._hold(combination)
-            except HilError as error:
-                self._boards[name] = error
-        held = self._boards[name]
-        if isinstance(held, HilError):
-            raise held
-        return held
-
-    def _hold(self, combination: Combination) -> _Held:
-        options = self.options
-        provision = Provision(
-            combination.target,
-            combination.runtime,
-            Source(
-                build_dir=options.build_dir,
-                app_path=options.app_path,
-                skip_flash=options.skip_flash,
-                profile=options.build_profile,
-                lint=options.lint,
-            ),
-            lambda: _file_of(combination),
-            self._progress,
-        )
-        try:
-            board = open_board(
-                combination.target,
-                runtime=combination.runtime,
-                board=options.board,
-                port=options.port,
-                baud=options.baud,
-                faults=self._faults,
-                firmware=provision,
-                emulator_args=options.emulator_args,
-            )
-        except HilError:
-            provision.close()
-            raise
-        return _Held(board=board, provision=provision, supervisor=Supervisor(board, self._progress.say))
-
-    def _let_go(self, combination: Combination) -> None:
-        """Close the target's board that has firmware of another runtime: it may be the same board."""
-        chip = combination.target.name
-        for name in [name for name in self._boards if name[0] == chip and name[1] != combination.runtime]:
-            held = self._boards.pop(name)
-            if isinstance(held, _Held):
-                held.close()
-            gone = [c for c in self._benches if (c.target.name, c.runtime) == name]
-            for other in gone:
-                del self._benches[other]
 
     def gather(self) -> None:
         """Take over the rows that workers have recorded for this session."""
@@ -402,17 +298,5 @@ class Session:
         return [*lines, *(f"{name:8} {path}" for name, path in sorted(self.reports.items()))]
 
     def close(self) -> None:
-        """Close the boards; virtual ones are ended."""
-        for held in self._open_boards():
-            held.close()
-
-
-def _key(combination: Combination) -> tuple[str, Runtime]:
-    """What has a board of its own: a chip with the firmware of one runtime."""
-    return combination.target.name, combination.runtime
-
-
-def _file_of(combination: Combination) -> DeviceFile:
-    model = catalogue.load(combination.model)
-    family = combination.target.family_of(combination.runtime)
-    return open_device_file(model.artifact(combination.recipe, family))
+        """Close the boards; virtual and emulated ones are ended."""
+        self.fleet.close()
