@@ -117,6 +117,17 @@ def _task(name: str, zoo: Path, chip: str) -> Task:
     return _TASKS[key]
 
 
+_ANSWERED: dict[tuple[MicroPythonBoard, str, str], Record] = {}
+
+
+def _answered(board: MicroPythonBoard, name: str, picture: str) -> Record:
+    """What the board answered to a golden picture; asked once, read by many tests."""
+    key = (board, name, picture)
+    if key not in _ANSWERED:
+        _ANSWERED[key] = board.run(name, _photograph(picture))
+    return _ANSWERED[key]
+
+
 _WANTED: dict[tuple[str, str, str], Results] = {}
 
 
@@ -167,7 +178,7 @@ def test_golden_pictures_are_answered_as_by_the_exact_reference(
     """Boxes by overlap, landmarks by pixels, scores, the best class; nothing found is an empty answer."""
     task, wrong = _task(name, zoo, chip), list[str]()
     for picture in task.spec.golden:
-        record = board.run(name, _photograph(picture))
+        record = _answered(board, name, picture)
         wrong += _problems(picture, task, record, _wanted(name, zoo, chip, picture))
     _fail(wrong)
 
@@ -176,7 +187,7 @@ def test_what_is_in_the_picture_is_found(board: MicroPythonBoard, name: str, zoo
     """The astronaut's face is found, the cat is a cat and no human."""
     task, wrong = _task(name, zoo, chip), list[str]()
     for picture, wanted in task.spec.golden.items():
-        results = board.run(name, _photograph(picture)).results
+        results = _answered(board, name, picture).results
         found = [one.name or "face" for one in results.detections]
         if task.spec.kind == "classification":
             found = [label.name for label in results.labels[:1]]
