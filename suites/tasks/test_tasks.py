@@ -8,7 +8,7 @@ import pytest
 
 from harness import tasks
 from harness.errors import ConfigError, GoldenError, HilError
-from harness.plugin import options_of
+from harness.plugin import PROBLEM, options_of
 from harness.runner import Session
 from harness.targets import target
 from harness.task_runs import TaskMeasured, TaskMeasurement, combination
@@ -24,14 +24,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each test once for each chip and each task that the test is about."""
     if "task_case" not in metafunc.fixturenames:
         return
-    options = options_of(metafunc.config)
     there = tasks.names()
     try:
+        options = options_of(metafunc.config)
         chips = [target(name).name for name in options.targets]
         if not chips:
             raise ConfigError("the tasks need to know which chip to test", hint="pytest --target esp32s3")
     except HilError as error:
-        raise pytest.UsageError(str(error)) from None
+        # said once for all suites, when all tests are collected
+        metafunc.config.stash.setdefault(PROBLEM, error)
+        metafunc.parametrize("task_case", (), scope="session")
+        return
     wanted = [name for name in there if not options.models or name in options.models]
     if "recognizer" in metafunc.fixturenames:
         wanted = [name for name in wanted if tasks.read_spec(name).kind == "recognition"]
