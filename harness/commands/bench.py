@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from harness import benchmarks
 
@@ -14,7 +15,8 @@ HELP = "measure the harness itself"
 def add_arguments(parser: ArgumentParser) -> None:
     """A subparser for each benchmark."""
     subparsers = parser.add_subparsers(dest="benchmark", metavar="BENCHMARK", required=True)
-    for info in pkgutil.iter_modules(benchmarks.__path__):
+    # an editable install also searches a folder of the project with the same name
+    for info in pkgutil.iter_modules([str(Path(benchmarks.__file__).parent)]):
         if info.name.startswith("_"):
             continue
         module = importlib.import_module(f"{benchmarks.__name__}.{info.name}")
