@@ -37,9 +37,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--name", help="of a pack with several models, which one")
     parser.add_argument(
-        "--packed-filters",
+        "--portable-kernels",
         action="store_true",
-        help="read filters under old layout names (N16HWC16) in blocks of 16, as the SIMD kernels do",
+        help="filters under old layout names (N16HWC16) and PRelu as ESP-DL compiled for a PC has them, "
+        "not as the SIMD kernels of the chips",
     )
 
 
@@ -55,7 +56,7 @@ def run(args: Namespace) -> int:
         raise ConfigError("nothing to do", hint="give --inputs and --outputs, --explain or --save")
     model = read_espdl(args.model, name=args.name)
     family = target(args.target).family if args.target else None
-    old_names: Reading = "packed" if args.packed_filters else "plain"
+    old_names: Reading = "plain" if args.portable_kernels else "packed"
     reference = ExactReference(model, family, old_names=old_names)
     _say_what_was_assumed(reference, args)
     inputs = None
@@ -84,10 +85,10 @@ def _say_what_was_assumed(reference: ExactReference, args: Namespace) -> None:
             f"computing as {choice.family} (--target names the chip)",
             file=sys.stderr,
         )
-    if not args.packed_filters and any(has_old_name(t) for t in reference.model.graph.initializers.values()):
+    if args.portable_kernels and any(has_old_name(t) for t in reference.model.graph.initializers.values()):
         print(
             "hil exact: warning: filters under old layout names (N16HWC16) are read channel after channel, "
-            "as ESP-DL's portable kernels do; SIMD kernels read blocks of 16 (--packed-filters)",
+            "as ESP-DL compiled for a PC does; the chips read blocks of 16",
             file=sys.stderr,
         )
 

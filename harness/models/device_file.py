@@ -80,9 +80,9 @@ class DeviceFile:
             RuntimeFailed: what it needs is not installed.
         """
         if isinstance(self.content, EspdlModel):
-            from harness.espdl.exact import ExactReference, reading_on_chip
+            from harness.espdl.exact import ExactReference
 
-            return ExactReference(self.content, family, old_names=reading_on_chip(family))
+            return ExactReference(self.content, family)
         from harness.tflm.exact import TflmReference
 
         return TflmReference(self.image)

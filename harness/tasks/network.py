@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from harness.errors import FormatError
 from harness.espdl import read_espdl
-from harness.espdl.exact import ExactReference, reading_on_chip
+from harness.espdl.exact import ExactReference
 from harness.espdl.model import EspdlModel, ValueInfo
 from harness.targets import Family
 
@@ -71,7 +71,7 @@ class Network:
     @cached_property
     def exact(self) -> ExactReference:
         """What a chip of the family must answer."""
-        return ExactReference(self.model, self.family, old_names=reading_on_chip(self.family))
+        return ExactReference(self.model, self.family)
 
     def run(self, inputs: Arrays) -> Arrays:
         """The exact reference's answer."""

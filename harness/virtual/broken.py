@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from harness.errors import ConfigError
 from harness.espdl import EspdlModel
 from harness.espdl.cut import activations_read, computed_infos, part_of
-from harness.espdl.exact import ExactReference, Reading
+from harness.espdl.exact import ExactReference
 from harness.targets import Family, rounding_of
 from harness.virtual.faults import NodeFault
 from harness.virtual.kernels import Wrong, run_node
@@ -27,23 +27,15 @@ class BrokenNetwork:
         family: whose numerics it has otherwise.
         faults: one a node, or a graph input.
         threads: of onnxruntime.
-        old_names: how to read filters whose layout has an old name.
 
     Raises:
         ConfigError: a fault names nothing in the model, or cannot happen there.
     """
 
     def __init__(
-        self,
-        model: EspdlModel,
-        family: Family,
-        faults: Sequence[NodeFault],
-        *,
-        threads: int = 1,
-        old_names: Reading = "plain",
+        self, model: EspdlModel, family: Family, faults: Sequence[NodeFault], *, threads: int = 1
     ) -> None:
         self._model, self._family, self._threads = model, family, threads
-        self._old_names: Reading = old_names
         self._infos = computed_infos(model, family)
         self._inputs = {fault.node: fault for fault in faults if fault.node in self._input_names()}
         self._faults = {self._number(fault): fault for fault in faults if fault.node not in self._inputs}
@@ -85,9 +77,7 @@ class BrokenNetwork:
         key = (start, stop)
         if key not in self._parts:
             part = part_of(self._model, start, stop, infos=self._infos)
-            self._parts[key] = ExactReference(
-                part, self._family, threads=self._threads, old_names=self._old_names
-            )
+            self._parts[key] = ExactReference(part, self._family, threads=self._threads)
         reference = self._parts[key]
         wanted = [value.name for value in reference.outputs]
         wanted += [name for name in tensors if name in reference.tensor_names and name not in wanted]

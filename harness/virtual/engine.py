@@ -134,7 +134,7 @@ class ExactEngine:
 
     def _load(self, image: bytes, cores: int, *, copies: bool) -> LoadedModel:
         from harness.espdl import possible_families, read_espdl
-        from harness.espdl.exact import ExactReference, reading_on_chip
+        from harness.espdl.exact import ExactReference
         from harness.espdl.memory import plan_memory
         from harness.virtual.broken import BrokenNetwork
 
@@ -149,11 +149,10 @@ class ExactEngine:
         self._check_fit(plan)
         model = with_flipped_bits(with_parameter_faults(model, self._faults.parameter), self._faults.bit)
         family = self._target.family
-        reading = reading_on_chip(family)
-        self._reference = ExactReference(model, family, threads=cores, old_names=reading)
+        self._reference = ExactReference(model, family, threads=cores)
         self._network = self._reference
         if self._faults.node:
-            self._network = BrokenNetwork(model, family, self._faults.node, threads=cores, old_names=reading)
+            self._network = BrokenNetwork(model, family, self._faults.node, threads=cores)
         self.plan = plan
         self._macs = macs_of(image) if self._pace.modelled else 0
         inputs = [_tensor("input", index, value) for index, value in enumerate(model.graph.inputs)]

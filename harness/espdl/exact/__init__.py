@@ -1,6 +1,6 @@
 """The exact reference: an `.espdl` graph as ONNX arithmetic that gives the chip's integers."""
 
-from harness.espdl.exact.filters import Reading, reading_on_chip
+from harness.espdl.exact.filters import Reading
 from harness.espdl.exact.lower import Lowered, NotBatchable, lower
 from harness.espdl.exact.proof import Proof
 from harness.espdl.exact.reference import ExactReference
@@ -15,6 +15,5 @@ __all__ = [
     "Proof",
     "Reading",
     "lower",
-    "reading_on_chip",
     "save_onnx",
 ]

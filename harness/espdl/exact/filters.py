@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from harness.errors import FormatError
 from harness.espdl.model import Tensor
-from harness.targets import Family
 
 _BLOCKED = re.compile(r"^(?:\(N/(?P<new>8|16)\)|N(?P<old>8|16))H?WC(?:8|16)(?P<rest>_UNALIGNED)?$")
 _PLAIN = {"NHWC", "NWC"}
@@ -31,15 +30,11 @@ Reading = Literal["plain", "packed"]
 """How to read a filter under an old name such as "N16HWC16".
 
 "plain": one output channel after the other, as ESP-DL's portable kernels read any filter and as a loader does
-that knows the current names only; the ground truth for Espressif's older zoo models was made so. "packed":
+that knows the current names only: what ESP-DL compiled for a PC answers. "packed":
 blocks of 16, as the SIMD kernels of the chips read it, which do not look at the name; PRelu is computed as those
-kernels do as well. Only so do Espressif's older zoo models find faces and tell them apart.
+kernels do as well. The answers that Espressif stored in files with old names come out only so, and only so do its
+older zoo models find faces and tell them apart.
 """
-
-
-def reading_on_chip(family: Family) -> Reading:
-    """How the kernels of a chip of the family read: SIMD on esp32s3 and esp32p4."""
-    return "plain" if family == "c" else "packed"
 
 
 def has_old_name(tensor: Tensor) -> bool:
