@@ -206,7 +206,8 @@ class Finding:
         growth: how many times the largest frame has the pixels of the smallest.
         least_ms: of an inference (of `run`'s constant part where the number of inferences is unknown).
         most_ms: likewise.
-        share: of the squared deviation of the network's time that a line over the pixels explains, 0..1.
+        line_growth: how many times it takes on the largest frame what it takes on the smallest, by the straight
+            line over the pixels: single frames scatter, what grows with the frame shows here.
     """
 
     class_name: str
@@ -214,14 +215,15 @@ class Finding:
     growth: float
     least_ms: float
     most_ms: float
-    share: float
+    line_growth: float
 
     @property
     def words(self) -> str:
         """One sentence."""
         return (
             f"{self.class_name}, {self.format}: while the frame grows {self.growth:.0f} times, the network takes "
-            f"{self.least_ms:.2f} to {self.most_ms:.2f} ms an inference ({self.most_ms / self.least_ms:.2f} times)"
+            f"{self.least_ms:.2f} to {self.most_ms:.2f} ms an inference, "
+            f"{self.line_growth:.2f} times as long by the line over all frames"
         )
 
 
@@ -234,8 +236,7 @@ def findings(rows: Sequence[FrameRate]) -> tuple[Finding, ...]:
             continue
         each = [row.network_ms / (row.inferences or 1) for row in told]
         pixels = [row.pixels for row in told]
-        spread = float(np.std(each))
-        correlation = float(np.corrcoef(pixels, each)[0, 1]) if spread and len(set(pixels)) > 1 else 0.0
+        constant, slope = line(pixels, each)
         made.append(
             Finding(
                 class_name=key[0],
@@ -243,7 +244,7 @@ def findings(rows: Sequence[FrameRate]) -> tuple[Finding, ...]:
                 growth=max(pixels) / min(pixels),
                 least_ms=min(each),
                 most_ms=max(each),
-                share=correlation**2,
+                line_growth=(constant + slope * max(pixels)) / (constant + slope * min(pixels)),
             )
         )
     return tuple(made)

@@ -6,7 +6,7 @@ bytes from losing any; a firmware without it gets the program in small pieces. A
 same manner: it acknowledges each window with 0x01.
 
 The transport is the harness' own `Link` and not that of mpremote: it is the same for serial ports, ptys, sockets
-and rfc2217, its waits have deadlines, and its errors are ours (docs/adr/0005-micropython-over-our-link.md).
+and rfc2217, its waits have deadlines, and its errors are ours (docs/adr/0006-micropython-over-our-link.md).
 """
 
 from __future__ import annotations

@@ -36,7 +36,9 @@ CHANGES = ("mirrored", "turned", "scaled", "dark")
 DATABASE = "/face.db"
 META_BYTES, RECORD_BYTES = 6, 2082
 FRAMES = ("QQVGA", "QVGA", "VGA", "HD")
-ALLOWED_SPREAD = 2.0
+ALLOWED_SPREAD = 8.0  # of single times under other load; a network that saw the frame would need 48 times as long
+    4.0  # of single times under other load; a network that saw the frame would need 48 times as long
+)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -268,7 +270,7 @@ def test_the_time_of_the_network_does_not_depend_on_the_frame(board: MicroPython
         if not record.phases_us:
             pytest.skip("this firmware does not tell its phases apart; `hil fps` derives them")
         # one run of the second stage for each candidate; the least of several runs is free of other load
-        least[frame] = min(phases["network"] for phases in record.phases_us[1:])
+        least[frame] = min(round(phases["network"] / phases["inferences"]) for phases in record.phases_us[1:])
         assert faces == 1, frame
     assert max(least.values()) < ALLOWED_SPREAD * min(least.values()), least
 
