@@ -36,9 +36,8 @@ CHANGES = ("mirrored", "turned", "scaled", "dark")
 DATABASE = "/face.db"
 META_BYTES, RECORD_BYTES = 6, 2082
 FRAMES = ("QQVGA", "QVGA", "VGA", "HD")
-ALLOWED_SPREAD = 8.0  # of single times under other load; a network that saw the frame would need 48 times as long
-    4.0  # of single times under other load; a network that saw the frame would need 48 times as long
-)
+# of single times under other load; a network that saw the frame would need 48 times as long
+ALLOWED_SPREAD = 8.0
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
