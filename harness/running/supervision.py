@@ -23,7 +23,7 @@ from harness.errors import (
     ReportError,
     WireError,
 )
-from harness.esp.backtrace import decode
+from harness.esp.backtrace import decode, suspected_kind
 from harness.esp.image import Image
 from harness.esp.supervise import CrashKind, parse_crash
 from harness.opening import OpenBoard
@@ -55,10 +55,15 @@ def is_worth_a_retry(error: HilError) -> bool:
 
 
 def explain(error: HilError, image: Image | None, target: Target) -> None:
-    """Decode the backtrace of a crash with the image's symbols and keep it with the error."""
+    """Decode the backtrace of a crash with the image's symbols, and what it tells of the cause; kept with the error."""
     if isinstance(error, DeviceCrashed) and not error.trace and (crash := parse_crash(error.console)):
         trace = decode(crash, image.elf if image else None, target)
         error.trace = str(trace)
+        kind = suspected_kind(crash, trace)
+        if kind != error.kind:
+            # what the text calls a panic, its frames may tell apart: a fault inside the allocator
+            error.message = f"{kind.replace('_', ' ')}, by its frames; {error.message}"
+            error.kind = kind
         inner = next((frame for frame in trace.frames if frame.function), None)
         if inner is not None:
             error.message += f"; {inner}"
@@ -133,7 +138,7 @@ class Supervisor:
                     self._say(f"{self._board.id}: {name}: {problem}")
                 # a line without wires for a reset: the board may have restarted by itself
             else:
-                self._say(f"{self._board.id}: {name} after: {error.message}")
+                self._say(f"{self._board.id}: {name}")
             try:
                 self._board.device.connect()
             except HilError as problem:

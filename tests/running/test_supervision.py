@@ -15,8 +15,10 @@ from harness import quarantine
 from harness.boards import select
 from harness.cli import main
 from harness.errors import BoardUnavailable, ConfigError, DeviceCrashed, DeviceReset, LinkTimeout
+from harness.esp.backtrace import Location, Trace
 from harness.esp.supervise import crashed, parse_crash
 from harness.record import Failure, Run
+from harness.running import supervision
 from harness.running.journal import read_runs
 from harness.running.supervision import is_trouble, is_worth_a_retry
 from harness.targets import target
@@ -116,6 +118,21 @@ def test_what_the_board_does_to_itself_is_trouble_and_what_was_asked_of_it_is_no
     assert is_trouble(DeviceCrashed("x"))
     assert not is_trouble(ConfigError("x"))
     assert not is_trouble(BoardUnavailable("x"))
+
+
+def test_frames_inside_the_allocator_tell_a_panic_to_be_a_corrupt_heap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crash = parse_crash(CRASHES["panic"])
+    assert crash is not None
+    error = crashed(crash)
+    frames = (Location(address=0x40001234, function="tlsf_free", file="tlsf.c", line=9), Location(address=1))
+    monkeypatch.setattr(supervision, "decode", lambda *_: Trace(frames=frames))
+    supervision.explain(error, None, P4)
+    assert error.kind == "heap_corruption"
+    assert error.message.startswith("heap corruption, by its frames; panic at pc 0x40001234")
+    assert error.message.endswith("tlsf_free at tlsf.c:9")
+    assert error.trace.splitlines() == ["0x40001234 tlsf_free at tlsf.c:9", "0x00000001 ?"]
 
 
 # runs
