@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from harness.errors import UnsupportedOperator
 from harness.espdl import read_espdl
 from harness.espdl.exact import ExactReference, Reading
 from harness.targets import Family
@@ -55,3 +56,9 @@ def test_prelu_on_a_chip_rescales_rounds_and_saturates_both_signs(
 
 def test_portable_prelu_copies_positives_whatever_the_exponents() -> None:
     assert answer((-5, -6), "esp32s3", "plain")[0, 0, 12].tolist() == VALUES[0, 0, 12].tolist()
+
+
+def test_a_factor_that_does_not_fit_int8_is_refused() -> None:
+    assert answer((-1, -7), "esp32s3", "packed").shape == VALUES.shape
+    with pytest.raises(UnsupportedOperator, match="too far apart"):
+        answer((0, -7), "esp32s3", "packed")

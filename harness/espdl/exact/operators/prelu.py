@@ -19,6 +19,7 @@ from harness.espdl.model import Node
 from harness.targets import rounding_of
 
 _BLOCK_BYTES = 16
+_LARGEST_RISE = 6
 _BUFFERS = {"int8": DTYPE_BOUNDS["int16"], "int16": DTYPE_BOUNDS["int32"]}
 
 
@@ -74,6 +75,11 @@ def _lower_simd(lowering: Lowering, node: Node, slopes: Table) -> None:
     value, limits = lowering.read(x), DTYPE_BOUNDS["int8"]
     rise = lowering.exponent(y) - lowering.exponent(x)
     shift = rise - lowering.exponent(node.inputs[1])
+    if rise < -_LARGEST_RISE or shift < 0:
+        raise UnsupportedOperator(
+            f"PRelu {node.name!r}: exponents {lowering.exponent(x)} and {lowering.exponent(y)} are too far apart",
+            hint="the SIMD kernels keep the factor in int8 and shift right only",
+        )
     factors = onnx.constant((slopes * 2.0**-shift).astype(np.float32), f"{node.inputs[1]}:simd")
     one = onnx.constant(np.float32(2.0**-rise), f"{y}:rise")
     negative = onnx.op("Less", [value, onnx.constant(np.float32(0), "zero")], hint=f"{y}:negative")
