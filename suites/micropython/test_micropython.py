@@ -310,6 +310,26 @@ def test_the_database_has_the_embedding_of_the_exact_reference(
         assert face.name == name
 
 
+@pytest.mark.parametrize("model", ["MFN", "MBF"])
+def test_either_network_for_features_can_be_chosen(
+    recognizer: MicroPythonBoard, zoo: Path, chip: str, model: str
+) -> None:
+    try:
+        task = tasks.load("face_recognize", zoo, chip, variant=model.lower())
+    except ConfigError as error:
+        pytest.skip(str(error))
+    try:
+        recognizer.enroll(_photograph("admiral"), "admiral", model=model)
+    except ScriptFailed as error:
+        if error.exception != "TypeError":
+            raise
+        pytest.skip("the firmware was built with one of the two")
+    wanted = task.run(_photograph("admiral")).embedding
+    assert wanted is not None
+    (face,) = _database(recognizer).faces
+    assert tasks.cosine(face.feature, wanted.values) >= task.spec.thresholds.cosine
+
+
 def test_of_two_faces_none_or_the_larger_is_enrolled(recognizer: MicroPythonBoard) -> None:
     """The binding refuses; ESP-DL takes the largest. Whoever takes the smaller one enrols the wrong person."""
     try:
