@@ -50,7 +50,7 @@ def _lift(board: str) -> int:
             f"the row of {board} has quarantine = {row.quarantine!r}", hint="take it out of boards.toml"
         )
     if not lifted:
-        there = ", ".join(quarantine.quarantined()) or "none is"
+        there = ", ".join(quarantine.quarantined()) or "no board"
         raise ConfigError(f"{board} is not in quarantine", hint=f"in quarantine: {there}")
     print(f"{board} may be used again")
     return 0

@@ -136,7 +136,8 @@ class Provision:
         try:
             return build(order, find_idf(), progress=self._progress)
         except BuildError as error:
-            error.hint += "; a board that has its firmware: --skip-autoflash y"
+            if not board.emulator:
+                error.hint += "; a board that has its firmware: --skip-autoflash y"
             raise
 
     def _with_model(self, image: Image, board: Board) -> Image:
