@@ -58,6 +58,7 @@ def board(
     def answer(sent: bytes) -> bytes:
         nonlocal seen
         new, seen, said = sent[seen:], len(sent), b""
+        told = state["given"]  # a window that is given now is only known after this
         for at, byte in enumerate(new):
             upto = sent[: len(sent) - len(new) + at + 1]
             if state["paste"] >= 0:
@@ -66,12 +67,13 @@ def board(
                     said += b"\x04" + program_output + b"\x04" + error + b"\x04>"
                     continue
                 state["paste"] += 1
-                assert state["paste"] <= state["given"], "more was sent than there were windows for"
+                assert state["paste"] <= told, "more was sent than there were windows for"
                 if state["paste"] % window == 0:
                     state["given"] += window
                     said += b"\x01"
             elif upto.endswith(PASTE):
                 state.update(paste=0, given=2 * window)
+                told = 2 * window
                 said += b"R\x01" + window.to_bytes(2, "little") + b"\x01"
             elif byte == 1 and not upto.endswith(PASTE):
                 said += b"\r\n" + RAW_PROMPT
