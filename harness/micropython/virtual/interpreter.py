@@ -17,7 +17,7 @@ VARIABLE = "HIL_MICROPYTHON"
 PACKAGE = "@micropython/micropython-webassembly-pyscript"
 VERSION = "1.27.0"
 _FILE = Path("node_modules") / PACKAGE / "micropython.mjs"
-INSTALL = f"npm install --no-save --no-package-lock {PACKAGE}@{VERSION}"
+INSTALL = f"npm install --no-save --no-package-lock --prefix . {PACKAGE}@{VERSION}"
 
 
 def node() -> str:
