@@ -11,17 +11,21 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import serial
 
 from harness.connection.port_trouble import closed, rate_refused, unavailable
+from harness.connection.recording import RecordedLink, unused
 from harness.connection.streams import Descriptor, open_pty, open_socket
 from harness.errors import ConfigError
 
 DEFAULT_BAUD = 115_200
 CONNECT_TIMEOUT_S = 5.0
 RESET_PULSE_S = 0.1
+RECORD_VARIABLE = "HIL_RECORD"
+"""Names a file that keeps the bytes of the line; a second line has `-2` before its ending, and so on."""
 
 
 class Link(Protocol):
@@ -33,9 +37,20 @@ class Link(Protocol):
         baud: its rate, if `set_baud` can change it; None: it has none.
     """
 
-    url: str
-    bytes_per_s: float | None
-    baud: int | None
+    @property
+    def url(self) -> str:
+        """See above."""
+        ...
+
+    @property
+    def bytes_per_s(self) -> float | None:
+        """See above."""
+        ...
+
+    @property
+    def baud(self) -> int | None:
+        """See above."""
+        ...
 
     def now(self) -> float:
         """The time by which `until` is meant, in seconds."""
@@ -137,7 +152,12 @@ def open_link(url: str, baud: int = DEFAULT_BAUD, *, board: str = "") -> Link:
         ConfigError: no such form of URL or baud rate.
         BoardUnavailable: no such port, no permission, in use, connection refused; the hint says what to do.
     """
-    name = board or url
+    link = _open(url, baud, board or url)
+    recording = os.environ.get(RECORD_VARIABLE)
+    return RecordedLink(link, unused(Path(recording))) if recording else link
+
+
+def _open(url: str, baud: int, name: str) -> Link:
     try:
         if url.startswith("socket://"):
             return open_socket(url)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.connection.tuning import choose_pad
 from harness.device import Device
 from harness.virtual.faults import FaultPlan, LineFaults
 from harness.virtual.simline import LineModel
@@ -74,6 +75,7 @@ def connected(
     device = Device(link, seed=1, reopen=link.reopen)
     device.connect(CONNECT_S)
     device.load()
+    choose_pad(device)
     return link, device
 
 

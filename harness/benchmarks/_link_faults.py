@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.device import Device
-from harness.errors import DeviceFault, DeviceReset, HilError
+from harness.errors import DeviceFault, DeviceReset, HilError, LinkClosed
 from harness.virtual.faults import FaultPlan, LineFaults
+from harness.virtual.line import Incident
 from harness.virtual.simline import LineModel
 from harness.virtual.simulated import CoreSettings, SimulatedDevice, SimulatedLink, answer
 
@@ -26,12 +27,14 @@ class Campaign:
     Attributes:
         name: for the table.
         faults: of each direction of the line.
-        reset_every: transfers after which the device restarts, in the middle of one; 0: never.
+        incident: what befalls the board in the middle of a transfer, if anything.
+        every: after so many transfers.
     """
 
     name: str
     faults: LineFaults
-    reset_every: int = 0
+    incident: Incident | None = None
+    every: int = 50
 
 
 CAMPAIGNS = (
@@ -45,7 +48,16 @@ CAMPAIGNS = (
     Campaign(
         name="console text", faults=LineFaults(text="W (1234) wifi: beacon lost\r\n", text_every_bytes=5000)
     ),
-    Campaign(name="reset every 50", faults=LineFaults(), reset_every=50),
+    Campaign(
+        name="console text in most frames",
+        faults=LineFaults(text="E (7) hil: noise\r\n", text_every_bytes=300),
+    ),
+    Campaign(name="stall of 0.5 s every 50", faults=LineFaults(), incident="stall"),
+    Campaign(name="disconnect every 50", faults=LineFaults(), incident="disconnect"),
+    Campaign(name="reset every 50", faults=LineFaults(), incident="reset"),
+    Campaign(
+        name="reset every 50, bit errors 1e-4", faults=LineFaults(bit_error_rate=1e-4), incident="reset"
+    ),
 )
 
 
@@ -96,8 +108,14 @@ def run_campaign(
         except HilError as error:
             errors[f"{type(error).__name__} (connecting)"] += 1
             continue
-        if campaign.reset_every and number % campaign.reset_every == 0:
-            link.restart_at = link.now() + source.random() * 2.2 * bytes_each / (baud / 10)
+        if campaign.incident and number % campaign.every == 0:
+            at = link.now() + source.random() * 2.2 * bytes_each / (baud / 10)
+            if campaign.incident == "reset":
+                link.restart_at = at
+            elif campaign.incident == "stall":
+                link.stall_at = at
+            else:
+                link.disconnect_at = at
         data = source.randbytes(bytes_each)
         began_s = link.now()
         try:
@@ -131,6 +149,6 @@ def _make_ready(device: Device) -> None:
             if device.info().model is None:
                 device.load()
             return
-        except (DeviceReset, DeviceFault):
+        except (DeviceReset, DeviceFault, LinkClosed):
             if attempt == 2:
                 raise

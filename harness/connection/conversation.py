@@ -192,6 +192,7 @@ class Conversation:
         """
         self._link.set_baud(baud)
         self._pace_outgoing()
+        self._chunk.forget()
         if self._session is not None and self._link.bytes_per_s:
             self._session.set_rate(self._link.bytes_per_s)
 

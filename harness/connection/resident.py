@@ -118,3 +118,20 @@ def _open(device: Device, request: Golden) -> bool:
     device.wait_for(call, "golden", CALL_S + LOAD_S * min(1.0, size_s))
     assert isinstance(call.answer, GoldenAnswer)
     return call.answer.found == 1
+
+
+def infer_all(
+    device: Device, records: Sequence[Arrays], *, resident: bool = True, cores: int = 1
+) -> Iterator[Inference]:
+    """Run once for each record, in order; of inputs that the device keeps nothing is sent.
+
+    Args:
+        device: with a loaded model.
+        records: inputs by name, in the device's shape and dtype.
+        resident: False: send them, wherever they could stay.
+        cores: 1 or 2.
+    """
+    kept = store(device, records) if resident and records and offered(device) else None
+    if kept is None:
+        return device.infer_many(records, cores=cores)
+    return kept.infer(range(kept.records), cores=cores)

@@ -10,15 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.device import CALL_S, Device
-from harness.errors import HilError, LinkError
+from harness.errors import HandshakeError, HilError, LinkError, LinkTimeout
 from harness.wire.line_messages import Line, LineAnswer, Prbs, PrbsAnswer
 from harness.wire.messages import HELLO_LINE, Ping
 
 RATES = (230_400, 460_800, 921_600, 1_500_000, 2_000_000, 3_000_000)
 TRIAL_MS = 1500
+RECONNECT_S = 3.0
 SETTLE_S = 0.02
 """Both ends have changed by then."""
 FRAME_BYTES = 1000
+PAD_BYTES = 62
+"""Of a full packet of the usual bridges: 64 with 2 bytes of status."""
+PAD_GAIN = 0.8
+PINGS = 4
 WINDOW_BYTES = 8_000
 """Sent at once: what every device's receive buffer holds."""
 TEST_BYTES = 32_000
@@ -64,11 +69,11 @@ class LineTest:
         return arrived * self.size_bytes / self.seconds if self.seconds > 0 else 0.0
 
 
-def try_line(device: Device, *, test_bytes: int = TEST_BYTES) -> LineTest:
+def try_line(device: Device, *, test_bytes: int = TEST_BYTES, within_s: float = float("inf")) -> LineTest:
     """Send the pattern both ways at the present rate.
 
     Raises:
-        LinkTimeout: requests did not get through either.
+        LinkTimeout: requests did not get through either, or not `within_s`.
     """
     talk = device.conversation
     limits = talk.session("line").limits
@@ -83,15 +88,17 @@ def try_line(device: Device, *, test_bytes: int = TEST_BYTES) -> LineTest:
     down = wrong_down = noise_down = 0
     _ask(device, Prbs(0, 0))
     began_s = talk.now()
-    for _ in range(rounds):
-        session.send_patterns(per_round, size)
-        answer = _ask(device, Prbs(per_round, size))
+    for number in range(rounds + 1):
+        if talk.now() - began_s > within_s:
+            raise LinkTimeout("the test took longer than the trial lasts", step="line", board=device.board)
+        sending = per_round if number < rounds else 0
+        session.send_patterns(sending, size)
+        answer = _ask(device, Prbs(sending, size))
         assert isinstance(answer, PrbsAnswer)
         down, wrong_down = down + answer.received, wrong_down + answer.wrong
         noise_down += answer.noise_segments
-    # what the last round sends comes before the answer to this
-    _ask(device, Ping(b""))
-    _wait_for_patterns(device, received + frames)
+        # a new request ends what is left of the last one's frames
+        _wait_for_patterns(device, received + min(number + 1, rounds) * per_round)
     return LineTest(
         baud=talk.link.baud or 0,
         frames=frames,
@@ -147,7 +154,7 @@ def tune(device: Device, *, max_baud: int = RATES[-1], memory: RateMemory | None
     talk = device.conversation
     start = talk.link.baud
     info = device.info()
-    if not talk.session("line").offers(HELLO_LINE) or not info.baud:
+    if not talk.session("line").offers(HELLO_LINE) or not _has_rate(device):
         return Tuned(baud=start or 0, tests=(), given_up=())
     start = info.baud
     remembered = memory.get(info.mac) if memory else None
@@ -160,6 +167,20 @@ def tune(device: Device, *, max_baud: int = RATES[-1], memory: RateMemory | None
     if memory:
         memory.put(info.mac, found.baud)
     return found
+
+
+def _has_rate(device: Device) -> bool:
+    """Whether both ends can change it; a pty is told the device's, which a virtual board's model goes by."""
+    talk = device.conversation
+    baud = device.info().baud
+    if not baud:
+        return False
+    if talk.link.baud is None:
+        try:
+            talk.set_baud(baud)
+        except LinkError:
+            return False
+    return True
 
 
 def _climb(device: Device, start: int, rates: Iterable[int]) -> Tuned:
@@ -179,7 +200,7 @@ def _climb(device: Device, start: int, rates: Iterable[int]) -> Tuned:
                 best = rate
                 continue
             given_up.append((rate, f"{test.lost_down} + {test.lost_up} of 2 x {test.frames} frames lost"))
-        _go_back(device, best)
+        best = _go_back(device, best, start)
         break
     return Tuned(baud=best, tests=tuple(tests), given_up=tuple(given_up))
 
@@ -198,18 +219,27 @@ def _try(device: Device, rate: int) -> LineTest:
     _ask(device, Ping(b""), timeout_s=TRIAL_MS / 3e3)
     share_s = TRIAL_MS / 1e3 / 3
     most = int(share_s * rate / 10 / 2)
-    return try_line(device, test_bytes=min(TEST_BYTES, max(4 * FRAME_BYTES, most)))
+    size = min(TEST_BYTES, max(4 * FRAME_BYTES, most))
+    return try_line(device, test_bytes=size, within_s=TRIAL_MS / 1.5e3)
 
 
-def _go_back(device: Device, rate: int) -> None:
-    """To the rate that was kept, once the device has gone there too; with a new session."""
+def _go_back(device: Device, rate: int, start: int) -> int:
+    """To the rate that was kept, once the device has gone there too, or else to the one of its start."""
     talk = device.conversation
     if talk.link.baud != rate:
         talk.set_baud(rate)
         _sleep(device, TRIAL_MS / 1e3 + SETTLE_S)
-    if not device.connected:
+    try:
+        if not device.connected:
+            device.connect(RECONNECT_S)
+        _ask(device, Ping(b""), timeout_s=RECONNECT_S)
+    except LinkTimeout:
+        if rate == start:
+            raise
+        talk.set_baud(start)
         device.connect()
-    _ask(device, Ping(b""))
+        return start
+    return rate
 
 
 def _sleep(device: Device, seconds: float) -> None:
@@ -274,3 +304,82 @@ class RateMemory:
         except (OSError, ValueError):
             return {}
         return table if isinstance(table, dict) else {}
+
+
+def choose_pad(device: Device) -> int:
+    """Have the device end what it sends with as many 00 as fill a bridge's packet, if that makes answers come sooner.
+
+    A bridge hands on an unfilled packet only when its latency timer runs out (16 ms); delimiters fill it at once.
+    Returns the pad in bytes, 0 or PAD_BYTES, which holds until the next session.
+    """
+    talk = device.conversation
+    if not talk.session("line").offers(HELLO_LINE) or talk.link.bytes_per_s is None:
+        return 0
+    plain_s = _round_trip_s(device)
+    _ask(device, Line(0, 0, PAD_BYTES))
+    if _round_trip_s(device) < PAD_GAIN * plain_s:
+        return PAD_BYTES
+    _ask(device, Line(0, 0, 0))
+    return 0
+
+
+def _round_trip_s(device: Device) -> float:
+    """The best of a few, so that a busy moment of this machine decides nothing."""
+    talk = device.conversation
+    best_s = float("inf")
+    for _ in range(PINGS):
+        began_s = talk.now()
+        _ask(device, Ping(b""))
+        best_s = min(best_s, talk.now() - began_s)
+    return best_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineReport:
+    """What `hil link` tells: the rates that were tried, a longer test at the best one, and what went over the line."""
+
+    start_baud: int
+    tuned: Tuned
+    final: LineTest
+    pad: int
+    round_trip_s: float
+    sent_bytes: int
+    received_bytes: int
+    repeated_requests: int
+    retransmitted_bytes: int
+
+
+def measure_line(
+    device: Device, *, test_bytes: int, max_baud: int, memory: RateMemory | None = None, forget: bool = False
+) -> LineReport:
+    """Tune, test, and go back to the rate of the start.
+
+    Raises:
+        LinkError: the board does not answer.
+        HandshakeError: its firmware does not know the test.
+    """
+    if not device.conversation.session("line").offers(HELLO_LINE):
+        raise HandshakeError(
+            "its firmware cannot test the line", hint="flash the firmware of this harness", board=device.board
+        )
+    start = device.info().baud
+    if forget and memory:
+        memory.put(device.info().mac, 0)
+    tuned = tune(device, max_baud=max_baud, memory=memory)
+    pad = choose_pad(device)
+    final = try_line(device, test_bytes=test_bytes)
+    round_trip_s = _round_trip_s(device)
+    if start:
+        restore(device, start)
+    counted = device.link_statistics()
+    return LineReport(
+        start_baud=start,
+        tuned=tuned,
+        final=final,
+        pad=pad,
+        round_trip_s=round_trip_s,
+        sent_bytes=counted.sent_bytes,
+        received_bytes=counted.received_bytes,
+        repeated_requests=counted.repeated_requests,
+        retransmitted_bytes=counted.retransmitted_bytes,
+    )

@@ -30,6 +30,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="faults to plant: a .toml or .json file (see harness/virtual/faults.py)",
     )
     parser.add_argument(
+        "--baud-model",
+        default="",
+        metavar="MODEL",
+        help="a line that takes its time: bits a second, then latency_ms=, limit=, fifo=, buffer= of the bridge"
+        " (921600,latency_ms=16)",
+    )
+    parser.add_argument(
         "--control",
         action="store_true",
         help="take commands from standard input (reset, power_cycle, quit) and end with it",
@@ -53,6 +60,7 @@ def run(args: Namespace) -> int:
         listen=args.listen,
         faults=load_plan(args.faults) if args.faults else FaultPlan(),
         control=args.control,
+        line=args.baud_model,
     )
     serve(settings)
     exit_now(0)

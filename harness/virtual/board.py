@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from harness.virtual.faults import FaultPlan
 
 START_S = 20.0
 STOP_S = 5.0
+BAUD_MODEL_VARIABLE = "HIL_BAUD_MODEL"
 
 
 class VirtualBoard:
@@ -31,6 +33,7 @@ class VirtualBoard:
         listen: `pty` or `tcp`; None: what this system has.
         faults: planted ones; None: none.
         log: file for what the process says on its standard error; None: beside the flash.
+        line: model of its line, as `hil virtual --baud-model`; "": what HIL_BAUD_MODEL says, or a line without a rate.
     """
 
     def __init__(
@@ -42,7 +45,9 @@ class VirtualBoard:
         listen: str | None = None,
         faults: FaultPlan | None = None,
         log: Path | None = None,
+        line: str = "",
     ) -> None:
+        self._line = line
         self.target = target
         self.runtime = runtime
         self.url = ""
@@ -54,6 +59,20 @@ class VirtualBoard:
         self._log = log or self._folder / "log.txt"
         self._process: subprocess.Popen[str] | None = None
 
+    def link_model(self, image: bytes) -> None:
+        """Have the firmware hold this model in its own image: location `rodata`."""
+        from harness.virtual.places import rodata_of
+
+        rodata_of(self._flash).write_bytes(image)
+
+    def put_file(self, name: str, image: bytes) -> str:
+        """Put a file into its SPIFFS partition; returns the path that LOAD takes for location `file`."""
+        from harness.virtual.places import MOUNT, files_of
+
+        files_of(self._flash).mkdir(parents=True, exist_ok=True)
+        (files_of(self._flash) / name).write_bytes(image)
+        return str(MOUNT / name)
+
     def start(self) -> str:
         """Start it, or start it again after `kill`; returns its URL, the same each time.
 
@@ -63,6 +82,8 @@ class VirtualBoard:
         command = [sys.executable, "-m", "harness.virtual", "--target", self.target.name]
         command += ["--runtime", self.runtime, "--control"]
         command += ["--flash", str(self._flash), "--listen", self._listen]
+        if line := self._line or os.environ.get(BAUD_MODEL_VARIABLE):
+            command += ["--baud-model", line]
         if self._faults is not None:
             command += ["--faults", self._faults.to_json()]
         with self._log.open("a", encoding="utf-8") as log:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from harness import __version__
 from harness._device import Server
@@ -18,6 +18,9 @@ from harness.virtual.engine import SYSTEM_BYTES, ExactEngine
 from harness.virtual.faults import EngineFaults
 from harness.virtual.flash import Flash, GoldenPartition, ModelStorage
 from harness.virtual.tflm_engine import TflmEngine
+
+if TYPE_CHECKING:
+    from harness.virtual.process import Rate
 
 ResetReason = Literal["power_on", "software", "panic"]
 
@@ -102,6 +105,7 @@ class Chip:
         flash: its flash; stays open.
         faults: of its engine.
         wake: called from any thread when `work` has something to do.
+        rate: of its line; None: it has none.
     """
 
     def __init__(
@@ -111,7 +115,10 @@ class Chip:
         flash: Flash,
         faults: EngineFaults,
         wake: Callable[[], None],
+        *,
+        rate: Rate | None = None,
     ) -> None:
+        self._rate = rate
         self.restart: ResetReason | None = None
         """Set, from any thread, when the chip must start anew."""
         self._identity = identity
@@ -148,6 +155,7 @@ class Chip:
             threaded=True,
             on_work_done=self._wake,
             golden=golden,
+            line=self._rate,
         )
         self._console += boot_log(self._identity, reason).encode()
         self._server.boot()

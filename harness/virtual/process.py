@@ -19,6 +19,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from harness.targets import Runtime, Target
 from harness.virtual.chip import Chip, Identity
@@ -44,6 +45,7 @@ class Settings:
         listen: `pty`, `pty:PATH`, `tcp` or `tcp:NUMBER`.
         faults: planted ones.
         control: take commands from standard input and end with it.
+        line: model of the line, as `harness.virtual.paced.parse_model` reads it; "": it takes no time.
     """
 
     target: Target
@@ -52,12 +54,31 @@ class Settings:
     listen: str
     faults: FaultPlan
     control: bool
+    line: str = ""
+
+
+class Rate(Protocol):
+    """The rate of a line, as the device core wants it."""
+
+    baud: int
+
+    def possible(self, baud: int) -> bool:
+        """Whether the UART can do it."""
+        ...
+
+    def set_baud(self, baud: int) -> None:
+        """Change it."""
+        ...
+
+    def now_ms(self) -> int:
+        """A clock for time-outs."""
+        ...
 
 
 class Board:
     """Port, line and chip; `run` until told to quit."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, rate: Rate | None = None) -> None:
         flash = Flash(settings.flash or folder / "flash.bin", settings.target.flash_bytes)
         self.port: Port = open_port(settings.listen, folder)
         self._wake_read, self._wake_write = socket.socketpair()
@@ -70,6 +91,7 @@ class Board:
             flash,
             settings.faults.engine,
             self.wake,
+            rate=rate,
         )
         plan = settings.faults
         self._to_device = BadLine(plan.to_device, plan.seed)
@@ -173,7 +195,7 @@ def serve(settings: Settings) -> None:
     sys.setswitchinterval(SWITCH_S)
     folder = Path(tempfile.mkdtemp(prefix="hil-virtual-"))
     try:
-        board = Board(settings, folder)
+        board = _board(settings, folder)
         _listen_to_signals(board)
         if settings.control:
             threading.Thread(target=_obey_stdin, args=(board,), daemon=True).start()
@@ -182,6 +204,14 @@ def serve(settings: Settings) -> None:
         board.run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _board(settings: Settings, folder: Path) -> Board:
+    if not settings.line:
+        return Board(settings, folder)
+    from harness.virtual.paced import PacedBoard, parse_model
+
+    return PacedBoard(settings, folder, parse_model(settings.line))
 
 
 def _listen_to_signals(board: Board) -> None:

@@ -26,6 +26,7 @@ __all__ = ["answer"]  # and everything defined here
 
 WORK_S = 60.0
 """Longest real time that a step of the core's worker thread may take: beyond it something hangs."""
+STALL_S = 0.5
 AWAY_S = 0.2
 """How long a port that vanished stays away."""
 
@@ -178,6 +179,10 @@ class SimulatedLink:
         )
         self.restart_at = float("inf")
         """When the device restarts next, once."""
+        self.disconnect_at = float("inf")
+        """When the port vanishes next, once."""
+        self.stall_at = float("inf")
+        """When nothing moves for STALL_S next, once."""
         self._clock = 0.0
         self._pump_at = 0.0
         self._closed = False
@@ -251,13 +256,13 @@ class SimulatedLink:
         return len(data)
 
     def _device_due(self) -> float:
-        return min(self.down.due, self._pump_at, self.device.run_ends_at, self.restart_at)
+        return min(self.down.due, self._pump_at, self.device.run_ends_at, self._incident_at)
 
     def _turn_device(self) -> None:
         now = self._clock
-        if now >= self.restart_at:
-            self.restart_at = float("inf")
-            self.restart_device()
+        self._befall(now)
+        if self._closed:
+            return
         data = self.down.pop(now)
         if data:
             self.device.receive(data, now)
@@ -275,6 +280,22 @@ class SimulatedLink:
             self._pump_at = self.up.room_at(self.model.device_buffer_bytes // 4)
         if self.device.server.stopped:
             self.restart_device()
+
+    @property
+    def _incident_at(self) -> float:
+        return min(self.restart_at, self.disconnect_at, self.stall_at)
+
+    def _befall(self, now: float) -> None:
+        if now >= self.restart_at:
+            self.restart_at = float("inf")
+            self.restart_device()
+        if now >= self.stall_at:
+            self.stall_at = float("inf")
+            for wire in (self.down, self.up):
+                wire.free_at = max(wire.free_at, now) + STALL_S
+        if now >= self.disconnect_at:
+            self.disconnect_at = float("inf")
+            self._suffer([Happening("disconnect")])
 
     def _suffer(self, happened: list[Happening]) -> None:
         for happening in happened:

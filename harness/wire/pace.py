@@ -79,6 +79,10 @@ class ChunkSize:
         """The receiver's largest chunk is another one now; what is known of the line stays."""
         self._most = most
 
+    def forget(self) -> None:
+        """The line is another one now."""
+        self._sent_bytes = self._losses = 0.0
+
     def sent(self, size_bytes: int) -> None:
         """A frame of that size went out."""
         self._sent_bytes += size_bytes

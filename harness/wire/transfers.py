@@ -93,8 +93,9 @@ class Transfers:
         self._acks_due: list[Ack] = []
 
     def set_rate(self, bytes_per_s: float) -> None:
-        """The line has another rate now."""
+        """The line has another rate now: what was learnt of its losses holds no more."""
         self._line_bytes_per_s = bytes_per_s
+        self.chunk.forget()
 
     @property
     def idle(self) -> bool:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.connection.resident import Resident, offered, store
+from harness.connection.resident import Resident, infer_all, offered, store
 from harness.device import Device
 from harness.errors import InputError
 from harness.virtual.simline import LineModel
@@ -111,3 +111,13 @@ def test_a_set_without_records_is_refused() -> None:
     _, device = connected()
     with pytest.raises(InputError, match="without inputs"):
         store(device, [])
+
+
+@pytest.mark.parametrize(
+    ("golden_bytes", "resident"), [(1 << 20, True), (1 << 20, False), (8192, True), (0, True)]
+)
+def test_all_records_are_answered_whatever_the_device_keeps(golden_bytes: int, resident: bool) -> None:
+    _, device = connected(golden_bytes=golden_bytes)
+    inputs = records(20)
+    made = [one.outputs["y"].tobytes() for one in infer_all(device, inputs, resident=resident)]
+    assert made == outputs(inputs)
