@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.espdl.exact import ExactReference, Reading
+    from harness.espdl.model import Graph
 
 HELP = "run an .espdl model exactly as the chip computes it, integer for integer"
 
@@ -37,10 +38,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--name", help="of a pack with several models, which one")
     parser.add_argument(
-        "--portable-kernels",
-        action="store_true",
-        help="filters under old layout names (N16HWC16) and PRelu as ESP-DL compiled for a PC has them, "
-        "not as the SIMD kernels of the chips",
+        "--kernels",
+        choices=("portable", "chip"),
+        default="portable",
+        help="where they differ (filters under old layout names such as N16HWC16, PRelu): those of ESP-DL "
+        "compiled for a PC, or the SIMD kernels, as boards are judged by (default portable)",
     )
 
 
@@ -56,7 +58,7 @@ def run(args: Namespace) -> int:
         raise ConfigError("nothing to do", hint="give --inputs and --outputs, --explain or --save")
     model = read_espdl(args.model, name=args.name)
     family = target(args.target).family if args.target else None
-    old_names: Reading = "plain" if args.portable_kernels else "packed"
+    old_names: Reading = "packed" if args.kernels == "chip" else "plain"
     reference = ExactReference(model, family, old_names=old_names)
     _say_what_was_assumed(reference, args)
     inputs = None
@@ -75,8 +77,6 @@ def run(args: Namespace) -> int:
 
 
 def _say_what_was_assumed(reference: ExactReference, args: Namespace) -> None:
-    from harness.espdl.exact.filters import has_old_name
-
     choice = reference.choice
     if choice.evidence == "assumed":
         others = " and ".join(choice.others)
@@ -85,12 +85,21 @@ def _say_what_was_assumed(reference: ExactReference, args: Namespace) -> None:
             f"computing as {choice.family} (--target names the chip)",
             file=sys.stderr,
         )
-    if args.portable_kernels and any(has_old_name(t) for t in reference.model.graph.initializers.values()):
+    if args.kernels == "portable" and reference.family != "c" and _kernels_differ(reference.model.graph):
         print(
-            "hil exact: warning: filters under old layout names (N16HWC16) are read channel after channel, "
-            "as ESP-DL compiled for a PC does; the chips read blocks of 16",
+            "hil exact: warning: answers are those of ESP-DL compiled for a PC; the SIMD kernels of a chip read "
+            "filters under old layout names, and compute PRelu, in another way (--kernels chip)",
             file=sys.stderr,
         )
+
+
+def _kernels_differ(graph: Graph) -> bool:
+    """Whether the chip's kernels may answer otherwise than the portable ones: docs/adr/0007."""
+    from harness.espdl.exact.filters import has_old_name
+
+    return any(map(has_old_name, graph.initializers.values())) or any(
+        node.op_type == "PRelu" for node in graph.nodes
+    )
 
 
 def _write(path: Path, answers: Mapping[str, NDArray[Any]]) -> None:

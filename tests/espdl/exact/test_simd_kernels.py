@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from harness.cli import main
 from harness.errors import UnsupportedOperator
 from harness.espdl import read_espdl
 from harness.espdl.exact import ExactReference, Reading
@@ -19,9 +21,8 @@ VALUES = np.arange(-128, 128, dtype=np.int8).reshape(1, 1, 16, 16)
 SLOPES = np.array([-128, -77, -3, -1, 0, 1, 2, 5, 31, 32, 33, 64, 77, 99, 126, 127], np.int8)
 
 
-def answer(
-    exponents: tuple[int, int], family: Family, reading: Reading
-) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:
+def prelu(exponents: tuple[int, int]) -> bytes:
+    """A file with one PRelu, x (1, 1, 16, 16) with exponents[0] to y with exponents[1]."""
     slope = tensor("s", SLOPES.reshape(16, 1, 1), exponents=(-6,))
     shape = (1, 1, 16, 16)
     written = one(
@@ -30,7 +31,13 @@ def answer(
         value("y", shape, exponents[1]),
         initializers=(slope,),
     )
-    reference = ExactReference(read_espdl(edl(written)), family, old_names=reading, threads=1)
+    return edl(written)
+
+
+def answer(
+    exponents: tuple[int, int], family: Family, reading: Reading
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:
+    reference = ExactReference(read_espdl(prelu(exponents)), family, old_names=reading, threads=1)
     return reference.run({"x": VALUES})["y"]
 
 
@@ -62,3 +69,27 @@ def test_a_factor_that_does_not_fit_int8_is_refused() -> None:
     assert answer((-1, -7), "esp32s3", "packed").shape == VALUES.shape
     with pytest.raises(UnsupportedOperator, match="too far apart"):
         answer((0, -7), "esp32s3", "packed")
+
+
+def test_the_command_answers_as_a_pc_and_says_so_unless_told_to_answer_as_a_chip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HIL_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "m.espdl").write_bytes(prelu((-5, -6)))
+    np.savez(tmp_path / "in.npz", x=VALUES)
+    said = {}
+    for kernels, reading in (("portable", "plain"), ("chip", "packed")):
+        command = [
+            "exact",
+            str(tmp_path / "m.espdl"),
+            "--target",
+            "esp32s3",
+            "--inputs",
+            str(tmp_path / "in.npz"),
+        ]
+        command += ["--outputs", str(tmp_path / "out.npz")]
+        assert main(command if kernels == "portable" else [*command, "--kernels", kernels]) == 0
+        said[kernels] = "--kernels chip" in capsys.readouterr().err
+        with np.load(tmp_path / "out.npz") as answers:
+            assert np.array_equal(answers["y"], answer((-5, -6), "esp32s3", reading))  # type: ignore[arg-type]
+    assert said == {"portable": True, "chip": False}
