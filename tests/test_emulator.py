@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import emulator
+from harness.cli import main
 from harness.device import Device
 from harness.emulator import EmulatedBoard, command_line, find_program, named
 from harness.errors import BoardUnavailable, ConfigError
@@ -201,3 +202,11 @@ def test_an_image_of_another_chip_is_refused(programs: Path, tmp_path: Path) -> 
         "--model", "mnist", "--recipe", "w8a8", "--results", str(tmp_path / "out"), "-x",
     )  # fmt: skip
     assert "is for esp32s3, the run for esp32c3" in done.stdout
+
+
+def test_hil_layers_compares_every_tensor_on_an_emulated_board(
+    programs: Path, build_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["layers", "mnist", "--recipe", "w8a8", "--target", "esp32c3", "--board", f"qemu:{programs}"]
+    assert main([*words, "--build-dir", str(build_folder), "--all"]) == 0
+    assert "8 tensors of input 0: none wrong" in capsys.readouterr().out

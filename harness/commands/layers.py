@@ -21,7 +21,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--recipe", required=True, help="a recipe of its model.toml")
     parser.add_argument("--target", required=True, help="the chip, a row of targets.toml")
     parser.add_argument(
-        "--board", help="id of boards.toml, port, URL or `virtual`; default: the attached one"
+        "--board",
+        help="id of boards.toml, port, URL, `virtual`, `qemu`, `esp-emu`; default: the attached one",
+    )
+    parser.add_argument(
+        "--build-dir", help="flash this image first, or run it in an emulator; default: the board's firmware"
     )
     parser.add_argument("--port", help="serial port of the board")
     parser.add_argument("--baud", type=int, help="rate of the line (default: the board's own)")
@@ -40,7 +44,9 @@ def run(args: Namespace) -> int:
 
     from harness import catalogue, opening
     from harness.errors import ConfigError
+    from harness.models.device_file import open_device_file
     from harness.progress import progress_on
+    from harness.running.provision import Provision, Source
     from harness.running.workbench import Bench
     from harness.targets import target
 
@@ -48,7 +54,22 @@ def run(args: Namespace) -> int:
     recipe = model.recipe(args.recipe)
     if args.input is not None and not 0 <= args.input < len(model.golden().inputs):
         raise ConfigError(f"--input {args.input}", hint=f"0 to {len(model.golden().inputs) - 1}")
-    board = opening.open_board(chip, runtime=recipe.runtime, board=args.board, port=args.port, baud=args.baud)
+    progress = progress_on(sys.stderr)
+    provision = Provision(
+        chip,
+        recipe.runtime,
+        Source(build_dir=args.build_dir, skip_flash=args.build_dir is None),
+        lambda: open_device_file(model.artifact(recipe.name, chip.family_of(recipe.runtime))),
+        progress,
+    )
+    board = opening.open_board(
+        chip,
+        runtime=recipe.runtime,
+        board=args.board,
+        port=args.port,
+        baud=args.baud,
+        firmware=provision,
+    )
     try:
         bench = Bench(
             board.device,
@@ -56,12 +77,13 @@ def run(args: Namespace) -> int:
             target=chip,
             model=model,
             recipe=recipe,
-            progress=progress_on(sys.stderr),
+            progress=progress,
         )
         bench.prepare()
         return _compare_all(bench, args.input or 0) if args.all else _search(bench, args.input, args.save)
     finally:
         board.close()
+        provision.close()
 
 
 def _search(bench: Bench, number: int | None, save: Path | None) -> int:
