@@ -18,8 +18,11 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from harness.errors import BuildError, ConfigError
 from harness.esp.backtrace import toolchain_prefix
@@ -112,18 +115,28 @@ def build(
     check_order(order, source)
     named = os.environ.get("HIL_BUILDS")
     folder = (builds or (Path(named) if named else source / "build")) / order.folder_name
-    wanted = fingerprint(order, idf, source)
-    if _recorded(folder) == wanted:
-        return with_sizes(Image.from_build_dir(folder))
     folder.mkdir(parents=True, exist_ok=True)
-    # ESP-IDF keeps an existing configuration when its defaults change
-    for stale in ("sdkconfig", FINGERPRINT):
-        (folder / stale).unlink(missing_ok=True)
-    _run_idf(order, idf, source, folder, progress or Silent())
-    image = Image.from_build_dir(folder)
-    # the lock may have been written by this very build
-    _record(folder, fingerprint(order, idf, source), image)
-    return with_sizes(image)
+    # several workers may want the same image: the first one builds, the others find it built
+    with _alone(folder):
+        if _recorded(folder) != fingerprint(order, idf, source):
+            # ESP-IDF keeps an existing configuration when its defaults change
+            for stale in ("sdkconfig", FINGERPRINT):
+                (folder / stale).unlink(missing_ok=True)
+            _run_idf(order, idf, source, folder, progress or Silent())
+            # the lock of the components may have been written by this very build
+            _record(folder, fingerprint(order, idf, source), Image.from_build_dir(folder))
+        return with_sizes(Image.from_build_dir(folder))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other process builds there meanwhile."""
+    try:
+        with FileLock(folder.with_name(f"{folder.name}.lock"), timeout=BUILD_SECONDS):
+            yield
+    except Timeout:
+        hint = f"is another build under way? else delete {folder.name}.lock"
+        raise BuildError(f"another process keeps building in {folder}", hint=hint, step="build") from None
 
 
 def check_order(order: BuildOrder, source: Path) -> None:

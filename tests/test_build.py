@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from harness.build import (
     BuildOrder,
@@ -375,6 +376,18 @@ def test_idf_build_apps_builds_where_esp_idf_s_python_has_it(fake: FakeIdf, sour
     (source / "main" / "app_main.cpp").write_text("other")
     with pytest.raises(BuildError, match=r"main\.cpp:7: error: no such thing"):
         build(order, with_it, source=source)
+
+
+def test_a_build_folder_has_one_builder_at_a_time(
+    idf: Idf, source: Path, fake: FakeIdf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(C3, idf, source=source)
+    monkeypatch.setattr("harness.build.BUILD_SECONDS", 0.05)
+    folder = source / "build" / C3.folder_name
+    with FileLock(folder.with_name(f"{folder.name}.lock")), pytest.raises(BuildError, match="keeps building"):
+        build(C3, idf, source=source)
+    build(C3, idf, source=source)
+    assert len(fake.calls) == 1
 
 
 # sizes
