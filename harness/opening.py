@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.boards import HOW_TO, Board, locked, select
+from harness.connection.tuning import restore
 from harness.device import Device
 from harness.emulator import EmulatedBoard
 from harness.errors import BoardUnavailable, ConfigError, HilError, LinkError
@@ -155,6 +156,7 @@ class OpenBoard:
 
     def close(self) -> None:
         """Close the link, end a process, unlock."""
+        restore(self.device, self.board.baud)
         self.device.close()
         if self._machine is not None:
             self._machine.stop()

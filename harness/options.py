@@ -45,6 +45,7 @@ class Options:
         build_profile: fragments of firmware/profiles; empty: what suits the board.
         emulator_args: further options of an emulator, one string as on a command line.
         lint: whether a model with a known hazard is refused.
+        resident: whether golden inputs stay on devices that keep them, so that they are sent once.
     """
 
     targets: tuple[str, ...]
@@ -72,6 +73,7 @@ class Options:
     build_profile: tuple[str, ...] = ()
     emulator_args: str | None = None
     lint: bool = True
+    resident: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ read here.
 
 from __future__ import annotations
 
+import os
 import sys
 import uuid
 from collections.abc import Callable, Generator, Iterator
@@ -76,6 +77,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="fragments of firmware/profiles to build with; default: what suits the board",
     )
     group.addoption("--skip-lint", action="store_true", help="also run models that `hil lint` refuses")
+    group.addoption(
+        "--no-resident", action="store_true", help="send golden inputs that the device could keep"
+    )
+    group.addoption("--record", metavar="FILE", help="keep the bytes of each board's line with their times")
     group.addoption("--virtual-faults", help="plan of what is wrong with virtual boards (.toml or .json)")
 
 
@@ -90,6 +95,9 @@ def options_of(config: pytest.Config) -> Options:
             given = config.getoption(name)
             if given is not None and given < least:
                 raise ConfigError(f"--{name} {given}: must be at least {least}")
+        if config.getoption("record"):
+            # read where a line is opened, also in the workers of pytest-xdist
+            os.environ["HIL_RECORD"] = config.getoption("record")
         config.stash[OPTIONS] = Options(
             targets=words(config.getoption("target", None)),
             board=_board(config),
@@ -116,6 +124,7 @@ def options_of(config: pytest.Config) -> Options:
             build_profile=words(config.getoption("build_profile")),
             emulator_args=_emulator_args(config),
             lint=not config.getoption("skip_lint"),
+            resident=not config.getoption("no_resident"),
         )
     return config.stash[OPTIONS]
 

@@ -110,6 +110,8 @@ class Conversation:
         self._session: Session | None = None
         self._chunk = ChunkSize(1)
         self._outgoing = b""
+        self.connect_baud = link.baud
+        """The rate at which a session begins; None: the line has none."""
         self._pace_outgoing()
 
     def _pace_outgoing(self) -> None:
@@ -144,6 +146,9 @@ class Conversation:
         """Begin a new session; what the last one waited for is forgotten."""
         deadline = self.now() + timeout_s
         self._recover_link(deadline)
+        if self.connect_baud and self._link.baud not in {None, self.connect_baud}:
+            # after a restart the device is at the rate of its start; one that is not goes there when it hears noise
+            self.set_baud(self.connect_baud)
         self._watch.clear()
         self._boots = self._watch.boots
         self._past = True

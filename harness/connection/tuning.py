@@ -180,6 +180,7 @@ def _has_rate(device: Device) -> bool:
             talk.set_baud(baud)
         except LinkError:
             return False
+        talk.connect_baud = baud
     return True
 
 
@@ -231,14 +232,17 @@ def _go_back(device: Device, rate: int, start: int) -> int:
         _sleep(device, TRIAL_MS / 1e3 + SETTLE_S)
     try:
         if not device.connected:
+            talk.connect_baud = rate
             device.connect(RECONNECT_S)
         _ask(device, Ping(b""), timeout_s=RECONNECT_S)
     except LinkTimeout:
         if rate == start:
             raise
-        talk.set_baud(start)
+        talk.connect_baud = start
         device.connect()
         return start
+    finally:
+        talk.connect_baud = start
     return rate
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from harness import emulator
 from harness.catalogue import GoldenSet
 from harness.compare import Verdict, judge
+from harness.connection.resident import infer_all
 from harness.counters import CLOCK_CYCLES, CLOCK_TIMER
 from harness.diverge import Divergence
 from harness.errors import DeviceFault, QuantizeError, RuntimeFailed, UnsupportedOperator
@@ -114,8 +115,10 @@ class Measuring:
         answers: dict[str, list[NDArray[Any]]] = {}
         title = f"{self.combination.id}: {'golden inputs' if options.data is None else 'test images'}"
         with progress.task(title, total=len(encoded), unit="inputs") as advance:
-            singles = ({bench.input.name: encoded[i : i + 1]} for i in range(len(encoded)))
-            for inference in bench.device.infer_many(singles):
+            singles = [{bench.input.name: encoded[i : i + 1]} for i in range(len(encoded))]
+            # a test set is seen once: to keep it would only wear the flash
+            resident = options.resident and options.data is None
+            for inference in infer_all(bench.device, singles, resident=resident):
                 for name, values in inference.outputs.items():
                     answers.setdefault(name, []).append(values)
                 advance(1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from harness.catalogue import Model
 from harness.connection.inference import Inference
+from harness.connection.tuning import RateMemory, choose_pad, tune
 from harness.counters import HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
 from harness.device import Device
 from harness.diverge import Divergence, find
@@ -85,6 +86,8 @@ class Bench:
         """
         if not self.device.connected:
             self.device.connect()
+            tune(self.device, memory=RateMemory())
+            choose_pad(self.device)
         info = self.device.info()
         if info.model is None or info.model.sha256 != self.file.sha256:
             self.device.require(target=self.target, family=self.family)
