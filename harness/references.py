@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.catalogue import Model
-from harness.compare import LaneHeadroom
+from harness.divergence.headroom import LaneHeadroom
 from harness.errors import GoldenError, InputError
 from harness.models import manifest as manifests
 from harness.models.device_file import open_device_file

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.opening import OpenBoard
 from harness.compare import Verdict, judge
 from harness.models.device_file import DeviceFile, open_device_file
+from harness.opening import OpenBoard
 from harness.options import Combination
 from harness.record import DeviceInfo as DeviceRow
 from harness.record import Run

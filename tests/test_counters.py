@@ -24,7 +24,7 @@ _HOST_ONLY = {"arena_activations_bytes", "arena_persistent_bytes"}
 
 def in_sources() -> dict[str, tuple[str, Path]]:
     """Unit and file of each counter that the firmware's sources declare: CounterSpec{"name", "unit"}."""
-    found = {}
+    found: dict[str, tuple[str, Path]] = {}
     for folder in ("core/src", "ports", "engines"):
         for path in sorted((ROOT / "firmware" / folder).rglob("*.cpp")):
             text = path.read_text(encoding="utf-8")

@@ -175,7 +175,7 @@ def test_a_streaming_model_goes_on_from_its_last_inference_until_it_is_loaded_ag
     def run(first: int) -> list[int]:
         frames = np.array([first, first + 1], np.int8).tobytes()
         result = machine.run([frames], cores=1, capture=None, profile=False)
-        return np.frombuffer(result.outputs[0], np.int8).tolist()
+        return list(map(int, np.frombuffer(result.outputs[0], np.int8)))
 
     assert [run(1), run(3), run(5)] == [[0, 0, 1, 2], [1, 2, 3, 4], [3, 4, 5, 6]]
     load(machine, streaming_image())
