@@ -12,6 +12,7 @@
 #include "hil_esp/cycle_clock.h"
 #include "hil_esp/engine_factory.h"
 #include "hil_esp/engine_task.h"
+#include "hil_esp/golden_partition.h"
 #include "hil_esp/images.h"
 #include "hil_esp/line.h"
 #include "hil_esp/log_lines.h"
@@ -67,6 +68,7 @@ hil::Buffers make_buffers() {
   buffers.cycles = hil::Span<std::uint64_t>(cycles);
   buffers.scratch = MutableBytes(scratch);
   buffers.log = reserve("log", kLogBytes);
+  buffers.unpacked = reserve("unpacked", CONFIG_HIL_MAX_PAYLOAD);
   return buffers;
 }
 
@@ -138,7 +140,9 @@ extern "C" void app_main() {
   static Images images(embedded_model());
   static EngineTask engine_task(line);
   static ChipBoard board(clock, line, engine_task, log);
-  const hil::Parts parts{make_engine(images, log, clock), board, images, clock, engine_task};
+  static GoldenPartition golden;
+  const hil::Parts parts{make_engine(images, log, clock), board, images, clock, engine_task, line.rate(),
+                         golden.exists() ? &golden : nullptr};
   const hil::Buffers buffers = make_buffers();
   if (const char* const problem = Server::problem(kConfig, buffers, parts)) {
     ESP_LOGE("hil", "cannot serve: %s", problem);

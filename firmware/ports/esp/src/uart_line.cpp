@@ -5,6 +5,7 @@
 #include "driver/uart.h"
 #include "esp_err.h"
 #include "esp_intr_alloc.h"
+#include "esp_timer.h"
 #include "hil_esp/line.h"
 
 namespace hil::esp {
@@ -16,10 +17,15 @@ constexpr auto kPort = static_cast<uart_port_t>(CONFIG_ESP_CONSOLE_UART_NUM);
 constexpr auto kPort = static_cast<uart_port_t>(CONFIG_HIL_UART_PORT);
 #endif
 constexpr int kReceiveBytes = 2 * CONFIG_HIL_RX_WINDOW_BYTES;
-constexpr int kSendBytes = 4096;
+constexpr std::size_t kSendBytes = 4096;
 // What waits in front of the line at most: 12 ms, more than a tick of 10 ms. An answer waits behind it, so not more.
-constexpr int kSendAhead = CONFIG_HIL_UART_BAUD / 10 * 12 / 1000;
-constexpr int kSendLevel = kSendAhead < 256 ? 256 : kSendAhead < kSendBytes ? kSendAhead : kSendBytes;
+constexpr std::size_t send_level(std::size_t baud) {
+  const std::size_t ahead = baud / 10 * 12 / 1000;
+  return ahead < 256 ? 256 : ahead < kSendBytes ? ahead : kSendBytes;
+}
+// The divider reaches further; boards' USB bridges and wires do not.
+constexpr std::uint32_t kLowestBaud = 9600;
+constexpr std::uint32_t kHighestBaud = 5000000;
 constexpr int kEvents = 32;
 #if CONFIG_UART_ISR_IN_IRAM
 constexpr int kInterrupt = ESP_INTR_FLAG_IRAM;
@@ -27,7 +33,7 @@ constexpr int kInterrupt = ESP_INTR_FLAG_IRAM;
 constexpr int kInterrupt = 0;
 #endif
 
-class UartLine final : public Line {
+class UartLine final : public Line, private LineRate {
  public:
   UartLine() {
     ESP_ERROR_CHECK(uart_driver_install(kPort, kReceiveBytes, kSendBytes, kEvents, &events_, kInterrupt));
@@ -62,7 +68,7 @@ class UartLine final : public Line {
   std::size_t room() override {
     std::size_t free = 0;
     if (uart_get_tx_buffer_free_size(kPort, &free) != ESP_OK) return 0;
-    const std::size_t unused = kSendBytes - kSendLevel;
+    const std::size_t unused = kSendBytes - send_level(baud_);
     return free > unused ? free - unused : 0;
   }
 
@@ -74,6 +80,7 @@ class UartLine final : public Line {
   }
 
   void drain() override { uart_wait_tx_done(kPort, pdMS_TO_TICKS(1000)); }
+  LineRate* rate() override { return this; }
 
  private:
   static std::size_t buffered() {
@@ -81,7 +88,16 @@ class UartLine final : public Line {
     return uart_get_buffered_data_len(kPort, &bytes) == ESP_OK ? bytes : 0;
   }
 
+  std::uint32_t baud() const override { return baud_; }
+  bool possible(std::uint32_t baud) const override { return baud >= kLowestBaud && baud <= kHighestBaud; }
+  void set(std::uint32_t baud) override {
+    drain();
+    if (uart_set_baudrate(kPort, baud) == ESP_OK) baud_ = baud;
+  }
+  std::uint32_t now_ms() const override { return static_cast<std::uint32_t>(esp_timer_get_time() / 1000); }
+
   QueueHandle_t events_ = nullptr;
+  std::uint32_t baud_ = CONFIG_HIL_UART_BAUD;
 };
 
 }  // namespace

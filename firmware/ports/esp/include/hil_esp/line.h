@@ -3,6 +3,7 @@
 
 #include "freertos/FreeRTOS.h"
 #include "hil/bytes.h"
+#include "hil/line_rate.h"
 
 namespace hil::esp {
 
@@ -17,6 +18,8 @@ class Line {
   virtual void wake() = 0;
   // Waits until all bytes have left the chip, at most a second.
   virtual void drain() = 0;
+  // What changes its rate; null where it has none.
+  virtual LineRate* rate() { return nullptr; }
 
  protected:
   ~Line() = default;
