@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 
 from harness.benchmarks._link_efficiency import Efficiency, Overlap, connected, efficiency, overlap
 from harness.benchmarks._link_faults import CAMPAIGNS, FaultCount, run_campaign
+from harness.benchmarks._link_resident import ResidentFigures, resident_figures
 from harness.benchmarks._link_rivals import RIVALS
+from harness.benchmarks._link_roundtrip import RoundTripFigures, measure_round_trips
 from harness.virtual.simline import LineModel
 from harness.virtual.simulated import CoreSettings, SimulatedDevice, answer
 
@@ -66,6 +69,8 @@ class LinkReport:
     exchanges: tuple[Exchange, ...]
     faults: tuple[FaultCount, ...]
     growth: tuple[Growth, ...]
+    round_trips: RoundTripFigures | None
+    resident: tuple[ResidentFigures, ...]
 
 
 def measure(*, transfers: int, seed: int) -> LinkReport:
@@ -104,6 +109,8 @@ def measure(*, transfers: int, seed: int) -> LinkReport:
         exchanges=_exchanges(),
         faults=tuple(run_campaign(c, transfers=transfers, seed=seed) for c in CAMPAIGNS),
         growth=_growth(),
+        round_trips=None if sys.platform == "win32" else measure_round_trips(),
+        resident=tuple(resident_figures(baud) for baud in (115_200, 921_600)),
     )
 
 
@@ -241,8 +248,34 @@ def as_markdown(report: LinkReport) -> str:
                 for f in report.faults
             ],
         ),
+        _table(
+            ("baud", "1,000 inputs of 784 B", "to the device", "line time"),
+            [
+                (f"{r.baud:,}", what, f"{size:,} B", f"{seconds:,.2f} s")
+                for r in report.resident
+                for what, (size, seconds) in (
+                    ("sent each time", r.each_time),
+                    ("stored once", r.storing),
+                    ("found on the device", r.resident),
+                )
+            ],
+        ),
+        *_round_trips(report.round_trips),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _round_trips(found: RoundTripFigures | None) -> list[str]:
+    if found is None:
+        return []
+    row = (
+        f"{found.median_s * 1e3:.3f} ms",
+        f"{found.p99_s * 1e3:.2f} ms",
+        f"{found.downward_bytes_per_s / 1e6:.0f} MB/s",
+        f"{found.upward_bytes_per_s / 1e6:.0f} MB/s",
+        f"{found.load:.1f}",
+    )
+    return [_table(("overhead, median", "p99", "16 MB down", "up", "load per core"), [row])]
 
 
 def growth_svg(report: LinkReport) -> str:
