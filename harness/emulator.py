@@ -84,7 +84,7 @@ def find_program(
     """
     environ = os.environ if environ is None else environ
     name = _program_name(kind, target)
-    for path, source in ((given, "--board"), (environ.get(_VARIABLES[kind], ""), _VARIABLES[kind])):
+    for path, source in ((given, "the board"), (environ.get(_VARIABLES[kind], ""), _VARIABLES[kind])):
         if path:
             return _checked(Path(path).expanduser(), name, source)
     if found := shutil.which(name, path=environ.get("PATH")):

@@ -210,3 +210,20 @@ def test_hil_layers_compares_every_tensor_on_an_emulated_board(
     words = ["layers", "mnist", "--recipe", "w8a8", "--target", "esp32c3", "--board", f"qemu:{programs}"]
     assert main([*words, "--build-dir", str(build_folder), "--all"]) == 0
     assert "8 tensors of input 0: none wrong" in capsys.readouterr().out
+
+
+def test_a_row_of_an_emulator_is_emulated_even_if_it_never_started(
+    tmp_path: Path, build_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = tmp_path / "boards.toml"
+    listed.write_text(
+        '[emu]\ntarget = "esp32c3"\nemulator = "qemu"\nprogram = "/nowhere"\n', encoding="utf-8"
+    )
+    monkeypatch.setenv("HIL_BOARDS", str(listed))
+    done = suites(
+        "--target", "esp32c3", "--board", "emu", "--build-dir", str(build_folder),
+        "--model", "mnist", "--recipe", "w8a8", "--results", str(tmp_path / "out"), "-k", "exact_reference_says",
+    )  # fmt: skip
+    assert "the board names /nowhere, which is no program" in done.stdout
+    kinds = {(row.kind, row.passed) for row in read_runs(tmp_path / "out").runs}
+    assert kinds == {("emulated", False)}

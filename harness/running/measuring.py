@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import emulator
+from harness.boards import rows
 from harness.catalogue import GoldenSet
 from harness.compare import Verdict, judge
 from harness.connection.resident import infer_all
@@ -319,7 +320,10 @@ def _values(answers: Answers) -> dict[str, NDArray[Any]]:
 def _kind_asked_for(combination: Combination) -> BoardKind:
     if combination.board == "virtual":
         return "virtual"
-    return "emulated" if combination.board and emulator.named(combination.board) else "silicon"
+    if combination.board and emulator.named(combination.board):
+        return "emulated"
+    row = rows().get(combination.board or "")
+    return "emulated" if row is not None and row.kind == "emulated" else "silicon"
 
 
 def _device_row(info: DeviceInfo) -> DeviceRow:
