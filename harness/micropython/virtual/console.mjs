@@ -226,6 +226,7 @@ function receivePaste() {
     const byte = receiveByte();
     if (byte === CTRL_C || byte === CTRL_D) {
       transmit("\x04");
+      flush(); // a program that does not print still was taken
       return byte === CTRL_D ? script : null;
     }
     script.push(byte);

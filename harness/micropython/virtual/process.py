@@ -64,10 +64,18 @@ class Settings:
     control: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What the loop shall do; `told`: by whoever started the board, who hears when it is done."""
+
+    word: str
+    told: bool = False
+
+
 class Chip:
     """The interpreter's process and the thread that answers its questions, from power-on to power-off."""
 
-    def __init__(self, helper: Helper, tell: queue.SimpleQueue[str], ring_bytes: int) -> None:
+    def __init__(self, helper: Helper, tell: queue.SimpleQueue[Command], ring_bytes: int) -> None:
         asked_read, asked_write = os.pipe()
         answer_read, answer_write = os.pipe()
         uart_read, self._uart = os.pipe()
@@ -113,10 +121,10 @@ class Chip:
                 try:
                     answer, rest = self._helper.answer(question, payload)
                 except ResetAsked:
-                    self._tell.put("reset")
+                    self._tell.put(Command(word="reset"))
                     return
                 except PowerLost:
-                    self._tell.put("power_cycle")
+                    self._tell.put(Command(word="power_cycle"))
                     return
                 words = json.dumps(answer).encode()
                 try:
@@ -135,14 +143,14 @@ class Board:
         self._helper = Helper(settings.target, settings.zoo, self._storage, settings.quirks, settings.classes)
         self.port: Port = open_port(settings.listen, folder)
         self._wake_read, self._wake_write = socket.socketpair()
-        self._commands: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._outgoing = b""
         self._received = 0
         self._running = True
 
-    def command(self, word: str) -> None:
+    def command(self, word: str, *, told: bool = False) -> None:
         """Have the loop do it: reset, power_cycle, cut N or quit; from any thread."""
-        self._commands.put(word)
+        self._commands.put(Command(word=word, told=told))
         self._wake_write.send(b"\0")
 
     def run(self) -> None:
@@ -178,7 +186,10 @@ class Board:
                 break
             self._outgoing = self._outgoing[written:]
         while not self._commands.empty():
-            self._obey(self._commands.get())
+            command = self._commands.get()
+            self._obey(command.word)
+            if command.told:
+                print(json.dumps({"done": command.word}), flush=True)
 
     def _damaged(self, data: bytes) -> bytes:
         if "drops_bytes" not in self._settings.quirks:
@@ -203,8 +214,6 @@ class Board:
             self._start(1, "POWERON")
         else:
             print(f"unknown command {word!r}", file=sys.stderr)
-        if self._settings.control:
-            print(json.dumps({"done": word}), flush=True)
 
 
 def serve(settings: Settings) -> None:
@@ -231,5 +240,5 @@ def serve(settings: Settings) -> None:
 
 def _obey_stdin(board: Board) -> None:
     for line in sys.stdin:
-        board.command(line.strip())
+        board.command(line.strip(), told=True)
     board.command("quit")
