@@ -149,6 +149,11 @@ def _exchanges() -> tuple[Exchange, ...]:
     return tuple(rows)
 
 
+def _incompressible(size: int) -> bytes:
+    """Bytes that packing does not shrink."""
+    return np.random.default_rng(1).bytes(size)
+
+
 def _growth() -> tuple[Growth, ...]:
     model = LineModel(baud=GROWTH_BAUD)
     rows: list[Growth] = []
@@ -158,11 +163,11 @@ def _growth() -> tuple[Growth, ...]:
         link, device = connected(model, board)
         device.info()
         began_s = link.now()
-        device.set_input_bytes(0, bytes(range(256)) * (size // 256))
+        device.set_input_bytes(0, _incompressible(size))
         rows.append(
             Growth(what="bytes", amount=size, seconds=link.now() - began_s, bare_s=size * model.byte_s)
         )
-    data = bytes(range(196)) * 4
+    data = _incompressible(784)
     for exponent in range(5):
         count = 10**exponent
         seconds = _ours_s(model, data, 10, count)
