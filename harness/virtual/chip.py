@@ -16,7 +16,8 @@ from harness.counters import BYTES, CLOCK_CYCLES, CLOCK_TIMER, HEAP_INTERNAL_FRE
 from harness.targets import Runtime, Target
 from harness.virtual.engine import SYSTEM_BYTES, ExactEngine
 from harness.virtual.faults import EngineFaults
-from harness.virtual.flash import Flash, GoldenPartition, ModelStorage
+from harness.virtual.flash import Flash, GoldenPartition
+from harness.virtual.places import Places
 from harness.virtual.tflm_engine import TflmEngine
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class Chip:
         self._server = Server(
             self._engine,
             board,
-            ModelStorage(self._flash, target.psram_bytes // 2),
+            Places(self._flash, target.psram_bytes // 2),
             clock_hz=target.clock_hz,
             slots_bytes=SLOTS_BYTES_PSRAM if target.psram_bytes else SLOTS_BYTES_INTERNAL,
             max_slots=MAX_SLOTS,

@@ -49,6 +49,9 @@ class Flash:
         path: the file.
         size_bytes: of the whole flash.
 
+    Attributes:
+        path: the file.
+
     Raises:
         FormatError: the file has another size, or no readable partition table with a model partition.
     """
@@ -61,6 +64,7 @@ class Flash:
                 f"{path} has {path.stat().st_size} bytes, the board's flash has {size_bytes}",
                 hint="give another file, or remove this one to start with an empty flash",
             )
+        self.path = path
         self._file = path.open("r+b", buffering=0)
         # a core that was just abandoned by a reset may still be reading
         self._lock = threading.Lock()
@@ -204,7 +208,7 @@ class ModelStorage:
         ram_bytes: room for a model in RAM (PSRAM).
     """
 
-    locations = ("partition", "ram")
+    locations: tuple[str, ...] = ("partition", "ram")
 
     def __init__(self, flash: Flash, ram_bytes: int) -> None:
         self._flash = flash

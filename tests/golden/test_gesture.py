@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from harness import catalogue
 from harness.catalogue import Model
 from harness.compare import accuracy, agreement
+from harness.counters import HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
 from harness.device import Device
 from harness.divergence.difference import IntegerDiff, compare_answers
 from harness.espdl import read_espdl
@@ -29,6 +30,7 @@ from harness.targets import FAMILIES, Family, target
 from harness.timing.work import total_macs, work_of
 from harness.virtual import VirtualBoard
 from harness.virtual.faults import FlippedBit, NodeFault
+from harness.wire.messages import Location
 from tests.conftest import ROOT
 from tests.planted import Broken, Case
 from tests.test_diverge import check, faults, golden_inputs
@@ -191,6 +193,42 @@ def test_switching_recipes_a_hundred_times_loses_no_byte_of_heap(gesture: Model)
             free[name].add(
                 (counters["heap_internal_free_bytes"].value, counters["heap_psram_free_bytes"].value)
             )
+    assert all(len(figures) == 1 for figures in free.values()), free
+
+
+def test_switching_between_all_places_a_hundred_times_loses_no_byte_of_heap(gesture: Model) -> None:
+    """Linked in, in the partition, in a file, uploaded to PSRAM: a recipe each, in turn, without a reset."""
+    chip = target("esp32s3")
+    names = {
+        Location.PARTITION: "w8a8",
+        Location.RODATA: "mixed",
+        Location.FILE: "equalized",
+        Location.RAM: "w16a16",
+    }
+    files = {place: open_device_file(gesture.artifact(name, chip.family)) for place, name in names.items()}
+    golden = gesture.golden(1).inputs
+    sent = {
+        place: {"input": gesture.device_input(file).to_device(golden, chip.rounding)}
+        for place, file in files.items()
+    }
+    wanted = {place: file.exact(chip.family).run(sent[place]) for place, file in files.items()}
+    free: dict[Location, set[tuple[int | float, ...]]] = {place: set() for place in names}
+    with VirtualBoard(chip) as board, Device(open_link(board.url)) as device:
+        board.link_model(files[Location.RODATA].image)
+        path = board.put_file("gesture.espdl", files[Location.FILE].image)
+        device.connect()
+        for place in (Location.PARTITION, Location.RAM):
+            device.upload_model(files[place].image, location=place)
+        for number in range(SWITCHES):
+            place = list(names)[number % len(names)]
+            info = device.load(place, path=path if place == Location.FILE else "")
+            assert info.model is not None
+            assert info.model.sha256 == files[place].sha256
+            assert info.model.location == place.name.lower()
+            answer = device.infer(sent[place]).outputs
+            assert all(np.array_equal(answer[output], wanted[place][output]) for output in wanted[place])
+            counters = device.counters()
+            free[place].add(tuple(counters[name].value for name in (HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE)))
     assert all(len(figures) == 1 for figures in free.values()), free
 
 

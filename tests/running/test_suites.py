@@ -54,6 +54,6 @@ def test_without_models_nothing_is_added(tmp_path: Path) -> None:
 def test_the_wheel_has_the_suites_where_they_are_looked_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     packages = project["tool"]["scikit-build"]["wheel"]["packages"]
-    assert packages == {"harness": "harness", "harness/suites": "suites"}
+    assert packages["harness/suites"] == "suites"
     assert suites.folder() == ROOT / "suites"
     assert (ROOT / "suites" / "test_numerics.py").is_file()
