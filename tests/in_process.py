@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from harness._device import Server
-from harness.errors import DeviceFault, LinkClosed
+from harness.errors import DeviceFault, LinkClosed, LinkError
 from harness.wire.status import Status
 
 IDENTITY: dict[str, str | int] = {
@@ -232,6 +232,7 @@ class FakeLink:
     ) -> None:
         self.url = "fake"
         self.bytes_per_s: float | None = None
+        self.baud: int | None = None
         self.board = board
         self.to_device = to_device
         self.to_host = to_host
@@ -253,6 +254,9 @@ class FakeLink:
         self.received += incoming
         self.clock = self.clock + 1e-4 if incoming else max(self.clock + 1e-4, until)
         return len(outgoing), incoming
+
+    def set_baud(self, baud: int) -> None:
+        raise LinkError(f"no rate, and not {baud}")
 
     def reset(self, *, to_loader: bool = False) -> None:
         del to_loader

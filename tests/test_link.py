@@ -212,7 +212,7 @@ def test_a_socket_where_nobody_listens_is_unavailable(server: socket.socket) -> 
 
 def test_a_pyserial_port_without_a_descriptor_works_too() -> None:
     port = serial.serial_for_url("loop://", timeout=_Port.WAIT_S)
-    link = _Port("loop://", port, bytes_per_s=11_520.0)
+    link = _Port("loop://", port, baud=115_200)
     assert link.exchange(b"abc", soon(link)) == (3, b"abc")
     until = soon(link, 0.05)
     assert link.exchange(b"", until) == (0, b"")
