@@ -32,11 +32,7 @@ Outcome ModelPartition::begin(std::uint32_t length, std::uint32_t crc, bool& hel
   }
   length_ = length;
   crc_ = crc;
-  std::uint32_t there = 0;
-  Outcome outcome = image_crc(length, there);
-  unmap();  // what is written next is read from the flash again
-  if (!outcome.ok()) return outcome;
-  held = there == crc;
+  held = holds(length, crc);
   Label label;
   if (held) {
     const bool labelled = read_label(label) && label.magic == Label::kComplete && label.length == length && label.image_crc == crc;
@@ -144,6 +140,16 @@ Outcome ModelPartition::image_crc(std::uint32_t length, std::uint32_t& crc) {
   Outcome outcome = map(length, image);
   if (outcome.ok()) crc = crc32(Bytes(image, length));
   return outcome;
+}
+
+// Through a mapping of its own: a loaded model still uses the other, even while it is unloaded.
+bool ModelPartition::holds(std::uint32_t length, std::uint32_t crc) const {
+  const void* image = nullptr;
+  esp_partition_mmap_handle_t mapping = 0;
+  if (esp_partition_mmap(partition_, 0, length, ESP_PARTITION_MMAP_DATA, &image, &mapping) != ESP_OK) return false;
+  const bool same = crc32(Bytes(static_cast<const std::uint8_t*>(image), length)) == crc;
+  esp_partition_munmap(mapping);
+  return same;
 }
 
 // EDL2: magic, mode, length of what follows, 4 zero bytes. EDL1: without the zero bytes.

@@ -50,6 +50,7 @@ class ModelPartition {
   bool read_label(Label& label) const;
   Outcome write_label(std::uint32_t magic);
   Outcome erase_blocks(std::uint32_t begin, std::uint32_t end);
+  bool holds(std::uint32_t length, std::uint32_t crc) const;
   Outcome image_crc(std::uint32_t length, std::uint32_t& crc);
   Outcome length_by_header(std::uint32_t& length) const;
 
