@@ -64,6 +64,20 @@ def passive_on_input(subject: Subject) -> Iterator[Finding]:
             )
 
 
+@rule("neg-exponents")
+def neg_exponents(subject: Subject) -> Iterator[Finding]:
+    """Neg between different exponents: ESP-DL turns the sign of the integers and does not rescale them."""
+    for node, names in _mixed(subject.graph, frozenset({"Neg"})):
+        yield Finding(
+            severity="error",
+            rule="neg-exponents",
+            node=node.name,
+            why=f"Neg does not rescale, but {_listed(subject.graph, names)}: every value is off by a power of two "
+            "(esp-ppq's executor rescales)",
+            todo="multiply by -1 instead: Mul rescales",
+        )
+
+
 @rule("exponent-range")
 def exponent_range(subject: Subject) -> Iterator[Finding]:
     """An exponent is so large that the scale factor computed from it is undefined."""

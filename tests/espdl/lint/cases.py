@@ -50,6 +50,13 @@ CASES: dict[str, list[tuple[Subject, str, Subject]]] = {
         (on_file(slicing(-4, source="mul")), "'y' has exponent -4", on_file(slicing(-3, source="mul"))),
     ],
     "passive-on-input": [(on_file(slicing(-4)), "copies integers as they are", on_file(slicing(-3)))],
+    "neg-exponents": [
+        (
+            on_file(one(node("Neg", ("x",), ("y",)), value("x", (1, 4), -5), value("y", (1, 4), -1))),
+            "'y' has exponent -1",
+            on_file(one(node("Neg", ("x",), ("y",)), value("x", (1, 4), -5), value("y", (1, 4), -5))),
+        )
+    ],
     "exponent-range": [
         (on_file(slicing(-31)), "exponent -31", on_file(slicing(-30))),
         (on_file(table(256, exponent=31)), "exponent 31", on_file(conv(1, (2, 4), exponents=(-5, -40, -4)))),
