@@ -256,6 +256,18 @@ def _chip_at(url: str) -> str:
         return ""
 
 
+def held(board: Board) -> tuple[str, FileLock]:
+    """The port at which a board is attached, and its lock, held.
+
+    Raises:
+        BoardUnavailable: it is not attached, or another run holds it.
+    """
+    found = board.port(serial_ports())
+    if found is None:
+        raise BoardUnavailable(f"{board.id} is not attached", hint=HOW_TO, board=board.id, step="select")
+    return found, locked(found, board.id)
+
+
 def locked(url: str, board: str) -> FileLock:
     """The lock of a port, held; two names of one port are one lock.
 

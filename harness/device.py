@@ -290,20 +290,20 @@ class Device:
         return self.outcome_of(self.start(inputs, 0, options), timeout_s)
 
     def infer_many(
-        self, inputs: Iterable[Arrays], *, cores: int = 1, timeout_s: float = RUN_S
+        self, inputs: Iterable[Arrays | Record], *, cores: int = 1, timeout_s: float = RUN_S
     ) -> Iterator[Inference]:
         """Run once for each element, in order; while one is computed the next one is already sent.
 
         Args:
-            inputs: read as far ahead as the device has slots.
+            inputs: or records of the open golden set; read as far ahead as the device has slots.
             cores: 1 or 2.
             timeout_s: for each inference.
         """
         options = RunOptions(cores=cores)
         slots = max(1, self.info().slots)
         running: deque[Job] = deque()
-        for number, arrays in enumerate(inputs):
-            running.append(self.start(arrays, number % slots, options))
+        for number, what in enumerate(inputs):
+            running.append(self.start(what, number % slots, options))
             if len(running) == slots:
                 yield self.outcome_of(running.popleft(), timeout_s)
         while running:
@@ -338,13 +338,12 @@ class Device:
             if spec.name in values
         }
 
-    def start(
-        self, inputs: Arrays | None, slot: int, options: RunOptions, record: Record | None = None
-    ) -> Job:
-        """Begin a run; `record`: of the open golden set instead of inputs."""
+    def start(self, inputs: Arrays | Record | None, slot: int, options: RunOptions) -> Job:
+        """Begin a run of these inputs, of a record of the open golden set, or (None) of what the slot holds."""
         info = self.info()
+        arrays, record = (None, inputs) if isinstance(inputs, Record) else (inputs, None)
         try:
-            data = None if inputs is None else encode_inputs(inputs, info.inputs)
+            data = None if arrays is None else encode_inputs(arrays, info.inputs)
         except InputError as error:
             raise error.at(board=self.board) from None
         session = self._talk.session("infer")

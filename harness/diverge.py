@@ -7,7 +7,7 @@ known faults compete for an explanation of its values (diagnosis.py).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,52 +154,15 @@ def find(
     """
     graph = model.graph if isinstance(model, EspdlModel) else graph_of(model)
     search = Search(graph, exact, fetch, tolerance_lsb)
-    described = _described if isinstance(model, EspdlModel) else _described_by_looks
     right = {**exact, **inputs}
     for name, sent in inputs.items():
         if given is not None and not np.array_equal(given[name], sent):
-            return described(model, family, search, name=name, got=given[name], right=right, earlier=earlier)
+            return _described(model, family, search, name=name, got=given[name], right=right, earlier=earlier)
     found = search.run(wrong)
     if found is None:
         return None
     got = search.fetched[found]
-    return described(model, family, search, name=found, got=got, right=right, earlier=earlier)
-
-
-def _described_by_looks(
-    model: EspdlModel | TfliteModel,
-    family: Family,
-    search: Search,
-    *,
-    name: str,
-    got: NDArray[Any],
-    right: Arrays,
-    earlier: Sequence[Arrays],
-) -> Divergence:
-    """Without arithmetic of our own for its operators, a tensor is only compared with what any may suffer."""
-    assert isinstance(model, TfliteModel)
-    graph, node = search.graph, search.maker(name)
-    symptom = Symptom(
-        got=got,
-        expected=right[name],
-        rounding=rounding_of(family),
-        earlier=tuple(other[name] for other in earlier if name in other),
-    )
-    return Divergence(
-        tensor=name,
-        node=node,
-        number=-1 if node is None else graph.nodes.index(node),
-        nodes=len(graph.nodes),
-        exponent=None,
-        affine=model.tensors[labels(model).index(name)].affine,
-        diff=compare_answers(got, right[name]),
-        diagnosis=diagnose(symptom),
-        steps=tuple(search.steps),
-        unconfirmed=search.unconfirmed(name),
-        got=got,
-        expected=right[name],
-        sources={} if node is None else {read: right[read] for read in activations_read(graph, node)},
-    )
+    return _described(model, family, search, name=found, got=got, right=right, earlier=earlier)
 
 
 def _described(
@@ -212,37 +175,39 @@ def _described(
     right: Arrays,
     earlier: Sequence[Arrays],
 ) -> Divergence:
-    assert isinstance(model, EspdlModel)
-    graph, expected = model.graph, right[name]
-    node = search.maker(name)
-    infos = computed_infos(model, family)
-    sources = {} if node is None else {source: right[source] for source in activations_read(graph, node)}
+    graph, node = search.graph, search.maker(name)
     number = -1 if node is None else graph.nodes.index(node)
-    layer = None
-    if node is not None and node.op_type in {"Conv", "Gemm"}:
-        layer = layer_of(graph, node, right[node.inputs[0]], infos)
+    sources = {} if node is None else {source: right[source] for source in activations_read(graph, node)}
     symptom = Symptom(
         got=got,
-        expected=expected,
+        expected=right[name],
         rounding=rounding_of(family),
-        layer=layer,
         earlier=tuple(other[name] for other in earlier if name in other),
-        variants=()
-        if node is None
-        else variants_of(model, family, number=number, name=name, sources=sources, infos=infos),
     )
-    exponents = infos[name].exponents
+    exponent = affine = None
+    if isinstance(model, EspdlModel):
+        infos = computed_infos(model, family)
+        exponent = next(iter(infos[name].exponents), None)
+        if node is not None:
+            layer = None
+            if node.op_type in {"Conv", "Gemm"}:
+                layer = layer_of(model.graph, node, sources[node.inputs[0]], infos)
+            variants = variants_of(model, family, number=number, name=name, sources=sources, infos=infos)
+            symptom = replace(symptom, layer=layer, variants=variants)
+    else:
+        affine = model.tensors[labels(model).index(name)].affine
     return Divergence(
         tensor=name,
         node=node,
         number=number,
         nodes=len(graph.nodes),
-        exponent=exponents[0] if exponents else None,
-        diff=compare_answers(got, expected),
+        exponent=exponent,
+        affine=affine,
+        diff=compare_answers(got, right[name]),
         diagnosis=diagnose(symptom),
         steps=tuple(search.steps),
         unconfirmed=search.unconfirmed(name),
         got=got,
-        expected=expected,
+        expected=right[name],
         sources=sources,
     )

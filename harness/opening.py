@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from harness.boards import HOW_TO, Board, locked, select
+from harness.boards import Board, held, select
 from harness.connection.tuning import restore
 from harness.device import Device
 from harness.emulator import EmulatedBoard
 from harness.errors import BoardUnavailable, ConfigError, HilError, LinkError
-from harness.link import Link, open_link, serial_ports
+from harness.link import Link, open_link
 from harness.targets import Runtime, Target
 from harness.virtual.board import VirtualBoard
 from harness.virtual.faults import FaultPlan
@@ -205,10 +205,7 @@ def open_board(
         )
     if chosen.emulator:
         return _emulated(chosen, target, firmware, emulator_args, on_text)
-    found = chosen.port(serial_ports())
-    if found is None:
-        raise BoardUnavailable(f"{chosen.id} is not attached", hint=HOW_TO, board=chosen.id, step="select")
-    lock = locked(found, chosen.id)
+    found, lock = held(chosen)
     try:
         if firmware is not None:
             firmware.flash(chosen, found)

@@ -134,8 +134,11 @@ class Session:
                 board.lend()
 
     def record(self, row: Run) -> None:
-        """Record a row that was made elsewhere and show its verdict."""
-        self._record(row)
+        """Write a row to the file at once and show its verdict; also one that a suite made itself."""
+        self._recorder.append(row)
+        self.rows.append(row)
+        said = row.verdict.words if row.verdict else row.failure.message if row.failure else "no verdict"
+        self._progress.say(f"{row.title}: {said}")
 
     def bench(self, combination: Combination) -> Bench:
         """The board of the combination with its model loaded; a board that broke is brought back once.
@@ -226,14 +229,14 @@ class Session:
                 explain(error, held.provision.image, combination.target)
             measuring.failure = Failure.of(error)
             row = measuring.row(time.monotonic() - started_s)
-            self._record(row)
+            self.record(row)
             if held is not None and is_trouble(error):
                 console = [line.text for line in held.board.device.console]
                 self._progress.say(f"log: {keep_log(self.options.results, row, error, console)}")
             return error
         held.supervisor.fine()
         row = measuring.row(time.monotonic() - started_s)
-        self._record(row)
+        self.record(row)
         for note in measuring.notes:
             self._progress.say(f"{row.title}: {note}")
         assert row.verdict is not None
@@ -253,12 +256,6 @@ class Session:
             self.fleet.give_up(combination, gone)
             return False
         return True
-
-    def _record(self, row: Run) -> None:
-        self._recorder.append(row)
-        self.rows.append(row)
-        said = row.verdict.words if row.verdict else row.failure.message if row.failure else "no verdict"
-        self._progress.say(f"{row.title}: {said}")
 
     def gather(self) -> None:
         """Take over the rows that workers have recorded for this session."""

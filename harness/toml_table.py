@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import tomllib
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Self, TypeVar, get_args
 
 from harness.errors import ConfigError
 
@@ -20,6 +21,19 @@ class Table:
             raise ConfigError(f"{path}: [{where}] must be a table")
         self.values: dict[str, Any] = values
         self.known: list[str] = []
+
+    @classmethod
+    def of_file(cls, path: Path) -> Self:
+        """The table at the top of a file.
+
+        Raises:
+            ConfigError: it cannot be read, or is no TOML.
+        """
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
+            raise ConfigError(f"{path}: {cause}") from None
+        return cls(path, "", values)
 
     def name(self, key: str) -> str:
         """The key with the tables around it, for messages."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import boards, opening
+from harness import boards
 from harness.boards import Board, rows, select
 from harness.cli import main
 from harness.errors import BoardUnavailable, ConfigError
@@ -61,8 +61,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HIL_BOARDS", raising=False)
     monkeypatch.setenv("HIL_STATE", str(tmp_path / "state"))
-    for module in (boards, opening):
-        monkeypatch.setattr(module, "serial_ports", lambda: PORTS)
+    monkeypatch.setattr(boards, "serial_ports", lambda: PORTS)
     return tmp_path
 
 
@@ -210,7 +209,7 @@ def test_two_runs_never_share_a_board() -> None:
 def test_a_board_that_is_not_attached_cannot_be_opened(
     with_rows: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "serial_ports", lambda: ())
+    monkeypatch.setattr(boards, "serial_ports", lambda: ())
     with pytest.raises(BoardUnavailable, match="desk-s3: select: desk-s3 is not attached"):
         open_board(S3, board="desk-s3")
 

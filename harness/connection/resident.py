@@ -8,11 +8,10 @@ for inference in resident.infer(range(len(records))):
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.connection.inference import Arrays, Inference, Job, Record, RunOptions, encode_inputs
+from harness.connection.inference import Arrays, Inference, Record, encode_inputs
 from harness.device import CALL_S, LOAD_S, STALL_S, Device
 from harness.errors import DeviceFault, InputError
 from harness.wire.line_messages import Golden, GoldenAnswer
@@ -48,20 +47,14 @@ class Resident:
         Raises:
             InputError: no such record.
         """
-        options = RunOptions(cores=cores)
-        slots = max(1, self.device.info().slots)
-        running: deque[Job] = deque()
-        for place, number in enumerate(numbers):
-            if not 0 <= number < self.records:
-                raise InputError(
-                    f"the golden set has {self.records} records, not {number + 1}", step="infer"
-                ).at(board=self.device.board)
-            record = Record(number=number, expected=expected[number] if expected is not None else None)
-            running.append(self.device.start(None, place % slots, options, record))
-            if len(running) == slots:
-                yield self.device.outcome_of(running.popleft())
-        while running:
-            yield self.device.outcome_of(running.popleft())
+        return self.device.infer_many((self._record(number, expected) for number in numbers), cores=cores)
+
+    def _record(self, number: int, expected: Sequence[bytes] | None) -> Record:
+        if not 0 <= number < self.records:
+            raise InputError(f"the golden set has {self.records} records, not {number + 1}", step="infer").at(
+                board=self.device.board
+            )
+        return Record(number=number, expected=expected[number] if expected is not None else None)
 
 
 def offered(device: Device) -> bool:

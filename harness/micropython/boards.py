@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.boards import HOW_TO, Board, locked, select
-from harness.errors import BoardUnavailable, ConfigError, HandshakeError, HilError
+from harness.boards import Board, held, select
+from harness.errors import ConfigError, HandshakeError, HilError
 from harness.esp.esptool_program import Flasher
-from harness.link import Link, open_link, serial_ports
+from harness.link import Link, open_link
 from harness.micropython.driver import MicroPythonBoard
 from harness.micropython.prebuilt import flash_image, read_image
 from harness.micropython.virtual import VirtualMicroPython
@@ -63,10 +63,7 @@ def opened(
         raise ConfigError(
             f"quirks can only be planted in a virtual board, {chosen.id} is none", hint="--board virtual"
         )
-    found = chosen.port(serial_ports())
-    if found is None:
-        raise BoardUnavailable(f"{chosen.id} is not attached", hint=HOW_TO, board=chosen.id, step="select")
-    lock = locked(found, chosen.id)
+    found, lock = held(chosen)
     try:
         if image is not None:
             flash_image(read_image(image), chosen, Flasher.at(found))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from harness.errors import ConfigError
 from harness.postprocess import Activation, Postprocess
 from harness.quantizing.recipe import Recipe, Tolerance, parse_recipe, parse_tolerance
 from harness.targets import Runtime
@@ -108,11 +106,7 @@ def parse(path: Path) -> ModelSpec:
     Raises:
         ConfigError: no TOML, or a key that is unknown, missing or of the wrong type or value.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
-        raise ConfigError(f"{path}: {cause}") from None
-    top = Table(path, "", values)
+    top = Table.of_file(path)
     runtime = top.choice("runtime", Runtime)
     recipes = top.table("recipes")
     spec = ModelSpec(

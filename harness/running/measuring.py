@@ -193,14 +193,13 @@ class Measuring:
             decide=model.postprocess.classes if model.postprocess.threshold is not None else None,
             headroom=reference.headroom,
         )
+        answered = replace(exact[model.output], values=self._device[model.output])
         if golden.labels is not None:
-            answered = replace(exact[model.output], values=self._device[model.output])
             started_s = time.monotonic()
             chosen = model.postprocess.classes(answered.real())
             self._post_ms = 1e3 * (time.monotonic() - started_s) / max(1, len(chosen))
             self._confusion = confusion(golden.labels, chosen)
         if model.labels:
-            answered = replace(exact[model.output], values=self._device[model.output])
             self._shown = shown_inputs(answered, golden, model)
 
     def locate(self, bench: Bench) -> None:

@@ -8,14 +8,12 @@ see it.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from harness.errors import ConfigError
 from harness.targets import Family
 from harness.tasks.decode import Stage
 from harness.tasks.preprocess import Channels, Preprocessing, Resize
@@ -134,11 +132,7 @@ def parse(path: Path) -> TaskSpec:
     Raises:
         ConfigError: no TOML, or a key that is unknown, missing or of the wrong type or value.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
-        raise ConfigError(f"{path}: {cause}") from None
-    top = Table(path, "", values)
+    top = Table.of_file(path)
     kind: Kind = top.choice("kind", Kind)
     networks = top.table("network")
     spec = TaskSpec(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 OPSET = 18
 IR_VERSION = 8
@@ -46,7 +46,6 @@ class OnnxGraph:
         self.nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._by_content: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-        self._arrays: dict[str, NDArray[Any]] = {}
         self._taken: set[str] = outer._taken if outer is not None else set()
 
     def fresh(self, hint: str) -> str:
@@ -69,12 +68,7 @@ class OnnxGraph:
             self._constants[name] = helper.make_tensor(
                 name, element_type(str(values.dtype)), values.shape, data, raw=True
             )
-            self._arrays[name] = values
         return self._by_content[key]
-
-    def value_of(self, name: str) -> NDArray[Any] | None:
-        """The array of a constant; None for anything that is computed."""
-        return self._arrays.get(name)
 
     def op(
         self, op_type: str, inputs: list[str], *, hint: str = "", domain: str = "", **attributes: Attribute
@@ -125,11 +119,6 @@ class OnnxGraph:
     ) -> onnx.GraphProto:
         """The finished body of a Scan, Loop or If."""
         return helper.make_graph(self.nodes, name, inputs, outputs, list(self._constants.values()))
-
-
-def array_of(tensor: onnx.TensorProto) -> NDArray[Any]:
-    """The values of an ONNX initializer."""
-    return numpy_helper.to_array(tensor)
 
 
 def _reads(node: onnx.NodeProto) -> set[str]:
