@@ -1,4 +1,4 @@
-"""The marks of this repository's own tests; fixtures and options come from `harness.plugin`."""
+"""The marks of this repository's own tests; fixtures and options come from `esp_hil.plugin`."""
 
 from __future__ import annotations
 

@@ -16,12 +16,12 @@ import time
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
-from harness import catalogue
-from harness.opening import open_board
-from harness.progress import Silent
-from harness.running.workbench import Bench
-from harness.targets import target
-from harness.virtual import EngineFaults, FaultPlan
+from esp_hil.boards.opening import open_board
+from esp_hil.models import catalogue
+from esp_hil.progress import Silent
+from esp_hil.session.workbench import Bench
+from esp_hil.targets import target
+from esp_hil.virtual import EngineFaults, FaultPlan
 
 
 def one_board(delay_s: float, seconds: float, ready: Barrier, answers: Any) -> None:  # noqa: ANN401

@@ -3,7 +3,7 @@
     python benchmarks/regressions.py              # prints the table
     python benchmarks/regressions.py --pairs 1000
 
-Whole rows go through `harness.regress.compare`, with all its gates. Each pair is a base run and a new run of
+Whole rows go through `esp_hil.results.regress.compare`, with all its gates. Each pair is a base run and a new run of
 30 repetitions; `planted` shifts the new one. Noise is relative to the latency: the standard deviation of the
 repetitions, and `between runs` that of a whole run's level (where code lies in the cache, temperature).
 Deterministic: the same seed gives the same table; nothing is timed.
@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.record import DeviceInfo, Provenance, Run
-from harness.regress import Rules, compare
+from esp_hil.results.record import DeviceInfo, Provenance, Run
+from esp_hil.results.regress import Rules, compare
 
 Noise = NDArray[np.float64]
 

@@ -16,9 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.record import Run
-from harness.report import write_reports
-from harness.running.journal import read_runs
+from esp_hil.report import write_reports
+from esp_hil.results.journal import read_runs
+from esp_hil.results.record import Run
 from tests.report.browser import Browser, browser, program
 from tests.report.samples import sample_run
 

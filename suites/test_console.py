@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import BoardUnavailable
+from esp_hil.errors import BoardUnavailable
 
 if TYPE_CHECKING:
     from pytest_embedded_serial.dut import SerialDut
 
-    from harness.running.workbench import Bench
+    from esp_hil.session.workbench import Bench
 
 Frames = Callable[[], AbstractContextManager["Bench"]]
 

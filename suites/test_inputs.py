@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from harness.running.workbench import Bench
+    from esp_hil.session.workbench import Bench
 
 PIXELS = np.arange(256, dtype=np.uint8)
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from harness.runner import Measured
+    from esp_hil.session.session import Measured
 
-from harness.bench import problems
+from esp_hil.results.validity import problems
 
 
 def test_every_repetition_was_measured(measured: Measured) -> None:

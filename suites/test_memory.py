@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.counters import ARENA, HEAP_INTERNAL_FREE
+from esp_hil.counters import ARENA, HEAP_INTERNAL_FREE
 
 if TYPE_CHECKING:
-    from harness.runner import Measured
-    from harness.running.workbench import Bench
+    from esp_hil.session.session import Measured
+    from esp_hil.session.workbench import Bench
 
 
 def test_the_device_reports_its_memory(measured: Measured) -> None:

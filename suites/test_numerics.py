@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from harness.runner import Measured
+    from esp_hil.session.session import Measured
 
 
 def test_the_device_answers_what_the_exact_reference_says(measured: Measured) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from harness.regress import Comparison
+    from esp_hil.results.regress import Comparison
 
 
 def test_the_run_can_be_compared_with_the_baseline(against: Comparison) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from harness.running.workbench import Bench, Level
+    from esp_hil.session.workbench import Bench, Level
 
-from harness.errors import DeviceError, HilError, InputError
+from esp_hil.errors import DeviceError, HilError, InputError
 
 
 def test_the_same_input_gives_the_same_answer_again(bench: Bench) -> None:

@@ -15,10 +15,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.targets import target
-from harness.virtual import process
-from harness.virtual.chip import Identity, ResetReason
-from harness.virtual.faults import load_plan
+from esp_hil.targets import target
+from esp_hil.virtual import process
+from esp_hil.virtual.chip import Identity, ResetReason
+from esp_hil.virtual.faults import load_plan
 
 MACHINES = ("esp32", "esp32c3")
 SIZES_MB = (2, 4, 8, 16)

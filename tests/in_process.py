@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from harness._device import Server
-from harness.errors import DeviceFault, LinkClosed, LinkError
-from harness.wire.status import Status
+from esp_hil._device import Server
+from esp_hil.errors import DeviceFault, LinkClosed, LinkError
+from esp_hil.wire.status import Status
 
 IDENTITY: dict[str, str | int] = {
     "app": "in-process",

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from harness import _device
-from harness.wire.status import Status
+from esp_hil import _device
+from esp_hil.wire.status import Status
 
 Role = Literal["input", "output"]
 

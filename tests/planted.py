@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.diverge import Divergence, find
-from harness.divergence.bisection import Search
-from harness.errors import DeviceFault
-from harness.espdl import EspdlModel
-from harness.espdl.exact import ExactReference
-from harness.targets import Family
-from harness.virtual.broken import BrokenNetwork
-from harness.virtual.engine import with_flipped_bits
-from harness.virtual.faults import FlippedBit, NodeFault
-from harness.wire.status import Status
+from esp_hil.errors import DeviceFault
+from esp_hil.exact import ExactReference
+from esp_hil.formats.espdl import EspdlModel
+from esp_hil.targets import Family
+from esp_hil.verdict.bisection import Search
+from esp_hil.verdict.diverge import Divergence, find
+from esp_hil.virtual.broken import BrokenNetwork
+from esp_hil.virtual.engine import with_flipped_bits
+from esp_hil.virtual.faults import FlippedBit, NodeFault
+from esp_hil.wire.status import Status
 
 Arrays = Mapping[str, NDArray[Any]]
 

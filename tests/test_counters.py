@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalogue, counters
-from harness.counters import COUNTERS
-from harness.models.device_file import open_device_file
-from harness.targets import target
-from harness.timing.profiling import predicted_memory
-from harness.virtual.engine import ExactEngine
-from harness.virtual.faults import EngineFaults
-from harness.virtual.tflm_engine import TflmEngine
+from esp_hil import counters
+from esp_hil.counters import COUNTERS
+from esp_hil.models import catalogue
+from esp_hil.models.device_file import open_device_file
+from esp_hil.results.timing.profiling import predicted_memory
+from esp_hil.targets import target
+from esp_hil.virtual.engine import ExactEngine
+from esp_hil.virtual.faults import EngineFaults
+from esp_hil.virtual.tflm_engine import TflmEngine
 from tests.conftest import ROOT
 
 _SPEC = re.compile(r'\{\s*"([a-z][a-z0-9_]*)",\s*"([a-z0-9]*)"\s*\}')

@@ -22,9 +22,9 @@ CORE = sorted(
 FILE_LINES = 400
 # the processes in which esp-ppq works, and what only the training scripts import
 TORCH = {
-    "harness/quantizing/worker.py",
-    "harness/benchmarks/_quantized_executor.py",
-    "harness/models/training.py",
+    "harness/esp_hil/goldens/esp_ppq_worker.py",
+    "benchmarks/_quantized_executor.py",
+    "harness/esp_hil/goldens/training.py",
 }
 HEAVY = (
     "numpy",
@@ -55,8 +55,8 @@ def test_a_file_fits_in_a_reader_s_head(path: Path) -> None:
 def test_only_the_report_imports_pandas_and_only_the_link_imports_pyserial(path: Path) -> None:
     name = relative(path)
     allowed = {
-        "pandas": name.startswith("harness/report/"),
-        "serial": name in {"harness/link.py"},
+        "pandas": name.startswith("harness/esp_hil/report/"),
+        "serial": name in {"harness/esp_hil/device/link.py"},
         "torch": name in TORCH,
         "esptool": False,  # GPL: run as a program
     }
@@ -75,7 +75,7 @@ def python(code: str) -> str:
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from harness.cli import build_parser; build_parser().format_help();"
+        "import sys; from esp_hil.cli import build_parser; build_parser().format_help();"
         f"print([m for m in {HEAVY!r} if m in sys.modules])"
     )
     loaded = subprocess.run(
@@ -86,7 +86,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_the_plugin_loads_nothing_heavy_at_start() -> None:
     heavy = [module for module in HEAVY if module != "rich"]  # pytest plugins of others may load rich
-    code = f"import sys, harness.plugin; print([m for m in {heavy!r} if m in sys.modules])"
+    code = f"import sys, esp_hil.plugin; print([m for m in {heavy!r} if m in sys.modules])"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )

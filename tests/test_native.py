@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import _device
-from harness.wire import cobs, frame
+from esp_hil import _device
+from esp_hil.wire import cobs, frame
 from tests.wire.vectors import rows
 
 if TYPE_CHECKING:

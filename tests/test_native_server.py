@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import _device
-from harness.wire.status import Status
+from esp_hil import _device
+from esp_hil.wire.status import Status
 from tests.null_device import (
     DATA,
     IMAGE,

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.errors import GoldenError
-from harness.npz import read_npz
+from esp_hil.errors import GoldenError
+from esp_hil.npz import read_npz
 
 
 def test_arrays_come_back_by_name(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.record import Run
-from harness.running.journal import read_runs
-from harness.targets import target
-from harness.virtual import EngineFaults, FaultPlan, OffByLsb, VirtualBoard
+from esp_hil.results.journal import read_runs
+from esp_hil.results.record import Run
+from esp_hil.targets import target
+from esp_hil.virtual import EngineFaults, FaultPlan, OffByLsb, VirtualBoard
 from tests.conftest import ROOT
 
 QUICK = ("--inputs", "12", "--runs", "5", "--model", "mnist", "--recipe", "w8a8")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 
-from harness.progress import Bars, Lines, progress_on
+from esp_hil.progress import Bars, Lines, progress_on
 
 
 class Terminal(io.StringIO):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import ConfigError, InputError
-from harness.targets import Rounding
-from harness.tensors import (
+from esp_hil.errors import ConfigError, InputError
+from esp_hil.targets import Rounding
+from esp_hil.tensors import (
     Affine,
     DeviceTensor,
     InputSpec,

@@ -1,4 +1,4 @@
-// The parts of the module harness._device.
+// The parts of the module esp_hil._device.
 #pragma once
 
 #include <nanobind/nanobind.h>

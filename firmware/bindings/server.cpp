@@ -1,4 +1,4 @@
-// harness._device.Server: the device core with engine, board and storage written in Python.
+// esp_hil._device.Server: the device core with engine, board and storage written in Python.
 #include "hil/server.h"
 
 #include <nanobind/stl/optional.h>

@@ -6,7 +6,7 @@
 (their licences are in scikit-image's documentation: CC0, public domain or without known restrictions). Each
 golden is a picture cut to a random part of 80 to 100 percent of its height and width, squeezed to 32x32 (the
 training images show whole objects, and their aspect is not kept either) and enlarged to 64x64 as they are
-(`harness.models.dataset.doubled`); half are mirrored. Labels alternate. No picture or part of one is chosen or left
+(`esp_hil.models.dataset.doubled`); half are mirrored. Labels alternate. No picture or part of one is chosen or left
 out because of what a model says about it.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.models.dataset import doubled
+from esp_hil.models.dataset import doubled
 
 HERE = Path(__file__).resolve().parent
 SIDE = 32

@@ -4,7 +4,7 @@
 
 conv 3x3 1->16, ReLU, max pool 2, conv 3x3 16->32, ReLU, max pool 2, fc 8192->1, sigmoid on 64x64 gray images:
 12,993 parameters, the net of a forum answer about TFLM on the ESP32 (see model.toml). The 32x32 images are
-enlarged to 64x64 as `harness.models.dataset.doubled` does. The test images are looked at once, at the end.
+enlarged to 64x64 as `esp_hil.models.dataset.doubled` does. The test images are looked at once, at the end.
 
 Needs torch 2.13.0. The same seed gives the same weights with the same torch, thread count and processor.
 """
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.models import training
-from harness.models.dataset import load_split
+from esp_hil.goldens import training
+from esp_hil.models.dataset import load_split
 
 HERE = Path(__file__).resolve().parent
 PARAMETERS = 12_993

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.models import training
-from harness.models.dataset import load_split
+from esp_hil.goldens import training
+from esp_hil.models.dataset import load_split
 
 HERE = Path(__file__).resolve().parent
 PARAMETERS = 7_660

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.models.dataset import image_digest
+from esp_hil.models.dataset import image_digest
 
 HERE = Path(__file__).resolve().parent
 DIGITS = 8

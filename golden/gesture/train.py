@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import fuse_conv_bn_eval
 
-from harness.compare import Accuracy
-from harness.models import training
-from harness.models.dataset import load_split, read_digests
+from esp_hil.goldens import training
+from esp_hil.models.dataset import load_split, read_digests
+from esp_hil.verdict.verdict import Accuracy
 
 HERE = Path(__file__).resolve().parent
 CLASSES = tuple(range(8))

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import fuse_conv_bn_eval
 
-from harness.models import training
-from harness.models.dataset import load_split
+from esp_hil.goldens import training
+from esp_hil.models.dataset import load_split
 
 HERE = Path(__file__).resolve().parent
 MEAN, STD = 0.1307, 0.3081

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import tasks
-from harness.errors import ConfigError, HilError, InputError, ScriptFailed
-from harness.micropython import face_database
-from harness.micropython.boards import Opened, opened
-from harness.micropython.driver import MicroPythonBoard
-from harness.micropython.picture import Jpeg
-from harness.micropython.record import Record
-from harness.micropython.virtual import missing
-from harness.plugin import options_of
-from harness.targets import target
-from harness.tasks import Image, PixelFormat, Results, Task, pictures
-from harness.tasks.match import match
+from esp_hil import tasks
+from esp_hil.errors import ConfigError, HilError, InputError, ScriptFailed
+from esp_hil.micropython import face_database
+from esp_hil.micropython.boards import Opened, opened
+from esp_hil.micropython.driver import MicroPythonBoard
+from esp_hil.micropython.picture import Jpeg
+from esp_hil.micropython.record import Record
+from esp_hil.micropython.virtual import missing
+from esp_hil.plugin import options_of
+from esp_hil.targets import target
+from esp_hil.tasks import Image, PixelFormat, Results, Task, pictures
+from esp_hil.tasks.match import match
 
 CLASSES = {
     "FaceDetector": "face_detect",

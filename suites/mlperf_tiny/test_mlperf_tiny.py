@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import mlperf_tiny
-from harness.errors import HilError
-from harness.mlperf_tiny import LEAST_INFERENCES, WINDOW_S, WINDOWS, Entry, Measured, Measurement
-from harness.plugin import options_of
-from harness.runner import Session
-from harness.targets import target
+from esp_hil.errors import HilError
+from esp_hil.plugin import options_of
+from esp_hil.session import mlperf_tiny
+from esp_hil.session.mlperf_tiny import LEAST_INFERENCES, WINDOW_S, WINDOWS, Entry, Measured, Measurement
+from esp_hil.session.session import Session
+from esp_hil.targets import target
 
 VIRTUAL_WINDOW_S = 0.2
 Case = tuple[Entry, str]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import tasks
-from harness.errors import ConfigError, GoldenError, HilError
-from harness.plugin import PROBLEM, options_of
-from harness.runner import Session
-from harness.targets import target
-from harness.task_runs import TaskMeasured, TaskMeasurement, combination
-from harness.tasks import Task, cosine, pictures
+from esp_hil import tasks
+from esp_hil.errors import ConfigError, GoldenError, HilError
+from esp_hil.plugin import PROBLEM, options_of
+from esp_hil.session.session import Session
+from esp_hil.session.task_runs import TaskMeasured, TaskMeasurement, combination
+from esp_hil.targets import target
+from esp_hil.tasks import Task, cosine, pictures
 
 Case = tuple[str, str]
 _RESULTS = pytest.StashKey[dict[Case, TaskMeasured | HilError]]()

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import ConfigError, FormatError
-from harness.esp.partitions import Partition, model_partition, parse_binary, parse_csv, problems
-from harness.esp.sdkconfig import Value, differences, parse_sdkconfig
-from harness.targets import targets
+from esp_hil.errors import ConfigError, FormatError
+from esp_hil.esp.partitions import Partition, model_partition, parse_binary, parse_csv, problems
+from esp_hil.esp.sdkconfig import Value, differences, parse_sdkconfig
+from esp_hil.targets import targets
 from tests.conftest import ROOT
 
 FIRMWARE = ROOT / "firmware"

@@ -12,7 +12,7 @@ from elftools.elf.sections import SymbolTableSection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.esp.backtrace import (
+from esp_hil.esp.backtrace import (
     Location,
     Trace,
     decode,
@@ -22,8 +22,8 @@ from harness.esp.backtrace import (
     return_addresses,
     suspected_kind,
 )
-from harness.esp.bootlog import parse_boot, reset_kind
-from harness.esp.supervise import (
+from esp_hil.esp.bootlog import parse_boot, reset_kind
+from esp_hil.esp.supervise import (
     CRASH_LINES,
     OMEN_LINES,
     Crash,
@@ -33,7 +33,7 @@ from harness.esp.supervise import (
     crashed,
     parse_crash,
 )
-from harness.targets import target
+from esp_hil.targets import target
 
 S3_BOOT = """\
 ESP-ROM:esp32s3-20210327\r

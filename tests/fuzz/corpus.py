@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.espdl.examples import conv_graph, tiny_graph
-from tests.espdl.lint.builders import gru, packed_gemm, prelu, table
-from tests.espdl.lint.cases import CASES
-from tests.espdl.writer import edl, graph, node, pack, tensor, value
+from tests.formats.espdl.examples import conv_graph, tiny_graph
+from tests.formats.espdl.writer import edl, graph, node, pack, tensor, value
+from tests.lint.builders import gru, packed_gemm, prelu, table
+from tests.lint.cases import CASES
 
 
 def shape_graph() -> bytes:

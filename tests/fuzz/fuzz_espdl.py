@@ -3,7 +3,7 @@
     python -m tests.fuzz.fuzz_espdl --count 200000 [--seed 1] [--corpus FOLDER] [--keep FOLDER]
 
 Half of the files are damaged in their bytes, half in what they say. Allowed outcomes are an answer or an
-error of harness.errors, within the time and memory limits. Anything else is written to --keep with its
+error of esp_hil.errors, within the time and memory limits. Anything else is written to --keep with its
 traceback, and the exit status is 1.
 """
 
@@ -21,17 +21,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from harness.errors import HilError
-from harness.espdl import EspdlModel, read_espdl
-from harness.espdl.exact import lower
-from harness.espdl.lint import lint_model
-from harness.espdl.memory import plan_memory
-from harness.targets import FAMILIES, Family, targets
-from tests.espdl.writer import edl
-
-from .corpus import corpus
-from .mutate import mutated
-from .mutate_graph import damaged
+from esp_hil.errors import HilError
+from esp_hil.exact import lower
+from esp_hil.formats.espdl import EspdlModel, read_espdl
+from esp_hil.formats.espdl.memory import plan_memory
+from esp_hil.lint import lint_model
+from esp_hil.targets import FAMILIES, Family, targets
+from tests.formats.espdl.writer import edl
+from tests.fuzz.corpus import corpus
+from tests.fuzz.mutate import mutated
+from tests.fuzz.mutate_graph import damaged
 
 SECONDS_PER_FILE = 10
 MEMORY_BYTES = 4 << 30

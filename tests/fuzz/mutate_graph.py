@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from harness.espdl import Attribute, Graph, Node, Tensor, ValueInfo
-from harness.espdl.operators import REGISTERED
+from esp_hil.formats.espdl import Attribute, Graph, Node, Tensor, ValueInfo
+from esp_hil.formats.espdl.operators import REGISTERED
 
 _NUMBERS = (0, 1, 2, 3, 4, 7, 16, 255, -1, -2, -128, 1 << 20, 1 << 31, -(1 << 31), (1 << 62))
 _DTYPES = ("int8", "int16", "int32", "int64", "float32", "uint8", "bool")

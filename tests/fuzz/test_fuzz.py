@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("resource", reason="the fuzzer limits memory and time by POSIX means")
 
-from .fuzz_espdl import Fuzzer, files_of
+from tests.fuzz.fuzz_espdl import Fuzzer, files_of
 
 
 def test_damaged_files_end_in_an_answer_or_a_typed_error(tmp_path: Path) -> None:

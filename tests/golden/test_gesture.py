@@ -13,27 +13,27 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from harness import catalogue
-from harness.catalogue import Model
-from harness.compare import accuracy, agreement
-from harness.counters import HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
-from harness.device import Device
-from harness.divergence.difference import IntegerDiff, compare_answers
-from harness.espdl import read_espdl
-from harness.link import open_link
-from harness.models.dataset import image_digest, load_split, read_digests
-from harness.models.device_file import open_device_file
-from harness.models.golden_build import build, calibration_images
-from harness.models.manifest import check_file
-from harness.references import ExactReference, FloatReference, QuantizedReference
-from harness.targets import FAMILIES, Family, target
-from harness.timing.work import total_macs, work_of
-from harness.virtual import VirtualBoard
-from harness.virtual.faults import FlippedBit, NodeFault
-from harness.wire.messages import Location
+from esp_hil.counters import HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
+from esp_hil.device.device import Device
+from esp_hil.device.link import open_link
+from esp_hil.formats.espdl import read_espdl
+from esp_hil.goldens.build import build, calibration_images
+from esp_hil.goldens.references import ExactReference, FloatReference, QuantizedReference
+from esp_hil.models import catalogue
+from esp_hil.models.catalogue import Model
+from esp_hil.models.dataset import image_digest, load_split, read_digests
+from esp_hil.models.device_file import open_device_file
+from esp_hil.models.manifest import check_file
+from esp_hil.results.timing.work import total_macs, work_of
+from esp_hil.targets import FAMILIES, Family, target
+from esp_hil.verdict.difference import IntegerDiff, compare_answers
+from esp_hil.verdict.verdict import accuracy, agreement
+from esp_hil.virtual import VirtualBoard
+from esp_hil.virtual.faults import FlippedBit, NodeFault
+from esp_hil.wire.messages import Location
 from tests.conftest import ROOT
 from tests.planted import Broken, Case
-from tests.test_diverge import check, faults, golden_inputs
+from tests.verdict.test_diverge import check, faults, golden_inputs
 
 FOLDER = ROOT / "golden" / "gesture"
 COMMITTED = ("w8a8", "w16a16", "mixed", "equalized")
@@ -262,7 +262,7 @@ def test_float_accuracy_on_the_test_photographs_is_what_is_promised(gesture: Mod
 @pytest.mark.quantize
 def test_the_architecture_has_the_parameters_of_the_tutorial(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    from harness.models import training
+    from esp_hil.goldens import training
 
     train: Any = script("train")
     torch.manual_seed(1)

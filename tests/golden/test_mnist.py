@@ -14,16 +14,16 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper, shape_inference
 
-from harness import catalogue
-from harness.catalogue import Model
-from harness.compare import accuracy, agreement
-from harness.espdl import read_espdl
-from harness.models.dataset import load_split
-from harness.models.device_file import open_device_file
-from harness.models.golden_build import build, calibration_images
-from harness.models.manifest import check_file
-from harness.references import ExactReference, FloatReference
-from harness.targets import FAMILIES, Family
+from esp_hil.formats.espdl import read_espdl
+from esp_hil.goldens.build import build, calibration_images
+from esp_hil.goldens.references import ExactReference, FloatReference
+from esp_hil.models import catalogue
+from esp_hil.models.catalogue import Model
+from esp_hil.models.dataset import load_split
+from esp_hil.models.device_file import open_device_file
+from esp_hil.models.manifest import check_file
+from esp_hil.targets import FAMILIES, Family
+from esp_hil.verdict.verdict import accuracy, agreement
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "golden" / "mnist"
@@ -132,7 +132,7 @@ def test_each_device_file_says_its_family_and_saturates_no_pixel(mnist: Model, f
 def test_the_exact_reference_gives_the_answer_stored_inside_the_file(mnist: Model, family: Family) -> None:
     espdl = read_espdl(mnist.artifact("w8a8", family))
     (given,), (wanted,) = espdl.graph.test_inputs.values(), espdl.graph.test_outputs.values()
-    from harness.espdl.exact import ExactReference as Exact
+    from esp_hil.exact import ExactReference as Exact
 
     answers = Exact(espdl, family).run({given.name: given.data.reshape(given.shape)})
     assert np.array_equal(answers[wanted.name], wanted.data.reshape(wanted.shape))
@@ -180,7 +180,7 @@ def test_the_committed_goldens_come_from_scikit_learn(images: NDArray[np.uint8],
 @pytest.mark.quantize
 def test_the_export_answers_as_the_network_it_folds(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    from harness.models import training
+    from esp_hil.goldens import training
 
     train: Any = script("train")
     torch.manual_seed(1)

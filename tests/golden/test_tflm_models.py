@@ -13,17 +13,17 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from harness import catalogue
-from harness.catalogue import Model
-from harness.compare import Accuracy, judge
-from harness.models.dataset import load_split
-from harness.models.device_file import open_device_file
-from harness.models.golden_build import calibration_images
-from harness.references import ExactReference, FloatReference, quantized_reference
-from harness.tflm import TfliteModel
-from harness.tflm.quantize import quantize_tflite
+from esp_hil.formats.tflite import TfliteModel
+from esp_hil.goldens.ai_edge import quantize_tflite
+from esp_hil.goldens.build import calibration_images
+from esp_hil.goldens.references import ExactReference, FloatReference, quantized_reference
+from esp_hil.models import catalogue
+from esp_hil.models.catalogue import Model
+from esp_hil.models.dataset import load_split
+from esp_hil.models.device_file import open_device_file
+from esp_hil.verdict.verdict import Accuracy, judge
 from tests.conftest import ROOT
-from tests.tflm.networks import needs_tflm
+from tests.formats.tflite.networks import needs_tflm
 
 CASES = [("cat_or_not", "int8"), ("fashion", "int8"), ("fashion", "int8_float_io")]
 

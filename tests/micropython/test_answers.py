@@ -7,11 +7,11 @@ import io
 import numpy as np
 import pytest
 
-from harness.errors import HandshakeError, InputError, OutOfMemory, ScriptFailed, WireError
-from harness.micropython.firmware import FLAGS, Firmware
-from harness.micropython.picture import Jpeg
-from harness.micropython.record import results_of
-from harness.micropython.traceback import error_of, exception_of
+from esp_hil.errors import HandshakeError, InputError, OutOfMemory, ScriptFailed, WireError
+from esp_hil.micropython.firmware import FLAGS, Firmware
+from esp_hil.micropython.picture import Jpeg
+from esp_hil.micropython.record import results_of
+from esp_hil.micropython.traceback import error_of, exception_of
 
 TRACE = 'Traceback (most recent call last):\n  File "<stdin>", line 1, in <module>\n  File "a.py", line 7, in run\n'
 

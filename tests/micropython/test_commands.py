@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import main
-from harness.micropython.face_database import parse
-from harness.micropython.virtual import VirtualMicroPython, missing
+from esp_hil.cli import main
+from esp_hil.micropython.face_database import parse
+from esp_hil.micropython.virtual import VirtualMicroPython, missing
 from tests.micropython.test_face_database import of
 from tests.micropython.test_prebuilt import image
 

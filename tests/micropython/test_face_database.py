@@ -10,16 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from harness.errors import FormatError, InputError
-from harness.micropython.face_database import (
-    FaceDatabase,
-    Flavour,
-    mend,
-    names,
-    parse,
-    record_bytes,
-    same,
-)
+from esp_hil.errors import FormatError, InputError
+from esp_hil.micropython.face_database import FaceDatabase, Flavour, mend, names, parse, record_bytes, same
 
 LENGTH = 8
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=31).filter(

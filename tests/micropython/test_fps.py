@@ -10,18 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cli import main
-from harness.micropython.fps import (
-    FrameRate,
-    Told,
-    _told_apart,
-    bound_fps,
-    findings,
-    line,
-    oddities,
-)
-from harness.micropython.fps_plot import svg
-from harness.tasks import FRAMES
+from esp_hil.cli import main
+from esp_hil.micropython.fps import FrameRate, Told, _told_apart, bound_fps, findings, line, oddities
+from esp_hil.micropython.fps_plot import svg
+from esp_hil.tasks import FRAMES
 
 
 def row(

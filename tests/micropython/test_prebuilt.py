@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from harness.boards import Board
-from harness.errors import ConfigError, FlashError, FormatError
-from harness.esp.esptool_program import Flasher
-from harness.micropython.prebuilt import flash_image, read_image
+from esp_hil.boards.select import Board
+from esp_hil.errors import ConfigError, FlashError, FormatError
+from esp_hil.esp.esptool_program import Flasher
+from esp_hil.micropython.prebuilt import flash_image, read_image
 
 FAKE = Path(__file__).resolve().parents[1] / "fake_esptool.py"
 BOARD = Board(id="desk", target="esp32s3", url="/dev/null")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.micropython.virtual import missing
-from harness.micropython.virtual.quirks import QUIRKS
-from harness.tasks.zoo import VARIABLE
+from esp_hil.micropython.virtual import missing
+from esp_hil.micropython.virtual.quirks import QUIRKS
+from esp_hil.tasks.zoo import VARIABLE
 
 SUITE = Path(__file__).resolve().parents[2] / "suites" / "micropython" / "test_micropython.py"
 NOTICED = {

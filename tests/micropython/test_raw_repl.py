@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.errors import DeviceReset, LinkClosed, LinkTimeout, WireError
-from harness.micropython.raw_repl import RAW_PROMPT, RawRepl
+from esp_hil.errors import DeviceReset, LinkClosed, LinkTimeout, WireError
+from esp_hil.micropython.raw_repl import RAW_PROMPT, RawRepl
 
 PASTE = b"\x05A\x01"
 

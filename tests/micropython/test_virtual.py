@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.errors import (
+from esp_hil.device.link import open_link
+from esp_hil.errors import (
     BoardUnavailable,
     ConfigError,
     HandshakeError,
@@ -19,17 +20,16 @@ from harness.errors import (
     ScriptFailed,
     WireError,
 )
-from harness.link import open_link
-from harness.micropython import face_database
-from harness.micropython.boards import opened
-from harness.micropython.driver import MicroPythonBoard, open_board
-from harness.micropython.raw_repl import RawRepl
-from harness.micropython.virtual import VirtualMicroPython, missing
-from harness.micropython.virtual.interpreter import VARIABLE, interpreter
-from harness.micropython.virtual.quirks import QUIRKS, parse_quirks
-from harness.micropython.virtual.storage import PowerLost, Storage
-from harness.targets import target
-from harness.tasks import Image
+from esp_hil.micropython import face_database
+from esp_hil.micropython.boards import opened
+from esp_hil.micropython.driver import MicroPythonBoard, open_board
+from esp_hil.micropython.raw_repl import RawRepl
+from esp_hil.micropython.virtual import VirtualMicroPython, missing
+from esp_hil.micropython.virtual.interpreter import VARIABLE, interpreter
+from esp_hil.micropython.virtual.quirks import QUIRKS, parse_quirks
+from esp_hil.micropython.virtual.storage import PowerLost, Storage
+from esp_hil.targets import target
+from esp_hil.tasks import Image
 
 needs_interpreter = pytest.mark.skipif(bool(missing()), reason=missing() or "it is there")
 ENROLL = (

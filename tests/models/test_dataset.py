@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.errors import GoldenError
-from harness.models.dataset import doubled, load_split
+from esp_hil.errors import GoldenError
+from esp_hil.models.dataset import doubled, load_split
 from tests.golden.tiny import images, write_data
 
 IDX_NAMES = {

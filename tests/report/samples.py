@@ -7,9 +7,9 @@ import uuid
 
 import numpy as np
 
-from harness.compare import Verdict, judge
-from harness.record import DeviceInfo, Failure, Layer, LinkStats, Provenance, Run, Steps
-from harness.targets import target
+from esp_hil.results.record import DeviceInfo, Failure, Layer, LinkStats, Provenance, Run, Steps
+from esp_hil.targets import target
+from esp_hil.verdict.verdict import Verdict, judge
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import main
-from harness.errors import ReportError
-from harness.report.bundle import MANIFEST, make_bundle, problems_of
-from harness.running.journal import Recorder
+from esp_hil.cli import main
+from esp_hil.errors import ReportError
+from esp_hil.report.bundle import MANIFEST, make_bundle, problems_of
+from esp_hil.results.journal import Recorder
 from tests.report.samples import a_night
 
 

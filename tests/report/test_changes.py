@@ -8,10 +8,10 @@ from xml.etree import ElementTree as xml
 
 import pytest
 
-from harness.regress import Comparison, compare
-from harness.report.changes import as_annotations, as_json, as_junit, as_markdown, as_text
-from tests.regress.test_comparing import on_device, slower
+from esp_hil.report.changes import as_annotations, as_json, as_junit, as_markdown, as_text
+from esp_hil.results.regress import Comparison, compare
 from tests.report.samples import failed_run, sample_run
+from tests.results.regress.test_comparing import on_device, slower
 
 HOSTILE = "<script>alert(1)</script>|`x`%0A\n::error::owned @everyone"
 

@@ -13,12 +13,12 @@ from xml.etree import ElementTree as xml
 import pandas as pd
 import pytest
 
-from harness.record import Failure
-from harness.report import write_reports
-from harness.report.formats.html import script_text
-from harness.report.formats.markdown import escape
-from harness.report.table import frame
-from harness.report.view import EMULATED_BANNER, SIMULATED_BANNER
+from esp_hil.report import write_reports
+from esp_hil.report.formats.html import script_text
+from esp_hil.report.formats.markdown import escape
+from esp_hil.report.table import frame
+from esp_hil.report.view import EMULATED_BANNER, SIMULATED_BANNER
+from esp_hil.results.record import Failure
 from tests.report.samples import a_night, failed_run, sample_run
 
 EVIL = "<script>alert(1)</script>\x1b[31m|`*_[x](javascript:y)@someone\x00\n# h\udc80"
@@ -135,7 +135,7 @@ def test_the_page_opens_what_is_wrong_and_folds_what_is_right(tmp_path: Path) ->
 def test_the_page_says_which_runs_have_no_plots_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.report.formats.html.MAX_CARDS", 2)
+    monkeypatch.setattr("esp_hil.report.formats.html.MAX_CARDS", 2)
     page = Page(write_reports(a_night(), tmp_path, formats=["html"])["html"].read_text("utf-8"))
     assert page.tags.count("details") == 2 + 2
     assert sum(name == "open" for name, _ in page.attributes) == 2

@@ -8,8 +8,8 @@ from xml.etree import ElementTree as xml
 
 import pytest
 
-from harness.record import Run
-from harness.report import summary, write_reports
+from esp_hil.report import summary, write_reports
+from esp_hil.results.record import Run
 from tests.report.samples import sample_run
 
 
@@ -26,19 +26,19 @@ def written(name: str, runs: list[Run], tmp_path: Path) -> str:
 def test_markdown_keeps_what_is_wrong_and_counts_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.report.formats.markdown.MOST_ROWS", 2)
+    monkeypatch.setattr("esp_hil.report.formats.markdown.MOST_ROWS", 2)
     text = written("markdown", many(), tmp_path)
     assert text.count("| ✅") == 1
     assert text.count("| ❌") == 1
     assert "4 further runs are in report.html and results.csv." in text
-    monkeypatch.setattr("harness.report.formats.markdown.MOST_DETAILS", 0)
+    monkeypatch.setattr("esp_hil.report.formats.markdown.MOST_DETAILS", 0)
     assert "1 further runs that are not ok are in report.html." in written("markdown", many(), tmp_path)
 
 
 def test_junit_has_every_run_and_the_figures_of_what_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.report.formats.junit.MOST_PROPERTIES", 5)
+    monkeypatch.setattr("esp_hil.report.formats.junit.MOST_PROPERTIES", 5)
     root = xml.fromstring(written("junit", many(), tmp_path))
     cases = root.findall(".//testcase")
     assert len(cases) == 6
@@ -50,7 +50,7 @@ def test_junit_has_every_run_and_the_figures_of_what_is_wrong(
 
 
 def test_the_terminal_shows_what_is_wrong_and_counts_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.report.terminal.MOST_ROWS", 2)
+    monkeypatch.setattr("esp_hil.report.terminal.MOST_ROWS", 2)
     text = summary(many(), colour=False)
     assert "culprit" in text
     assert "model-1" not in text

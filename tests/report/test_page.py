@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.history import Line, lines_of
-from harness.record import Layer, Run
-from harness.report import write_reports
-from tests.history.test_lines import nights
+from esp_hil.report import write_reports
+from esp_hil.results.history import Line, lines_of
+from esp_hil.results.record import Layer, Run
 from tests.report.browser import Browser, browser, program
 from tests.report.png import pixels, share
 from tests.report.samples import a_night, sample_run
 from tests.report.test_formats import EVIL
+from tests.results.history.test_lines import nights
 
 PAPER, PAPER_DARK = "#f6f7f9", "#101317"
 ACCENT, SIM, BAD, OK = "#1f5fd0", "#6b3fa0", "#b3261e", "#14743a"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from harness.record import Run
-from harness.report.cards import card_of
-from harness.report.view import line_of
-from harness.timing.published import published_of
+from esp_hil.report.cards import card_of
+from esp_hil.report.view import line_of
+from esp_hil.results.record import Run
+from esp_hil.results.timing.published import published_of
 from tests.report.samples import sample_run
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.divergence.difference import compare_integers
-from harness.report.plots import Axis, latency_row, lsb_bins, lsb_histogram, repetitions
-from harness.timing.latency import statistics
+from esp_hil.report.plots import Axis, latency_row, lsb_bins, lsb_histogram, repetitions
+from esp_hil.results.timing.latency import statistics
+from esp_hil.verdict.difference import compare_integers
 
 CLOCK_HZ = 1_000_000
 

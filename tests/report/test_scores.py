@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from harness.record import ClassScore, Run, ShownInput
-from harness.report import write_reports
-from harness.report.cards import card_of
-from harness.report.mlperf import mlperf_rows
-from harness.report.view import line_of
+from esp_hil.report import write_reports
+from esp_hil.report.cards import card_of
+from esp_hil.report.mlperf import mlperf_rows
+from esp_hil.report.view import line_of
+from esp_hil.results.record import ClassScore, Run, ShownInput
 from tests.report.samples import sample_run
 
 

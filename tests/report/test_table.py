@@ -6,8 +6,8 @@ import math
 
 import pandas as pd
 
-from harness.record import Run
-from harness.report.table import counter_column, figures, frame
+from esp_hil.report.table import counter_column, figures, frame
+from esp_hil.results.record import Run
 from tests.report.samples import a_night, failed_run, sample_run
 
 TWIN = "simulated_latency_median_ms"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.counters import MODEL_FLASH
-from harness.record import Run
-from harness.report import write_reports
-from harness.report.tradeoff import front_of, signal_to_noise_db, tradeoffs
-from harness.running.provenance import INPUTS
+from esp_hil.counters import MODEL_FLASH
+from esp_hil.report import write_reports
+from esp_hil.report.tradeoff import front_of, signal_to_noise_db, tradeoffs
+from esp_hil.results.provenance import INPUTS
+from esp_hil.results.record import Run
 from tests.report.samples import sample_run, sample_verdict
 
 

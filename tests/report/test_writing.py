@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import main
-from harness.errors import ReportError
-from harness.report import summary, write_reports
-from harness.report.view import SIMULATED_BANNER, clean, milliseconds, size
-from harness.running.journal import Recorder
+from esp_hil.cli import main
+from esp_hil.errors import ReportError
+from esp_hil.report import summary, write_reports
+from esp_hil.report.view import SIMULATED_BANNER, clean, milliseconds, size
+from esp_hil.results.journal import Recorder
 from tests.report.samples import a_night, failed_run, sample_run
 
 
@@ -62,7 +62,7 @@ def test_a_report_that_fails_midway_leaves_the_old_one(
         path.write_text("half of")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harness.report.formats.csv.render", half)
+    monkeypatch.setattr("esp_hil.report.formats.csv.render", half)
     with pytest.raises(ReportError, match="No space left"):
         write_reports(a_night(), tmp_path, formats=["csv"])
     assert (tmp_path / "results.csv").read_bytes() == before
@@ -152,7 +152,7 @@ def test_hil_report_of_something_else_is_one_line_and_status_2(
 
 def test_a_summary_needs_neither_pandas_nor_jinja() -> None:
     program = (
-        "import sys; from harness.report import summary; from tests.report.samples import failed_run;"
+        "import sys; from esp_hil.report import summary; from tests.report.samples import failed_run;"
         "summary([failed_run()], colour=False);"
         "heavy = {'pandas', 'jinja2', 'rich'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"

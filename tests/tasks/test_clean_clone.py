@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import tasks
-from harness.errors import FormatError, GoldenError
-from harness.espdl import Attribute
-from harness.tasks import Image
-from harness.tasks.replay import answer_all
-from tests.espdl.writer import edl, graph, node, tensor, value
+from esp_hil import tasks
+from esp_hil.errors import FormatError, GoldenError
+from esp_hil.formats.espdl import Attribute
+from esp_hil.tasks import Image
+from esp_hil.tasks.replay import answer_all
+from tests.formats.espdl.writer import edl, graph, node, tensor, value
 
 SIDE = 4
 COLOURS = ("red", "green", "blue", *(f"none {number}" for number in range(13)))

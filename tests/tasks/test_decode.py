@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.tasks import Detection, decode
-from harness.tasks.decode import Head, Stage, logit, overlap, suppress
-from harness.tasks.network import Tensor
-from harness.tasks.preprocess import Placement
-from harness.tasks.task import square
+from esp_hil.tasks import Detection, decode
+from esp_hil.tasks.decode import Head, Stage, logit, overlap, suppress
+from esp_hil.tasks.network import Tensor
+from esp_hil.tasks.preprocess import Placement
+from esp_hil.tasks.task import square
 
 WHOLE = Placement(inverse_x=np.float32(1), inverse_y=np.float32(1), crop=(0, 0, 224, 224))
 STAGE = Stage(score="score", box="box", stride=8, offset=4)

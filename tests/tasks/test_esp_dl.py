@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.tasks import decode, pixels, read_spec, recognise
-from harness.tasks.decode import Stage
-from harness.tasks.network import Tensor
-from harness.tasks.preprocess import Placement, framed, place, resized, tables, to_tensor
-from harness.tasks.results import Detection
+from esp_hil.tasks import decode, pixels, read_spec, recognise
+from esp_hil.tasks.decode import Stage
+from esp_hil.tasks.network import Tensor
+from esp_hil.tasks.preprocess import Placement, framed, place, resized, tables, to_tensor
+from esp_hil.tasks.results import Detection
 from tests.tasks.noise import digest, integers, noise, sparse
 
 VECTORS = Path(__file__).parent / "vectors"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.errors import InputError
-from harness.tasks import FORMATS, Image, PixelFormat
-from harness.tasks.pixels import bytes_per_pixel
+from esp_hil.errors import InputError
+from esp_hil.tasks import FORMATS, Image, PixelFormat
+from esp_hil.tasks.pixels import bytes_per_pixel
 
 COLOURS = np.array(
     [

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import InputError
-from harness.tasks.preprocess import Preprocessing, place, resized, tables
+from esp_hil.errors import InputError
+from esp_hil.tasks.preprocess import Preprocessing, place, resized, tables
 
 PLAIN = Preprocessing(mean=(0, 0, 0), std=(1, 1, 1))
 

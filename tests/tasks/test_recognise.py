@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.errors import InputError
-from harness.tasks import Detection, cosine, query
-from harness.tasks.recognise import STANDARD_FACE, align, largest, normalised, root, similarity
+from esp_hil.errors import InputError
+from esp_hil.tasks import Detection, cosine, query
+from esp_hil.tasks.recognise import STANDARD_FACE, align, largest, normalised, root, similarity
 
 STANDARD = np.array(STANDARD_FACE, np.float32)
 

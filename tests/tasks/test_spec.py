@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import tasks
-from harness.errors import ConfigError, GoldenError, UnknownModel
-from harness.tasks import pictures
-from harness.tasks.spec import parse
-from harness.tasks.zoo import find_file
-from harness.timing.published import published_of
+from esp_hil import tasks
+from esp_hil.errors import ConfigError, GoldenError, UnknownModel
+from esp_hil.results.timing.published import published_of
+from esp_hil.tasks import pictures
+from esp_hil.tasks.spec import parse
+from esp_hil.tasks.zoo import find_file
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "golden" / "face_detect" / "task.toml").read_text(encoding="utf-8")

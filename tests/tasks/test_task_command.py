@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import main
+from esp_hil.cli import main
 from tests.tasks.test_clean_clone import folders  # noqa: F401 - a fixture
 from tests.tasks.test_tasks import zoo
 

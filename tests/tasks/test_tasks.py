@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import tasks
-from harness.errors import ConfigError, HilError, InputError
-from harness.tasks import Image, PixelFormat, Results, Task, Trace, decode, pictures
-from harness.tasks.match import match
-from harness.tasks.replay import answer_all
-from harness.tasks.task import Detector
+from esp_hil import tasks
+from esp_hil.errors import ConfigError, HilError, InputError
+from esp_hil.tasks import Image, PixelFormat, Results, Task, Trace, decode, pictures
+from esp_hil.tasks.match import match
+from esp_hil.tasks.replay import answer_all
+from esp_hil.tasks.task import Detector
 from tests.conftest import shared_folder
 
 

@@ -2,11 +2,11 @@
 
 Run it from the project root: python tests/vectors/make_wire.py
 
-It shares no code with harness/wire and firmware/core on purpose: COBS goes byte by byte here and every
+It shares no code with harness/esp_hil/wire and firmware/core on purpose: COBS goes byte by byte here and every
 payload is packed by hand, so that a mistake in either implementation shows up as a disagreement.
 
 The form of the file is in docs/PROTOCOL.md section 9. A frame that is a well-formed message also has its type
-(the dataclass of harness/wire/messages.py) and fields: `name=value` separated by spaces; numbers in decimal,
+(the dataclass of harness/esp_hil/wire/messages.py) and fields: `name=value` separated by spaces; numbers in decimal,
 bytes in hex, ranges as start-end,start-end.
 """
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness import catalogue
-from harness.errors import ConfigError
-from harness.espdl import read_espdl
-from harness.espdl.exact import ExactReference
-from harness.models.device_file import open_device_file
-from harness.targets import FAMILIES, Family, rounding_of
-from harness.virtual.broken import BrokenNetwork
-from harness.virtual.faults import FaultPlan, NodeFault, parse_plan
-from harness.virtual.kernels import ROUNDINGS, Wrong, run_node
+from esp_hil.errors import ConfigError
+from esp_hil.exact import ExactReference
+from esp_hil.formats.espdl import read_espdl
+from esp_hil.models import catalogue
+from esp_hil.models.device_file import open_device_file
+from esp_hil.targets import FAMILIES, Family, rounding_of
+from esp_hil.virtual.broken import BrokenNetwork
+from esp_hil.virtual.faults import FaultPlan, NodeFault, parse_plan
+from esp_hil.virtual.kernels import ROUNDINGS, Wrong, run_node
 from tests.conftest import ROOT
 
 
@@ -76,7 +76,7 @@ def test_a_plan_with_every_fault_survives_the_way_to_the_board() -> None:
             }
         }
     )
-    from harness.virtual.faults import load_plan
+    from esp_hil.virtual.faults import load_plan
 
     assert load_plan(plan.to_json()) == plan != FaultPlan()
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.espdl import read_espdl
-from harness.espdl.exact import ExactReference
-from harness.targets import Target, target, targets
-from harness.virtual.engine import EngineError, ExactEngine
-from harness.virtual.faults import EngineFaults, OffByLsb
-from harness.wire.messages import LOAD_PARAMETERS_IN_FLASH
-from harness.wire.status import Status
+from esp_hil.exact import ExactReference
+from esp_hil.formats.espdl import read_espdl
+from esp_hil.targets import Target, target, targets
+from esp_hil.virtual.engine import EngineError, ExactEngine
+from esp_hil.virtual.faults import EngineFaults, OffByLsb
+from esp_hil.wire.messages import LOAD_PARAMETERS_IN_FLASH
+from esp_hil.wire.status import Status
 from tests.conftest import ROOT
-from tests.espdl.writer import edl, graph, node, value
+from tests.formats.espdl.writer import edl, graph, node, value
 
 ARTEFACTS = ROOT / "golden" / "mnist" / "w8a8"
 P4 = target("esp32p4")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import ConfigError
-from harness.virtual import EngineFaults, FaultPlan, LineFaults, OffByLsb, load_plan
-from harness.virtual.line import BadLine, Happening
+from esp_hil.errors import ConfigError
+from esp_hil.virtual import EngineFaults, FaultPlan, LineFaults, OffByLsb, load_plan
+from esp_hil.virtual.line import BadLine, Happening
 
 DATA = bytes(range(256)) * 40
 

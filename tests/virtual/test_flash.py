@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import FormatError
-from harness.esp.partitions import parse_binary, problems
-from harness.targets import targets
-from harness.virtual.flash import (
+from esp_hil.errors import FormatError
+from esp_hil.esp.partitions import parse_binary, problems
+from esp_hil.targets import targets
+from esp_hil.virtual.flash import (
     SECTOR_BYTES,
     TABLE_BYTES,
     TABLE_OFFSET,
@@ -21,7 +21,7 @@ from harness.virtual.flash import (
     table_for,
     write_table,
 )
-from harness.wire.status import Status
+from esp_hil.wire.status import Status
 
 FLASH_BYTES = 1 << 20
 Start = Callable[[], ModelStorage]

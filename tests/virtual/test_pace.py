@@ -6,10 +6,10 @@ import statistics
 
 import pytest
 
-from harness import catalogue
-from harness.targets import target
-from harness.virtual.faults import EngineFaults
-from harness.virtual.pace import CALL_CYCLES, Pace, macs_of
+from esp_hil.models import catalogue
+from esp_hil.targets import target
+from esp_hil.virtual.faults import EngineFaults
+from esp_hil.virtual.pace import CALL_CYCLES, Pace, macs_of
 
 P4 = target("esp32p4")
 

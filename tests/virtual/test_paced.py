@@ -4,13 +4,13 @@ import sys
 
 import pytest
 
-from harness.connection.tuning import tune
-from harness.device import Device
-from harness.errors import ConfigError
-from harness.link import open_link
-from harness.targets import target
-from harness.virtual.board import VirtualBoard
-from harness.virtual.paced import parse_model
+from esp_hil.device.device import Device
+from esp_hil.device.link import open_link
+from esp_hil.device.tuning import tune
+from esp_hil.errors import ConfigError
+from esp_hil.targets import target
+from esp_hil.virtual.board import VirtualBoard
+from esp_hil.virtual.paced import parse_model
 
 
 def test_a_model_is_read_as_written() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.virtual.flash import Flash, StorageError
-from harness.virtual.places import Places, files_of, rodata_of
-from harness.wire.messages import Location
-from harness.wire.status import Status
+from esp_hil.virtual.flash import Flash, StorageError
+from esp_hil.virtual.places import Places, files_of, rodata_of
+from esp_hil.wire.messages import Location
+from esp_hil.wire.status import Status
 
 IMAGE = bytes(range(200))
 

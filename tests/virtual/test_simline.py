@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from harness.benchmarks._link_efficiency import efficiency, overlap
-from harness.benchmarks._link_faults import CAMPAIGNS, Campaign, run_campaign
-from harness.benchmarks._link_rivals import RIVALS
-from harness.virtual.faults import LineFaults
-from harness.virtual.line import BadLine
-from harness.virtual.simline import LineModel, wires
-from harness.virtual.simulated import CoreSettings
+from benchmarks._link_efficiency import efficiency, overlap
+from benchmarks._link_faults import CAMPAIGNS, Campaign, run_campaign
+from benchmarks._link_rivals import RIVALS
+from esp_hil.virtual.faults import LineFaults
+from esp_hil.virtual.line import BadLine
+from esp_hil.virtual.simline import LineModel, wires
+from esp_hil.virtual.simulated import CoreSettings
 
 BAUD = 100_000  # a byte takes 0.1 ms
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.targets import Target, target
-from harness.tflm.exact import TflmReference
-from harness.virtual.engine import EngineError
-from harness.virtual.faults import EngineFaults, OffByLsb
-from harness.virtual.tflm_engine import TflmEngine
-from harness.wire.status import Status
+from esp_hil.exact.tflite import TflmReference
+from esp_hil.targets import Target, target
+from esp_hil.virtual.engine import EngineError
+from esp_hil.virtual.faults import EngineFaults, OffByLsb
+from esp_hil.virtual.tflm_engine import TflmEngine
+from esp_hil.wire.status import Status
 from tests.conftest import ROOT
-from tests.tflm.networks import needs_tflm
+from tests.formats.tflite.networks import needs_tflm
 
 pytestmark = needs_tflm
 

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.device import Device
-from harness.errors import BoardUnavailable, DeviceCrashed, DeviceFault, DeviceReset, HilError, LinkClosed
-from harness.esp.supervise import Watch
-from harness.espdl import read_espdl
-from harness.espdl.exact import ExactReference
-from harness.link import open_link
-from harness.targets import target
-from harness.virtual import EngineFaults, FaultPlan, LineFaults, OffByLsb, VirtualBoard
-from harness.virtual.chip import Identity, boot_log
-from harness.wire.status import Status
+from esp_hil.device.device import Device
+from esp_hil.device.link import open_link
+from esp_hil.errors import BoardUnavailable, DeviceCrashed, DeviceFault, DeviceReset, HilError, LinkClosed
+from esp_hil.esp.supervise import Watch
+from esp_hil.exact import ExactReference
+from esp_hil.formats.espdl import read_espdl
+from esp_hil.targets import target
+from esp_hil.virtual import EngineFaults, FaultPlan, LineFaults, OffByLsb, VirtualBoard
+from esp_hil.virtual.chip import Identity, boot_log
+from esp_hil.wire.status import Status
 from tests.conftest import ROOT
 
 ARTEFACTS = ROOT / "golden" / "mnist" / "w8a8"
@@ -323,7 +323,7 @@ def gone(pid: int) -> bool:
 @pytest.mark.skipif(sys.platform == "win32", reason="process ids are not looked up like that on Windows")
 def test_it_ends_with_the_process_that_started_it() -> None:
     code = (
-        "import os; from harness.targets import target; from harness.virtual import VirtualBoard;"
+        "import os; from esp_hil.targets import target; from esp_hil.virtual import VirtualBoard;"
         "board = VirtualBoard(target('esp32c3')); board.start();"
         "print(board._process.pid, board.url, flush=True); os.kill(os.getpid(), 9)"
     )
@@ -342,7 +342,7 @@ def ping_for_a_while(device: Device) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals on Windows")
 def test_run_by_hand_it_prints_its_url_resets_on_sigusr1_and_leaves_nothing_behind(tmp_path: Path) -> None:
     link = tmp_path / "board"
-    command = [sys.executable, "-m", "harness.virtual", "--target", "esp32c3", "--listen", f"pty:{link}"]
+    command = [sys.executable, "-m", "esp_hil.virtual", "--target", "esp32c3", "--listen", f"pty:{link}"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout
     with process, process.stdout:

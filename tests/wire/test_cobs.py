@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import WireError
-from harness.wire import cobs
+from esp_hil.errors import WireError
+from esp_hil.wire import cobs
 
 # runs around the block length of 254, separated by zeros: what plain random bytes hardly ever hold
 RUN = st.integers(0, 5) | st.integers(250, 258) | st.integers(505, 512)

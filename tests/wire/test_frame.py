@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import WireError
-from harness.wire.frame import (
+from esp_hil.errors import WireError
+from esp_hil.wire.frame import (
     Frame,
     FrameDecoder,
     Noise,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import WireError
-from harness.wire.info import CounterSpec, parse_counters, parse_info, parse_profile
+from esp_hil.errors import WireError
+from esp_hil.wire.info import CounterSpec, parse_counters, parse_info, parse_profile
 
 INFO: dict[str, Any] = {
     "protocol": 1,

@@ -3,8 +3,8 @@ from __future__ import annotations
 import os
 import zlib
 
-from harness.wire.packing import Packer
-from harness.wire.pattern import PERIOD, pattern
+from esp_hil.wire.packing import Packer
+from esp_hil.wire.pattern import PERIOD, pattern
 from tests.wire.vectors import rows
 
 

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import WireError
-from harness.wire import messages
-from harness.wire.frame import KIND_MAX, KIND_MIN, Frame
-from harness.wire.message import Message
-from harness.wire.messages import ANSWERS, REQUESTS, UNANSWERED, Ack, Failure, Fault, RunAnswer
-from harness.wire.status import Status, status_name
+from esp_hil.errors import WireError
+from esp_hil.wire import messages
+from esp_hil.wire.frame import KIND_MAX, KIND_MIN, Frame
+from esp_hil.wire.message import Message
+from esp_hil.wire.messages import ANSWERS, REQUESTS, UNANSWERED, Ack, Failure, Fault, RunAnswer
+from esp_hil.wire.status import Status, status_name
 from tests.wire.vectors import Row, rows
 
 

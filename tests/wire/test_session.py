@@ -7,10 +7,10 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.wire.calls import Statistics
-from harness.wire.frame import Frame, FrameDecoder, encode_frame
-from harness.wire.message import Message
-from harness.wire.messages import (
+from esp_hil.wire.calls import Statistics
+from esp_hil.wire.frame import Frame, FrameDecoder, encode_frame
+from esp_hil.wire.message import Message
+from esp_hil.wire.messages import (
     ANSWER,
     ANSWERS,
     REQUESTS,
@@ -25,8 +25,8 @@ from harness.wire.messages import (
     Ping,
     PingAnswer,
 )
-from harness.wire.session import Session
-from harness.wire.status import Status
+from esp_hil.wire.session import Session
+from esp_hil.wire.status import Status
 
 LIMITS = HelloAnswer(1, 77, 512, 2048, 2, 4, 0)
 BLOB = bytes(range(256)) * 12

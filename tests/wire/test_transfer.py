@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.wire.messages import Ack, Data
-from harness.wire.pace import CHUNK_MIN_BYTES, RTO_MAX_S, RTO_MIN_S, ChunkSize, RoundTrip
-from harness.wire.ranges import ByteRanges
-from harness.wire.status import Status
-from harness.wire.transfer import Download, Upload
+from esp_hil.wire.messages import Ack, Data
+from esp_hil.wire.pace import CHUNK_MIN_BYTES, RTO_MAX_S, RTO_MIN_S, ChunkSize, RoundTrip
+from esp_hil.wire.ranges import ByteRanges
+from esp_hil.wire.status import Status
+from esp_hil.wire.transfer import Download, Upload
 
 SPANS = st.lists(
     st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda p: (min(p), max(p))), max_size=20

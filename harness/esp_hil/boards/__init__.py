@@ -1,0 +1,1 @@
+"""Boards: chosen, opened, built and flashed for, emulated, watched."""

@@ -1,0 +1,252 @@
+"""A board in hand: chosen, locked, with its firmware on it, open; how it is restarted, and let go of again."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from esp_hil.boards.emulator import EmulatedBoard
+from esp_hil.boards.select import Board, held, select
+from esp_hil.device.device import Device
+from esp_hil.device.link import Link, open_link
+from esp_hil.device.tuning import restore
+from esp_hil.errors import BoardUnavailable, ConfigError, HilError, LinkError
+from esp_hil.targets import Runtime, Target
+from esp_hil.virtual.board import VirtualBoard
+from esp_hil.virtual.faults import FaultPlan
+from esp_hil.wire.info import Kind
+
+POWER_CYCLE_S = 60.0
+
+
+class Firmware(Protocol):
+    """What brings firmware to a board before it is opened."""
+
+    def flash(self, board: Board, port: str) -> None:
+        """Put it onto a board that is held, unless it is there; what belongs there is its business."""
+        ...
+
+    def flash_file(self, board: Board) -> Path:
+        """The whole flash as one file, for an emulator."""
+        ...
+
+
+class Machine(Protocol):
+    """A board that is a process on this machine."""
+
+    def restart(self) -> None:
+        """Cut its power for a moment; its flash stays."""
+        ...
+
+    def stop(self) -> None:
+        """End it."""
+        ...
+
+
+class OpenBoard:
+    """A board that this process holds: its lock, its process if it is one, its device.
+
+    The device has no session yet: `device.connect()` begins one.
+
+    Args:
+        board: which.
+        reach: opens its link.
+        release: unlocks it.
+        machine: its process; None for a board.
+        on_text: gets every line of its console.
+
+    Raises:
+        BoardUnavailable: its link cannot be opened.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        reach: Callable[[], Link],
+        release: Callable[[], None],
+        machine: Machine | None = None,
+        on_text: Callable[[str], None] | None = None,
+    ) -> None:
+        self.board = board
+        self._reach = reach
+        self._release = release
+        self._machine = machine
+        self._lent = False
+        link = reach()
+        self.url = link.url
+        self.device = Device(link, board=board.id, reopen=self._reopen, on_text=on_text)
+
+    def _reopen(self) -> Link:
+        if self._lent:
+            raise BoardUnavailable(
+                f"{self.url} is lent to pytest-embedded",
+                hint="inside `with frames() as bench:` the harness has it",
+                board=self.id,
+                step="link",
+            )
+        link = self._reach()
+        self.url = link.url
+        return link
+
+    def lend(self) -> None:
+        """Close the link and leave the port to another reader until `take_back`; the lock is kept."""
+        self.device.drop_link()
+        self._lent = True
+
+    def take_back(self) -> None:
+        """The other reader is gone, or pauses: the next session opens the port again."""
+        self._lent = False
+
+    @property
+    def id(self) -> str:
+        """Name of the board."""
+        return self.board.id
+
+    @property
+    def kind(self) -> Kind:
+        """What answers: as its row says unless that is silicon, else what the device said it is.
+
+        An image that was built for silicon says so in an emulator too, and would be believed.
+        """
+        if self.board.kind != "silicon":
+            return self.board.kind
+        return self.device.kind or self.board.kind
+
+    @property
+    def is_process(self) -> bool:
+        """Whether it is a process of this run, which a restart makes as good as new."""
+        return self._machine is not None
+
+    def reset(self) -> None:
+        """Press its reset button: RTS and DTR of its port, or an end and a new start of its process.
+
+        Raises:
+            LinkError: its line has no wires for that.
+        """
+        if self._machine is not None:
+            self._machine.restart()
+            self.device.drop_link()
+        else:
+            self.device.reset(hard=True)
+
+    def power_cycle(self) -> None:
+        """Run the command of its row that cuts its power for a moment; the port is opened again afterwards.
+
+        Raises:
+            LinkError: its row has none, or it failed.
+        """
+        command = shlex.split(self.board.power_cycle)
+        if not command:
+            hint = 'power_cycle = "uhubctl -l 1-1 -p 2 -a cycle" in its row'
+            raise LinkError("no command cuts its power", hint=hint, board=self.id, step="power cycle")
+        self.device.drop_link()
+        try:
+            subprocess.run(command, capture_output=True, text=True, timeout=POWER_CYCLE_S, check=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+            raise LinkError(
+                f"{command[0]}: {said[-1] if said else 'no output'}",
+                hint="try the command in a shell",
+                board=self.id,
+                step="power cycle",
+            ) from None
+
+    def close(self) -> None:
+        """Close the link, end a process, unlock."""
+        restore(self.device, self.board.baud)
+        self.device.close()
+        if self._machine is not None:
+            self._machine.stop()
+        self._release()
+
+
+def open_board(
+    target: Target,
+    *,
+    runtime: Runtime = "espdl",
+    board: str | None = None,
+    port: str | None = None,
+    baud: int | None = None,
+    on_text: Callable[[str], None] | None = None,
+    faults: FaultPlan | None = None,
+    firmware: Firmware | None = None,
+    emulator_args: str | None = None,
+) -> OpenBoard:
+    """Select a board, lock it, bring its firmware to it, start it if it is a process, open its port.
+
+    Args:
+        target: the chip.
+        runtime: of a virtual board's firmware; the handshake with any other tells which it has.
+        board: see `boards.select`.
+        port: likewise.
+        baud: likewise.
+        on_text: gets every line of its console.
+        faults: to plant in a virtual board.
+        firmware: what brings firmware to it; None: it has its firmware.
+        emulator_args: further options of an emulator; None: those of HIL_EMULATOR_ARGS.
+
+    Raises:
+        ConfigError: see `boards.select`; or faults were asked for, and the board is no virtual one; or an
+            emulated one has no firmware.
+        BoardUnavailable: not attached, in use, in quarantine, no permission, or its process did not start.
+        ProvisionError: its firmware could not be built or written.
+    """
+    chosen = select(target, board=board, port=port, baud=baud)
+    if chosen.kind == "virtual":
+        machine = VirtualBoard(target, runtime=runtime, faults=faults)
+        url = machine.start()
+        return _opened(chosen, lambda: open_link(url, board=chosen.id), lambda: None, machine, on_text)
+    if faults is not None:
+        raise ConfigError(
+            f"faults can only be planted in a virtual board, {chosen.id} is none", hint="--board virtual"
+        )
+    if chosen.emulator:
+        return _emulated(chosen, target, firmware, emulator_args, on_text)
+    found, lock = held(chosen)
+    try:
+        if firmware is not None:
+            firmware.flash(chosen, found)
+    except BaseException:
+        lock.release()
+        raise
+    rate = chosen.baud
+    return _opened(chosen, lambda: open_link(found, rate, board=chosen.id), lock.release, None, on_text)
+
+
+def _emulated(
+    board: Board,
+    target: Target,
+    firmware: Firmware | None,
+    arguments: str | None,
+    on_text: Callable[[str], None] | None,
+) -> OpenBoard:
+    if firmware is None or not board.emulator:
+        raise ConfigError(
+            "an emulator needs an image to run",
+            hint="give its build folder with --build-dir, or activate ESP-IDF to have one built",
+            board=board.id,
+            step="flash",
+        )
+    image = firmware.flash_file(board)
+    extra = None if arguments is None else shlex.split(arguments)
+    machine = EmulatedBoard(target, board.emulator, image, program=board.program, extra=extra)
+    return _opened(board, machine.connect, lambda: None, machine, on_text)
+
+
+def _opened(
+    board: Board,
+    reach: Callable[[], Link],
+    release: Callable[[], None],
+    machine: Machine | None,
+    on_text: Callable[[str], None] | None,
+) -> OpenBoard:
+    try:
+        return OpenBoard(board, reach, release, machine, on_text)
+    except HilError:
+        if machine is not None:
+            machine.stop()
+        release()
+        raise

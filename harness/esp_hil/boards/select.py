@@ -1,0 +1,290 @@
+"""Which board: rows of boards.toml, ports of this machine, emulators, virtual ones. `esp_hil.boards.opening` opens it.
+
+A port that no row names is never taken on trust: it is asked what chip it is, and only ports of Espressif's
+own USB vendor number are asked unbidden. (A USB bridge may belong to anything.)
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shlex
+import tempfile
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from filelock import FileLock, Timeout
+
+from esp_hil.boards import emulator
+from esp_hil.boards.emulator import EmulatorKind
+from esp_hil.boards.quarantine import quarantined
+from esp_hil.device.device import Device
+from esp_hil.device.link import DEFAULT_BAUD, SerialPort, open_link, serial_ports
+from esp_hil.errors import BoardUnavailable, ConfigError, HilError
+from esp_hil.targets import Target
+from esp_hil.targets import target as target_of
+from esp_hil.wire.info import Kind
+
+ESPRESSIF_VID = 0x303A
+ASK_S = 2.0
+HOW_TO = "--board virtual runs without one; hil boards shows ports and how to name a board"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """A board and how to reach it.
+
+    Attributes:
+        id: its name; of a board without a row, its URL.
+        target: name of its chip.
+        url: of its port; "" if it has to be found by one of the next three.
+        serial_number: of its USB device.
+        usb_path: where it is plugged in, as `hil boards` shows it.
+        mac: of the chip.
+        baud: of its serial port.
+        kind: silicon, emulated or virtual.
+        flash_bytes: of the board; None: as targets.toml says.
+        psram_bytes: likewise.
+        emulator: qemu or esp-emu: the board is one; "" for any other.
+        program: of the emulator, or its folder; "" to look for it.
+        power_cycle: command that cuts its power for a moment, such as `uhubctl -l 1-1 -p 2 -a cycle`; "": none.
+        quarantine: why it must not be used; "": it may be.
+        listed: whether boards.toml has a row of it.
+    """
+
+    id: str
+    target: str
+    url: str = ""
+    serial_number: str = ""
+    usb_path: str = ""
+    mac: str = ""
+    baud: int = DEFAULT_BAUD
+    kind: Kind = "silicon"
+    flash_bytes: int | None = None
+    psram_bytes: int | None = None
+    emulator: EmulatorKind | Literal[""] = ""
+    program: str = ""
+    power_cycle: str = ""
+    quarantine: str = ""
+    listed: bool = False
+
+    def port(self, ports: Iterable[SerialPort]) -> str | None:
+        """URL of its port, or None if it is not attached."""
+        if self.url:
+            return self.url
+        for port in ports:
+            # Espressif's USB port gives the MAC as its serial number
+            if (
+                (self.serial_number and port.serial_number == self.serial_number)
+                or (self.usb_path and port.usb_path == self.usb_path)
+                or (self.mac and _digits(port.serial_number) == _digits(self.mac))
+            ):
+                return port.url
+        return None
+
+
+def _digits(mac: str) -> str:
+    return re.sub("[^0-9a-f]", "", mac.lower())
+
+
+# rows
+
+
+def rows_file() -> Path | None:
+    """The user's boards.toml: the one that HIL_BOARDS names, or this folder's; None: the packaged one.
+
+    Raises:
+        ConfigError: HIL_BOARDS names no file.
+    """
+    named = os.environ.get("HIL_BOARDS")
+    if named:
+        if not Path(named).is_file():
+            raise ConfigError(f"HIL_BOARDS names {named}, which is no file")
+        return Path(named)
+    here = Path("boards.toml")
+    return here if here.is_file() else None
+
+
+def rows() -> dict[str, Board]:
+    """The boards of boards.toml by id.
+
+    Raises:
+        ConfigError: it cannot be read, or a row has an unknown key, chip or type of value.
+    """
+    file = rows_file()
+    source = file or resources.files("esp_hil").joinpath("boards.toml")
+    try:
+        table = tomllib.loads(source.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{source}: {error}") from error
+    return {name: _row(name, row, str(source)) for name, row in table.items()}
+
+
+def _row(name: str, row: Any, source: str) -> Board:  # noqa: ANN401 - as TOML gives it
+    where = f"{source}: board {name!r}"
+    if not isinstance(row, dict):
+        raise ConfigError(f"{where} is no table")
+    known = {f.name for f in fields(Board)} - {"id", "listed"}
+    for key, value in row.items():
+        if key not in known:
+            raise ConfigError(f"{where} has an unknown key {key!r}", hint=f"keys: {', '.join(sorted(known))}")
+        wanted = int if key in {"baud", "flash_bytes", "psram_bytes"} else str
+        if not isinstance(value, wanted):
+            raise ConfigError(f"{where}: {key} should be {wanted.__name__}, got {value!r}")
+    if row.get("kind", "silicon") not in {"silicon", "emulated"}:
+        raise ConfigError(f"{where}: kind is silicon or emulated, got {row['kind']!r}")
+    _check_emulator(row, where)
+    if not any(row.get(key) for key in ("url", "serial_number", "usb_path", "mac", "emulator")):
+        raise ConfigError(f"{where} cannot be found", hint="give url, serial_number, usb_path or mac")
+    if "target" not in row:
+        raise ConfigError(f"{where} has no target")
+    target_of(row["target"])
+    try:
+        shlex.split(row.get("power_cycle", ""))
+    except ValueError as error:
+        raise ConfigError(f"{where}: power_cycle: {error}") from None
+    kind = "emulated" if row.get("emulator") else "silicon"
+    return Board(id=name, listed=True, **{"kind": kind, **row})
+
+
+def _check_emulator(row: dict[str, Any], where: str) -> None:
+    known = get_args(EmulatorKind)
+    if row.get("emulator", known[0]) not in known:
+        raise ConfigError(f"{where}: no emulator {row['emulator']!r}", hint=f"one of: {', '.join(known)}")
+    if row.get("emulator") and (row.get("kind", "emulated") != "emulated" or row.get("url")):
+        raise ConfigError(f"{where}: an emulator has no url and is of kind emulated")
+
+
+# choice
+
+
+def select(
+    target: Target, *, board: str | None = None, port: str | None = None, baud: int | None = None
+) -> Board:
+    """The board for a run.
+
+    Args:
+        target: the chip.
+        board: `virtual`, `qemu`, `esp-emu` (both also with `:/path/of/program`), an id of boards.toml, a port
+            or URL, or None: the attached board of that target.
+        port: a port or URL; it is where `board` is, if both are given.
+        baud: instead of the row's.
+
+    Raises:
+        ConfigError: no such id, or that board has another chip.
+        BoardUnavailable: it is not attached or is in quarantine; or none was named and none is found.
+    """
+    chosen = _choose(target, board, port)
+    if why := why_not(chosen):
+        raise BoardUnavailable(f"in quarantine: {why}", hint=lifting(chosen), board=chosen.id, step="select")
+    return replace(chosen, url=port or chosen.url, baud=baud or chosen.baud)
+
+
+def why_not(board: Board) -> str:
+    """Why a board is in quarantine, by its row or since a run put it there; "" if it may be used."""
+    if board.quarantine:
+        return board.quarantine
+    entry = quarantined().get(board.id)
+    return f"{entry.reason} (since {entry.since_utc})" if entry else ""
+
+
+def lifting(board: Board) -> str:
+    """How a board comes out of quarantine."""
+    if board.quarantine:
+        return f"look at the board, then take `quarantine` out of its row {board.id!r}"
+    return f"look at the board, then: hil boards --lift {board.id}"
+
+
+def _choose(target: Target, board: str | None, port: str | None) -> Board:
+    if board == "virtual":
+        return Board(id="virtual", target=target.name, kind="virtual")
+    if board is None:
+        return Board(id=port, target=target.name, url=port) if port else _attached(target)
+    if emulated := emulator.named(board):
+        kind, program = emulated
+        return Board(id=kind, target=target.name, kind="emulated", emulator=kind, program=program)
+    known = rows()
+    if board in known:
+        row = known[board]
+        if row.target != target.name:
+            raise ConfigError(
+                f"board {board} is an {row.target}, the run is for {target.name}",
+                hint="change --target or --board",
+            )
+        return row
+    if "://" in board or board.startswith("/") or re.fullmatch(r"COM\d+", board, re.IGNORECASE):
+        return Board(id=board, target=target.name, url=board)
+    close = difflib.get_close_matches(board, [*known, "virtual", *get_args(EmulatorKind)], n=1)
+    raise ConfigError(
+        f"no board {board!r}",
+        hint=f"did you mean {close[0]}?" if close else f"boards.toml has: {', '.join(known) or 'none'}",
+    )
+
+
+def _attached(target: Target) -> Board:
+    ports = serial_ports()
+    mine = [row for row in rows().values() if row.target == target.name and not row.emulator]
+    shut = [row for row in mine if why_not(row)]
+    for row in mine:
+        if row not in shut and row.port(ports):
+            return row
+    taken = {row.port(ports) for row in rows().values()}
+    strangers = [port for port in ports if port.vid == ESPRESSIF_VID and port.url not in taken]
+    for port in strangers:
+        if _chip_at(port.url) == target.name:
+            return Board(id=port.url, target=target.name, url=port.url)
+    asked = f"; asked {', '.join(p.url for p in strangers)}" if strangers else ""
+    absent = [row.id for row in mine if row not in shut]
+    named = f"; not attached: {', '.join(absent)}" if absent else ""
+    named += f"; in quarantine: {', '.join(row.id for row in shut)}" if shut else ""
+    raise BoardUnavailable(f"no {target.name} is attached{named}{asked}", hint=HOW_TO, step="select")
+
+
+def _chip_at(url: str) -> str:
+    """The chip that answers there, or "" if nothing of ours does."""
+    try:
+        with locked(url, url), Device(open_link(url)) as device:
+            device.connect(ASK_S)
+            return device.info().chip
+    except HilError:
+        # whatever it is, it is no board that this run could use
+        return ""
+
+
+def held(board: Board) -> tuple[str, FileLock]:
+    """The port at which a board is attached, and its lock, held.
+
+    Raises:
+        BoardUnavailable: it is not attached, or another run holds it.
+    """
+    found = board.port(serial_ports())
+    if found is None:
+        raise BoardUnavailable(f"{board.id} is not attached", hint=HOW_TO, board=board.id, step="select")
+    return found, locked(found, board.id)
+
+
+def locked(url: str, board: str) -> FileLock:
+    """The lock of a port, held; two names of one port are one lock.
+
+    Raises:
+        BoardUnavailable: another run holds it.
+    """
+    place = url if "://" in url else os.path.realpath(url)
+    folder = Path(tempfile.gettempdir()) / "hil-locks"
+    folder.mkdir(mode=0o777, exist_ok=True)
+    lock = FileLock(folder / (re.sub(r"[^A-Za-z0-9.-]+", "_", place).strip("_") + ".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError) as error:
+        raise BoardUnavailable(
+            f"{place} is in use by another run",
+            hint=f"wait for it, or choose another --board (lock: {lock.lock_file})",
+            board=board,
+            step="lock",
+        ) from error
+    return lock

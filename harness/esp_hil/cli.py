@@ -1,0 +1,49 @@
+"""The command `hil`: finds the subcommands, runs one, prints an error of ours as one line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import sys
+from collections.abc import Sequence
+
+from esp_hil import __version__, commands
+from esp_hil.errors import HilError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with one subparser for each module of `esp_hil.commands`."""
+    parser = argparse.ArgumentParser(
+        prog="hil", description="Test and benchmark neural networks on ESP32 chips."
+    )
+    parser.add_argument("--version", action="version", version=f"esp-hil {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for info in pkgutil.iter_modules(commands.__path__):
+        module = importlib.import_module(f"{commands.__name__}.{info.name}")
+        sub = subparsers.add_parser(info.name, help=module.HELP, description=module.HELP)
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `hil`.
+
+    Returns:
+        0 done; 1 the command ran and its answer is no; 2 it could not run.
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        status: int = args.run(args)
+    except HilError as error:
+        print(f"hil {args.command}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"hil {args.command}: interrupted", file=sys.stderr)
+        return 130
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

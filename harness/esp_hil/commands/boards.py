@@ -1,0 +1,92 @@
+"""`hil boards`: the boards that can be used here, and the ports that no row names."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from esp_hil.boards.select import Board
+    from esp_hil.device.link import SerialPort
+
+HELP = "list the boards and serial ports of this machine"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Options of `hil boards`."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--lift", metavar="ID", help="take a board out of quarantine again")
+
+
+def run(args: Namespace) -> int:
+    """Print them; 1 if there is no board but virtual ones."""
+    from esp_hil.boards.select import rows, rows_file
+    from esp_hil.device.link import serial_ports
+
+    if args.lift:
+        return _lift(args.lift)
+    ports = serial_ports()
+    boards = rows()
+    named = {board.id: board.port(ports) for board in boards.values()}
+    strangers = [port for port in ports if port.url not in named.values()]
+    if args.json:
+        print(_json(boards, named, strangers))
+    else:
+        file = rows_file()
+        print("\n".join(_lines(boards, named, strangers, str(file) if file else "no boards.toml here")))
+    return 0 if any(named.values()) else 1
+
+
+def _lift(board: str) -> int:
+    """Take one out of quarantine."""
+    from esp_hil.boards import quarantine
+    from esp_hil.boards.select import rows
+    from esp_hil.errors import ConfigError
+
+    row = rows().get(board)
+    lifted = quarantine.lift(board)
+    if row is not None and row.quarantine:
+        raise ConfigError(
+            f"the row of {board} has quarantine = {row.quarantine!r}", hint="take it out of boards.toml"
+        )
+    if not lifted:
+        there = ", ".join(quarantine.quarantined()) or "no board"
+        raise ConfigError(f"{board} is not in quarantine", hint=f"in quarantine: {there}")
+    print(f"{board} may be used again")
+    return 0
+
+
+def _json(boards: dict[str, Board], named: dict[str, str | None], strangers: list[SerialPort]) -> str:
+    import json
+    from dataclasses import asdict
+
+    from esp_hil.boards.select import why_not
+
+    rows = [
+        asdict(board) | {"port": named[board.id], "quarantine": why_not(board)} for board in boards.values()
+    ]
+    return json.dumps({"boards": rows, "ports": [asdict(port) for port in strangers]}, indent=2)
+
+
+def _lines(
+    boards: dict[str, Board], named: dict[str, str | None], strangers: list[SerialPort], source: str
+) -> list[str]:
+    from esp_hil.boards.select import lifting, why_not
+
+    lines = [f"boards ({source})"]
+    for board in boards.values():
+        where = named[board.id] or (f"started by {board.emulator}" if board.emulator else "not attached")
+        lines.append(f"  {board.id:16} {board.target:10} {board.kind:10} {where}")
+        if why := why_not(board):
+            lines.append(f"  {'':16} in quarantine: {why}")
+            lines.append(f"  {'':16} -> {lifting(board)}")
+    lines.append(f"  {'virtual':16} {'any':10} {'virtual':10} --board virtual")
+    lines.append("ports without a row")
+    for port in strangers:
+        usb = f"{port.vid:04x}:{port.pid or 0:04x}" if port.vid is not None else "no USB"
+        found = f"serial_number={port.serial_number or '-'} usb_path={port.usb_path or '-'}"
+        lines.append(f"  {port.url:16} {usb:10} {found} {port.description}")
+    if not strangers:
+        lines.append("  none")
+    lines.append('to name a board, write to boards.toml: [desk-s3] target = "esp32s3" serial_number = "..."')
+    return lines

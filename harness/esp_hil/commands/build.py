@@ -1,0 +1,104 @@
+"""`hil build`: the firmware for a chip, with its sizes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from esp_hil.errors import ConfigError
+
+if TYPE_CHECKING:
+    from esp_hil.esp.image import Image
+
+HELP = "build the firmware for a chip, or show what a build folder holds"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `hil build`."""
+    parser.add_argument("--target", help="the chip, such as esp32s3")
+    parser.add_argument("--runtime", default="espdl", help="the runtime: a folder of firmware/engines")
+    parser.add_argument(
+        "--build-profile",
+        default="perf",
+        help="fragments of firmware/profiles, comma-separated (default perf)",
+    )
+    parser.add_argument("--model", type=Path, help="a model to embed in the application")
+    parser.add_argument("--builds", type=Path, help="where build folders go (default firmware/build)")
+    parser.add_argument(
+        "-D", dest="definitions", action="append", default=[], metavar="NAME=VALUE", help="a CMake variable"
+    )
+    parser.add_argument("--build-dir", help="show this build folder instead of building")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build or look, and print."""
+    from esp_hil.boards.build import with_sizes
+    from esp_hil.esp.image import image_of
+
+    prebuilt = image_of(build_dir=args.build_dir, app_path=None)
+    image = with_sizes(prebuilt) if prebuilt else _built(args)
+    print(json.dumps(_plain(image), indent=2) if args.json else _text(image))
+    return 0
+
+
+def _built(args: argparse.Namespace) -> Image:
+    from esp_hil.boards.build import BuildOrder, build
+    from esp_hil.esp.idf import find_idf
+    from esp_hil.progress import progress_on
+
+    if not args.target:
+        raise ConfigError("which chip?", hint="give --target esp32s3, or --build-dir of a prebuilt image")
+    definitions = {}
+    for text in args.definitions:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise ConfigError(f"-D {text}: give NAME=VALUE")
+        definitions[name] = value
+    order = BuildOrder(
+        target=args.target,
+        runtime=args.runtime,
+        profile=tuple(name for name in args.build_profile.split(",") if name),
+        model=args.model,
+        definitions=definitions,
+    )
+    return build(order, find_idf(), builds=args.builds, progress=progress_on(sys.stderr))
+
+
+def _plain(image: Image) -> dict[str, object]:
+    return {
+        "target": image.target,
+        "folder": str(image.folder),
+        "idf": image.idf,
+        "app_sha256": image.app_sha256,
+        "sdkconfig_sha256": image.sdkconfig_sha256,
+        "image_sha256": image.sha256,
+        "flash_bytes": image.flash_bytes,
+        "needs_psram": image.needs_psram,
+        "regions": [
+            {"name": region.name, "offset": region.offset, "bytes": len(region.data)}
+            for region in image.regions
+        ],
+        "sizes": {
+            section.name: {"used": section.used, "total": section.total, "parts": dict(section.parts)}
+            for section in image.sizes
+        },
+    }
+
+
+def _text(image: Image) -> str:
+    lines = [
+        f"{image.target}, ESP-IDF {image.idf}, {image.flash_bytes >> 20} MB flash"
+        + (", PSRAM needed" if image.needs_psram else ""),
+        f"folder     {image.folder}",
+        f"app        {image.app_sha256}",
+        f"sdkconfig  {image.sdkconfig_sha256}",
+    ]
+    lines += [f"{region.offset:#010x} {len(region.data):>11,} B  {region.name}" for region in image.regions]
+    for section in image.sizes:
+        of = f" of {section.total:,}" if section.total else ""
+        lines.append(f"{section.name:<12} {section.used:>11,} B{of}")
+    return "\n".join(lines)

@@ -1,0 +1,33 @@
+"""`hil doctor`: what this machine has and lacks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+HELP = "check this machine: Python, ESP-IDF, esptool, ports, permissions, boards; says what to do"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `hil doctor`."""
+    parser.add_argument("--link", metavar="PORT", help="also try the line to the device at this port or URL")
+    parser.add_argument("--baud", type=int, default=115_200, help="its baud rate (default 115200)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check and print; 1 if anything failed."""
+    from dataclasses import asdict
+
+    from esp_hil.boards.doctor import examine
+
+    findings = []
+    for finding in examine(link=args.link, baud=args.baud):
+        findings.append(finding)
+        if not args.json:
+            print(f"{finding.state:4}  {finding.check:12} {finding.said}", flush=True)
+            if finding.todo:
+                print(f"      {'':12} -> {finding.todo}")
+    if args.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    return 1 if any(finding.state == "fail" for finding in findings) else 0

@@ -1,0 +1,126 @@
+"""`hil history`: rows of all sessions in a database, and what changed over time."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from esp_hil.results.history import History, Where
+
+HELP = "keep rows of all sessions, show figures over time and their steps"
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Options of `hil history`."""
+    parser.add_argument(
+        "--history",
+        metavar="URL",
+        help="SQLAlchemy URL or SQLite file (default: HIL_HISTORY, else reports/history.sqlite)",
+    )
+    commands = parser.add_subparsers(dest="history_command", required=True, metavar="COMMAND")
+    add = commands.add_parser("add", help="put recorded rows into the history")
+    add.add_argument("runs", nargs="+", type=Path, metavar="DIR|RUNS.jsonl")
+    sessions = commands.add_parser("sessions", help="list the last sessions")
+    sessions.add_argument("--last", type=int, default=20, help="so many (default 20)")
+    show = commands.add_parser("show", help="figures over time, as one line each")
+    steps = commands.add_parser("steps", help="when did a figure change for good? status 1 if one got worse")
+    steps.add_argument("--last", type=int, metavar="N", help="only steps within the last N values of a line")
+    for command in (show, steps):
+        command.add_argument("--model")
+        command.add_argument("--recipe")
+        command.add_argument("--target")
+        command.add_argument("--board")
+        command.add_argument("--since", metavar="YYYY-MM-DD", help="only rows from that day on")
+        command.add_argument(
+            "--metric",
+            action="append",
+            metavar="NAME",
+            help="only these figures (default: all that are gated)",
+        )
+
+
+def run(args: Namespace) -> int:
+    """Do what the subcommand says."""
+    from esp_hil.results.history import History
+
+    with History.open(args.history) as history:
+        if args.history_command == "add":
+            return _add(history, args.runs)
+        if args.history_command == "sessions":
+            return _sessions(history, args.last)
+        if args.history_command == "show":
+            return _show(history, args)
+        return _steps(history, args)
+
+
+def _add(history: History, sources: list[Path]) -> int:
+    from esp_hil.results.journal import read_runs
+
+    for source in sources:
+        recorded = read_runs(source)
+        for warning in recorded.warnings:
+            print(f"warning: {warning}")
+        print(f"{source}: {history.add(recorded.runs)} of {len(recorded.runs)} rows were new")
+    return 0
+
+
+def _sessions(history: History, last: int) -> int:
+    for session, start, rows, passed in history.sessions(latest=last):
+        print(f"{start[:19]}  {session}  {passed} of {rows} ok")
+    return 0
+
+
+def _where(args: Namespace) -> Where:
+    from esp_hil.results.history import Where
+
+    return Where(
+        model=args.model,
+        recipe=args.recipe,
+        target=args.target,
+        board=args.board,
+        since_utc=args.since,
+    )
+
+
+def _show(history: History, args: Namespace) -> int:
+    from esp_hil.results.history import lines_of
+
+    lines = lines_of(history.runs(_where(args)), args.metric)
+    for line in lines:
+        values = [point.value for point in line.points]
+        mark = {"silicon": "", "emulated": " (emulated)", "virtual": " (simulated)"}[line.kind]
+        unit = f" {line.unit}" if line.unit else ""
+        print(f"{line.title}{mark}")
+        print(f"  {sparkline(values)}  {values[0]:.5g} -> {values[-1]:.5g}{unit}, {len(values)} sessions")
+        for step in line.steps:
+            print(f"  {line.words(step)}")
+    if not lines:
+        print("no figure was measured twice")
+    return 0
+
+
+def _steps(history: History, args: Namespace) -> int:
+    from esp_hil.results.history import lines_of
+
+    worse = found = 0
+    for line in lines_of(history.runs(_where(args)), args.metric):
+        for step in line.steps:
+            if args.last is None or step.at >= len(line.points) - args.last:
+                found += 1
+                worse += line.worse(step) is True
+                print(line.words(step))
+    print(f"{found} step{'s' if found != 1 else ''}, {worse} for the worse")
+    return 1 if worse else 0
+
+
+def sparkline(values: list[float], width: int = 60) -> str:
+    """Values as a line of bars from the lowest to the highest; the last `width` of them."""
+    shown = values[-width:]
+    low, high = min(shown), max(shown)
+    if high == low:
+        return _BARS[0] * len(shown)
+    return "".join(_BARS[int((value - low) / (high - low) * (len(_BARS) - 1))] for value in shown)

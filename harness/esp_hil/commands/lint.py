@@ -1,0 +1,97 @@
+"""`hil lint`: known hazards of a model, before it meets a chip."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from esp_hil.lint import Report
+    from esp_hil.targets import Target
+
+HELP = "look for what is known to go wrong with an .espdl, .tflite or .onnx model on a chip"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Options of `hil lint`."""
+    parser.add_argument("model", type=Path, nargs="?", metavar="MODEL.espdl|.tflite|.onnx")
+    parser.add_argument("--target", help="the chip, a row of targets.toml")
+    parser.add_argument("--name", help="which model of a pack")
+    parser.add_argument(
+        "--inputs", type=Path, metavar="IN.npz", help="data that will be fed, one array per input"
+    )
+    parser.add_argument("--partition", type=int, metavar="BYTES", help="size of the model's flash partition")
+    parser.add_argument(
+        "--psram", type=int, metavar="BYTES", help="PSRAM of the board, if not the usual module's"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--rules", action="store_true", help="list the rules and stop")
+
+
+def run(args: Namespace) -> int:
+    """Print the findings; 1 if one of them is an error."""
+    from esp_hil.errors import ConfigError
+    from esp_hil.lint import RULES, lint_file
+    from esp_hil.lint import tflite as tflm_lint
+    from esp_hil.targets import target
+
+    if args.rules:
+        for rule in RULES.values():
+            print(f"{rule.name:24}{'/'.join(sorted(rule.stages)):12}{rule.about}")
+        for name, check in tflm_lint.RULES.items():
+            print(f"{name:24}{'tflite':12}{(check.__doc__ or '').splitlines()[0]}")
+        return 0
+    if args.model is None:
+        raise ConfigError("no model was named", hint="hil lint MODEL.espdl, or --rules")
+    chip = target(args.target) if args.target else None
+    if args.model.suffix == ".tflite":
+        if args.inputs is not None or args.name is not None:
+            raise ConfigError("--inputs and --name are for .espdl files")
+        report = _tflite(args, chip)
+    else:
+        report = lint_file(
+            args.model,
+            name=args.name,
+            target=chip,
+            inputs=args.inputs,
+            partition_bytes=args.partition,
+            psram_bytes=args.psram,
+        )
+    print(_json(report) if args.json else _text(report))
+    return 0 if report.passed else 1
+
+
+def _tflite(args: Namespace, chip: Target | None) -> Report:
+    from esp_hil.lint import Report
+    from esp_hil.lint.tflite import lint_tflite
+
+    model, findings = lint_tflite(
+        args.model, target=chip, partition_bytes=args.partition, psram_bytes=args.psram
+    )
+    return Report(name=model.name, sha256=model.sha256, target=chip.name if chip else "", findings=findings)
+
+
+def _text(report: Report) -> str:
+    lines = []
+    for finding in report.findings:
+        where = f" at {finding.node}" if finding.node else ""
+        lines += [f"{finding.severity}: {finding.rule}{where}", f"  {finding.why}", f"  -> {finding.todo}"]
+    counts = ", ".join(
+        f"{count} {severity}{'' if count == 1 else 's'}"
+        for severity, count in (
+            ("error", report.count("error")),
+            ("warning", report.count("warning")),
+            ("note", report.count("note")),
+        )
+    )
+    chip = f" on {report.target}" if report.target else ""
+    lines.append(f"{report.name}{chip}: {counts}")
+    return "\n".join(lines)
+
+
+def _json(report: Report) -> str:
+    import json
+    from dataclasses import asdict
+
+    return json.dumps({**asdict(report), "passed": report.passed}, indent=1)

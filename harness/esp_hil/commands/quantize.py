@@ -1,0 +1,51 @@
+"""`hil quantize`: one device file by one recipe, outside of golden/."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+HELP = "make one .espdl by a recipe of a model"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Options of `hil quantize`."""
+    parser.add_argument("model", metavar="MODEL", help="a model of golden/")
+    parser.add_argument("--recipe", required=True, help="a recipe of its model.toml")
+    parser.add_argument("--target", required=True, help="the chip, a row of targets.toml, or its family")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.espdl", help="default: MODEL-RECIPE-FAMILY.espdl in this folder"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FILE|FOLDER",
+        help="the model's data set; default: in the folder HIL_DATA",
+    )
+
+
+def run(args: Namespace) -> int:
+    """Quantize and say what came out."""
+    import hashlib
+
+    from esp_hil.errors import ConfigError
+    from esp_hil.goldens.build import calibration_images, find_data
+    from esp_hil.goldens.esp_ppq import quantize, require_quantizer
+    from esp_hil.models import catalogue
+    from esp_hil.targets import FAMILIES, target
+
+    model = catalogue.load(args.model)
+    recipe = model.recipe(args.recipe)
+    family = args.target if args.target in FAMILIES else target(args.target).family
+    out = args.out or Path(f"{model.name}-{recipe.name}-{family}.espdl")
+    if out.suffix != ".espdl" or not out.parent.is_dir():
+        raise ConfigError(
+            f"cannot write {out}", hint="give a file name ending in .espdl in a folder that exists"
+        )
+    require_quantizer()
+    split = model.data_split(find_data(model, args.data), recipe.calibration.split)
+    images = model.input.preprocess(calibration_images(split, recipe))
+    made = quantize(model.float_path, recipe, family, images, espdl=out, say=print)
+    data = made.espdl.read_bytes()
+    print(f"wrote {out}: {len(data):,} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
+    return 0

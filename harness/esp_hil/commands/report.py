@@ -1,0 +1,93 @@
+"""`hil report`: draws the reports again from rows that were recorded; no board is needed."""
+
+from __future__ import annotations
+
+import gc
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from esp_hil.errors import ConfigError
+
+if TYPE_CHECKING:
+    from esp_hil.results.history import Line
+    from esp_hil.results.record import Run
+
+HELP = "write the reports of recorded runs again"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Options of `hil report`."""
+    parser.add_argument("runs", type=Path, metavar="DIR|RUNS.jsonl", help="folder or file of recorded rows")
+    parser.add_argument("--out", type=Path, help="folder for the reports (default: where the rows are)")
+    parser.add_argument("--formats", nargs="+", metavar="NAME", help="only these formats (default: all)")
+    parser.add_argument("--history", metavar="URL", help="show figures over time from this history")
+    parser.add_argument(
+        "--build-dir",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="further build folders whose sdkconfig the page may compare",
+    )
+    parser.add_argument(
+        "--bundle", type=Path, metavar="FILE.zip", help="pack rows and reports with a manifest"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="RUNS is a bundle: check it against its manifest"
+    )
+
+
+def run(args: Namespace) -> int:
+    """Write the reports and print the short table; 1 if a run is wrong or broken."""
+    if args.check:
+        return _check(args.runs)
+    from esp_hil.esp.sdkconfig import read_build_config
+    from esp_hil.report import summary, write_reports
+    from esp_hil.report.bundle import make_bundle
+    from esp_hil.results.configs import kept_configs
+    from esp_hil.results.journal import read_runs
+
+    recorded = read_runs(args.runs)
+    gc.freeze()  # rows stay until the end: looking at millions of them again and again takes as long as the page
+    out = args.out or (args.runs if args.runs.is_dir() else args.runs.parent)
+    if args.bundle and out.resolve() != (args.runs if args.runs.is_dir() else args.runs.parent).resolve():
+        raise ConfigError("--bundle packs the folder of the rows", hint="leave out --out", step="report")
+    configs = kept_configs(args.runs)
+    configs |= {config.sha256: config.values for config in map(read_build_config, args.build_dir)}
+    written = write_reports(
+        recorded.runs,
+        out,
+        formats=args.formats,
+        warnings=recorded.warnings,
+        history=_history(args.history, recorded.runs),
+        configs=configs,
+    )
+    for warning in recorded.warnings:
+        print(f"warning: {warning}")
+    print(summary(recorded.runs))
+    for name, path in sorted(written.items()):
+        print(f"{name:11} {path}")
+    if args.bundle:
+        print(f"{'bundle':11} {args.bundle} ({make_bundle(out, args.bundle)} files)")
+    return 0 if all(run.passed for run in recorded.runs) else 1
+
+
+def _history(url: str | None, runs: tuple[Run, ...]) -> tuple[Line, ...]:
+    """Lines of what these runs are about."""
+    if url is None:
+        return ()
+    from esp_hil.results.history import History, lines_about
+
+    with History.open(url) as history:
+        return lines_about(history, runs)
+
+
+def _check(bundle: Path) -> int:
+    from esp_hil.report.bundle import problems_of
+
+    found = problems_of(bundle)
+    for problem in found:
+        print(problem)
+    print(f"{bundle}: {len(found)} problems" if found else f"{bundle}: as its manifest says")
+    return 1 if found else 0

@@ -1,0 +1,179 @@
+"""Where ESP-IDF is, which version, and the environment that its programs need.
+
+It is found as people install it: an activated shell (IDF_PATH), Espressif's installation manager
+(eim_idf.json), the folders of the manuals (~/esp/...), the Docker image. An activated one is used as it is;
+for the others idf_tools.py says what activation would have set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from esp_hil.errors import BuildError
+
+MINIMUM = (5, 3)
+"""Oldest ESP-IDF that ESP-DL 3.3 and the firmware's drivers compile with."""
+
+EXPORT_SECONDS = 60
+EIM_FILES = (".espressif/tools/eim_idf.json", ".espressif/eim_idf.json")
+"""Where the installation manager keeps its list, below the home folder; on Windows in C:/Espressif/tools."""
+
+_FOLDERS = ("esp/esp-idf", "esp/*/esp-idf", "esp-idf", ".espressif/*/esp-idf")
+_FIXED = ("/opt/esp/idf",)
+_VERSION = re.compile(r"set\(IDF_VERSION_(MAJOR|MINOR|PATCH) (\d+)\)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idf:
+    """An ESP-IDF that can build.
+
+    Attributes:
+        path: its folder.
+        version: such as 5.3.5.
+        python: the interpreter of its Python environment.
+        environment: everything its programs need, PATH with the toolchains included.
+    """
+
+    path: Path
+    version: str
+    python: str
+    environment: Mapping[str, str]
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of idf.py with these arguments."""
+        return [self.python, str(self.path / "tools" / "idf.py"), *arguments]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A place where ESP-IDF may be, and who says so."""
+
+    path: Path
+    source: str
+    tools: str = ""  # IDF_TOOLS_PATH of this installation, "" for the default
+
+
+def find_idf(environ: Mapping[str, str] | None = None, home: Path | None = None) -> Idf:
+    """The ESP-IDF to build with: the activated one, else the first installed one that is new enough.
+
+    Args:
+        environ: environment variables; default: this process's.
+        home: the home folder; default: the user's.
+
+    Raises:
+        BuildError: none is there, or the activated one is too old, or its Python environment is missing; the
+            message says where was looked, the hint how to install or activate one.
+    """
+    environ = os.environ if environ is None else environ
+    home = Path.home() if home is None else home
+    looked = []
+    for candidate in candidates(environ, home):
+        version = version_of(candidate.path)
+        if version is not None and _numbers(version) >= MINIMUM:
+            return _activated(candidate, version, environ)
+        looked.append(
+            f"{candidate.path} ({candidate.source}: {f'version {version}' if version else 'not there'})"
+        )
+        if candidate.source == "IDF_PATH":
+            break  # another one than the user activated would be a surprise
+    wanted = ".".join(map(str, MINIMUM))
+    raise BuildError(
+        f"no ESP-IDF {wanted} or newer; looked at {', '.join(looked) or 'nothing'}",
+        hint=f"activate one with `. <esp-idf>/export.sh`, or install: {_HOW}; a prebuilt image needs none: "
+        "--build-dir",
+        step="build",
+    )
+
+
+_HOW = "git clone -b v5.3.5 --recursive https://github.com/espressif/esp-idf.git && esp-idf/install.sh"
+
+
+def candidates(environ: Mapping[str, str], home: Path) -> Iterator[Candidate]:
+    """The places to look at, the most certain first."""
+    if named := environ.get("IDF_PATH"):
+        yield Candidate(path=Path(named), source="IDF_PATH", tools=environ.get("IDF_TOOLS_PATH", ""))
+    for file in (*(home / name for name in EIM_FILES), Path("C:/Espressif/tools/eim_idf.json")):
+        yield from _installed_by_eim(file)
+    for pattern in _FOLDERS:
+        for folder in sorted(home.glob(pattern), reverse=True):
+            yield Candidate(path=folder, source="home folder")
+    for fixed in map(Path, _FIXED):
+        if fixed.is_dir():
+            yield Candidate(path=fixed, source="Docker image")
+
+
+def _installed_by_eim(file: Path) -> Iterator[Candidate]:
+    try:
+        listed = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # most machines have none
+    entries = listed.get("idfInstalled", []) if isinstance(listed, dict) else []
+    selected = listed.get("idfSelectedId") if isinstance(listed, dict) else None
+    for entry in sorted(entries, key=lambda entry: entry.get("id") != selected):
+        if entry.get("path"):
+            yield Candidate(path=Path(entry["path"]), source=str(file), tools=entry.get("idfToolsPath", ""))
+
+
+def version_of(path: Path) -> str | None:
+    """The version of the ESP-IDF in a folder, or None if there is none."""
+    try:
+        text = (path / "tools" / "cmake" / "version.cmake").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    parts = dict(_VERSION.findall(text))
+    if not {"MAJOR", "MINOR"} <= parts.keys():
+        return None
+    return f"{parts['MAJOR']}.{parts['MINOR']}.{parts.get('PATCH', '0')}"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
+def _activated(candidate: Candidate, version: str, environ: Mapping[str, str]) -> Idf:
+    environment = dict(environ)
+    if not (candidate.source == "IDF_PATH" and environ.get("IDF_PYTHON_ENV_PATH")):
+        environment |= _exported(candidate, environ)
+    environment["IDF_PATH"] = str(candidate.path)
+    scripts = Path("Scripts/python.exe") if os.name == "nt" else Path("bin/python")
+    python = Path(environment.get("IDF_PYTHON_ENV_PATH", "")) / scripts
+    if not python.is_file():
+        raise _not_installed(candidate, version, f"no Python environment at {python}")
+    return Idf(path=candidate.path, version=version, python=str(python), environment=environment)
+
+
+def _exported(candidate: Candidate, environ: Mapping[str, str]) -> dict[str, str]:
+    """What activation would set: `idf_tools.py export --format key-value`."""
+    base = {**environ, "IDF_PATH": str(candidate.path)}
+    if candidate.tools:
+        base["IDF_TOOLS_PATH"] = candidate.tools
+    tools = candidate.path / "tools" / "idf_tools.py"
+    command = [sys.executable, str(tools), "export", "--format", "key-value"]
+    try:
+        done = subprocess.run(
+            command, env=base, capture_output=True, text=True, timeout=EXPORT_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+        raise _not_installed(candidate, "", said[-1] if said else "no output") from None
+    set_ = {"IDF_TOOLS_PATH": candidate.tools} if candidate.tools else {}
+    for line in done.stdout.splitlines():
+        name, equals, value = line.partition("=")
+        if equals and name.isidentifier():
+            set_[name] = re.sub(r"\$PATH|%PATH%", lambda _: base.get("PATH", ""), value)
+    return set_
+
+
+def _not_installed(candidate: Candidate, version: str, why: str) -> BuildError:
+    return BuildError(
+        f"the ESP-IDF {version} at {candidate.path} is not installed completely: {why}".replace("  ", " "),
+        hint=f"run {candidate.path / 'install.sh'} once, and try again",
+        step="build",
+    )

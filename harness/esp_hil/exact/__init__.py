@@ -1,0 +1,19 @@
+"""The exact reference: an `.espdl` graph as ONNX arithmetic that gives the chip's integers."""
+
+from esp_hil.exact.filters import Reading
+from esp_hil.exact.lower import Lowered, NotBatchable, lower
+from esp_hil.exact.proof import Proof
+from esp_hil.exact.reference import ExactReference
+from esp_hil.exact.saturation import Headroom
+from esp_hil.exact.save import save_onnx
+
+__all__ = [
+    "ExactReference",
+    "Headroom",
+    "Lowered",
+    "NotBatchable",
+    "Proof",
+    "Reading",
+    "lower",
+    "save_onnx",
+]

@@ -1,0 +1,87 @@
+"""Which numeric family to reproduce where a file does not name one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from esp_hil.errors import HilError, UnsupportedOperator
+from esp_hil.exact.filters import Reading
+from esp_hil.formats.espdl.family import possible_families
+from esp_hil.formats.espdl.model import FLOAT_DTYPES, EspdlModel
+from esp_hil.targets import Family
+
+Evidence = Literal["caller", "file", "test tensors", "assumed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A family and how it was found.
+
+    Attributes:
+        family: whose numerics.
+        evidence: "caller" named it; "file": the file can be for no other; "test tensors": of those it can be
+            for, only this one gives the answer that the exporter stored in the file; "assumed": several do,
+            and this is the first of them.
+        others: families that the file can be for as well, if it was assumed.
+    """
+
+    family: Family
+    evidence: Evidence
+    others: tuple[Family, ...] = ()
+
+
+def choose_family(model: EspdlModel, family: Family | None, old_names: Reading) -> Choice:
+    """The family to reproduce.
+
+    Raises:
+        UnsupportedOperator: the file cannot be for the family that the caller named.
+    """
+    possible = possible_families(model.graph, model.metadata)
+    if family is not None:
+        if family not in possible and not _only_guessed(model, possible, family):
+            raise UnsupportedOperator(
+                f"model {model.name!r} is for {' or '.join(possible)}, not for {family}",
+                hint="filters are packed for one family; quantize for this target again",
+            )
+        return Choice(family, "caller")
+    if len(possible) == 1:
+        return Choice(possible[0], "file")
+    agreeing = [candidate for candidate in possible if _gives_stored_answer(model, candidate, old_names)]
+    if len(agreeing) == 1:
+        return Choice(agreeing[0], "test tensors")
+    candidates = tuple(agreeing) or possible
+    return Choice(candidates[0], "assumed", candidates[1:])
+
+
+def _only_guessed(model: EspdlModel, possible: tuple[Family, ...], family: Family) -> bool:
+    """Whether the file could be for this family all the same.
+
+    esp32s3 and esp32p4 pack filters alike; where nothing names the target, their difference is a guess from
+    habits of exporters. One exponent per channel is no guess.
+    """
+    per_channel = any(len(tensor.exponents) > 1 for tensor in model.graph.initializers.values())
+    return "c" not in (*possible, family) and not per_channel and "target" not in model.metadata
+
+
+def _gives_stored_answer(model: EspdlModel, family: Family, old_names: Reading) -> bool:
+    """Whether the test inputs stored in the file give its test outputs; True if there are none."""
+    from esp_hil.exact.reference import run_once
+
+    graph = model.graph
+    wanted = {name: tensor for name, tensor in graph.test_outputs.items() if tensor.dtype not in FLOAT_DTYPES}
+    if set(graph.test_inputs) != {value.name for value in graph.inputs} or not wanted:
+        return True
+    inputs = {
+        name: np.asarray(tensor.data).reshape(tensor.shape) for name, tensor in graph.test_inputs.items()
+    }
+    try:
+        answers = run_once(model, family, inputs, old_names)
+    except HilError:
+        return True
+    return all(
+        name in answers and np.array_equal(answers[name].reshape(-1), np.asarray(tensor.data))
+        for name, tensor in wanted.items()
+    )

@@ -1,0 +1,1 @@
+"""One module per operator family; `esp_hil.exact.registry` imports them all."""

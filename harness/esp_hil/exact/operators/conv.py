@@ -1,0 +1,175 @@
+"""Conv: 2-D and 1-D, ordinary and depthwise, bias, fused ReLU, one exponent or one per output channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esp_hil.errors import UnsupportedOperator
+from esp_hil.exact import integer, sums
+from esp_hil.exact.filters import filter_oihw
+from esp_hil.exact.kernels import ConvKernel, GemmKernel, Integers
+from esp_hil.exact.lowering import (
+    CHANNEL_FIRST,
+    OFFSET,
+    Lowering,
+    attribute_int,
+    attribute_ints,
+    attribute_text,
+    quantized_dtype,
+)
+from esp_hil.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, Bounds
+from esp_hil.exact.registry import operator
+from esp_hil.exact.saturation import lanes_of
+from esp_hil.formats.espdl.model import Node, Tensor
+
+
+@operator("Conv", batches=True)
+def lower_conv(lowering: Lowering, node: Node) -> None:
+    """Acc = sum(w x) + bias; shift, round, [ReLU], saturate (dl_base_activate_buffer.hpp)."""
+    x, y = node.inputs[0], node.outputs[0]
+    dtype = quantized_dtype(node, floats=False)
+    group = attribute_int(node, "group", 1)
+    weights = filter_oihw(_filter(lowering, node), depthwise=group != 1, old_names=lowering.old_names)
+    rank = weights.ndim - 2
+    strides, dilations = attribute_ints(node, "strides", ()), attribute_ints(node, "dilations", ())
+    pads = attribute_ints(node, "pads", ()) or (0,) * (2 * rank)
+    if group not in (1, lowering.shape(x)[-1]) or (group != 1 and weights.shape[0] != group):
+        raise UnsupportedOperator(
+            f"Conv {node.name!r}: group {group} of {lowering.shape(x)[-1]} channels, {len(weights)} outputs",
+            hint="ESP-DL computes it as depthwise, wrongly; use group 1, or depthwise without multiplier",
+        )
+    products = sums.Products(
+        weights=sums.as_integers(weights),
+        bias=bias_of(lowering, node, weights.shape[0]),
+        shifts=accumulator_shifts(lowering, node, weights.shape[0]),
+        inputs=with_zero(lowering.bounds(x)) if any(pads) else lowering.bounds(x),
+        outputs=output_bounds(node, dtype),
+        wraps=dtype == "int8",
+        lanes=lanes(lowering, dtype, weights.shape[0], depthwise=group != 1),
+    )
+    kernel = ConvKernel(
+        lowering=lowering,
+        names=(node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else f"{y}:bias", y),
+        size=lowering.shape(x)[1:-1],
+        kernel=weights.shape[2:],
+        strides=strides,
+        dilations=dilations,
+        pads=pads,
+        depthwise=group != 1,
+    )
+    if lower_by_integers(lowering, node, products, kernel):
+        return
+    lowering.read(x, CHANNEL_FIRST)
+    value = sums.emit(lowering, node, products, kernel)
+    lowering.write(y, value, CHANNEL_FIRST, bounds=products.outputs)
+
+
+def lower_by_integers(
+    lowering: Lowering, node: Node, products: sums.Products, kernel: ConvKernel | GemmKernel
+) -> bool:
+    """Emit the layer with integer kernels, if they are wanted and proved exact; whether that was so."""
+    if not lowering.integer or not products.wraps:
+        return False
+    cut, risky = sums.in_lanes(lowering, node, products)
+    if lowering.careful and risky.any():
+        return False
+    requantize = integer.requantization(lowering, cut.taps, cut.bias, cut.shifts)
+    if requantize is None:
+        return False
+    x, y = node.inputs[0], node.outputs[0]
+    value, weights = lowering.read(x, OFFSET), cut.weights.astype(np.int8)
+    if isinstance(kernel, ConvKernel):
+        value = integer.conv(lowering, kernel, value, weights, requantize)
+    else:
+        shape = lowering.shape(x)
+        if len(shape) != 2:
+            value = lowering.onnx.op(
+                "Reshape", [value, lowering.onnx.constant(np.array([-1, shape[-1]]), "rows")]
+            )
+        value = integer.gemm(lowering, kernel, value, weights, requantize)
+        if len(shape) != 2:
+            back = lowering.onnx.constant(np.array([-1, *shape[1:-1], len(weights)]), "shape")
+            value = lowering.onnx.op("Reshape", [value, back], hint=f"{y}:shape")
+    lowering.write(y, integer.saturated(lowering, value, cut.outputs, y), OFFSET, bounds=cut.outputs)
+    sums.guard_lanes(lowering, node, cut, risky, kernel)
+    bound = int(cut.bounds.max(initial=0))
+    beyond = bound > FLOAT32_LIMIT
+    note = "no tie within what float32 rounds off" if beyond else ""
+    lowering.prove(node, "integer", bound=bound, limit=2**32 if beyond else FLOAT32_LIMIT, note=note)
+    return True
+
+
+def lanes(lowering: Lowering, dtype: str, outputs: int, *, depthwise: bool) -> NDArray[np.bool_] | None:
+    """Which channels esp32s3 sums in 20 bits; None for other families and for int16."""
+    if lowering.family != "esp32s3" or dtype != "int8":
+        return None
+    return lanes_of(outputs, depthwise=depthwise)
+
+
+def _filter(lowering: Lowering, node: Node) -> Tensor:
+    tensor = lowering.constant_tensor(node.inputs[1])
+    if tensor is None:
+        raise UnsupportedOperator(
+            f"Conv {node.name!r}: filter {node.inputs[1]!r} is not a constant",
+            hint="the exporter packs filters of constants only",
+        )
+    return tensor
+
+
+def bias_of(lowering: Lowering, node: Node, outputs: int) -> Integers:
+    """(N,) bias in units of the products; zeros if there is none."""
+    values = lowering.constant_input(node, 2)
+    if values is None:
+        return np.zeros(outputs, np.int64)
+    return sums.as_integers(values.reshape(-1))
+
+
+def accumulator_shifts(lowering: Lowering, node: Node, outputs: int) -> Integers:
+    """(N,) right shifts of the accumulator.
+
+    Raises:
+        UnsupportedOperator: one exponent per channel on a family whose kernels have only one shift.
+    """
+    exponents = filter_exponents(lowering, node.inputs[1])
+    if len(exponents) > 1 and lowering.family != "esp32p4":
+        raise UnsupportedOperator(
+            f"{node.op_type} {node.name!r}: one exponent per output channel",
+            hint="only esp32p4 and esp32s31 have that; quantize for this target again",
+        )
+    shifts = lowering.exponent(node.outputs[0]) - lowering.exponent(node.inputs[0]) - np.asarray(exponents)
+    accumulator_bits = 32 if attribute_text(node, "quant_type", "") == "S8" else 64
+    if abs(shifts).max(initial=0) >= accumulator_bits:
+        raise UnsupportedOperator(
+            f"{node.op_type} {node.name!r}: shifts a {accumulator_bits}-bit sum by {shifts.max()}"
+        )
+    return np.broadcast_to(shifts.astype(np.int64), (outputs,)).copy()
+
+
+def filter_exponents(lowering: Lowering, name: str) -> tuple[int, ...]:
+    """Exponents of a filter, one or one per output channel."""
+    tensor = lowering.constant_tensor(name)
+    return tensor.exponents if tensor is not None else (lowering.exponent(name),)
+
+
+def output_bounds(node: Node, dtype: str) -> Bounds:
+    """What the result saturates to: the type's range, from 0 with a fused ReLU."""
+    activation = attribute_text(node, "activation", "Linear")
+    limits = DTYPE_BOUNDS[dtype]
+    if activation == "Linear":
+        return limits
+    if activation == "Relu":
+        return Bounds(0, limits.high)
+    raise UnsupportedOperator(
+        f"{node.op_type} {node.name!r}: activation {activation!r}", hint="ESP-DL fuses only Relu"
+    )
+
+
+def with_zero(bounds: Bounds) -> Bounds:
+    """Bounds that admit zero padding."""
+    return Bounds(min(bounds.low, 0), max(bounds.high, 0))
+
+
+Array = NDArray[Any]

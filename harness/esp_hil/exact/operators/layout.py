@@ -1,0 +1,82 @@
+"""Operators that only move numbers: Transpose, Reshape, Flatten, Squeeze, Unsqueeze, Identity, Concat ..."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from esp_hil.errors import FormatError
+from esp_hil.exact.lowering import OFFSET, Form, Lowering, attribute_ints, channel_first_perm, size_of
+from esp_hil.exact.registry import operator
+from esp_hil.formats.espdl.model import Node
+
+
+def device_form(lowering: Lowering, name: str) -> Form:
+    """A form in the device's order that the tensor is in already, else its float32."""
+    if lowering.prefers_offset(name):
+        return OFFSET
+    for dtype in ("float32", lowering.dtype(name)):
+        if lowering.has(name, Form(dtype)):
+            return Form(dtype)
+    return Form("float32")
+
+
+def _moved(lowering: Lowering, node: Node, value: str, form: Form) -> None:
+    x, y = node.inputs[0], node.outputs[0]
+    lowering.write(y, value, form, bounds=None if lowering.is_float(x) else lowering.bounds(x))
+    lowering.prove(node, "move")
+
+
+def reshape(lowering: Lowering, node: Node) -> None:
+    """Same numbers in the same order, in the shape that the file gives the output."""
+    x, y = node.inputs[0], node.outputs[0]
+    shape = lowering.shape(y)
+    if size_of(shape) != size_of(lowering.shape(x)):
+        raise FormatError(f"{node.op_type} {node.name!r}: from shape {lowering.shape(x)} to {shape}")
+    form = device_form(lowering, x)
+    target = lowering.onnx.constant(np.array([-1, *shape[1:]] if shape else [], np.int64), "shape")
+    _moved(
+        lowering, node, lowering.onnx.op("Reshape", [lowering.read(x, form), target], hint=f"{y}:shape"), form
+    )
+
+
+def _requantizing_reshape(lowering: Lowering, node: Node) -> None:
+    """`output->assign(input)`: requantizes where exponents differ and the buffers do."""
+    reshape(lowering, node)
+
+
+operator("Reshape", "Flatten", "Squeeze", "Unsqueeze", batches=Lowering.batch_axis_kept)(
+    _requantizing_reshape
+)
+
+
+@operator("Identity", batches=True)
+def lower_identity(lowering: Lowering, node: Node) -> None:
+    """The same tensor."""
+    lowering.alias(node.outputs[0], node.inputs[0])
+    lowering.prove(node, "move")
+
+
+def _transpose_keeps_batch(lowering: Lowering, node: Node) -> bool:
+    perm = attribute_ints(node, "perm", ())
+    return lowering.batch_axis_kept(node) and bool(perm) and perm[0] == 0
+
+
+@operator("Transpose", batches=_transpose_keeps_batch)
+def lower_transpose(lowering: Lowering, node: Node) -> None:
+    """Axes permuted; negative entries count from the end, as ESP-DL reads them."""
+    x, y = node.inputs[0], node.outputs[0]
+    rank = len(lowering.shape(x))
+    perm = [axis % rank for axis in attribute_ints(node, "perm", ())]
+    if sorted(perm) != list(range(rank)):
+        raise FormatError(f"Transpose {node.name!r}: perm {perm} for {rank} dimensions")
+    first = Form("float32", channel_first=True)
+    if perm == channel_first_perm(rank) and lowering.has(x, first):
+        _moved(lowering, node, lowering.read(x, first), Form("float32"))
+        return
+    form = device_form(lowering, x)
+    _moved(
+        lowering,
+        node,
+        lowering.onnx.op("Transpose", [lowering.read(x, form)], hint=f"{y}:perm", perm=perm),
+        form,
+    )

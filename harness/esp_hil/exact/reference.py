@@ -1,0 +1,347 @@
+"""The exact reference: what a chip of a numeric family must answer, integer for integer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esp_hil.errors import InputError
+from esp_hil.exact.cache import lower_cached
+from esp_hil.exact.filters import Reading
+from esp_hil.exact.integer import available, worthwhile
+from esp_hil.exact.lower import Lowered, NotBatchable, lower, tensor_names
+from esp_hil.exact.numerics import Choice, choose_family
+from esp_hil.exact.proof import Proof
+from esp_hil.exact.saturation import Headroom
+from esp_hil.exact.session import open_session
+from esp_hil.formats.espdl.model import EspdlModel, ValueInfo
+from esp_hil.targets import Family
+
+Arrays = dict[str, NDArray[Any]]
+BATCH_SIZE = 64
+_TOP_BIT = np.uint8(0x80)
+
+
+class ExactReference:
+    """Runs an `.espdl` model in exact arithmetic with onnxruntime.
+
+    Args:
+        model: as `esp_hil.formats.espdl.read_espdl` gives it.
+        family: whose numerics; None: found from the file, see `choice`.
+        threads: of onnxruntime; 0: one per core.
+        old_names: how to read filters whose layout has an old name.
+        integer: use onnxruntime's integer kernels where they are proved exact; None: if this machine's are, and
+            the model is large enough to gain by it.
+
+    Attributes:
+        choice: the family and how it was found.
+
+    Raises:
+        UnsupportedOperator: an operator or type that ESP-DL does not register, or a family that the file is
+            not for.
+    """
+
+    def __init__(
+        self,
+        model: EspdlModel,
+        family: Family | None = None,
+        *,
+        threads: int = 0,
+        old_names: Reading = "packed",
+        integer: bool | None = None,
+    ) -> None:
+        self.model = model
+        self.choice: Choice = choose_family(model, family, old_names)
+        self._threads = threads
+        self._old_names: Reading = old_names
+        self._integer = (worthwhile(model) and available()) if integer is None else integer
+        self._sessions: dict[tuple[tuple[str, ...], bool, bool], _Session] = {}
+        self._batches: bool | None = None
+        self._state: Arrays = {}
+        self._saturated: dict[str, int] = {}
+        self._names = tuple(value.name for value in model.graph.outputs)
+        self._main = self._session(self._names)
+        self._expected = {
+            value.name: (value.shape, np.dtype(value.dtype)) for value in self._main.lowered.inputs
+        }
+
+    @property
+    def family(self) -> Family:
+        """Whose numerics."""
+        return self.choice.family
+
+    @property
+    def inputs(self) -> tuple[ValueInfo, ...]:
+        """Graph inputs: name, dtype, shape and exponent on the device."""
+        return self._main.lowered.inputs
+
+    @property
+    def outputs(self) -> tuple[ValueInfo, ...]:
+        """Graph outputs."""
+        return self._main.lowered.outputs
+
+    @property
+    def tensor_names(self) -> tuple[str, ...]:
+        """All tensors that `run` can give, in execution order."""
+        return tensor_names(self.model.graph)
+
+    @property
+    def proofs(self) -> tuple[Proof, ...]:
+        """Per node, which arithmetic is used and why it is exact."""
+        return self._main.lowered.proofs
+
+    @property
+    def headroom(self) -> tuple[Headroom, ...]:
+        """Per layer, whether esp32s3's 20-bit lanes can saturate; () for other families."""
+        return self._main.lowered.headroom
+
+    @property
+    def saturated(self) -> Mapping[str, int]:
+        """How often the 20-bit lanes of a layer saturated in all inferences so far, by node name."""
+        return dict(self._saturated)
+
+    @property
+    def streams(self) -> bool:
+        """Whether an inference depends on those before it (StreamingCache)."""
+        return bool(self._main.lowered.states)
+
+    def run(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        tensors: Sequence[str] | None = None,
+        keep_state: bool = False,
+    ) -> Arrays:
+        """One inference.
+
+        Args:
+            inputs: the device's integers by input name, in the device's dtype, layout and shape.
+            tensors: which tensors to give; None: the graph outputs.
+            keep_state: let StreamingCache nodes go on from the run before with `keep_state`; else they start
+                empty.
+
+        Returns:
+            The device's integers by tensor name.
+
+        Raises:
+            InputError: a name, dtype or shape that the model does not have.
+        """
+        self._check(inputs, batched=False)
+        names = self._names if tensors is None else tuple(dict.fromkeys(tensors))
+        return self._answers(names, inputs, self._state if keep_state else {}, batched=False)
+
+    def run_all(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """One inference with every tensor that a node makes."""
+        return self.run(inputs, tensors=self.tensor_names)
+
+    def run_batch(
+        self, inputs: Mapping[str, NDArray[Any]], *, tensors: Sequence[str] | None = None
+    ) -> Arrays:
+        """Many independent inferences.
+
+        Args:
+            inputs: as for `run`, but (N, *shape[1:]) where a single input has (1, *shape[1:]), or (N, *shape)
+                where the first axis is not 1.
+            tensors: which tensors to give; None: the graph outputs.
+
+        Returns:
+            (N, *shape[1:]) or (N, *shape), likewise. Every inference starts with empty StreamingCaches.
+
+        Raises:
+            InputError: a name, dtype or shape that does not fit.
+        """
+        count = self._check(inputs, batched=True)
+        names = self._names if tensors is None else tuple(dict.fromkeys(tensors))
+        if self._can_batch(names):
+            starts = range(0, count, BATCH_SIZE)
+            cuts = [
+                {name: array[start : start + BATCH_SIZE] for name, array in inputs.items()}
+                for start in starts
+            ]
+            parts = [self._answers(names, cut, {}, batched=True) for cut in cuts]
+            return {name: np.concatenate([part[name] for part in parts]) for name in names}
+        shapes = {value.name: value.shape for value in self.inputs}
+        rows = [
+            self._answers(
+                names,
+                {name: array[index].reshape(shapes[name]) for name, array in inputs.items()},
+                {},
+                batched=False,
+            )
+            for index in range(count)
+        ]
+        return {name: _stacked([row[name] for row in rows]) for name in names}
+
+    def run_sequence(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """As `run_batch`, but one inference after the other: StreamingCaches start empty and then go on.
+
+        Raises:
+            InputError: as `run_batch`.
+        """
+        count = self._check(inputs, batched=True)
+        shapes = {value.name: value.shape for value in self.inputs}
+        state: Arrays = {}
+        rows = []
+        for index in range(count):
+            single = {name: array[index].reshape(shapes[name]) for name, array in inputs.items()}
+            rows.append(self._answers(self._names, single, state, batched=False))
+        return {name: _stacked([row[name] for row in rows]) for name in self._names}
+
+    def reset(self) -> None:
+        """Empty all StreamingCaches, as `dl::Model::reset` does."""
+        self._state = {}
+
+    def saturations(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+        """How often the 20-bit lanes of each layer that can saturate did so for these inputs, by node name.
+
+        Raises:
+            InputError: as `run`.
+        """
+        self._check(inputs, batched=False)
+        if not self._main.lowered.guard:
+            return {}
+        session = self._session(self._names, careful=True)
+        return session.counted(session.run(inputs, {}))
+
+    def _answers(
+        self, names: tuple[str, ...], inputs: Mapping[str, NDArray[Any]], state: Arrays, *, batched: bool
+    ) -> Arrays:
+        """Outputs of the fast graph, or of the careful one where a lane may have saturated.
+
+        `state` goes on.
+        """
+        before = dict(state)
+        answer = self._session(names, batched=batched).run(inputs, state)
+        if not answer.suspect:
+            return answer.values
+        state.clear()
+        state.update(before)
+        session = self._session(names, batched=batched, careful=True)
+        answer = session.run(inputs, state)
+        for node, count in session.counted(answer).items():
+            self._saturated[node] = self._saturated.get(node, 0) + count
+        return answer.values
+
+    def _session(self, names: tuple[str, ...], *, batched: bool = False, careful: bool = False) -> _Session:
+        key = (names, batched, careful)
+        if key not in self._sessions:
+            try:
+                self._sessions[key] = self._opened(names, batched=batched, careful=careful)
+            except FileNotFoundError:  # another process made room in the cache meanwhile
+                self._sessions[key] = self._opened(names, batched=batched, careful=careful)
+        return self._sessions[key]
+
+    def _opened(self, names: tuple[str, ...], *, batched: bool, careful: bool) -> _Session:
+        lowered, data = lower_cached(
+            self.model,
+            self.family,
+            tensors=list(names),
+            batched=batched,
+            careful=careful,
+            old_names=self._old_names,
+            integer=self._integer,
+            raw=self._integer,
+        )
+        return _Session(lowered, data, self._threads)
+
+    def _can_batch(self, names: tuple[str, ...]) -> bool:
+        if self._batches is None:
+            try:
+                self._session(names, batched=True)
+                self._batches = True
+            except NotBatchable:
+                self._batches = False
+        return self._batches
+
+    def _check(self, inputs: Mapping[str, NDArray[Any]], *, batched: bool) -> int:
+        """Number of samples, 1 if not batched."""
+        expected = self._expected
+        if inputs.keys() != expected.keys():
+            raise InputError(
+                f"inputs {sorted(inputs)} given, {sorted(expected)} expected",
+                hint="names are those of the .espdl",
+            )
+        counts = set()
+        for name, (single, dtype) in expected.items():
+            array, shape = inputs[name], single
+            if batched:
+                counts.add(array.shape[0] if array.ndim else 0)
+                shape = (*array.shape[:1], *(shape[1:] if shape[:1] == (1,) else shape))
+            if array.shape != shape or array.dtype != dtype:
+                raise InputError(
+                    f"input {name!r} is {array.dtype} {array.shape}, expected {dtype} {shape}",
+                    hint="arrays are the device's integers in the device's layout",
+                )
+        if batched and (len(counts) != 1 or 0 in counts):
+            raise InputError(
+                f"batches of {sorted(counts)} samples", hint="stack as many of every input, at least one"
+            )
+        return counts.pop() if batched else 1
+
+
+class _Answer:
+    """Tensors by name, whether a lane may have saturated, and saturation counts by output name."""
+
+    def __init__(self, values: Arrays, suspect: bool, counts: dict[str, int]) -> None:
+        self.values, self.suspect, self.counts = values, suspect, counts
+
+
+class _Session:
+    """A lowered graph, loaded; `data` is its ONNX model or the file that holds it."""
+
+    def __init__(self, lowered: Lowered, data: bytes | Path, threads: int) -> None:
+        self.lowered = lowered
+        given = {value.name for value in lowered.inputs}
+        made = [value.name for value in lowered.outputs if value.name not in given]
+        self._given = [value.name for value in lowered.outputs if value.name in given]
+        self._fetch = made + [state.output_name for state in lowered.states]
+        self._fetch += [lowered.guard] if lowered.guard else []
+        self._fetch += list(lowered.saturations)
+        self._offset_inputs = [name for name in lowered.offset_names if name in given]
+        self._offset_outputs = [name for name in lowered.offset_names if name in made]
+        self._session = open_session(data, threads)
+
+    def run(self, inputs: Mapping[str, NDArray[Any]], state: Arrays) -> _Answer:
+        """One call; `state` is replaced by what it is afterwards."""
+        lowered = self.lowered
+        feed = dict(inputs)
+        for name in self._offset_inputs:
+            feed[name] = np.ascontiguousarray(inputs[name]).view(np.uint8) ^ _TOP_BIT
+        for cache in lowered.states:
+            feed[cache.input_name] = state.get(cache.input_name, np.zeros(cache.shape, cache.dtype))
+        values = (
+            dict(zip(self._fetch, self._session.run(self._fetch, feed), strict=True)) if self._fetch else {}
+        )
+        for name in self._offset_outputs:
+            values[name] = (values[name] ^ _TOP_BIT).view(np.int8)
+        for cache in lowered.states:
+            state[cache.input_name] = values.pop(cache.output_name)
+        suspect = bool(values.pop(lowered.guard)) if lowered.guard else False
+        counts = {output: int(values.pop(output)) for output in lowered.saturations}
+        for name in self._given:
+            values[name] = inputs[name]
+        return _Answer(values, suspect, counts)
+
+    def counted(self, answer: _Answer) -> dict[str, int]:
+        """How often lanes saturated, by node name; of the careful graph."""
+        return {self.lowered.saturations[output]: count for output, count in answer.counts.items()}
+
+
+def run_once(
+    model: EspdlModel, family: Family, inputs: Mapping[str, NDArray[Any]], old_names: Reading
+) -> Arrays:
+    """The graph outputs for one input, with nothing kept."""
+    for careful in (False, True):
+        lowered = lower(model, family, old_names=old_names, careful=careful)
+        answer = _Session(lowered, lowered.model.SerializeToString(), 1).run(inputs, {})
+        if not answer.suspect:
+            break
+    return answer.values
+
+
+def _stacked(rows: list[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(rows) if rows[0].shape[:1] == (1,) else np.stack(rows)

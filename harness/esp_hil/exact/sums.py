@@ -1,0 +1,263 @@
+"""Sums of products by ONNX Conv and Gemm that provably do not round.
+
+ESP-DL sums int8 products in int32 and int16 products in int64. Here the factors are floats that hold
+integers:
+
+- "float32": one kernel, with scale, bias and half-up's 1/2 folded into weights and bias, while the sum of |w|
+  max|x| + |bias| + 1/2 stays within 2**24 units of the last place;
+- "float32-split": several kernels, each over part of the taps (and over the high or low bytes of int16
+  factors) and each within 2**24; their results are added in float64, which holds 2**53. An int32 accumulator
+  that can overflow wraps, as on the device.
+
+The choice is made per output channel: a channel whose scale is far from the others' does not slow them down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esp_hil.exact import saturation
+from esp_hil.exact.arithmetic import clipped, rounded, rounded_and_clipped
+from esp_hil.exact.kernels import Integers, Kernel
+from esp_hil.exact.lowering import Lowering
+from esp_hil.exact.proof import FLOAT32_LIMIT, FLOAT64_LIMIT, Bounds
+from esp_hil.formats.espdl.model import Node
+
+_BIAS_CEILING = 2**51
+_INT32_REACH = 2**31
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Products:
+    """A layer's sums of products and what becomes of them.
+
+    Attributes:
+        weights: (N, C, ...) integers; N output channels.
+        bias: (N,) integers in units of the products.
+        shifts: (N,) right shifts of the accumulator, `e_out - e_filter - e_in` (dl_base.hpp:260).
+        inputs: bounds of the input's integers, padding included.
+        outputs: bounds that the result saturates to, ReLU included.
+        wraps: the accumulator is an int32 that wraps.
+        lanes: (N,) which channels are summed in esp32s3's 20-bit lanes; None: no such thing here.
+    """
+
+    weights: Integers
+    bias: Integers
+    shifts: Integers
+    inputs: Bounds
+    outputs: Bounds
+    wraps: bool
+    lanes: NDArray[np.bool_] | None = None
+
+    @property
+    def taps(self) -> Integers:
+        """(N,) largest magnitude of any partial sum of products."""
+        flat: Integers = np.abs(self.weights).reshape(self.weights.shape[0], -1).sum(axis=1)
+        return flat * self.inputs.magnitude
+
+    @property
+    def bounds(self) -> Integers:
+        """(N,) largest magnitude of any partial sum with bias and rounding offset."""
+        half = np.where(self.shifts > 0, np.int64(1) << np.maximum(self.shifts - 1, 0), 0)
+        total: Integers = self.taps + np.abs(self.bias) + half
+        return total
+
+    def of(self, channels: Integers) -> Products:
+        """The same for some of the output channels."""
+        return replace(
+            self,
+            weights=self.weights[channels],
+            bias=self.bias[channels],
+            shifts=self.shifts[channels],
+            lanes=None if self.lanes is None else self.lanes[channels],
+        )
+
+
+def emit(lowering: Lowering, node: Node, products: Products, kernel: Kernel) -> str:
+    """Emit the sums, shifted, rounded and saturated, and record the layer's proof.
+
+    Args:
+        lowering: where to append nodes.
+        node: the layer.
+        products: what to sum.
+        kernel: emits the Conv or Gemm.
+
+    Returns:
+        The ONNX value: float32 that holds integers, in the kernel's layout.
+    """
+    products, risky = in_lanes(lowering, node, products)
+    if not lowering.careful:
+        guard_lanes(lowering, node, products, risky, kernel)
+        risky = np.zeros_like(risky)
+    x = kernel.input(node.inputs[0])
+    within = (products.bounds <= FLOAT32_LIMIT) & ~risky
+    parts: list[tuple[Integers, str]] = []
+    bound, notes = 0, []
+    for mask, name in ((within, "float32"), (~within & ~risky, "float32-split"), (risky, "saturating")):
+        if not mask.any():
+            continue
+        channels = np.flatnonzero(mask)
+        some = products if mask.all() else products.of(channels)
+        which = None if mask.all() else channels
+        if name == "float32":
+            value, most = _folded(lowering, some, x, kernel, which), int(some.bounds.max())
+        elif name == "float32-split":
+            value, most = _split(lowering, some, x, kernel, which)
+        else:
+            lanes = _lanes(products, kernel, channels)
+            value, most = _saturating(lowering, node, some, x, lanes), saturation.LIMITS.magnitude
+        parts.append((channels, value))
+        bound = max(bound, most)
+        notes.append(name if mask.all() else f"{name}: {channels.size} of {mask.size} channels")
+    path = notes[0].split(":")[0] if len(notes) == 1 else "mixed"
+    lowering.prove(
+        node, path, bound=bound, limit=FLOAT32_LIMIT, note=", ".join(notes) if len(notes) > 1 else ""
+    )
+    return _joined(lowering, parts, kernel.axis)
+
+
+def _joined(lowering: Lowering, parts: list[tuple[Integers, str]], axis: int) -> str:
+    """The channels in their order again."""
+    if len(parts) == 1:
+        return parts[0][1]
+    joined = lowering.onnx.op("Concat", [value for _, value in parts], axis=axis)
+    order = np.argsort(np.concatenate([channels for channels, _ in parts]))
+    return lowering.onnx.op("Gather", [joined, lowering.onnx.constant(order, "order")], axis=axis)
+
+
+def in_lanes(lowering: Lowering, node: Node, products: Products) -> tuple[Products, NDArray[np.bool_]]:
+    """The products with the bias as esp32s3's lanes hold it, and which lanes some input can make saturate."""
+    lanes = products.lanes
+    if lanes is None:
+        return products, np.zeros(products.weights.shape[0], bool)
+    products = replace(products, bias=saturation.packed_bias(products.bias, lanes))
+    risky = saturation.risky_lanes(products.weights, products.bias, products.inputs, lanes)
+    low, high = saturation.extremes(products.weights, products.bias, products.inputs)
+    worst = np.maximum(-low, high)[lanes]
+    lowering.headroom[node.name] = saturation.Headroom(
+        node=node.name, lanes=int(lanes.sum()), risky=int(risky.sum()), worst=int(worst.max(initial=0))
+    )
+    return products, risky
+
+
+def guard_lanes(
+    lowering: Lowering, node: Node, products: Products, risky: NDArray[np.bool_], kernel: Kernel
+) -> None:
+    """Watch lanes that can saturate."""
+    if risky.any():
+        lanes = _lanes(products, kernel, np.flatnonzero(risky))
+        lowering.guards.append(saturation.guard(lowering, node.inputs[0], lanes))
+
+
+def _lanes(products: Products, kernel: Kernel, channels: Integers) -> saturation.Lanes:
+    some = products.of(channels)
+    return saturation.Lanes(kernel=kernel, weights=some.weights, bias=some.bias, channels=channels)
+
+
+def _saturating(lowering: Lowering, node: Node, products: Products, x: str, lanes: saturation.Lanes) -> str:
+    """The sums of lanes that can saturate, with saturation; `products` are those of the lanes."""
+    onnx, kernel = lowering.onnx, lanes.kernel
+    total, hits = saturation.saturating_sums(lowering, x, lanes)
+    lowering.saturations.append((node.name, hits))
+    shape = [-1 if axis == kernel.axis else 1 for axis in range(kernel.rank)]
+    scales = np.ldexp(1.0, -products.shifts).astype(np.float32).reshape(shape)
+    value = onnx.op("Mul", [total, onnx.constant(scales, "scale")])
+    return rounded_and_clipped(lowering, value, products.outputs)
+
+
+def _folded(lowering: Lowering, products: Products, x: str, kernel: Kernel, channels: Integers | None) -> str:
+    scales = np.ldexp(1.0, -products.shifts)
+    shape = (-1, *[1] * (products.weights.ndim - 1))
+    weights = (products.weights * scales.reshape(shape)).astype(np.float32)
+    half_up = lowering.rounding == "half_up"
+    halves = np.where(products.shifts > 0, 0.5, 0.0) if half_up else 0.0
+    bias = (products.bias * scales + halves).astype(np.float32)
+    within = clipped(lowering, kernel.sums(x, weights, bias, channels), products.outputs)
+    if not (products.shifts > 0).any():
+        return within
+    return rounded(lowering, within, half_added=True)
+
+
+def _split(
+    lowering: Lowering,
+    products: Products,
+    x: str,
+    kernel: Kernel,
+    channels: Integers | None,
+) -> tuple[str, int]:
+    onnx = lowering.onnx
+    broadcast = tuple(-1 if axis == kernel.axis else 1 for axis in range(kernel.rank))
+    total = ""
+    worst = 0
+    for x_part, x_factor, x_bounds in _byte_parts(lowering, x, products.inputs):
+        for w_part, w_factor in _weight_parts(products.weights):
+            for taps, bound in _chunks(w_part, x_bounds):
+                worst = max(worst, bound)
+                value = kernel.sums(x_part, taps.astype(np.float32), None, channels)
+                value = onnx.op("Cast", [value], to=11, hint=f"{x}:part")
+                if x_factor * w_factor != 1:
+                    factor = onnx.constant(np.float64(x_factor * w_factor), "factor")
+                    value = onnx.op("Mul", [value, factor], hint=f"{x}:part")
+                total = onnx.op("Add", [total, value], hint=f"{x}:sum") if total else value
+    assert int(products.taps.max(initial=0)) < FLOAT64_LIMIT // 4, "more than 2**21 full-scale int16 products"
+    bias = np.clip(
+        products.bias, -_BIAS_CEILING, _BIAS_CEILING
+    )  # beyond it every output saturates either way
+    total = onnx.op("Add", [total, onnx.constant(bias.astype(np.float64).reshape(broadcast), "bias")])
+    if products.wraps and int((products.taps + np.abs(products.bias)).max(initial=0)) >= _INT32_REACH:
+        total = _wrapped(lowering, total)
+    scales = np.ldexp(1.0, -products.shifts)
+    total = onnx.op("Mul", [total, onnx.constant(scales.reshape(broadcast), "scale")])
+    value = rounded_and_clipped(lowering, total, products.outputs, dtype="float64")
+    return onnx.op("Cast", [value], to=1), worst
+
+
+def _wrapped(lowering: Lowering, total: str) -> str:
+    """A float64 integer as an int32 accumulator holds it."""
+    onnx = lowering.onnx
+    turns = onnx.op("Add", [total, onnx.constant(np.float64(_INT32_REACH), "half_turn")])
+    turns = onnx.op("Floor", [onnx.op("Mul", [turns, onnx.constant(np.float64(2.0**-32), "1/turn")])])
+    return onnx.op("Sub", [total, onnx.op("Mul", [turns, onnx.constant(np.float64(2.0**32), "turn")])])
+
+
+def _byte_parts(lowering: Lowering, x: str, bounds: Bounds) -> list[tuple[str, int, Bounds]]:
+    """The input as high * 256 + low, each a byte, if it needs more than one byte."""
+    if bounds.magnitude <= 256:
+        return [(x, 1, bounds)]
+    onnx = lowering.onnx
+    inverse = onnx.constant(np.float32(1 / 256), "1/256")
+    high = onnx.op("Floor", [onnx.op("Mul", [x, inverse])], hint=f"{x}:high")
+    back = onnx.op("Mul", [high, onnx.constant(np.float32(256), "256")])
+    low = onnx.op("Sub", [x, back], hint=f"{x}:low")
+    return [(high, 256, Bounds(bounds.low >> 8, bounds.high >> 8)), (low, 1, Bounds(0, 255))]
+
+
+def _weight_parts(weights: Integers) -> list[tuple[Integers, int]]:
+    if np.abs(weights).max(initial=0) <= 256:
+        return [(weights, 1)]
+    return [(weights >> 8, 256), (weights & 255, 1)]
+
+
+def _chunks(weights: Integers, inputs: Bounds) -> Iterator[tuple[Integers, int]]:
+    """Weights cut into summands, over disjoint taps, each of whose sums stays within 2**24."""
+    outputs = weights.shape[0]
+    flat = weights.reshape(outputs, -1)
+    costs = np.abs(flat) * inputs.magnitude
+    start = 0
+    while start < flat.shape[1]:
+        running = np.cumsum(costs[:, start:], axis=1).max(axis=0)
+        count = max(1, int(np.searchsorted(running, FLOAT32_LIMIT, side="right")))
+        part = np.zeros_like(flat)
+        part[:, start : start + count] = flat[:, start : start + count]
+        yield part.reshape(weights.shape), int(running[count - 1])
+        start += count
+
+
+def as_integers(values: NDArray[Any]) -> Integers:
+    """int64 copy."""
+    return values.astype(np.int64)

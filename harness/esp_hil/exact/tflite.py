@@ -1,0 +1,98 @@
+"""The exact reference of a `.tflite` file: TFLM's reference kernels themselves, as the PyPI package has them.
+
+What a chip with TFLM's portable kernels must answer, integer for integer. (ESP-NN's kernels are other code;
+that they give the same integers is what a run on a chip shows.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from esp_hil.errors import InputError
+from esp_hil.formats.tflite.interpreter import Interpreter
+from esp_hil.formats.tflite.model import Tensor, TfliteModel
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def labels(model: TfliteModel) -> tuple[str, ...]:
+    """A name for each tensor: its own if no other has it, else "#" and its number."""
+    names = [tensor.name for tensor in model.tensors]
+    return tuple(
+        name if name and names.count(name) == 1 else f"#{number}" for number, name in enumerate(names)
+    )
+
+
+class TflmReference:
+    """Runs a `.tflite` model with tflite-micro; interface as `esp_hil.exact.ExactReference`.
+
+    Args:
+        image: the bytes of the file.
+
+    Raises:
+        FormatError, UnsupportedOperator, RuntimeFailed: see `Interpreter`.
+    """
+
+    def __init__(self, image: bytes) -> None:
+        self._interpreter = Interpreter(image)
+        self.model = self._interpreter.model
+        self.memory = self._interpreter.memory
+        self._numbers = {name: number for number, name in enumerate(labels(self.model))}
+        self._names = tuple(self._numbers)
+
+    @property
+    def tensor_names(self) -> tuple[str, ...]:
+        """All tensors that `run` can give, in execution order."""
+        made = [number for operator in self.model.operators for number in operator.outputs]
+        return tuple(self._names[number] for number in made)
+
+    def run(self, inputs: Mapping[str, NDArray[Any]], *, tensors: Sequence[str] | None = None) -> Arrays:
+        """One inference: arrays (1, ...) by input name to arrays by tensor name; None: the outputs.
+
+        Raises:
+            InputError: a name, dtype or shape that the model does not have.
+        """
+        given = self._ordered(inputs)
+        if any(len(array) != 1 for array in given):
+            raise InputError("more than one input at a time", hint="run_batch takes many")
+        if tensors is None:
+            return self._outputs(self._interpreter.run(given))
+        unknown = [name for name in tensors if name not in self.tensor_names]
+        if unknown:
+            raise InputError(f"the model makes no tensor {unknown[0]!r}")
+        return {name: self._interpreter.tensor(given, self._numbers[name]) for name in tensors}
+
+    def run_all(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """One inference with every tensor that an operator makes."""
+        return self.run(inputs, tensors=self.tensor_names)
+
+    def run_batch(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Many independent inferences: (N, *shape without batch) by input name, likewise by output name.
+
+        Raises:
+            InputError: a name, dtype or shape that the model does not have.
+        """
+        return self._outputs(self._interpreter.run(self._ordered(inputs)))
+
+    def close(self) -> None:
+        """End the process behind it."""
+        self._interpreter.close()
+
+    def _ordered(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        names = [self._names[number] for number in self.model.inputs]
+        if set(inputs) != set(names):
+            raise InputError(f"inputs {sorted(inputs)} given, {sorted(names)} expected")
+        return [inputs[name] for name in names]
+
+    def _outputs(self, arrays: list[NDArray[Any]]) -> Arrays:
+        names = [self._names[number] for number in self.model.outputs]
+        return dict(zip(names, arrays, strict=True))
+
+
+def io_tensors(model: TfliteModel, numbers: Sequence[int]) -> list[tuple[str, Tensor]]:
+    """Name and record of tensors, by their numbers."""
+    names = labels(model)
+    return [(names[number], model.tensors[number]) for number in numbers]

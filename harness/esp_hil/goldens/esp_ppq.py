@@ -1,0 +1,249 @@
+"""esp-ppq recipes: each job in a process of its own, byte-reproducible, nothing left in float unseen.
+
+quantize(model.float_path, model.recipe("w8a8"), "esp32p4", calibration, espdl=Path("p4.espdl"))
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esp_hil.errors import InputError, QuantizeError
+from esp_hil.goldens.rewrites import rewrite
+from esp_hil.models.recipe import Recipe
+from esp_hil.targets import FAMILIES, Family
+
+DEADLINE_S = 900.0
+_LOG_LINES = 8
+_INSTALL = "pip install 'esp-hil[quantize]' (it needs torch 2.13.0; Python 3.11 or 3.12)"
+
+Say = Callable[[str], None]
+Answers = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantized:
+    """What a quantization gave.
+
+    Attributes:
+        espdl: the file.
+        versions: package -> version that took part.
+        answers: output name -> integers (N, ...) in the float model's layout, if inputs were given.
+    """
+
+    espdl: Path
+    versions: Mapping[str, str]
+    answers: Answers
+
+
+def quantize(
+    onnx: Path,
+    recipe: Recipe,
+    family: Family,
+    calibration: NDArray[np.float32],
+    *,
+    espdl: Path,
+    inputs: NDArray[np.float32] | None = None,
+    native: Path | None = None,
+    say: Say | None = None,
+    deadline_s: float = DEADLINE_S,
+) -> Quantized:
+    """Quantize a float model by a recipe and write its .espdl; the same arguments give the same bytes.
+
+    Args:
+        onnx: the float model; it is copied first and stays as it is.
+        recipe: of model.toml.
+        family: what to quantize for.
+        calibration: float32 (N, ...) as the float model's input; all of it is used, in this order.
+        espdl: the file to write; it appears only when everything has succeeded.
+        inputs: float32 (N, ...) to put through esp-ppq's executor as well.
+        native: where to keep esp-ppq's own form of the graph for `executor_answers`; a pickle.
+        say: called with a line now and then.
+        deadline_s: after which the process is killed.
+
+    Raises:
+        QuantizeError: esp-ppq is missing, refused, ran too long, left an operator in float, or does not
+        know a name. InputError: the calibration input is no float32 batch.
+    """
+    if family not in FAMILIES or recipe.runtime != "espdl":
+        raise QuantizeError(f"no quantizer for runtime {recipe.runtime} and {family}")
+    if calibration.dtype != np.float32 or calibration.ndim < 2 or not len(calibration):
+        raise InputError(
+            f"calibration input is {calibration.dtype} {calibration.shape}: give float32 (N, ...)"
+        )
+    with _scratch() as folder:
+        np.save(folder / "calibration.npy", calibration)
+        job = {
+            "action": "quantize",
+            "onnx": str(rewrite(onnx, recipe.rewrites, folder / "rewritten.onnx").resolve()),
+            "calibration": str(folder / "calibration.npy"),
+            "quant_type": recipe.quant_type,
+            "observer": recipe.calibration.observer,
+            "dispatch": dict(recipe.dispatch),
+            "passes": {name: dict(options) for name, options in recipe.passes.items()},
+            "float_operators": list(recipe.float_operators),
+            "native": str(folder / "graph.native") if native else None,
+            "espdl": str(folder / "out.espdl"),
+        }
+        result, answers = _work(job, folder, family=family, inputs=inputs, say=say, deadline_s=deadline_s)
+        for made, wanted in ((folder / "out.espdl", espdl), (folder / "graph.native", native)):
+            if wanted is not None:
+                wanted.parent.mkdir(parents=True, exist_ok=True)
+                part = wanted.with_name(wanted.name + ".part")
+                shutil.copyfile(made, part)
+                part.replace(wanted)
+    return Quantized(espdl=espdl, versions=result["versions"], answers=answers)
+
+
+def executor_answers(
+    native: Path,
+    espdl: Path,
+    family: Family,
+    inputs: NDArray[np.float32],
+    *,
+    say: Say | None = None,
+    deadline_s: float = DEADLINE_S,
+) -> Answers:
+    """Put inputs through esp-ppq's executor.
+
+    Args:
+        native: what `quantize` kept under that name. It is a pickle: load only files of your own making.
+        espdl: the file exported from the same graph; gives the exponents.
+        family: what it was quantized for.
+        inputs: float32 (N, ...).
+        say: called with a line now and then.
+        deadline_s: after which the process is killed.
+
+    Returns:
+        Output name -> integers (N, ...) in the float model's layout; floats where the output is float.
+
+    Raises:
+        QuantizeError: as `quantize`, or there is no such file.
+    """
+    if not native.is_file():
+        raise QuantizeError(f"no quantized graph at {native}", hint="hil golden build MODEL makes it")
+    with _scratch() as folder:
+        job = {"action": "answer", "native": str(native.resolve()), "espdl": str(espdl.resolve())}
+        return _work(job, folder, family=family, inputs=inputs, say=say, deadline_s=deadline_s)[1]
+
+
+def require_quantizer() -> None:
+    """Make sure that esp-ppq and torch are installed, without importing them.
+
+    Raises:
+        QuantizeError: one is not.
+    """
+    missing = [name for name in ("torch", "esp_ppq") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise QuantizeError(f"quantizing needs {' and '.join(missing)}", hint=_INSTALL)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    require_quantizer()
+    with tempfile.TemporaryDirectory(prefix="hil-quantize-") as name:
+        yield Path(name)
+
+
+def _work(
+    job: dict[str, Any],
+    folder: Path,
+    *,
+    family: Family,
+    inputs: NDArray[np.float32] | None,
+    say: Say | None,
+    deadline_s: float,
+) -> tuple[dict[str, Any], Answers]:
+    """Run the worker on a job in a scratch folder; returns its result and the answers it wrote."""
+    if inputs is not None:
+        np.save(folder / "inputs.npy", inputs)
+    job |= {
+        "family": family,
+        "scratch": str(folder),
+        "inputs": None if inputs is None else str(folder / "inputs.npy"),
+        "answers": str(folder / "answers.npz"),
+    }
+    (folder / "JOB.json").write_text(json.dumps(job), encoding="utf-8")
+    log = folder / "log.txt"
+    status = _run_worker(folder, log, say or (lambda _line: None), deadline_s)
+    result_path = folder / "RESULT.json"
+    if not result_path.is_file():
+        raise QuantizeError(f"the quantizer died with status {status}: {_tail(log)}")
+    result: dict[str, Any] = json.loads(result_path.read_text(encoding="utf-8"))
+    if "error" in result:
+        raise QuantizeError(result["error"], hint=result["hint"] or f"its last words: {_tail(log)}")
+    if inputs is None:
+        return result, {}
+    with np.load(folder / "answers.npz") as arrays:
+        return result, {name: arrays[name] for name in arrays.files}
+
+
+def _run_worker(folder: Path, log: Path, say: Say, deadline_s: float) -> int:
+    """Start the worker, pass its progress lines on, wait; kills it at the deadline or when interrupted."""
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": "0",  # esp-ppq writes initializers in set order
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    command = [sys.executable, "-m", "esp_hil.goldens.esp_ppq_worker", str(folder / "JOB.json")]
+    with (
+        log.open("wb") as noise,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=noise, env=environment
+        ) as process,
+    ):
+        assert process.stdout is not None
+        lines = process.stdout
+
+        def relay() -> None:
+            for line in lines:
+                say(line.decode("utf-8", "replace").rstrip())
+
+        reader = threading.Thread(target=relay, daemon=True)
+        reader.start()
+        try:
+            return process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            raise QuantizeError(
+                f"the quantizer was still running after {deadline_s:g} s: {_tail(log)}",
+                hint="fewer calibration images, fewer steps of a pass, or a longer deadline",
+            ) from None
+        finally:
+            process.kill()
+            reader.join(timeout=5)
+
+
+def _tail(log: Path) -> str:
+    """The last lines that the worker printed, as one line."""
+    text = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " | ".join(lines[-_LOG_LINES:]) or "it printed nothing"
+
+
+def native_path(espdl: Path) -> Path:
+    """Where `hil golden build` keeps esp-ppq's own form of the graph of a device file, in the user's cache.
+
+    The name is the device file's sha256, so that it never belongs to another file. HIL_CACHE overrides the
+    folder.
+    """
+    import platformdirs
+
+    folder = os.environ.get("HIL_CACHE") or platformdirs.user_cache_dir("esp-hil")
+    return Path(folder) / "native" / f"{hashlib.sha256(espdl.read_bytes()).hexdigest()}.pickle"

@@ -1,0 +1,243 @@
+"""The process in which esp-ppq works: `python -m esp_hil.goldens.esp_ppq_worker JOB.json`.
+
+esp-ppq keeps module-level state, is not thread-safe, prints a banner, rewrites the ONNX file it is given
+and writes initializers in set order. So each job has its own process with PYTHONHASHSEED=0, works on a copy
+in a scratch folder, and talks over files: JOB.json in, RESULT.json and arrays out. Lines on standard output
+are progress; whatever esp-ppq prints goes to standard error, which the parent keeps for the error message.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esp_hil.errors import ConfigError, HilError, QuantizeError
+from esp_hil.formats.espdl import EspdlModel, read_espdl
+from esp_hil.targets import rounding_of
+from esp_hil.tensors import dequantize, quantize_input
+
+Job = Mapping[str, Any]
+Say = Callable[[str], None]
+
+PACKAGES = ("esp-ppq", "numpy", "onnx", "onnxsim", "torch")
+
+# name in model.toml -> switch and settings in esp-ppq's QuantizationSetting
+PASSES = {
+    "equalization": ("equalization", "equalization_setting"),
+    "tqt": ("tqt_optimization", "tqt_optimization_setting"),
+    "lsq": ("lsq_optimization", "lsq_optimization_setting"),
+    "bias_correction": ("bias_correct", "bias_correct_setting"),
+    "weight_split": ("weight_split", "weight_split_setting"),
+    "adaround": ("blockwise_reconstruction", "blockwise_reconstruction_setting"),
+}
+_ACTIVATION_BITS = {"w8a8": 8, "w8a16": 16, "w16a16": 16}
+
+
+def main(argv: list[str]) -> int:
+    """Do the job of a JSON file; the result, or the error, is written beside it as RESULT.json."""
+    job_path = Path(argv[0])
+    say = _progress_on_the_real_stdout()
+    try:
+        result = _do(json.loads(job_path.read_text(encoding="utf-8")), say)
+        status = 0
+    except HilError as error:
+        result, status = {"error": error.message, "hint": error.hint}, 1
+    except Exception as error:  # esp-ppq raises whatever it likes: say it in the parent as a QuantizeError
+        cause = f", because: {error.__cause__}" if error.__cause__ else ""
+        result, status = {"error": f"esp-ppq: {type(error).__name__}: {error}{cause}", "hint": ""}, 1
+        import traceback
+
+        traceback.print_exc()
+    job_path.with_name("RESULT.json").write_text(json.dumps(result), encoding="utf-8")
+    return status
+
+
+def _progress_on_the_real_stdout() -> Say:
+    """Keep standard output for progress; give esp-ppq, and C code, standard error in its place."""
+    progress = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+
+    def say(text: str) -> None:
+        print(text, file=progress, flush=True)
+
+    return say
+
+
+def _do(job: Job, say: Say) -> dict[str, Any]:
+    say("importing torch and esp-ppq")
+    import esp_ppq.api
+    import torch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    random.seed(0)
+    graph = (
+        _quantized(job, say) if job["action"] == "quantize" else esp_ppq.api.load_native_graph(job["native"])
+    )
+    if job["inputs"] is not None:
+        espdl = read_espdl(Path(job["espdl"]))
+        answers: Any = _answers(graph, espdl, np.load(job["inputs"]), job, say)
+        np.savez(job["answers"], **answers)
+    return {"versions": {name: metadata.version(name) for name in PACKAGES}}
+
+
+def _quantized(job: Job, say: Say) -> Any:  # noqa: ANN401
+    """Quantize, refuse what stayed in float, export; returns esp-ppq's graph."""
+    import torch
+    from esp_ppq import TargetPlatform
+    from esp_ppq.api import espdl_quantize_onnx, export_ppq_graph, get_target_platform
+    from torch.utils.data import DataLoader
+
+    family, quant_type = job["family"], job["quant_type"]
+    platform = get_target_platform(family, quant_type)
+    if platform == TargetPlatform.FP32:
+        raise QuantizeError(f"esp-ppq has no {quant_type} for {family}: it would export floats")
+    scratch = Path(job["scratch"])
+    onnx_copy = shutil.copy(job["onnx"], scratch / "model.onnx")  # esp-ppq overwrites the file it reads
+    images: Any = torch.from_numpy(np.load(job["calibration"]))
+    say(f"quantizing {quant_type} for {family} with {len(images)} calibration inputs")
+    graph = espdl_quantize_onnx(
+        onnx_import_file=str(onnx_copy),
+        espdl_export_file=job["espdl"],
+        calib_dataloader=DataLoader(images, batch_size=1, shuffle=False),
+        calib_steps=len(images),
+        input_shape=[1, *images.shape[1:]],
+        inputs=[images[:1]],  # becomes the test vector inside the file; without it, random numbers would
+        target=family,
+        quant_type=quant_type,
+        setting=_setting(job),
+        device="cpu",
+        error_report=False,
+        export_config=False,
+        export_test_values=True,
+        verbose=0,
+        metadata_props={"target": family},
+    )
+    _check(graph, job)
+    if job["native"] is not None:
+        export_ppq_graph(graph, platform=TargetPlatform.NATIVE, graph_save_to=job["native"], copy_graph=True)
+    return graph
+
+
+def _setting(job: Job) -> Any:  # noqa: ANN401
+    """esp-ppq's setting object for a recipe.
+
+    Raises:
+        ConfigError: a pass has no such setting.
+    """
+    from esp_ppq import QuantizationSettingFactory
+    from esp_ppq.api import get_target_platform
+
+    setting = QuantizationSettingFactory.espdl_setting(num_of_bits=_ACTIVATION_BITS[job["quant_type"]])
+    setting.quantize_activation_setting.calib_algorithm = job["observer"]
+    for operator, bits in job["dispatch"].items():
+        setting.dispatching_table.append(operator, get_target_platform(job["family"], bits))
+    for name, options in job["passes"].items():
+        switch, settings = PASSES[name]
+        setattr(setting, switch, True)
+        target = getattr(setting, settings)
+        if hasattr(target, "collecting_device"):
+            target.collecting_device = "cpu"  # two passes default to a GPU and fail without one
+        for option, value in options.items():
+            if not hasattr(target, option):
+                known = ", ".join(sorted(vars(target)))
+                raise ConfigError(f"pass {name} has no setting {option!r}", hint=f"it has: {known}")
+            setattr(target, option, value)
+    return setting
+
+
+def _check(graph: Any, job: Job) -> None:  # noqa: ANN401
+    """Refuse what esp-ppq passes over in silence: unknown names, operators left in float or at other bits.
+
+    Raises:
+        QuantizeError: see above.
+    """
+    operators = graph.operations
+    named = [*job["dispatch"], *(n for o in job["passes"].values() for n in o.get("interested_layers", []))]
+    for name in named:
+        if name not in operators:
+            raise QuantizeError(
+                f"the recipe names operator {name!r}, which the simplified graph does not have",
+                hint=f"it has: {', '.join(operators)}",
+            )
+    for name, bits in job["dispatch"].items():
+        configs = operators[name].config.output_quantization_config
+        if any(config.num_of_bits != bits for config in configs):
+            raise QuantizeError(f"esp-ppq did not put {name} at {bits} bits")
+    floats = [
+        op
+        for op in operators.values()
+        if op.platform.name == "FP32" and op.type not in job["float_operators"]
+    ]
+    if floats:
+        listed = ", ".join(f"{op.name} ({op.type})" for op in floats)
+        raise QuantizeError(
+            f"these operators stayed in float: {listed}",
+            hint="esp-ppq cannot quantize them; replace them, or allow their types with float_operators",
+        )
+
+
+def _answers(
+    graph: Any,  # noqa: ANN401
+    espdl: EspdlModel,
+    inputs: NDArray[np.float32],
+    job: Job,
+    say: Say,
+) -> dict[str, NDArray[Any]]:
+    """What esp-ppq's executor answers: integers (N, ...) in the float model's layout; floats stay floats.
+
+    The executor gets the values of the integers that a device would be sent, not the raw floats, so that it
+    and the device start from the same numbers even at a rounding tie.
+
+    Raises:
+        QuantizeError: the file and the graph disagree about an output's exponent.
+    """
+    import torch
+    from esp_ppq import PPQLinearQuant_toInt, TorchExecutor
+
+    (given,) = espdl.graph.inputs
+    exponent = given.exponents[0]
+    dtype: Any = given.dtype
+    integers = quantize_input(inputs, exponent, dtype, rounding_of(job["family"]))
+    on_grid = torch.from_numpy(dequantize(integers, exponent))
+    executor = TorchExecutor(graph, device="cpu")
+    collected: dict[str, list[NDArray[Any]]] = {name: [] for name in graph.outputs}
+    with torch.inference_mode():
+        for index in range(len(on_grid)):  # batch 1: a Reshape in the graph may fix the batch
+            for name, value in zip(graph.outputs, executor.forward(on_grid[index : index + 1]), strict=True):
+                config = _output_config(graph.variables[name], espdl)
+                answer = value if config is None else PPQLinearQuant_toInt(value, config=config)
+                collected[name].append(answer.numpy())
+            if (index + 1) % 100 == 0 or index + 1 == len(on_grid):
+                say(f"esp-ppq executor: {index + 1} of {len(on_grid)} inputs")
+    return {name: np.concatenate(parts) for name, parts in collected.items()}
+
+
+def _output_config(variable: Any, espdl: EspdlModel) -> Any:  # noqa: ANN401
+    """Quantization config of a graph output, None for a float one; checked against the exported file."""
+    (value,) = [value for value in espdl.graph.outputs if value.name == variable.name]
+    if not value.exponents:
+        return None
+    source = variable.source_op
+    config = source.config.output_quantization_config[source.outputs.index(variable)]
+    if float(config.scale) != 2.0 ** value.exponents[0]:
+        raise QuantizeError(
+            f"output {variable.name}: the file says exponent {value.exponents[0]}, "
+            f"the quantizer scale {float(config.scale)}"
+        )
+    return config
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

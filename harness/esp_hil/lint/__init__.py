@@ -1,0 +1,147 @@
+"""Preflight: what is known to go wrong on the chip, found in the file.
+
+One rule for each known hazard of esp-ppq 1.3.12 and ESP-DL 3.3.9. A rule is a small function in one of the
+modules below, registered by `@rule`; a new one needs nothing else.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esp_hil.errors import EncryptedModel, InputError
+from esp_hil.formats.espdl.model import EspdlModel
+from esp_hil.formats.espdl.reader import read_espdl
+from esp_hil.lint import fitting, headroom, kernels, loops, onnx_rules, prelu, semantics, wiring
+from esp_hil.lint.finding import RULES, SEVERITIES, Finding, Rule, Severity, Subject
+from esp_hil.targets import Target
+
+__all__ = [
+    "RULES",
+    "Finding",
+    "Report",
+    "Rule",
+    "Severity",
+    "Subject",
+    "lint_file",
+    "lint_model",
+    "run_rules",
+]
+
+RULE_MODULES = (wiring, kernels, semantics, loops, prelu, fitting, headroom, onnx_rules)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All findings for one file, worst first. `sha256` is that of the EDL image, "" for ONNX."""
+
+    name: str
+    sha256: str
+    target: str
+    findings: tuple[Finding, ...]
+
+    def count(self, severity: Severity) -> int:
+        """How many findings of that severity there are."""
+        return sum(finding.severity == severity for finding in self.findings)
+
+    @property
+    def passed(self) -> bool:
+        """Whether there is no error."""
+        return self.count("error") == 0
+
+
+def run_rules(subject: Subject) -> tuple[Finding, ...]:
+    """Findings of every rule for the stage of `subject`, errors first."""
+    found = [
+        finding
+        for entry in RULES.values()
+        if subject.stage in entry.stages
+        for finding in entry.check(subject)
+    ]
+    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
+
+
+def lint_model(
+    model: EspdlModel,
+    *,
+    target: Target | None = None,
+    inputs: Mapping[str, NDArray[Any]] | None = None,
+    partition_bytes: int | None = None,
+    psram_bytes: int | None = None,
+) -> Report:
+    """Examine a model that was read; the arguments are those of `Subject`.
+
+    Raises:
+        InputError: `inputs` names no input of the model.
+    """
+    subject = Subject(
+        graph=model.graph,
+        model=model,
+        target=target,
+        inputs=inputs or {},
+        partition_bytes=partition_bytes,
+        psram_bytes=psram_bytes,
+    )
+    return Report(
+        name=model.name,
+        sha256=model.sha256,
+        target=target.name if target else "",
+        findings=run_rules(subject),
+    )
+
+
+def lint_file(
+    path: Path,
+    *,
+    name: str | None = None,
+    target: Target | None = None,
+    inputs: Path | None = None,
+    partition_bytes: int | None = None,
+    psram_bytes: int | None = None,
+) -> Report:
+    """Examine an `.espdl` or `.onnx` file; `inputs` is an npz with one array per graph input.
+
+    Raises:
+        FormatError: the file is damaged.
+        InputError: `inputs` cannot be read or does not fit the model.
+    """
+    if path.suffix == ".onnx":
+        from esp_hil.lint.onnx_graph import read_onnx
+
+        subject = Subject(graph=read_onnx(path), stage="onnx", target=target)
+        return Report(
+            name=path.stem, sha256="", target=target.name if target else "", findings=run_rules(subject)
+        )
+    try:
+        model = read_espdl(path, name=name)
+    except EncryptedModel as error:
+        return Report(name=path.stem, sha256="", target="", findings=(_encrypted(error),))
+    return lint_model(
+        model,
+        target=target,
+        inputs=_arrays(inputs) if inputs else None,
+        partition_bytes=partition_bytes,
+        psram_bytes=psram_bytes,
+    )
+
+
+def _encrypted(error: EncryptedModel) -> Finding:
+    return Finding(severity="error", rule="encrypted", node="", why=error.message, todo=error.hint)
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    hint = "an .npz with one array per graph input"
+    try:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"{path} holds one array without a name", hint=hint)
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"cannot read inputs from {path}: {error}", hint=hint) from error

@@ -1,0 +1,152 @@
+"""Rules about operators that have no kernel, or whose node does not say what the kernel must know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from esp_hil.errors import HilError
+from esp_hil.formats.espdl.model import Graph, Node
+from esp_hil.formats.espdl.operators import REGISTERED, refusal
+from esp_hil.formats.espdl.shapes import propagate
+from esp_hil.lint.finding import Finding, Subject, rule
+
+_REQUIRED = {
+    "Conv": ("strides", "dilations"),
+    "AveragePool": ("kernel_shape", "strides"),
+    "MaxPool": ("kernel_shape", "strides"),
+    "Pad": ("mode",),
+    "Transpose": ("perm",),
+    "Resize": ("mode",),
+    "DepthToSpace": ("blocksize",),
+    "SpaceToDepth": ("blocksize",),
+    "LSTM": ("hidden_size",),
+    "GRU": ("hidden_size",),
+}
+
+
+@rule("unregistered-operator")
+def unregistered_operator(subject: Subject) -> Iterator[Finding]:
+    """ESP-DL registers no such operator: the model does not load."""
+    for node in subject.graph.nodes:
+        if node.op_type not in REGISTERED:
+            yield Finding(
+                severity="error",
+                rule="unregistered-operator",
+                node=node.name,
+                why=f'loading fails: "{refusal(node.op_type)}"',
+                todo="replace it in the network, compute it outside, or register a module of your own",
+            )
+
+
+@rule("no-kernel")
+def no_kernel(subject: Subject) -> Iterator[Finding]:
+    """The operator is registered, but not for this quant_type."""
+    for node in subject.graph.nodes:
+        operator = REGISTERED.get(node.op_type)
+        kind = node.attributes.get("quant_type")
+        if operator is None or kind is None or kind in operator.quant_types:
+            continue
+        empty = node.op_type == "Resize" and kind == "S16"
+        yield Finding(
+            severity="error",
+            rule="no-kernel",
+            node=node.name,
+            why="the int16 Resize kernel is an empty function: the output is whatever the memory held"
+            if empty
+            else f"{node.op_type} has no kernel for quant_type {kind!r} in ESP-DL 3.3.9: loading fails",
+            todo=f"quantize this node as one of {', '.join(sorted(operator.quant_types))}",
+        )
+
+
+@rule("float-node")
+def float_node(subject: Subject) -> Iterator[Finding]:
+    """Nodes were left in float32: esp-ppq could not quantize them, or did not know the target."""
+    kinds = [node.attributes.get("quant_type") for node in subject.graph.nodes]
+    if kinds and all(kind == "F32" for kind in kinds):
+        yield Finding(
+            severity="error",
+            rule="float-node",
+            node="",
+            why="every node is float32: esp-ppq takes an unknown target or bit width for float and only logs "
+            "a warning",
+            todo="quantize again for a target that esp-ppq knows: c, esp32s3, esp32p4 and their like",
+        )
+        return
+    for node, kind in zip(subject.graph.nodes, kinds, strict=True):
+        if kind == "F32":
+            yield Finding(
+                severity="warning",
+                rule="float-node",
+                node=node.name,
+                why=f"{node.op_type} was left in float32 and runs many times slower than in integers",
+                todo="replace it by an operator that esp-ppq quantizes, or move it out of the model",
+            )
+
+
+@rule("missing-attribute", "espdl", "onnx")
+def missing_attribute(subject: Subject) -> Iterator[Finding]:
+    """An attribute is missing that ESP-DL reads without a default."""
+    for node in subject.graph.nodes:
+        wanted = _REQUIRED.get(node.op_type, ())
+        if subject.stage == "espdl" and node.op_type in REGISTERED:
+            wanted = (*wanted, "quant_type")
+        for name in wanted:
+            if name not in node.attributes:
+                yield Finding(
+                    severity="error" if subject.stage == "espdl" else "warning",
+                    rule="missing-attribute",
+                    node=node.name,
+                    why=f"{node.op_type} has no attribute {name!r}; ESP-DL does not default it and crashes",
+                    todo="write it even where ONNX has a default; exports of torch do",
+                )
+
+
+@rule("native-matmul")
+def native_matmul(subject: Subject) -> Iterator[Finding]:
+    """A MatMul of two computed inputs was exported by an esp-ppq that is newer than ESP-DL 3.3.9."""
+    for node in subject.graph.nodes:
+        if node.op_type == "MatMul" and node.attributes.get("input1_layout") == "native_kn":
+            yield Finding(
+                severity="error",
+                rule="native-matmul",
+                node=node.name,
+                why="input1_layout=native_kn is not known to ESP-DL 3.3.9: it runs and gives garbage "
+                "silently",
+                todo="export with esp-ppq 1.3.5, or use an ESP-DL that knows native_kn",
+            )
+
+
+@rule("shapes")
+def shapes(subject: Subject) -> Iterator[Finding]:
+    """The operators do not give the shapes that the file describes, or none at all."""
+    graph = subject.graph
+    if any(node.op_type not in REGISTERED for node in graph.nodes):
+        return  # unregistered-operator says so; nothing tells its shapes
+    try:
+        found = propagate(graph)
+    except HilError as error:
+        yield Finding(
+            severity="error", rule="shapes", node="", why=error.message, todo="export the model again"
+        )
+        return
+    streams = any(node.op_type == "StreamingCache" for node in graph.nodes)
+    for node in graph.nodes:
+        yield from _shape_findings(graph, node, found, streams)
+
+
+def _shape_findings(
+    graph: Graph, node: Node, found: dict[str, tuple[int, ...]], streams: bool
+) -> Iterator[Finding]:
+    """Element counts only: of a Transpose that esp-ppq inserts, the file has the axes in wrong order."""
+    for name in node.outputs:
+        if not streams and name and math.prod(found[name]) != math.prod(graph.values[name].shape):
+            said, real = ("x".join(map(str, shape)) for shape in (graph.values[name].shape, found[name]))
+            yield Finding(
+                severity="error",
+                rule="shapes",
+                node=node.name,
+                why=f"the file says {said} for {name!r}, ESP-DL computes {real}",
+                todo="the operator does on the chip what it does not do in esp-ppq: see the other findings "
+                "for it",
+            )

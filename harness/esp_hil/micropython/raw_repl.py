@@ -1,0 +1,312 @@
+"""MicroPython's raw REPL: programs in, their output out; and bytes to a running program.
+
+The protocol is that of shared/runtime/pyexec.c: control-A enters, control-D runs, the answer is standard output,
+0x04, standard error, 0x04, ">". Programs go in by raw paste, whose window keeps a receiver of a few hundred
+bytes from losing any; a firmware without it gets the program in small pieces. A running program is fed in the
+same manner: it acknowledges each window with 0x01.
+
+The transport is the harness' own `Link` and not that of mpremote: it is the same for serial ports, ptys, sockets
+and rfc2217, its waits have deadlines, and its errors are ours (docs/adr/0006-micropython-over-our-link.md).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from esp_hil.device.link import Link
+from esp_hil.errors import BoardUnavailable, DeviceReset, LinkClosed, LinkError, LinkTimeout, WireError
+
+ENTER_S = 10.0
+ASK_S = 0.5
+SETTLE_S = 0.1
+FULL_PAUSE_S = 0.002
+PIECE_BYTES = 128
+PIECE_PAUSE_S = 0.02
+RAW_PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
+BANNER = b"\r\nMicroPython v"
+_CONTROL_A, _CONTROL_B, _CONTROL_C, _CONTROL_D = b"\x01", b"\x02", b"\x03", b"\x04"
+_PASTE = b"\x05A\x01"
+_WINDOW_FREE = b"\x01"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What a program printed.
+
+    Attributes:
+        stdout: as bytes.
+        stderr: the traceback; "" if it ended well.
+    """
+
+    stdout: bytes
+    stderr: str
+
+
+class RawRepl:
+    """The raw REPL of a board.
+
+    Args:
+        link: it is open, and stays open.
+        board: name for error messages.
+    """
+
+    def __init__(self, link: Link, *, board: str = "") -> None:
+        self.link = link
+        self.board = board or link.url
+        self._waiting = bytearray()
+        self._paste = True
+
+    # line
+
+    def _send(self, data: bytes, until: float) -> None:
+        while data:
+            # an exchange that could write all waits for an answer, which may only come after the next bytes
+            sent, came = self.link.exchange(data, self.link.now())
+            data = data[sent:]
+            self._waiting += came
+            if data and self.link.now() >= until:
+                raise self._late("the line takes nothing")
+            if data and not sent:
+                time.sleep(FULL_PAUSE_S)
+
+    def _late(self, what: str) -> LinkTimeout:
+        last = bytes(self._waiting[-60:])
+        said = f"; last heard: {last!r}" if last else ""
+        return LinkTimeout(
+            f"{what}{said}",
+            hint="is it MicroPython, idle and at this baud rate?",
+            step="repl",
+            board=self.board,
+        )
+
+    def _until(self, mark: bytes, until: float, what: str) -> bytes:
+        """Everything up to a mark, which is taken away."""
+        while (at := self._waiting.find(mark)) < 0:
+            if self.link.now() >= until:
+                raise self._late(f"no {what}")
+            self._waiting += self.link.exchange(b"", until)[1]
+        found = bytes(self._waiting[:at])
+        del self._waiting[: at + len(mark)]
+        return found
+
+    def _take(self, count: int, until: float, what: str) -> bytes:
+        while len(self._waiting) < count:
+            if self.link.now() >= until:
+                raise self._late(f"no {what}")
+            self._waiting += self.link.exchange(b"", until)[1]
+        found = bytes(self._waiting[:count])
+        del self._waiting[:count]
+        return found
+
+    # programs
+
+    def enter(self, wait_s: float = ENTER_S) -> None:
+        """Interrupt what runs and enter the raw REPL.
+
+        Raises:
+            LinkTimeout: nothing that is a raw REPL answered.
+        """
+        until = self.link.now() + wait_s
+        while True:
+            self._waiting.clear()
+            self._send(b"\r" + _CONTROL_C + _CONTROL_C, until)
+            self._drain(SETTLE_S)
+            self._waiting.clear()
+            self._send(b"\r" + _CONTROL_A, until)
+            try:
+                self._until(RAW_PROMPT, min(until, self.link.now() + ASK_S), "raw REPL")
+            except LinkTimeout:
+                # a board that boots does not hear what was sent before it was ready
+                if self.link.now() >= until:
+                    raise
+                continue
+            return
+
+    def _drain(self, quiet_s: float) -> None:
+        until = self.link.now() + quiet_s
+        while self.link.now() < until:
+            self._waiting += self.link.exchange(b"", until)[1]
+
+    def start(self, program: str, wait_s: float) -> None:
+        """Run a program and leave it running; `feed` and `finish` follow.
+
+        Raises:
+            LinkTimeout: it was not taken.
+            WireError: the answer is none of a raw REPL's.
+        """
+        until = self.link.now() + wait_s
+        self._waiting.clear()
+        if self._paste and self._start_paste(program.encode(), until):
+            return
+        self._paste = False
+        for at in range(0, len(program.encode()), PIECE_BYTES):
+            self._send(program.encode()[at : at + PIECE_BYTES], until)
+            time.sleep(PIECE_PAUSE_S)
+        self._send(_CONTROL_D, until)
+        answer = self._take(2, until, "answer to a program")
+        if answer != b"OK":
+            raise self._strange("a program", answer)
+
+    def _start_paste(self, program: bytes, until: float) -> bool:
+        self._send(_PASTE, until)
+        answer = self._take(2, until, "answer to raw paste")
+        if answer in {b"R\x00", b"ra"}:
+            if answer == b"ra":
+                # older than 1.14: it took control-A for itself and says its prompt again
+                self._until(b"w REPL; CTRL-B to exit\r\n>", until, "raw REPL")
+            return False
+        if answer != b"R\x01":
+            raise self._strange("raw paste", answer)
+        window = int.from_bytes(self._take(2, until, "size of the window"), "little")
+        refused, _ = self._feed(program, window, window, until)
+        if refused:
+            raise self._strange("a program", bytes(self._waiting[:20]))
+        self._send(_CONTROL_D, until)
+        # windows may still be given back before the end is acknowledged
+        while (mark := self._take(1, until, "end of the program")) == _WINDOW_FREE:
+            pass
+        if mark != _CONTROL_D:
+            raise self._strange("the end of a program", mark)
+        return True
+
+    def _feed(self, data: bytes, window: int, left: int, until: float) -> tuple[bytes, int]:
+        """Send within the windows that are given; returns what was not taken, and what is left of the windows.
+
+        It ends early when the board says something else than that a window is free.
+        """
+        while data:
+            while self._waiting[:1] == _WINDOW_FREE:
+                del self._waiting[:1]
+                left += window
+            if left:
+                piece, data = data[:left], data[left:]
+                left -= len(piece)
+                self._send(piece, until)
+            elif self._waiting:
+                break
+            elif self.link.now() >= until:
+                raise self._late("no free window")
+            else:
+                self._waiting += self.link.exchange(b"", until)[1]
+        return data, left
+
+    def _strange(self, what: str, answer: bytes) -> WireError:
+        error = WireError(
+            f"the answer to {what} was {answer!r}", hint="the REPL was left or another program uses the port"
+        )
+        error.at(step="repl", board=self.board)
+        return error
+
+    def feed(self, data: bytes, window: int, wait_s: float) -> int:
+        """Send bytes to the running program, which gives each window with 0x01; returns how many it took.
+
+        Raises:
+            LinkTimeout: it took no more, but still runs.
+        """
+        refused, _ = self._feed(data, window, 0, self.link.now() + wait_s)
+        return len(data) - len(refused)
+
+    def fill(self, count: int, window: int, pause_s: float) -> None:
+        """Feed zeros to a program that waits for bytes that were lost, until it ends or `count` are sent.
+
+        Raises:
+            LinkTimeout: it waits still.
+        """
+        for _ in range(0, count, window):
+            self._send(bytes(window), self.link.now() + pause_s)
+            self._drain(pause_s)
+            if _CONTROL_D in self._waiting:
+                while self._waiting[:1] == _WINDOW_FREE:
+                    del self._waiting[:1]
+                return
+        raise self._late("the program does not end")
+
+    def finish(self, wait_s: float) -> Output:
+        """Wait for the program to end.
+
+        Raises:
+            LinkTimeout: it still runs.
+            DeviceReset: the board started anew in the meantime.
+        """
+        until = self.link.now() + wait_s
+        try:
+            stdout = self._until(_CONTROL_D, until, "end of the program")
+        except LinkTimeout:
+            if BANNER in self._waiting:
+                raise DeviceReset(
+                    "the board restarted while the program ran",
+                    hint="look at its supply and its console",
+                    step="script",
+                    board=self.board,
+                ) from None
+            raise
+        stderr = self._until(_CONTROL_D, until, "end of the traceback")
+        self._until(b">", until, "prompt")
+        return Output(stdout=stdout, stderr=stderr.decode("utf-8", "replace").replace("\r\n", "\n"))
+
+    def run(self, program: str, wait_s: float) -> Output:
+        """Run a program to its end; an exception in it is an output.
+
+        Raises:
+            LinkTimeout: it was not taken, or did not end.
+        """
+        self.start(program, wait_s)
+        return self.finish(wait_s)
+
+    def soft_reset(self, wait_s: float = ENTER_S) -> None:
+        """Start the interpreter anew: RAM is empty, files stay.
+
+        Raises:
+            LinkTimeout: it did not come back.
+        """
+        until = self.link.now() + wait_s
+        self._waiting.clear()
+        self._send(_CONTROL_D, until)
+        self._until(b"soft reboot", until, "soft reboot")
+        self._until(RAW_PROMPT, until, "raw REPL after the soft reboot")
+
+    def hard_reset(self, wait_s: float = ENTER_S) -> None:
+        """Reset the chip: by its wires where there are any, else by `machine.reset()`; then enter again.
+
+        Raises:
+            LinkTimeout: it did not come back.
+            LinkClosed: the port went away with it, as a chip's own USB port does; `reconnect` follows.
+        """
+        until = self.link.now() + wait_s
+        self._waiting.clear()
+        try:
+            self.link.reset()
+        except LinkClosed:
+            raise
+        except LinkError:
+            # by raw paste its end could not be acknowledged any more
+            self._send(b"import machine\nmachine.reset()" + _CONTROL_D, until)
+        self._until(BANNER, until, "banner after the reset")
+        self.enter(wait_s)
+
+    def reconnect(self, reopen: Callable[[], Link], wait_s: float = ENTER_S) -> None:
+        """Open the port anew after it vanished, and enter the raw REPL.
+
+        Raises:
+            BoardUnavailable: it did not come back.
+            LinkTimeout: it did, but nothing answers.
+        """
+        self.link.close()
+        until = time.monotonic() + wait_s
+        while True:
+            try:
+                self.link = reopen()
+                self.enter(wait_s)
+            except (BoardUnavailable, LinkClosed):
+                # not yet there, or what was opened was still about to go
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(SETTLE_S)
+            else:
+                return
+
+    def leave(self) -> None:
+        """Back to the REPL for people."""
+        self._send(b"\r" + _CONTROL_B, self.link.now() + 1.0)

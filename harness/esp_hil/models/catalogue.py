@@ -1,0 +1,317 @@
+"""The models: one folder of golden/ each, found by its model.toml.
+
+model = catalogue.load("mnist")
+model.artifact("w8a8", "esp32p4")      Path of the device file, its sha256 checked
+model.golden(limit=20).inputs          float32 (20, 1, 28, 28)
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esp_hil.errors import ConfigError, GoldenError, UnknownModel
+from esp_hil.models import manifest as manifests
+from esp_hil.models.dataset import Labelled, Split, load_split, read_digests
+from esp_hil.models.device_file import SUFFIXES, DeviceFile, FileTensor
+from esp_hil.models.manifest import Manifest
+from esp_hil.models.model_toml import Golden, ModelSpec, parse
+from esp_hil.models.recipe import Recipe
+from esp_hil.npz import read_npz
+from esp_hil.settings import shipped
+from esp_hil.targets import Family
+from esp_hil.tensors import DeviceTensor, Dtype, InputSpec, Layout, device_permutation
+
+__all__ = [
+    "Golden",
+    "GoldenSet",
+    "InputSpec",
+    "Model",
+    "Recipe",
+    "artifact_name",
+    "load",
+    "models",
+    "read_inputs",
+    "roots_searched",
+]
+
+_MODEL_FILE = "model.toml"
+_FOLDER = "golden"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GoldenSet:
+    """Golden inputs of a model.
+
+    Attributes:
+        inputs: float32 (N, *shape) in the float model's layout.
+        images: uint8 (N, H, W) or (N, H, W, C), what `inputs` was made from; `inputs` itself if it is no image.
+        labels: int64 (N,), or None if the class of an input is not known.
+        ids: where each input comes from.
+    """
+
+    inputs: NDArray[np.float32]
+    images: NDArray[Any]
+    labels: NDArray[np.int64] | None
+    ids: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Digest of shape and values of `inputs`: names the input set in a run's row."""
+        digest = hashlib.sha256(str(self.inputs.shape).encode())
+        digest.update(self.inputs.astype("<f4").tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model(ModelSpec):
+    """A model: what its model.toml says, and where its files are."""
+
+    name: str
+    folder: Path
+
+    @property
+    def float_path(self) -> Path:
+        """The float ONNX file.
+
+        Raises:
+            GoldenError: it is missing or changed.
+        """
+        return manifests.check_file(self.folder, self.float_file, self.manifest())
+
+    def manifest(self) -> Manifest:
+        """The model's manifest.json.
+
+        Raises:
+            GoldenError: missing or damaged.
+        """
+        return manifests.read(self.folder)
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe of that name.
+
+        Raises:
+            ConfigError: there is none; the hint lists those there are.
+        """
+        if name not in self.recipes:
+            near = difflib.get_close_matches(name, self.recipes, 1)
+            guess = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(
+                f"model {self.name} has no recipe {name!r}", hint=f"{guess}it has: {', '.join(self.recipes)}"
+            )
+        return self.recipes[name]
+
+    def artifact(self, recipe: str, family: Family) -> Path:
+        """The device file of a recipe for a family of chips, its sha256 checked against the manifest.
+
+        Raises:
+            ConfigError: no such recipe, or it is not made for that family.
+            GoldenError: the file is missing or changed.
+        """
+        targets = self.recipe(recipe).targets
+        if family not in targets:
+            raise ConfigError(
+                f"recipe {recipe} of model {self.name} is not made for {family}",
+                hint=f"it is made for: {', '.join(targets)}",
+            )
+        return manifests.check_file(self.folder, artifact_name(recipe, family), self.manifest())
+
+    def device_input(self, file: DeviceFile) -> DeviceTensor:
+        """The image input as a device file has it.
+
+        Raises:
+            ConfigError: the file has other inputs than model.toml, or its layout cannot be told.
+        """
+        inputs = file.inputs
+        if [value.name for value in inputs] != [self.input.name]:
+            names = ", ".join(value.name for value in inputs)
+            raise ConfigError(f"model {self.name} declares input {self.input.name}, its file has {names}")
+        shape = (1, *self.input.shape)
+        return _device_tensor(inputs[0], shape, self.input.device_layout)
+
+    def device_outputs(self, file: DeviceFile) -> dict[str, DeviceTensor]:
+        """The outputs as a device file has them, in its order.
+
+        Raises:
+            ConfigError: the file has other outputs than the float model, or their layout cannot be told.
+            GoldenError: the float model is missing or changed.
+        """
+        shapes = _output_shapes(self.folder / self.float_file)
+        outputs = {value.name: value for value in file.outputs}
+        if set(outputs) != set(shapes):
+            raise ConfigError(
+                f"the float model {self.name} has outputs {', '.join(shapes)}, "
+                f"its device file {', '.join(outputs)}"
+            )
+        return {name: _device_tensor(value, shapes[name], None) for name, value in outputs.items()}
+
+    def data_split(self, source: Path, split: Split) -> Labelled:
+        """One split of the data set, as this model divides it.
+
+        Raises:
+            GoldenError: it cannot be read, or lacks what model.toml names.
+        """
+        held_out = self.data.test_images
+        return load_split(
+            source,
+            split,
+            enlarge=self.data.enlarge,
+            classes=self.data.classes,
+            test_images=read_digests(self.folder / held_out) if held_out else None,
+        )
+
+    def test_set(self, source: Path, limit: int | None = None) -> GoldenSet:
+        """The real test images of the data set, preprocessed; `limit` of them are spread over the whole set.
+
+        Raises:
+            ConfigError: `limit` is below 1 or above what there is.
+            GoldenError: the data set cannot be read, or lacks what model.toml names.
+        """
+        tests = self.data_split(source, "test")
+        if limit is not None and not 1 <= limit <= len(tests.images):
+            raise ConfigError(
+                f"{limit} test images of model {self.name} asked for", hint=f"there are {len(tests.images)}"
+            )
+        chosen = np.linspace(0, len(tests.images) - 1, limit or len(tests.images)).astype(np.int64)
+        images = tests.images[chosen]
+        return GoldenSet(
+            inputs=self.input.preprocess(images),
+            images=images,
+            labels=tests.labels[chosen].astype(np.int64),
+            ids=tuple(f"{source.name} test {number}" for number in chosen),
+        )
+
+    def golden(self, limit: int | None = None) -> GoldenSet:
+        """The committed inputs, preprocessed; labels alternate, so that the first `limit` are balanced.
+
+        Raises:
+            ConfigError: `limit` is below 1 or above what there is.
+            GoldenError: the file is missing, changed or not what it should be.
+        """
+        path = manifests.check_file(self.folder, self.golden_inputs.inputs, self.manifest())
+        images, labels, ids = read_inputs(path)
+        if limit is not None and not 1 <= limit <= len(images):
+            raise ConfigError(
+                f"{limit} golden inputs of model {self.name} asked for", hint=f"there are {len(images)}"
+            )
+        images = images[:limit]
+        return GoldenSet(
+            inputs=self.input.preprocess(images),
+            images=images,
+            labels=labels[:limit] if labels.min() >= 0 else None,
+            ids=ids[:limit],
+        )
+
+
+def artifact_name(recipe: str, family: Family) -> str:
+    """Path of a device file in its model's folder, with forward slashes."""
+    return f"{recipe}/{family}{SUFFIXES['tflm' if family == 'tflm' else 'espdl']}"
+
+
+def roots_searched(roots: Sequence[Path] | None = None) -> tuple[Path, ...]:
+    """The folders that are searched for models, first come first served.
+
+    Given roots; else those of the environment variable HIL_GOLDEN; else the nearest golden/ from the current
+    folder upwards and the one beside the installed package.
+    """
+    if roots is not None:
+        return tuple(Path(root) for root in roots)
+    if os.environ.get("HIL_GOLDEN"):
+        return tuple(Path(part) for part in os.environ["HIL_GOLDEN"].split(os.pathsep) if part)
+    here = Path.cwd()
+    upward = next(
+        (
+            folder / _FOLDER
+            for folder in (here, *here.parents)
+            if any((folder / _FOLDER).glob(f"*/{_MODEL_FILE}"))
+        ),
+        here / _FOLDER,
+    )
+    beside = shipped(_FOLDER)
+    return tuple(dict.fromkeys((upward, *([beside] if beside is not None else []))))
+
+
+def models(roots: Sequence[Path] | None = None) -> tuple[str, ...]:
+    """Names of all models, sorted."""
+    found = {path.parent.name for root in roots_searched(roots) for path in root.glob(f"*/{_MODEL_FILE}")}
+    return tuple(sorted(found))
+
+
+def load(name: str, roots: Sequence[Path] | None = None) -> Model:
+    """Read a model's model.toml; its artefacts are checked when they are asked for.
+
+    Raises:
+        UnknownModel: no folder of that name; says where it looked and what there is.
+        ConfigError: model.toml cannot be used.
+    """
+    searched = roots_searched(roots)
+    for root in searched:
+        if name in models((root,)):
+            spec = parse(root / name / _MODEL_FILE)
+            values = {entry.name: getattr(spec, entry.name) for entry in fields(ModelSpec)}
+            return Model(name=name, folder=root / name, **values)
+    known = models(roots)
+    near = difflib.get_close_matches(name, known, 1)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    where = ", ".join(map(str, searched))
+    raise UnknownModel(
+        f"no model {name!r} in {where}", hint=f"{guess}there are: {', '.join(known) or 'none'}"
+    )
+
+
+def read_inputs(path: Path) -> tuple[NDArray[Any], NDArray[np.int64], tuple[str, ...]]:
+    """Images, labels and ids of a file of golden inputs.
+
+    Raises:
+        GoldenError: it is not readable, or its arrays do not belong together.
+    """
+    arrays = read_npz(path, ("images", "labels", "ids"))
+    images, labels, ids = arrays["images"], arrays["labels"], arrays["ids"]
+    if (
+        images.dtype not in {np.dtype(np.uint8), np.dtype(np.float32)}
+        or labels.shape != (len(images),)
+        or ids.shape != (len(images),)
+    ):
+        raise GoldenError(
+            f"{path}: images {images.dtype} {images.shape}, labels {labels.shape}, ids {ids.shape}"
+        )
+    return images, labels.astype(np.int64), tuple(map(str, ids))
+
+
+def _device_tensor(value: FileTensor, float_shape: tuple[int, ...], declared: Layout | None) -> DeviceTensor:
+    if value.dtype not in get_args(Dtype):
+        raise ConfigError(
+            f"tensor {value.name!r} is {value.dtype}", hint=f"known: {', '.join(get_args(Dtype))}"
+        )
+    return DeviceTensor(
+        name=value.name,
+        dtype=cast(Dtype, value.dtype),
+        shape=value.shape,
+        exponent=value.exponent,
+        permutation=device_permutation(float_shape, value.shape, declared),
+        affine=value.affine if value.dtype != "float32" else None,
+    )
+
+
+def _output_shapes(onnx_path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the float model's outputs, a free batch axis taken as 1."""
+    import onnx
+
+    if not onnx_path.is_file():
+        raise GoldenError(f"{onnx_path} is missing", hint=f"git checkout -- {onnx_path}")
+    outputs = onnx.load(onnx_path, load_external_data=False).graph.output
+    return {
+        output.name: tuple(
+            dimension.dim_value or (1 if axis == 0 else 0)
+            for axis, dimension in enumerate(output.type.tensor_type.shape.dim)
+        )
+        for output in outputs
+    }

@@ -1,0 +1,147 @@
+"""A file that a board is sent: `.espdl` or `.tflite`, told apart by their first bytes.
+
+What the upper layers need of either: its digest, its inputs and outputs, and what a chip must answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from esp_hil.errors import FormatError
+from esp_hil.formats.espdl import EspdlModel, ValueInfo, read_espdl
+from esp_hil.formats.tflite import TfliteModel, is_tflite, read_tflite
+from esp_hil.targets import Family, Runtime
+from esp_hil.tensors import Affine
+
+Arrays = dict[str, NDArray[Any]]
+
+SUFFIXES: dict[Runtime, str] = {"espdl": ".espdl", "tflm": ".tflite"}
+"""Of the device files, by runtime."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileTensor:
+    """An input or output of a device file: integers have an exponent or an affine scale, floats neither."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    exponent: int | None
+    affine: Affine | None
+
+
+class Exact(Protocol):
+    """What a chip must answer to a device file, integer for integer, in the device's layout."""
+
+    @property
+    def tensor_names(self) -> tuple[str, ...]:
+        """All tensors that `run` can give, in execution order."""
+        ...
+
+    def run(self, inputs: Mapping[str, NDArray[Any]], *, tensors: Sequence[str] | None = None) -> Arrays:
+        """One inference; arrays of the device's shapes by name. `tensors`: None gives the outputs."""
+        ...
+
+    def run_batch(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Many inferences: (N, *shape without batch) by name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DeviceFile:
+    """A device file that was read.
+
+    Attributes:
+        runtime: what runs it.
+        sha256: hex digest of the image.
+        inputs: in the file's order.
+        outputs: in the file's order.
+        content: the parsed file.
+        image: its bytes.
+    """
+
+    runtime: Runtime
+    sha256: str
+    inputs: tuple[FileTensor, ...]
+    outputs: tuple[FileTensor, ...]
+    content: EspdlModel | TfliteModel
+    image: bytes
+
+    def exact(self, family: Family) -> Exact:
+        """The exact reference of this file.
+
+        Raises:
+            UnsupportedOperator: the runtime does not have an operator.
+            RuntimeFailed: what it needs is not installed.
+        """
+        if isinstance(self.content, EspdlModel):
+            from esp_hil.exact import ExactReference
+
+            return ExactReference(self.content, family)
+        from esp_hil.exact.tflite import TflmReference
+
+        return TflmReference(self.image)
+
+
+def open_device_file(source: Path | bytes) -> DeviceFile:
+    """Read a device file.
+
+    Raises:
+        FormatError: it cannot be read, is neither kind, or is damaged.
+    """
+    if isinstance(source, bytes):
+        image = source
+    else:
+        try:
+            image = source.read_bytes()
+        except OSError as error:
+            raise FormatError(f"cannot read {source}: {error.strerror}") from None
+    return _tflite(image) if is_tflite(image) else _espdl(image)
+
+
+def _espdl(image: bytes) -> DeviceFile:
+    model = read_espdl(image)
+    return DeviceFile(
+        runtime="espdl",
+        sha256=model.sha256,
+        inputs=tuple(map(_of_value, model.graph.inputs)),
+        outputs=tuple(map(_of_value, model.graph.outputs)),
+        content=model,
+        image=image,
+    )
+
+
+def _of_value(value: ValueInfo) -> FileTensor:
+    return FileTensor(
+        name=value.name,
+        dtype=value.dtype,
+        shape=value.shape,
+        exponent=value.exponents[0] if value.exponents else None,
+        affine=None,
+    )
+
+
+def _tflite(image: bytes) -> DeviceFile:
+    from esp_hil.exact.tflite import io_tensors
+
+    model = read_tflite(image)
+
+    def tensors(numbers: Sequence[int]) -> tuple[FileTensor, ...]:
+        return tuple(
+            FileTensor(name=name, dtype=tensor.dtype, shape=tensor.shape, exponent=None, affine=tensor.affine)
+            for name, tensor in io_tensors(model, numbers)
+        )
+
+    return DeviceFile(
+        runtime="tflm",
+        sha256=model.sha256,
+        inputs=tensors(model.inputs),
+        outputs=tensors(model.outputs),
+        content=model,
+        image=image,
+    )

@@ -1,0 +1,322 @@
+"""Everything about one run, as the page shows it when the run is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from esp_hil.errors import ConfigError
+from esp_hil.report.memory import memory_rows
+from esp_hil.report.plots import Svg, repetitions
+from esp_hil.report.view import Line, clean, milliseconds, size
+from esp_hil.results.metrics import latency_of
+from esp_hil.results.record import DeviceInfo, Layer, LinkStats, Run, ShownInput
+from esp_hil.results.timing.predict import predict
+from esp_hil.results.timing.published import published_of, spread_words
+from esp_hil.results.timing.roofline import Machine, Roofline, roofline
+from esp_hil.targets import targets
+
+MOST_CLASSES = 40
+"""More classes than this make no matrix that one could read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRow:
+    """One layer: its median time, its share of the sum in percent, and what limits it.
+
+    `utilisation` is the share of the chip's multiply peak in percent; None where it is not known.
+    """
+
+    name: str
+    operator: str
+    time: str
+    share: float
+    macs: str
+    utilisation: float | None
+    limit: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfusionCell:
+    """How often, as a share of the row, and whether it is the right class."""
+
+    count: int
+    share: float
+    right: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confusion:
+    """Label by label, what the device chose: rows are labels, columns choices."""
+
+    names: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[ConfusionCell]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRow:
+    """One class of a shown input: bars of its number and of its share, in percent of their box."""
+
+    label: str
+    raw: str
+    real: str
+    raw_bar: float
+    share: float
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreCard:
+    """An input with what the device answered for each class; `right` is None if its class is not known."""
+
+    input: str
+    label: str
+    right: bool | None
+    rows: Sequence[ScoreRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """Everything about one run."""
+
+    number: int
+    line: Line
+    verdict: Sequence[tuple[str, ...]]
+    repetitions: Svg
+    fastest: str
+    slowest: str
+    facts: Sequence[tuple[str, Sequence[tuple[str, str]]]]
+    layers: Sequence[LayerRow]
+    confusion: Confusion | None
+    memory: Sequence[tuple[str, str, str, str]]
+    scores: Sequence[ScoreCard]
+
+
+def card_of(number: int, line: Line) -> Card:
+    """The card of the run with that number on the page."""
+    run, latency = line.run, latency_of(line.run)
+    return Card(
+        number=number,
+        line=line,
+        verdict=[tuple(clean(cell) for cell in row) for row in run.verdict.table()] if run.verdict else (),
+        repetitions=repetitions(run.cycles, simulated=run.simulated) if latency else "",
+        fastest=milliseconds(latency.min_ms) if latency else "",
+        slowest=milliseconds(latency.max_ms) if latency else "",
+        facts=_facts(line),
+        layers=_layers(line),
+        confusion=_confusion(run),
+        memory=_memory(run),
+        scores=[_scores(shown) for shown in run.shown],
+    )
+
+
+def _scores(shown: ShownInput) -> ScoreCard:
+    """The bars of raw numbers reach from the lowest to the highest of them, 0 among them; shares from 0 to 1."""
+    raws = [score.raw for score in shown.scores if score.raw is not None]
+    low, high = min([*raws, 0.0]), max([*raws, 0.0])
+    rows = [
+        ScoreRow(
+            label=clean(score.label),
+            raw="" if score.raw is None else f"{score.raw:g}",
+            real="" if score.real is None else f"{score.real:.4g}",
+            raw_bar=0.0 if score.raw is None or high == low else 100 * (score.raw - low) / (high - low),
+            share=100 * min(1.0, max(0.0, score.share)),
+            chosen=score.chosen,
+        )
+        for score in shown.scores
+    ]
+    chosen = next((score.label for score in shown.scores if score.chosen), "")
+    return ScoreCard(
+        input=clean(shown.input),
+        label=clean(shown.label),
+        right=chosen == shown.label if shown.label else None,
+        rows=rows,
+    )
+
+
+def _facts(line: Line) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Titled lists of name and value."""
+    run = line.run
+    simulated = {"silicon": "", "emulated": " (emulated)", "virtual": " (simulated)"}[run.kind]
+    lists: dict[str, dict[str, object]] = {
+        "Run": {
+            "kind": run.kind,
+            "location": run.location,
+            "cores": run.cores_used,
+            "inputs": run.inputs,
+            "warm-up": run.warmup,
+            f"cold{simulated}": line.cold or "-",
+            f"median{simulated}": line.spread or "-",
+            "rules": line.validity,
+            "wall time": f"{run.duration_s:.2f} s",
+            **_around(run),
+            "id": run.run_id,
+        },
+        "Plausibility": _plausibility(run),
+        "Device": _device(run.device) if run.device else {},
+        f"Counters{simulated}": {
+            name: size(value) if unit == "B" else f"{value:g} {unit}"
+            for name, (value, unit) in run.counters.items()
+        },
+        "Line": _link(run.link) if run.link else {},
+        "Made from": {
+            "esp-hil": run.provenance.harness,
+            "git": (run.provenance.git_sha[:10] or "-") + (" dirty" if run.provenance.dirty else ""),
+            "model": run.provenance.model_sha256[:12],
+            "golden": run.provenance.golden_sha256[:12],
+            **run.provenance.tools,
+        },
+    }
+    return [
+        (title, [(clean(name), clean(str(value))) for name, value in pairs.items()])
+        for title, pairs in lists.items()
+        if pairs
+    ]
+
+
+def _around(run: Run) -> dict[str, object]:
+    """What passed around the inference, as far as it was taken."""
+    told: dict[str, object] = {}
+    if run.steps is not None:
+        told["load"] = milliseconds(run.steps.load_ms)
+        told["before an inference, on the host"] = milliseconds(run.steps.pre_ms)
+        if run.steps.post_ms is not None:
+            told["after it, on the host"] = milliseconds(run.steps.post_ms)
+    if run.leak_bytes is not None:
+        told["leak of a load"] = size(run.leak_bytes) if run.leak_bytes else "none"
+    if run.clock is not None and run.clock.timer_us:
+        told["CPU by the device's timer"] = f"{run.clock.cycles / run.clock.timer_us:.4g} MHz"
+    return told
+
+
+def _plausibility(run: Run) -> dict[str, object]:
+    """What others have published for this model and chip, and what is predicted from all of them.
+
+    Where a simulated latency lies among them says nothing, so that is not told.
+    """
+    latency = latency_of(run)
+    measured = latency.median_ms if latency and not run.simulated else None
+    found = published_of(run.model, run.target, run.runtime, run.macs)
+    told: dict[str, object] = {}
+    if found:
+        told["published"] = spread_words(found, measured)
+        told |= {
+            f"source {number}": f"{row.words}, {row.source}" for number, row in enumerate(found[:6], start=1)
+        }
+    chip = targets().get(run.target)
+    if run.macs and chip is not None:
+        try:
+            told["prediction"] = predict(run.macs, chip, runtime=run.runtime).words
+        except ConfigError:
+            told["prediction"] = "none: too few published models for this kind of chip"
+    return told
+
+
+def _device(chip: DeviceInfo) -> dict[str, object]:
+    return {
+        "chip": f"{chip.chip} v{chip.revision // 100}.{chip.revision % 100}",
+        "clock": f"{chip.clock_hz / 1e6:g} MHz",
+        "flash": size(chip.flash_bytes),
+        "PSRAM": size(chip.psram_bytes),
+        "ESP-IDF": chip.idf,
+        "engine": f"{chip.engine} {chip.engine_version}",
+        "MAC": chip.mac or "-",
+        "sdkconfig": chip.sdkconfig_sha256[:12],
+        "image": chip.image_sha256[:12],
+    }
+
+
+def _link(link: LinkStats) -> dict[str, object]:
+    return {
+        "sent": size(link.bytes_up),
+        "received": size(link.bytes_down),
+        "time": f"{link.seconds:.2f} s",
+        "retransmissions": link.retransmissions,
+        "errors": link.errors,
+    }
+
+
+def _layers(line: Line) -> list[LayerRow]:
+    layers = line.run.layers or ()
+    medians = [sorted(layer.cycles)[len(layer.cycles) // 2] if layer.cycles else 0 for layer in layers]
+    total = sum(medians) or 1
+    machine = machine_of(line.run)
+    return [
+        _layer(layer, cycles, 100 * cycles / total, machine)
+        for layer, cycles in zip(layers, medians, strict=True)
+    ]
+
+
+def machine_of(run: Run) -> Machine | None:
+    """The chip that ran it, for its roofline; None if it is not known."""
+    chip = targets().get(run.target)
+    if chip is None or run.device is None:
+        return None
+    return Machine(
+        target=chip, clock_hz=run.device.clock_hz, cores=run.cores_used, psram=run.device.psram_bytes > 0
+    )
+
+
+def _layer(layer: Layer, cycles: int, share: float, machine: Machine | None) -> LayerRow:
+    found = _roofline(layer, cycles, machine)
+    return LayerRow(
+        name=clean(layer.name),
+        operator=clean(layer.operator),
+        time=milliseconds(1e3 * cycles / machine.clock_hz) if machine and cycles else "",
+        share=share,
+        macs=f"{layer.macs:,}" if layer.macs is not None else "",
+        utilisation=min(100.0, 100 * found.utilisation) if found else None,
+        limit=found.limit if found else "",
+        words=found.words if found else "",
+    )
+
+
+def _roofline(layer: Layer, cycles: int, machine: Machine | None) -> Roofline | None:
+    """None where nothing was timed, or the graph does not tell the layer's work, or there is none."""
+    parameters, activations = layer.parameter_bytes, layer.activation_bytes
+    if machine is None or not cycles or layer.macs is None or parameters is None or activations is None:
+        return None
+    if not layer.macs + parameters + activations:
+        return None
+    return roofline(
+        machine,
+        cycles / machine.clock_hz,
+        macs=layer.macs,
+        parameter_bytes=parameters,
+        activation_bytes=activations,
+        bits=layer.bits,
+    )
+
+
+def _confusion(run: Run) -> Confusion | None:
+    if not run.confusion:
+        return None
+    classes = sorted({index for label, choice, _ in run.confusion for index in (label, choice)})
+    if len(classes) > MOST_CLASSES:
+        return None
+    counts = {(label, choice): count for label, choice, count in run.confusion}
+    names = [clean(run.labels[c]) if 0 <= c < len(run.labels) else str(c) for c in classes]
+    rows = []
+    for name, label in zip(names, classes, strict=True):
+        of_label = [counts.get((label, choice), 0) for choice in classes]
+        total = sum(of_label) or 1
+        cells = [
+            ConfusionCell(count=count, share=count / total, right=choice == label)
+            for choice, count in zip(classes, of_label, strict=True)
+        ]
+        rows.append((name, cells))
+    return Confusion(names=names, rows=rows)
+
+
+def _memory(run: Run) -> list[tuple[str, str, str, str]]:
+    """Name, measured, predicted, difference; as printed."""
+    printed = []
+    for row in memory_rows(run):
+        apart = (
+            "" if row.difference is None else f"{row.difference:+,} B" if row.difference else "as predicted"
+        )
+        measured = "" if row.measured is None else size(row.measured)
+        predicted = "" if row.predicted is None else size(row.predicted)
+        printed.append((clean(row.name), measured, predicted, apart))
+    return printed

@@ -1,0 +1,110 @@
+"""The report for pull requests and job summaries."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from esp_hil.report.report import Report
+from esp_hil.report.tradeoff import Tradeoff, tradeoffs
+from esp_hil.report.view import Line, clean
+
+FILE = "report.md"
+
+MOST_ROWS = 500
+MOST_DETAILS = 50
+"""GitHub shows a summary of at most 1 MiB; what is left out is said, and is in the page."""
+
+_SIGNS = {"ok": "✅", "wrong": "❌ wrong", "broken": "⚠️ broken"}
+_HEADING = (
+    "",
+    "model",
+    "recipe",
+    "runtime",
+    "target",
+    "board",
+    "port",
+    "quantizer",
+    "top-1",
+    "latency",
+    "arena",
+)
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~])")
+
+
+def render(report: Report, path: Path) -> None:
+    """Write the tally, the marks, one table of the runs, and what is wrong in full.
+
+    Of more than MOST_ROWS runs the table has those that are not ok and then the first others.
+    """
+    parts = ["# esp-hil report", escape(report.tally.words) + "."]
+    parts += [f"> **{mark}** {escape(banner)}" for mark, banner in report.tally.banners.items()]
+    parts += [f"> **Warning:** {escape(warning)}" for warning in report.warnings]
+    chosen = [report.line(number) for number in report.numbers(MOST_ROWS)]
+    rows = [
+        _HEADING,
+        ("---",) * (len(_HEADING) - 2) + ("---:",) * 2,
+        *(_cells(line) for line in chosen),
+    ]
+    parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    if left := len(report.runs) - len(chosen):
+        parts.append(f"{left} further runs are in report.html and results.csv.")
+    parts += [_recipes(trade) for trade in tradeoffs(report.runs)]
+    troubled = [line for line in chosen if line.status != "ok"][:MOST_DETAILS]
+    parts += [_detail(line) for line in troubled]
+    if left := report.tally.wrong + report.tally.broken - len(troubled):
+        parts.append(f"{left} further runs that are not ok are in report.html.")
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def escape(text: str) -> str:
+    """Text that Markdown and the HTML in it show as it is, and that mentions nobody."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", text).replace("@", "@<!-- -->").replace("://", ":<!-- -->//")
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    mark = f" ({line.mark})" if line.mark else ""
+    latency = f"{line.latency}{mark}" if line.latency else ""
+    memory = f"{line.memory}{mark}" if line.memory else ""
+    names = (line.model, line.recipe, line.runtime, line.target, line.board + mark)
+    said = (line.port, line.quantizer, line.top1, latency, memory)
+    return (_SIGNS[line.status], *(escape(text) for text in (*names, *said)))
+
+
+def _recipes(trade: Tradeoff) -> str:
+    """A model's recipes on a chip; those on the front are bold."""
+    heading = (
+        "recipe",
+        "port",
+        "float",
+        "quantized",
+        "device",
+        "signal to noise",
+        "bytes",
+        "latency",
+        "arena",
+    )
+    rows: list[tuple[str, ...]] = [heading, ("---",) * 5 + ("---:",) * 4]
+    for row in trade.rows:
+        name = escape(f"{row.recipe} {row.runtime}")
+        mark = f" ({row.mark})" if row.mark else ""
+        costs = (
+            row.bytes,
+            f"{row.latency}{mark if row.latency else ''}",
+            f"{row.memory}{mark if row.memory else ''}",
+        )
+        told = (row.port, *row.accuracies, row.noise, *costs)
+        rows.append((f"**{name}**" if row.front else name, *(escape(text) for text in told)))
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"### {escape(trade.title)}: recipes, {escape(trade.inputs)}\n\n{table}"
+
+
+def _detail(line: Line) -> str:
+    run = line.run
+    said = [f"### {_SIGNS[line.status]}: {escape(line.model)} on {escape(line.board)}", escape(line.words)]
+    if run.verdict is not None:
+        rows = [tuple(escape(clean(cell)) for cell in row) for row in run.verdict.table()]
+        body = [rows[0], ("---",) * len(rows[0]), *rows[1:]]
+        said.append("\n".join(f"| {' | '.join(row)} |" for row in body))
+    return "\n\n".join(said)

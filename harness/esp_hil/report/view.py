@@ -1,0 +1,224 @@
+"""What a report says of one run, in words and printed figures; shared by every format that people read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from esp_hil.report.memory import arena_of
+from esp_hil.results.metrics import latency_of
+from esp_hil.results.record import BoardKind, Run
+from esp_hil.results.timing.latency import Latency
+from esp_hil.results.validity import Validity, check
+from esp_hil.verdict.verdict import FloatDiff
+
+Status = Literal["ok", "wrong", "broken"]
+
+SIMULATED_MARK = "SIM"
+
+EMULATED_MARK = "EMU"
+
+MARKS: Mapping[BoardKind, str] = {"silicon": "", "emulated": EMULATED_MARK, "virtual": SIMULATED_MARK}
+"""What stands beside every figure of a board that is no chip."""
+
+EMULATED_BANNER = (
+    f"Runs marked {EMULATED_MARK} were answered by a chip emulated on a PC, which ran its own firmware: numbers and "
+    "memory are real, time is not, and no figure of time is given."
+)
+
+SIMULATED_BANNER = (
+    f"Runs marked {SIMULATED_MARK} were answered by a PC, not by a chip. The latency and memory of virtual "
+    "boards are simulated. And on a virtual board, device == exact proves the path from the file to the "
+    "verdict, not a port: its engine is the exact reference itself."
+)
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
+
+
+@lru_cache(maxsize=1 << 14)
+def clean(text: str) -> str:
+    """Text that any file, terminal and browser takes: what cannot be printed becomes a visible escape.
+
+    Names and logs come from boards and files; a control character, a direction override or half a surrogate
+    pair in them must neither break a report nor change how it reads.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    safe = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", safe)
+
+
+def status_of(run: Run) -> Status:
+    """Wrong: the answers are. Broken: board, line or build failed, so nothing is known of the answers."""
+    if run.failure is not None and run.failure.kind != "numerics":
+        return "broken"
+    return "ok" if run.passed else "wrong"
+
+
+def numbers_of(runs: Sequence[Run], most: int) -> list[int]:
+    """Numbers, from 0, of at most so many rows, in their order; those that are not ok go before others."""
+    ranked = sorted(range(len(runs)), key=lambda number: status_of(runs[number]) == "ok")
+    return sorted(ranked[:most])
+
+
+def milliseconds(value: float) -> str:
+    """Four significant digits, as `2.504 ms`; never in powers of ten."""
+    digits = 3 if value < 10 else 2 if value < 100 else 1 if value < 1000 else 0
+    return f"{value:.{digits}f} ms" if value >= 0.1 else f"{1e3 * value:.1f} us"
+
+
+def size(count: float) -> str:
+    """Bytes, KiB or MiB."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    return f"{count / 1024:.1f} KiB" if count < 1024**2 else f"{count / 1024**2:.2f} MiB"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One run as printed; every text is clean, and "" where the run has no such figure.
+
+    Attributes:
+        mark: of MARKS.
+        port: device against exact, short.
+        quantizer: exact against quantized, short.
+        top1: accuracy of float and device, or their agreement without labels.
+        latency: median.
+        spread: the median's 95 % interval and p99.
+        validity: what the rules of measuring say.
+        memory: the arena.
+        words: the verdict's sentence or the failure.
+    """
+
+    run: Run
+    status: Status
+    mark: str
+    model: str
+    recipe: str
+    runtime: str
+    target: str
+    board: str
+    port: str
+    quantizer: str
+    top1: str
+    latency: str
+    spread: str
+    cold: str
+    validity: str
+    memory: str
+    words: str
+
+
+def line_of(run: Run, latency: Latency | None = None, validity: Validity | None = None) -> Line:
+    """The run as printed; what a report has computed of it already is passed on."""
+    latency = latency or latency_of(run)
+    arena = arena_of(run)
+    return Line(
+        run=run,
+        status=status_of(run),
+        mark=MARKS[run.kind],
+        model=clean(run.model),
+        recipe=clean(run.recipe),
+        runtime=clean(run.runtime),
+        target=clean(run.target),
+        board=clean(run.board),
+        port=port_words(run),
+        quantizer=quantizer_words(run),
+        top1=top1_words(run),
+        latency=milliseconds(latency.median_ms) if latency else "",
+        spread=(
+            f"95 % {milliseconds(latency.median_low_ms)} to {milliseconds(latency.median_high_ms)}, "
+            f"p99 {milliseconds(latency.p99_ms)}, n {latency.n}"
+            if latency
+            else ""
+        ),
+        cold=milliseconds(latency.cold_ms) if latency and latency.cold_ms is not None else "",
+        validity=(validity or check(run)).words,
+        memory=size(arena) if arena is not None else "",
+        words=words_of(run),
+    )
+
+
+def words_of(run: Run) -> str:
+    """The failure or the verdict's sentence."""
+    return clean(run.failure_words or (run.verdict.words if run.verdict else "nothing was compared"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How many runs came out how."""
+
+    total: int
+    ok: int
+    wrong: int
+    broken: int
+    simulated: int
+    emulated: int
+
+    @property
+    def banners(self) -> Mapping[str, str]:
+        """What has to be said of the marks that these runs have, by mark."""
+        found = {EMULATED_MARK: EMULATED_BANNER} if self.emulated else {}
+        return found | {SIMULATED_MARK: SIMULATED_BANNER} if self.simulated else found
+
+    @property
+    def words(self) -> str:
+        """As `6 runs: 4 ok, 1 wrong, 1 broken; 2 of them simulated; 1 of them emulated`."""
+        parts = [f"{self.ok} ok"]
+        parts += [f"{self.wrong} wrong"] if self.wrong else []
+        parts += [f"{self.broken} broken"] if self.broken else []
+        kinds = [(self.simulated, "simulated"), (self.emulated, "emulated")]
+        marked = [f"{count} of them {kind}" for count, kind in kinds if count]
+        return "; ".join([f"{self.total} run{'s' if self.total != 1 else ''}: {', '.join(parts)}", *marked])
+
+
+def tally(runs: Sequence[Run]) -> Tally:
+    """Count the runs by status."""
+    statuses = [status_of(run) for run in runs]
+    return Tally(
+        total=len(runs),
+        ok=statuses.count("ok"),
+        wrong=statuses.count("wrong"),
+        broken=statuses.count("broken"),
+        simulated=sum(run.kind == "virtual" for run in runs),
+        emulated=sum(run.kind == "emulated" for run in runs),
+    )
+
+
+def port_words(run: Run) -> str:
+    """Device against exact, short; "" without a verdict."""
+    if run.verdict is None:
+        return ""
+    if run.verdict.bit_exact:
+        return "bit-exact"
+    diffs = [output.device_vs_exact for output in run.verdict.outputs]
+    different, count = sum(diff.different for diff in diffs), sum(diff.count for diff in diffs)
+    lsb = max((diff.max_lsb for diff in diffs if not isinstance(diff, FloatDiff)), default=0)
+    error = max((diff.max_abs for diff in diffs if isinstance(diff, FloatDiff)), default=0.0)
+    far = " and ".join(
+        part for part in (f"{lsb} LSB" if lsb else "", f"{error:.3g}" if error else "") if part
+    )
+    return f"{different} of {count} differ" + (f", up to {far}" if far else "")
+
+
+def quantizer_words(run: Run) -> str:
+    """Exact against quantized, short; "" without a verdict."""
+    if run.verdict is None:
+        return ""
+    if run.verdict.honest is None:
+        return "not checked"
+    return "honest" if run.verdict.honest else f"off by up to {run.verdict.worst_quantized_lsb} LSB"
+
+
+def top1_words(run: Run) -> str:
+    """Accuracy of float and device, or their agreement; "" if there are no classes."""
+    if run.verdict is None:
+        return ""
+    accuracies, agreement = run.verdict.accuracies, run.verdict.agreements.get("device/float")
+    if "device" in accuracies:
+        device = f"{100 * accuracies['device'].share:.2f} %"
+        return f"{100 * accuracies['float'].share:.2f} -> {device}" if "float" in accuracies else device
+    return f"{100 * agreement.share:.2f} % as float" if agreement else ""

@@ -1,0 +1,275 @@
+"""The database: whole rows, compressed, and beside each the few columns that one asks for.
+
+Figures are not stored: they are pure functions of rows, so a new metric has a history at once.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import sqlalchemy as sql
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from esp_hil.errors import ReportError
+from esp_hil.results.record import Run
+
+HISTORY_VERSION = 1
+BATCH = 500
+
+_TABLES = sql.MetaData()
+
+_VERSION = sql.Table("hil_version", _TABLES, sql.Column("version", sql.Integer, primary_key=True))
+
+_RUNS = sql.Table(
+    "hil_runs",
+    _TABLES,
+    sql.Column("run_id", sql.String(64), primary_key=True),
+    sql.Column("session_id", sql.String(64), nullable=False, index=True),
+    sql.Column("started_utc", sql.String(40), nullable=False, index=True),
+    sql.Column("model", sql.Text, nullable=False),
+    sql.Column("recipe", sql.Text, nullable=False),
+    sql.Column("runtime", sql.Text, nullable=False),
+    sql.Column("target", sql.Text, nullable=False),
+    sql.Column("board", sql.Text, nullable=False),
+    sql.Column("kind", sql.String(16), nullable=False),
+    sql.Column("attempt", sql.Integer, nullable=False),
+    sql.Column("passed", sql.Boolean, nullable=False),
+    sql.Column("git_sha", sql.String(64), nullable=False),
+    sql.Column("row", sql.LargeBinary, nullable=False),
+    sql.Index("hil_runs_identity", "model", "recipe", "runtime", "target"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Which rows; None takes all. `before_utc` and `since_utc` bound the start, the second one included."""
+
+    model: str | None = None
+    recipe: str | None = None
+    runtime: str | None = None
+    target: str | None = None
+    board: str | None = None
+    kind: str | None = None
+    session_id: str | None = None
+    since_utc: str | None = None
+    before_utc: str | None = None
+
+
+def default_url() -> str:
+    """The history that HIL_HISTORY names, or the file beside the reports."""
+    return os.environ.get("HIL_HISTORY") or "sqlite:///reports/history.sqlite"
+
+
+def url_of(text: str) -> str:
+    """A URL from a URL or the path of a SQLite file."""
+    return text if "://" in text else f"sqlite:///{text}"
+
+
+class History:
+    """A history that is open; close it, or use it as a context.
+
+    Args:
+        engine: of SQLAlchemy, with the tables made.
+    """
+
+    def __init__(self, engine: sql.Engine) -> None:
+        self._engine = engine
+        self.name = engine.url.render_as_string(hide_password=True)
+
+    @classmethod
+    def open(cls, url: str | None = None) -> Self:
+        """Open a history; tables are made where there are none.
+
+        Args:
+            url: of SQLAlchemy, or the path of a SQLite file; None: `default_url()`.
+
+        Raises:
+            ReportError: no such database or driver, or it was made by a later version.
+        """
+        text = url_of(url or default_url())
+        with _translated(text):
+            try:
+                parsed = sql.make_url(text)
+                if parsed.drivername.startswith("sqlite") and parsed.database:
+                    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+                history = cls(sql.create_engine(parsed))
+            except ModuleNotFoundError as error:
+                raise ReportError(
+                    f"no driver for {text.partition('://')[0]}: {error}",
+                    hint='for PostgreSQL: pip install "esp-hil[postgresql]" and postgresql+psycopg://...',
+                    step="history",
+                ) from None
+            except OSError as error:
+                raise ReportError(f"cannot make {text}: {error.strerror}", step="history") from None
+        with _translated(history.name):
+            history._prepare()
+        return history
+
+    def _prepare(self) -> None:
+        _TABLES.create_all(self._engine)
+        with self._engine.begin() as connection:
+            found = connection.execute(sql.select(sql.func.max(_VERSION.c.version))).scalar()
+            if found is None:
+                self._insert_ignoring(connection, _VERSION, [{"version": HISTORY_VERSION}])
+            elif found > HISTORY_VERSION:
+                raise ReportError(
+                    f"{self.name} has version {found}, this esp-hil knows {HISTORY_VERSION}",
+                    hint="use the esp-hil that wrote it, or a later one",
+                    step="history",
+                )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add(self, runs: Iterable[Run]) -> int:
+        """Add rows; one that is there already stays as it is. Returns how many were new.
+
+        Raises:
+            ReportError: the database refused; none of these rows is in it then.
+        """
+        rows = {run.run_id: _columns(run) for run in runs}
+        with _translated(self.name), self._engine.begin() as connection:
+            before = self._count(connection)
+            for batch in _batches(list(rows.values())):
+                self._insert_ignoring(connection, _RUNS, batch)
+            return self._count(connection) - before
+
+    @staticmethod
+    def _count(connection: sql.Connection) -> int:
+        return int(connection.execute(sql.select(sql.func.count()).select_from(_RUNS)).scalar_one())
+
+    @staticmethod
+    def _insert_ignoring(connection: sql.Connection, table: sql.Table, rows: list[dict[str, Any]]) -> None:
+        """Insert rows whose key is not there yet; two writers at once do each other no harm."""
+        if not rows:
+            return
+        dialect = connection.dialect.name
+        if dialect == "postgresql":
+            connection.execute(postgresql.insert(table).on_conflict_do_nothing(), rows)
+        elif dialect == "sqlite":
+            connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
+        else:
+            key = next(iter(table.primary_key.columns))
+            wanted = [row[key.name] for row in rows]
+            there = set(connection.execute(sql.select(key).where(key.in_(wanted))).scalars())
+            fresh = [row for row in rows if row[key.name] not in there]
+            if fresh:
+                connection.execute(sql.insert(table), fresh)
+
+    def runs(self, where: Where | None = None, *, latest: int | None = None) -> Iterator[Run]:
+        """Rows in the order of their start.
+
+        Args:
+            where: which; all if None.
+            latest: only so many, the last ones.
+
+        Raises:
+            ReportError: the database failed, or holds a row that this version cannot read.
+        """
+        query = _filtered(sql.select(_RUNS.c.run_id, _RUNS.c.row), where or Where())
+        if latest is None:
+            query = query.order_by(_RUNS.c.started_utc, _RUNS.c.run_id)
+        else:
+            chosen = query.add_columns(_RUNS.c.started_utc).order_by(
+                _RUNS.c.started_utc.desc(), _RUNS.c.run_id.desc()
+            )
+            newest = chosen.limit(latest).subquery()
+            query = sql.select(newest.c.run_id, newest.c.row).order_by(newest.c.started_utc, newest.c.run_id)
+        with _translated(self.name), self._engine.connect() as connection:
+            for run_id, blob in connection.execution_options(yield_per=BATCH).execute(query):
+                yield _run(self.name, run_id, blob)
+
+    def sessions(self, *, latest: int = 20) -> tuple[tuple[str, str, int, int], ...]:
+        """The last sessions, the newest first: id, start, number of rows, how many of them passed."""
+        passed = sql.func.sum(sql.case((_RUNS.c.passed, 1), else_=0))
+        start = sql.func.min(_RUNS.c.started_utc)
+        query = (
+            sql.select(_RUNS.c.session_id, start, sql.func.count(), passed)
+            .group_by(_RUNS.c.session_id)
+            .order_by(start.desc())
+            .limit(latest)
+        )
+        with _translated(self.name), self._engine.connect() as connection:
+            found = connection.execute(query).all()
+        return tuple((str(a), str(b), int(c), int(d)) for a, b, c, d in found)
+
+
+def _columns(run: Run) -> dict[str, Any]:
+    plain = {
+        name: getattr(run, name)
+        for name in ("run_id", "session_id", "started_utc", "model", "recipe", "runtime", "target", "board")
+    }
+    others = {"kind": run.kind, "attempt": run.attempt, "passed": run.passed}
+    blob = zlib.compress(run.to_json().encode("ascii"), 6)
+    texts = {name: _text(value) for name, value in plain.items()}
+    return texts | others | {"git_sha": run.provenance.git_sha, "row": blob}
+
+
+def _text(value: str) -> str:
+    """A name as every database takes it, without half surrogates and NUL; the row itself keeps those."""
+    return value.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
+
+
+def _run(name: str, run_id: str, blob: bytes) -> Run:
+    try:
+        return Run.from_json(zlib.decompress(blob).decode("ascii"))
+    except (ReportError, zlib.error, UnicodeDecodeError) as error:
+        said = error.message if isinstance(error, ReportError) else str(error)
+        hint = error.hint if isinstance(error, ReportError) else ""
+        raise ReportError(f"{name}: row {run_id}: {said}", hint=hint, step="history") from None
+
+
+def _filtered(query: sql.Select[Any], where: Where) -> sql.Select[Any]:
+    for field in fields(Where):
+        value = getattr(where, field.name)
+        if value is None:
+            continue
+        if field.name == "since_utc":
+            query = query.where(_RUNS.c.started_utc >= value)
+        elif field.name == "before_utc":
+            query = query.where(_RUNS.c.started_utc < value)
+        else:
+            query = query.where(_RUNS.c[field.name] == _text(value))
+    return query
+
+
+def _batches(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    for at in range(0, len(rows), BATCH):
+        yield list(rows[at : at + BATCH])
+
+
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
+    """Foreign errors become ours where they enter."""
+    try:
+        yield
+    except ArgumentError as error:
+        raise ReportError(
+            f"{name!r} is no history: {_first_line(error)}",
+            hint="a path, sqlite:///file or postgresql+psycopg://user@host/database",
+            step="history",
+        ) from None
+    except SQLAlchemyError as error:
+        raise ReportError(f"{name}: {_first_line(error)}", step="history") from None
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(error).__name__

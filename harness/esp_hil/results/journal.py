@@ -1,0 +1,139 @@
+"""The file of rows: one line a run, on the disk before the next run begins, so that a crash loses nothing."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from esp_hil.errors import ReportError
+from esp_hil.results.record import Run
+
+RUNS_FILE = "runs.jsonl"
+
+
+class Recorder:
+    """Appends rows to a file; each is on the disk before `append` returns.
+
+    Several processes may append to one file on a POSIX system: a row is one write.
+
+    Args:
+        path: the file; its folder is made.
+
+    Raises:
+        ReportError: the folder or file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab"):
+                pass
+        except OSError as error:
+            raise self._refused(error) from None
+
+    def append(self, run: Run) -> None:
+        """Write the row, flush and fsync.
+
+        A line that a crash tore stays as it is, on a line of its own.
+
+        Raises:
+            ReportError: the disk refused (full, gone), or the row does not hold what its types say.
+        """
+        line = run.to_json().encode("ascii") + b"\n"
+        try:
+            with self.path.open("a+b", buffering=0) as file:
+                if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
+                    line = b"\n" + line
+                if file.write(line) != len(line):
+                    raise OSError("the disk took only a part of the row")
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise self._refused(error) from None
+
+    def _refused(self, error: OSError) -> ReportError:
+        return ReportError(
+            f"cannot write {self.path}: {error.strerror or error}",
+            hint="give a folder that can be written with --results",
+            step="record",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What was read: the rows in the order they were written, and what had to be left out."""
+
+    runs: tuple[Run, ...]
+    warnings: tuple[str, ...]
+
+
+def read_runs(path: Path) -> Recorded:
+    """Read a file of rows, or all `runs*.jsonl` of a folder in the order of their names.
+
+    A row that a crash tore (it begins like a row and does not end) is left out and told in `warnings`.
+
+    Raises:
+        ReportError: no such file, no rows in it, or a line that is no row; the message names file and line.
+    """
+    try:
+        files = sorted(path.glob("runs*.jsonl")) if path.is_dir() else [path]
+        texts = [(file, file.read_bytes()) for file in files]
+    except OSError as error:
+        raise ReportError(f"cannot read {path}: {error.strerror or error}", step="report") from None
+    if not files:
+        raise ReportError(f"no {RUNS_FILE} in {path}", hint="give the folder of --results", step="report")
+    runs: list[Run] = []
+    warnings: list[str] = []
+    with _no_collection():
+        for file, text in texts:
+            for number, line in enumerate(text.split(b"\n"), start=1):
+                if not line.strip():
+                    continue
+                try:
+                    runs.append(Run.from_json(line))
+                except ReportError as error:
+                    if _torn(line):
+                        said = f"row torn or damaged, left out ({len(line)} bytes)"
+                        warnings.append(f"{file}:{number}: {said}")
+                        continue
+                    raise ReportError(
+                        f"{file}:{number}: {error.message}", hint=error.hint, step="report"
+                    ) from None
+    if not runs:
+        said = f"no complete row in {path}"
+        raise ReportError(said, hint="; ".join(warnings) or "the file is empty", step="report")
+    return Recorded(runs=tuple(runs), warnings=tuple(warnings))
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without searching for cycles meanwhile: rows have none, and looking at millions of them takes a minute."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+_START = b'{"schema":'
+
+
+def _torn(line: bytes) -> bool:
+    """Whether a line is the beginning of a row without its end, or the zeros that a power cut leaves."""
+    line = line.rstrip(b"\0")
+    if not line:
+        return True
+    if not (line.startswith(_START) or _START.startswith(line)):
+        return False
+    try:
+        json.loads(line)
+    except ValueError:
+        return True
+    return False

@@ -1,0 +1,380 @@
+"""A run as one row.
+
+`Run` is the only row type: a suite makes it, one line of JSON keeps it, every metric and report reads it. Raw
+cycles are kept, not means, so that a new statistic needs no new board time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from esp_hil import __version__
+from esp_hil.errors import (
+    BuildError,
+    DeviceCrashed,
+    DeviceFault,
+    DeviceReset,
+    FlashError,
+    HandshakeError,
+    HilError,
+    LinkError,
+    LinkTimeout,
+    LintError,
+    ReportError,
+    WireError,
+)
+from esp_hil.results.codec import from_plain, to_plain
+from esp_hil.verdict.verdict import Verdict
+from esp_hil.wire.status import Status
+
+SCHEMA = 4
+"""Version of the row. Raised by every change of a field's name, type or meaning, and by every new field."""
+
+OLDEST_SCHEMA = 2
+"""Rows from this version on can be read: what has been added since has a value for "not known"."""
+
+BoardKind = Literal["silicon", "emulated", "virtual"]
+FailureClass = Literal[
+    "build",
+    "flash",
+    "boot",
+    "link",
+    "handshake",
+    "load",
+    "out_of_memory",
+    "numerics",
+    "timeout",
+    "crash",
+    "reset",
+    "other",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceInfo:
+    """What the device says of itself in its INFO answer; see docs/PROTOCOL.md section 5.
+
+    `revision` is ESP-IDF's: 100 * major + minor. `mac` is "" on a board without one.
+    """
+
+    chip: str
+    revision: int
+    cores: int
+    clock_hz: int
+    flash_bytes: int
+    psram_bytes: int
+    idf: str
+    engine: str
+    engine_version: str
+    protocol: int
+    sdkconfig_sha256: str
+    image_sha256: str
+    mac: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What the row was made from: without it a figure cannot be made again.
+
+    `git_sha` is "" outside a git checkout; `tools` maps each host tool to its version; `machine` names the
+    host without telling its name: simulated time is that machine's.
+    """
+
+    harness: str = __version__
+    git_sha: str
+    dirty: bool
+    model_sha256: str
+    golden_sha256: str
+    tools: Mapping[str, str]
+    machine: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkStats:
+    """What went over the line, both ways, and what went wrong on it; `seconds` is the time spent there."""
+
+    bytes_up: int
+    bytes_down: int
+    frames_up: int
+    frames_down: int
+    retransmissions: int
+    errors: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockCheck:
+    """What passed on the device during its timed job: by its cycle counter, and by its timer.
+
+    The counter runs from the CPU's clock, the timer from the crystal: together they tell the CPU's true clock.
+    """
+
+    cycles: int
+    timer_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """Where the time around the inference goes, in ms on the host's clock.
+
+    Attributes:
+        load_ms: of one LOAD: the model was on the board, and is made ready to run.
+        pre_ms: to make the device's integers of one input's floats.
+        post_ms: to make classes of one input's answer; None for a model without classes.
+    """
+
+    load_ms: float
+    pre_ms: float
+    post_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One layer as the device profiled it: raw cycles; its work if the graph gives it.
+
+    `bits` is the width of the integers that it computes with; see `esp_hil.results.timing.work.LayerWork` for the
+    others.
+    """
+
+    name: str
+    operator: str
+    cycles: tuple[int, ...]
+    macs: int | None = None
+    parameter_bytes: int | None = None
+    activation_bytes: int | None = None
+    bits: int = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassScore:
+    """What a device answered for one class: its number, what that stands for, its share after postprocessing.
+
+    `raw` and `real` are None for a class that has no number of its own: class 0 of a model with one output.
+    """
+
+    label: str
+    raw: float | None
+    real: float | None
+    share: float
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownInput:
+    """An input and the scores that the device gave it; `label` is "" if its class is not known."""
+
+    input: str
+    label: str
+    scores: tuple[ClassScore, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a run has no verdict or no figures: what went wrong in which step, in one line."""
+
+    kind: FailureClass
+    message: str
+    step: str
+
+    @staticmethod
+    def of(error: HilError) -> Failure:
+        """The failure that an error of ours stands for."""
+        return Failure(kind=_class_of(error), message=str(error), step=error.step)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One model, recipe and runtime on one board, over `inputs` golden inputs.
+
+    Attributes:
+        run_id: a UUID.
+        session_id: a UUID that all runs of one pytest session share.
+        started_utc: ISO 8601 with a trailing Z.
+        duration_s: wall time of the whole run, host side included.
+        target: chip, as in targets.toml.
+        board: id or URL of the board.
+        kind: what answered; figures of anything but silicon are simulated.
+        location: where the model lay (partition, rodata, psram, ...).
+        cores_used: cores that the runtime was allowed to use.
+        inputs: how many inputs were inferred for the verdict.
+        warmup: inferences before `cycles` that were not kept; the cold one is not among them.
+        cold_cycles: cycles of the first inference after loading; None if it was not timed.
+        cycles: cycles of every timed repetition, in the order they were made.
+        macs: multiply-accumulates of one inference; None if unknown.
+        counters: device counter -> (value, unit).
+        device: None if the run failed before the handshake.
+        link: None if no line was opened.
+        verdict: None if there was nothing to compare.
+        failure: None if the run came to its end.
+        layers: None if the device was not asked to profile.
+        attempt: 1, or a higher number for a run that was repeated to confirm what the first one said.
+        timed_s: the host's seconds around the timed job, warm-up and transfers included; None if not taken.
+        predicted: what the model file alone says of its memory: counter -> (value, unit).
+        sizes: bytes of the firmware by section or archive; empty if its build is not known.
+        confusion: (label, class that the device chose, how often); empty without labels.
+        labels: names of the classes.
+        clock: None if the device has no timer to hold its cycle counter against.
+        steps: None if it did not come so far.
+        leak_bytes: free heap that loading the same model once more cost; None if the heap is not counted.
+        divergence: where a wrong device first goes wrong and why, one sentence; "" if it does not, or if that
+            could not be found out.
+        shown: a few inputs with the device's scores for them, class by class: the first one, and wrong ones.
+    """
+
+    run_id: str
+    session_id: str
+    started_utc: str
+    duration_s: float
+    model: str
+    recipe: str
+    runtime: str
+    target: str
+    board: str
+    kind: BoardKind
+    location: str
+    cores_used: int
+    inputs: int
+    warmup: int = 0
+    cold_cycles: int | None = None
+    cycles: tuple[int, ...] = ()
+    macs: int | None = None
+    counters: Mapping[str, tuple[int | float, str]]
+    device: DeviceInfo | None
+    provenance: Provenance
+    link: LinkStats | None = None
+    verdict: Verdict | None = None
+    failure: Failure | None = None
+    layers: tuple[Layer, ...] | None = None
+    attempt: int = 1
+    timed_s: float | None = None
+    predicted: Mapping[str, tuple[int | float, str]] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    confusion: tuple[tuple[int, int, int], ...] = ()
+    labels: tuple[str, ...] = ()
+    divergence: str = ""
+    shown: tuple[ShownInput, ...] = ()
+    clock: ClockCheck | None = None
+    steps: Steps | None = None
+    leak_bytes: int | None = None
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the figures of time and memory are not a chip's: a PC or an emulator answered."""
+        return self.kind != "silicon"
+
+    @property
+    def title(self) -> str:
+        """Names the combination: model, recipe, runtime, target and board."""
+        return f"{self.model}-{self.recipe}-{self.runtime}-{self.target}@{self.board}"
+
+    @property
+    def failure_words(self) -> str:
+        """Class, step and message of the failure, or ""."""
+        if self.failure is None:
+            return ""
+        step = f" in {self.failure.step}" if self.failure.step else ""
+        return f"{self.failure.kind}{step}: {self.failure.message}"
+
+    @property
+    def passed(self) -> bool:
+        """Whether the run came to its end and its verdict, if any, is ok."""
+        return self.failure is None and (self.verdict is None or self.verdict.ok)
+
+    def to_json(self) -> str:
+        """The row as one line of ASCII JSON, `schema` first; `simulated` is there for other readers.
+
+        Raises:
+            ReportError: a field does not hold what its type says; the message names it.
+        """
+        row = {"schema": SCHEMA, "simulated": self.simulated, **to_plain(Run, self)}
+        return json.dumps(row, allow_nan=False, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(line: str | bytes) -> Run:
+        """The row of a line that `to_json` made, equal in every field.
+
+        Raises:
+            ReportError: not a row, a row of another schema, or one with unknown, missing or ill-typed fields.
+        """
+        row = _json(line)
+        if not isinstance(row, dict) or type(row.get("schema")) is not int:
+            raise ReportError("not a row of esp-hil: no schema")
+        if not OLDEST_SCHEMA <= (schema := row.pop("schema")) <= SCHEMA:
+            said = f"row has schema {schema}, esp-hil {__version__} reads {OLDEST_SCHEMA} to {SCHEMA}"
+            raise ReportError(said, hint=_needs(row))
+        simulated = row.pop("simulated", None)
+        run: Run = from_plain(Run, row)
+        if simulated is not run.simulated:
+            raise ReportError(f"row says simulated: {simulated}, but a {run.kind} board answered")
+        return run
+
+
+def _json(line: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON there is
+    """The value of a line of JSON.
+
+    msgspec is several times as fast. What it refuses (half surrogates in the name of a file) may still be JSON
+    to Python's own parser, whose words are also the better ones.
+    """
+    try:
+        return msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        pass
+    try:
+        return json.loads(line if isinstance(line, str) else line.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise ReportError("not text") from None
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"not JSON: {error}") from None
+
+
+def _needs(row: Mapping[str, object]) -> str:
+    """Which esp-hil can read a row of another schema: the one that wrote it."""
+    provenance = row.get("provenance")
+    writer = provenance.get("harness") if isinstance(provenance, dict) else None
+    return f"read it with esp-hil {writer} or later" if writer else "read it with the esp-hil that wrote it"
+
+
+_CLASSES: tuple[tuple[type[HilError], FailureClass], ...] = (
+    (BuildError, "build"),
+    (FlashError, "flash"),
+    (LinkTimeout, "timeout"),
+    (LinkError, "link"),
+    (WireError, "link"),
+    (HandshakeError, "handshake"),
+    (DeviceReset, "reset"),
+    (LintError, "load"),
+)
+
+_STATUS_CLASSES: Mapping[int, FailureClass] = {
+    Status.OUT_OF_MEMORY: "out_of_memory",
+    Status.LOAD_FAILED: "load",
+    Status.WRONG_FAMILY: "load",
+    Status.UNSUPPORTED_OPERATOR: "load",
+}
+
+
+_CRASH_CLASSES: Mapping[str, FailureClass] = {
+    "out_of_memory": "out_of_memory",
+    "flash_read": "boot",
+    "invalid_image": "boot",
+    "partition_table": "boot",
+    "psram": "boot",
+}
+
+
+def _class_of(error: HilError) -> FailureClass:
+    if isinstance(error, DeviceCrashed):
+        return _CRASH_CLASSES.get(error.kind, "crash")
+    if isinstance(error, DeviceFault) and error.status in _STATUS_CLASSES:
+        return _STATUS_CLASSES[error.status]
+    if isinstance(error, LinkError) and error.step == "boot":
+        return "boot"
+    for kind, name in _CLASSES:
+        if isinstance(error, kind):
+            return name
+    return "load" if error.step == "load" else "other"

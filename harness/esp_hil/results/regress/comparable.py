@@ -1,0 +1,140 @@
+"""What two rows must have in common before their figures may be compared.
+
+A row says what was run (its identity) and under which conditions. A condition stands in the way of the groups
+of figures that it changes: another clock makes two latencies incomparable, two accuracies it does not.
+Whoever wants to see the effect of a condition (a new ESP-DL, another PSRAM speed) declares it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from esp_hil.errors import ConfigError
+from esp_hil.results.record import DeviceInfo, Run
+
+Group = Literal["latency", "accuracy", "memory", "size", "link"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+
+Value = str | int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Identity:
+    """What was run: rows of one identity belong together."""
+
+    model: str
+    recipe: str
+    runtime: str
+    target: str
+
+    @property
+    def words(self) -> str:
+        """As `mnist w8a8 espdl on esp32s3`."""
+        return f"{self.model} {self.recipe} {self.runtime} on {self.target}"
+
+
+def identity_of(run: Run) -> Identity:
+    """What the row is about."""
+    return Identity(model=run.model, recipe=run.recipe, runtime=run.runtime, target=run.target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """Something that two comparable rows share.
+
+    Attributes:
+        name: as it is declared with `--across`.
+        of: its value in a row; None if the row does not know it, which equals only None.
+        groups: the figures that it changes.
+    """
+
+    name: str
+    of: Callable[[Run], Value]
+    groups: frozenset[Group]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A condition that two rows do not share."""
+
+    name: str
+    base: Value
+    new: Value
+
+    @property
+    def words(self) -> str:
+        """As `clock_hz 240000000 -> 160000000`; long digests are cut."""
+        return f"{self.name} {_short(self.base)} -> {_short(self.new)}"
+
+
+def _short(value: Value) -> str:
+    text = "unknown" if value in (None, "") else str(value)
+    return text[:12] if len(text) == 64 else text
+
+
+def _device(pick: Callable[[DeviceInfo], Value]) -> Callable[[Run], Value]:
+    return lambda run: pick(run.device) if run.device else None
+
+
+def _board(run: Run) -> Value:
+    """Which piece of hardware: by MAC where it has one of its own, which a virtual board has not."""
+    if run.kind != "virtual" and run.device and run.device.mac:
+        return run.device.mac
+    return run.board
+
+
+def _row(name: str, of: Callable[[Run], Value], groups: str) -> Condition:
+    chosen = GROUPS if groups == "all" else tuple(group for group in GROUPS if group in groups.split())
+    return Condition(name=name, of=of, groups=frozenset(chosen))
+
+
+CONDITIONS: tuple[Condition, ...] = (
+    _row("kind", lambda run: run.kind, "all"),
+    _row("model_sha256", lambda run: run.provenance.model_sha256, "all"),
+    _row("golden_sha256", lambda run: run.provenance.golden_sha256, "accuracy"),
+    _row("inputs", lambda run: run.inputs, "accuracy"),
+    _row("board", _board, "latency link"),
+    _row("machine", lambda run: run.provenance.machine if run.simulated else "", "latency link"),
+    _row("cores_used", lambda run: run.cores_used, "latency memory"),
+    _row("location", lambda run: run.location, "latency memory"),
+    _row("revision", _device(lambda device: device.revision), "latency"),
+    _row("clock_hz", _device(lambda device: device.clock_hz), "latency"),
+    _row("psram_bytes", _device(lambda device: device.psram_bytes), "latency memory"),
+    _row("flash_bytes", _device(lambda device: device.flash_bytes), "latency"),
+    _row("idf", _device(lambda device: device.idf), "latency memory size"),
+    _row("engine", _device(lambda device: device.engine), "latency accuracy memory size"),
+    _row("engine_version", _device(lambda device: device.engine_version), "latency accuracy memory size"),
+    _row("sdkconfig_sha256", _device(lambda device: device.sdkconfig_sha256), "latency memory size"),
+    _row("protocol", _device(lambda device: device.protocol), "link"),
+)
+"""All conditions, the weightiest first."""
+
+_BY_NAME: Mapping[str, Condition] = {condition.name: condition for condition in CONDITIONS}
+
+
+def check_names(names: Collection[str]) -> frozenset[str]:
+    """Names of conditions that may differ, checked.
+
+    Raises:
+        ConfigError: there is no such condition.
+    """
+    for name in names:
+        if name not in _BY_NAME:
+            close = difflib.get_close_matches(name, _BY_NAME, n=1)
+            guess = f"did you mean {close[0]}?" if close else f"one of: {', '.join(_BY_NAME)}"
+            raise ConfigError(f"no condition {name!r}", hint=guess)
+    return frozenset(names)
+
+
+def differences(base: Run, new: Run, group: Group, *, across: Collection[str] = ()) -> tuple[Difference, ...]:
+    """Conditions of a group of figures that the rows do not share, those in `across` left out."""
+    return tuple(
+        Difference(name=condition.name, base=condition.of(base), new=condition.of(new))
+        for condition in CONDITIONS
+        if group in condition.groups
+        and condition.name not in across
+        and condition.of(base) != condition.of(new)
+    )

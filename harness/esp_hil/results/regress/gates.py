@@ -1,0 +1,146 @@
+"""What is gated: one row of GATES each. A device counter of a known name needs a row here to be gated."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from esp_hil.errors import ConfigError
+from esp_hil.results.metrics import METRICS, Better, Metric, Number
+from esp_hil.results.record import Run
+from esp_hil.results.regress.comparable import Group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A figure that must not get worse.
+
+    Attributes:
+        name: of the figure; of a family of counters, a pattern's name.
+        group: decides which conditions must agree, and whether simulated rows have it.
+        unit: as printed.
+        better: which way it improves.
+        of: figures of a row by their names; empty if it has none.
+        share: a change is worth telling beyond this share of the base ...
+        absolute: ... and beyond this many units: the larger of both allowances counts.
+        statistical: whether repetitions exist, so that the change must be beyond chance as well.
+    """
+
+    name: str
+    group: Group
+    unit: str
+    better: Better
+    of: Callable[[Run], Mapping[str, int | float]]
+    share: float = 0.0
+    absolute: float = 0.0
+    statistical: bool = False
+
+    def allowance(self, base: float) -> float:
+        """How much worse than `base` the figure may be."""
+        return max(self.share * abs(base), self.absolute)
+
+
+_METRICS: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}
+
+
+def _metric(name: str, group: Group, *, share: float = 0.0, absolute: float = 0.0) -> Gate:
+    metric = _METRICS[name]
+
+    def of(run: Run) -> Mapping[str, int | float]:
+        figure: Number = metric.of(run)
+        return {} if figure is None else {name: figure}
+
+    return Gate(
+        name=name,
+        group=group,
+        unit=metric.unit,
+        better=metric.better,
+        of=of,
+        share=share,
+        absolute=absolute,
+        statistical=name.startswith("latency_"),
+    )
+
+
+def _counters(name: str, pattern: str, better: Better, *, share: float, absolute: float) -> Gate:
+    """Counters of memory whose whole name matches."""
+    whole = re.compile(pattern)
+
+    def of(run: Run) -> Mapping[str, int | float]:
+        return {counter: value for counter, (value, _) in run.counters.items() if whole.fullmatch(counter)}
+
+    return Gate(name=name, group="memory", unit="bytes", better=better, of=of, share=share, absolute=absolute)
+
+
+def _sizes(run: Run) -> Mapping[str, int | float]:
+    return {f"size_{section}": count for section, count in run.sizes.items()}
+
+
+GATES: tuple[Gate, ...] = (
+    _metric("latency_median_ms", "latency", share=0.02),
+    _metric("port_different", "accuracy"),
+    _metric("port_max_lsb", "accuracy"),
+    _metric("quantizer_max_lsb", "accuracy"),
+    _metric("agreement_device_exact_pct", "accuracy", absolute=1e-9),
+    _metric("agreement_device_float_pct", "accuracy", absolute=1e-9),
+    _metric("top1_device_pct", "accuracy", absolute=1e-9),
+    _metric("quantization_cosine", "accuracy", absolute=1e-6),
+    _metric("quantization_rmse", "accuracy", share=1e-3),
+    _counters("arena", r"arena_.*|tensor_arena.*", Better.LOWER, share=0.0, absolute=0),
+    _counters(
+        "parameters",
+        r"parameters?_.*|model_(internal|psram|flash)(_bytes)?",
+        Better.LOWER,
+        share=0,
+        absolute=0,
+    ),
+    _counters(
+        "heap_free", r"heap_.*_(free|minimum|largest)(_bytes)?", Better.HIGHER, share=0.01, absolute=512
+    ),
+    _counters("stack_left", r"stack_.*_left(_bytes)?", Better.HIGHER, share=0.0, absolute=256),
+    _metric("leak_bytes", "memory"),
+    Gate(
+        name="size",
+        group="size",
+        unit="bytes",
+        better=Better.LOWER,
+        of=_sizes,
+        share=0.01,
+        absolute=256,
+    ),
+    _metric("link_bytes_per_s", "link", share=0.25),
+    _metric("link_errors", "link", share=0.25, absolute=20),
+    _metric("link_retransmissions", "link", share=0.25, absolute=20),
+)
+
+
+def with_thresholds(given: Sequence[str], gates: Sequence[Gate] = GATES) -> tuple[Gate, ...]:
+    """The gates with other allowances.
+
+    Args:
+        given: each `NAME=5%` (share of the base) or `NAME=200` (units of the figure).
+        gates: that they change.
+
+    Raises:
+        ConfigError: no such gate, or no such number.
+    """
+    found = {gate.name: gate for gate in gates}
+    for text in given:
+        name, _, number = text.partition("=")
+        if name not in found:
+            close = difflib.get_close_matches(name, found, n=1)
+            guess = f"did you mean {close[0]}?" if close else f"one of: {', '.join(found)}"
+            raise ConfigError(f"no gate {name!r}", hint=guess)
+        try:
+            value = float(number.removesuffix("%"))
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < float("inf"):
+            raise ConfigError(f"--threshold {text}: no number", hint=f"{name}=5% or {name}=200")
+        is_share = number.endswith("%")
+        found[name] = replace(
+            found[name], share=value / 100 if is_share else 0.0, absolute=0.0 if is_share else value
+        )
+    return tuple(found.values())

@@ -1,0 +1,391 @@
+"""MLPerf Tiny's benchmarks on a board: its rules for latency and accuracy, scaled down where that is said.
+
+The models are MLCommons' own and are not part of this project: `--mlperf-tiny DIR` names a folder with their
+`.tflite` files under the names that the benchmark's repository gives them. Beside a model may lie its data,
+`<name>.npz` with `x` (N, *input shape) in the model's own type, `y` (N,) labels and, for anomaly detection,
+`group` (N,) numbers of the recordings that the windows come from. Without data no accuracy is measured.
+
+The rules (MLPerf Tiny, single stream): a window of at least 10 s and 10 inferences, five windows, the median
+counts. A window of other length is marked in the row (counter mlperf_window_s) and in its recipe's name.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esp_hil.boards.opening import OpenBoard
+from esp_hil.device.device import Device
+from esp_hil.errors import ConfigError, GoldenError
+from esp_hil.formats.tflite.model import TfliteModel
+from esp_hil.goldens.litert import LiteRt
+from esp_hil.models.device_file import DeviceFile, open_device_file
+from esp_hil.npz import read_npz
+from esp_hil.results.provenance import provenance_of
+from esp_hil.results.record import DeviceInfo as DeviceRow
+from esp_hil.results.record import Run
+from esp_hil.session.options import Combination
+from esp_hil.targets import Target
+from esp_hil.tensors import Affine
+from esp_hil.verdict.verdict import Verdict, judge
+
+Quality = Literal["top-1", "AUC"]
+
+WINDOWS = 5
+WINDOW_S = 10.0
+LEAST_INFERENCES = 10
+_ESTIMATE_RUNS = 3
+_RANDOM_INPUTS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """One of the four.
+
+    Attributes:
+        key: short name.
+        title: for people.
+        names: file names without suffix under which its int8 model is known.
+        quality: how its accuracy is measured.
+        least: quality target of the closed division, 0..1.
+    """
+
+    key: str
+    title: str
+    names: tuple[str, ...]
+    quality: Quality
+    least: float
+
+
+BENCHMARKS = (
+    Benchmark(
+        key="kws", title="keyword spotting", names=("kws_ref_model", "kws_int8"), quality="top-1", least=0.90
+    ),
+    Benchmark(key="vww", title="visual wake words", names=("vww_96_int8",), quality="top-1", least=0.80),
+    Benchmark(
+        key="ic",
+        title="image classification",
+        names=("pretrainedResnet_quant", "ic_int8"),
+        quality="top-1",
+        least=0.85,
+    ),
+    Benchmark(key="ad", title="anomaly detection", names=("ad01_int8",), quality="AUC", least=0.85),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A benchmark's model in the given folder, and its data if they lie there."""
+
+    benchmark: Benchmark
+    model: Path
+    data: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """Inputs as the model takes them, labels, and for anomaly detection the recording of each window."""
+
+    inputs: NDArray[Any]
+    labels: NDArray[np.int64] | None
+    groups: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What one benchmark gave on one board.
+
+    Attributes:
+        run: the row.
+        verdict: device against tflite-micro against LiteRT.
+        window_s: seconds that were asked for.
+        windows_s: device's seconds of each window.
+        inferences: of each window.
+        per_second: inferences per second of each window.
+        quality: accuracy or AUC of the device's answers; None without data.
+        quality_exact: the same of tflite-micro's.
+    """
+
+    run: Run
+    verdict: Verdict
+    window_s: float
+    windows_s: tuple[float, ...]
+    inferences: tuple[int, ...]
+    per_second: tuple[float, ...]
+    quality: float | None
+    quality_exact: float | None
+
+    @property
+    def median_per_second(self) -> float:
+        """The benchmark's result."""
+        return float(np.median(self.per_second))
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the windows are shorter than the rules ask for."""
+        return self.window_s < WINDOW_S
+
+
+def entries(folder: Path) -> tuple[Entry, ...]:
+    """The benchmarks whose model lies in a folder.
+
+    Raises:
+        ConfigError: there is no such folder, or no model in it.
+    """
+    found = []
+    for benchmark in BENCHMARKS:
+        for name in benchmark.names:
+            model, data = folder / f"{name}.tflite", folder / f"{name}.npz"
+            if model.is_file():
+                found.append(Entry(benchmark=benchmark, model=model, data=data if data.is_file() else None))
+                break
+    if not found:
+        known = ", ".join(f"{name}.tflite" for benchmark in BENCHMARKS for name in benchmark.names)
+        raise ConfigError(f"--mlperf-tiny {folder}: no model of MLPerf Tiny", hint=f"known names: {known}")
+    return tuple(found)
+
+
+def combination(entry: Entry, target: Target, board: str | None, window_s: float) -> Combination:
+    """How the row names it: model `mlperf-tiny-kws`; the recipe tells whether the rules were scaled down."""
+    recipe = "closed" if window_s >= WINDOW_S else f"scaled-{window_s:g}s"
+    return Combination(
+        model=f"mlperf-tiny-{entry.benchmark.key}", recipe=recipe, runtime="tflm", target=target, board=board
+    )
+
+
+def read_data(entry: Entry, model: TfliteModel) -> Data:
+    """The benchmark's data, or without any random inputs that only show whether the port is right.
+
+    Raises:
+        GoldenError: the data do not fit the model.
+    """
+    (tensor,) = model.input_tensors
+    dtype = np.dtype(tensor.dtype)
+    if entry.data is None:
+        shape = (_RANDOM_INPUTS, *tensor.shape[1:])
+        generator = np.random.default_rng(0)
+        if dtype.kind == "f":
+            return Data(inputs=generator.random(shape, np.float32), labels=None, groups=None)
+        limits = np.iinfo(dtype)
+        inputs = generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+        return Data(inputs=inputs, labels=None, groups=None)
+    arrays = read_npz(entry.data, ("x", "y"))
+    inputs, labels = arrays["x"], arrays["y"]
+    groups = arrays.get("group")
+    fits = inputs.dtype == dtype and inputs.shape[1:] == tensor.shape[1:] and labels.shape == inputs.shape[:1]
+    if not fits or (groups is not None and groups.shape != labels.shape):
+        raise GoldenError(
+            f"{entry.data}: x is {inputs.dtype} {inputs.shape}, y {labels.shape}",
+            hint=f"x: {tensor.dtype} (N, {', '.join(map(str, tensor.shape[1:]))}), y and group: (N,)",
+        )
+    return Data(
+        inputs=inputs,
+        labels=labels.astype(np.int64),
+        groups=None if groups is None else groups.astype(np.int64),
+    )
+
+
+def auc(scores: NDArray[np.float64], anomalous: NDArray[np.bool_]) -> float:
+    """Area under the ROC curve: the share of pairs (anomalous, normal) that the scores order rightly.
+
+    Equal scores count one half (Mann and Whitney 1947).
+
+    Raises:
+        GoldenError: all are of one kind.
+    """
+    bad, good = scores[anomalous], scores[~anomalous]
+    if not len(bad) or not len(good):
+        raise GoldenError("no AUC: the data are all normal or all anomalous")
+    above = (bad[:, None] > good[None, :]).sum() + 0.5 * (bad[:, None] == good[None, :]).sum()
+    return float(above / (len(bad) * len(good)))
+
+
+def quality(
+    kind: Quality, data: Data, outputs: NDArray[Any], *, given: Affine | None, made: Affine | None
+) -> float | None:
+    """Accuracy, or for an autoencoder the AUC of its mean squared error; None without labels.
+
+    Args:
+        kind: which.
+        data: inputs, labels and groups.
+        outputs: the answers, (N, ...) as the device gives them.
+        given: scale of the inputs, None for floats.
+        made: scale of the outputs, None for floats.
+    """
+    if data.labels is None:
+        return None
+    if kind == "top-1":
+        return float((outputs.reshape(len(outputs), -1).argmax(axis=1) == data.labels).mean())
+    flat = len(outputs), -1
+    x = (data.inputs if given is None else given.real(data.inputs)).reshape(flat).astype(np.float64)
+    y = (outputs if made is None else made.real(outputs)).reshape(flat).astype(np.float64)
+    errors = ((x - y) ** 2).mean(axis=1)
+    groups = np.arange(len(errors)) if data.groups is None else data.groups
+    numbers, first = np.unique(groups, return_index=True)
+    means = np.array([errors[groups == number].mean() for number in numbers])
+    return auc(means, data.labels[first] == 1)
+
+
+@dataclass(slots=True, kw_only=True)
+class Measurement:
+    """One benchmark on one open board.
+
+    Attributes:
+        entry: which.
+        combination: as the row names it.
+        board: open.
+        window_s: length of a window.
+        session_id: of the row.
+    """
+
+    entry: Entry
+    combination: Combination
+    board: OpenBoard
+    window_s: float
+    session_id: str
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def run(self) -> Measured:
+        """Upload, compare, time five windows, measure the accuracy.
+
+        Raises:
+            HilError: the board, the link or the model failed.
+        """
+        began_s = time.monotonic()
+        file = open_device_file(self.entry.model)
+        assert isinstance(file.content, TfliteModel)
+        device = self.board.device
+        self._prepare(device, file)
+        data = read_data(self.entry, file.content)
+        answers = self._answers(device, file, data)
+        exact = file.exact("tflm").run_batch({file.inputs[0].name: data.inputs})
+        verdict = self._judge(file, data, answers, exact)
+        cold, windows = self._windows(device, {file.inputs[0].name: data.inputs[:1]})
+        clock_hz = device.info().clock_hz
+        seconds = tuple(sum(window) / clock_hz for window in windows)
+        per_second = tuple(len(window) / s for window, s in zip(windows, seconds, strict=True))
+        shares = [
+            quality(
+                self.entry.benchmark.quality,
+                data,
+                outputs[file.outputs[0].name],
+                given=file.inputs[0].affine,
+                made=file.outputs[0].affine,
+            )
+            for outputs in (answers, exact)
+        ]
+        counters: dict[str, tuple[int | float, str]] = {
+            counter.name: (counter.value, counter.unit) for counter in device.counters().values()
+        }
+        counters["mlperf_window_s"] = (self.window_s, "s")
+        counters["mlperf_median_per_s"] = (float(np.median(per_second)), "1/s")
+        counters["mlperf_quality_target"] = (self.entry.benchmark.least, "")
+        if shares[0] is not None:
+            counters["mlperf_quality"] = (shares[0], "")
+        run = replace(
+            self._row(file, inputs=len(data.inputs), duration_s=time.monotonic() - began_s),
+            cold_cycles=cold,
+            cycles=tuple(count for window in windows for count in window),
+            counters=counters,
+            verdict=verdict,
+        )
+        return Measured(
+            run=run,
+            verdict=verdict,
+            window_s=self.window_s,
+            windows_s=seconds,
+            inferences=tuple(map(len, windows)),
+            per_second=per_second,
+            quality=shares[0],
+            quality_exact=shares[1],
+        )
+
+    def _prepare(self, device: Device, file: DeviceFile) -> None:
+        if not device.connected:
+            device.connect()
+        device.upload_model(file.image)
+        device.load()
+        device.require(
+            target=self.combination.target, family="tflm", model_sha256=file.sha256, inputs=file.inputs
+        )
+
+    @staticmethod
+    def _answers(device: Device, file: DeviceFile, data: Data) -> dict[str, NDArray[Any]]:
+        name = file.inputs[0].name
+        rows = [
+            inference.outputs
+            for inference in device.infer_many(
+                {name: data.inputs[i : i + 1]} for i in range(len(data.inputs))
+            )
+        ]
+        return {output.name: np.concatenate([row[output.name] for row in rows]) for output in file.outputs}
+
+    def _judge(
+        self,
+        file: DeviceFile,
+        data: Data,
+        answers: Mapping[str, NDArray[Any]],
+        exact: Mapping[str, NDArray[Any]],
+    ) -> Verdict:
+        quantized = LiteRt(file.image).run([data.inputs])
+        names = [output.name for output in file.outputs]
+        labelled = data.labels is not None and self.entry.benchmark.quality == "top-1"
+        return judge(
+            answers,
+            exact,
+            dict(zip(names, quantized, strict=True)),
+            None,
+            labels=data.labels if labelled else None,
+            exponents={output.name: output.affine for output in file.outputs if output.affine},
+            classes=names[0] if labelled else None,
+        )
+
+    def _windows(
+        self, device: Device, inputs: Mapping[str, NDArray[Any]]
+    ) -> tuple[int | None, tuple[tuple[int, ...], ...]]:
+        """Cycles of the cold run, and of each inference of each window."""
+        device.load()
+        info = device.info()
+        first = device.infer(inputs, repeats=_ESTIMATE_RUNS)
+        cycles = max(1, min(first.cycles))
+        count = max(LEAST_INFERENCES, -(-int(self.window_s * info.clock_hz) // cycles) + 1)
+        windows = []
+        for _ in range(WINDOWS):
+            window: list[int] = []
+            while len(window) < count or sum(window) < self.window_s * info.clock_hz:
+                more = min(max(1, count - len(window)), info.max_repeats)
+                allowed_s = 60 + 5 * more * cycles / info.clock_hz
+                window += device.infer(inputs, repeats=more, timeout_s=allowed_s).cycles
+            windows.append(tuple(window))
+        return first.cold_cycles, tuple(windows)
+
+    def _row(self, file: DeviceFile, *, inputs: int, duration_s: float) -> Run:
+        info = self.board.device.info()
+        assert isinstance(file.content, TfliteModel)
+        return Run(
+            run_id=str(uuid.uuid4()),
+            session_id=self.session_id,
+            started_utc=self.started.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            duration_s=duration_s,
+            model=self.combination.model,
+            recipe=self.combination.recipe,
+            runtime="tflm",
+            target=self.combination.target.name,
+            board=self.board.id,
+            kind=self.board.kind,
+            location=info.model.location if info.model else "",
+            cores_used=1,
+            inputs=inputs,
+            macs=file.content.macs(),
+            counters={},
+            device=DeviceRow(**{f.name: getattr(info, f.name) for f in fields(DeviceRow)}),
+            provenance=provenance_of(model_sha256=file.sha256, golden_sha256=""),
+        )

@@ -1,0 +1,299 @@
+"""The straight line of one run: board, model, inputs, answers, figures, verdict, row.
+
+select the board -> open -> hello -> upload what changed -> load -> infer all inputs -> timed runs -> counters
+-> references -> judge -> record at once
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from esp_hil.boards.opening import OpenBoard
+from esp_hil.boards.provision import sizes_of
+from esp_hil.errors import BoardUnavailable, ConfigError, HilError, ReportError
+from esp_hil.models.catalogue import Model
+from esp_hil.progress import Progress
+from esp_hil.results.configs import keep_config, kept_configs
+from esp_hil.results.journal import RUNS_FILE, Recorder, read_runs
+from esp_hil.results.record import Failure, Run
+from esp_hil.results.regress import Comparison, Rules
+from esp_hil.results.regress.comparable import check_names
+from esp_hil.results.regress.gates import with_thresholds
+from esp_hil.session.baseline import Baseline, base_rows
+from esp_hil.session.fleet import Fleet, Held
+from esp_hil.session.measuring import Measuring
+from esp_hil.session.options import Combination, Options, combinations
+from esp_hil.session.supervision import explain, is_trouble, is_worth_a_retry, keep_log
+from esp_hil.session.workbench import Bench
+from esp_hil.verdict.diverge import Divergence
+from esp_hil.verdict.verdict import Verdict
+from esp_hil.virtual import load_plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What one run gave: the row, and what the tests of the suites ask beside it."""
+
+    run: Run
+    verdict: Verdict
+    model: Model
+    options: Options
+    divergence: Divergence | None = None
+
+    @property
+    def story(self) -> str:
+        """The verdict with its table and, if the device is wrong, where it first goes wrong and why."""
+        text = self.verdict.text()
+        return text if self.divergence is None else f"{text}\n{self.divergence.text()}"
+
+
+if TYPE_CHECKING:
+    from pytest_embedded_serial.dut import SerialDut as Dut
+
+    from esp_hil.results.history import Line
+
+
+def baseline_of(options: Options) -> Baseline | None:
+    """What the options ask to compare with.
+
+    Raises:
+        ReportError: it cannot be read. ConfigError: a condition or a threshold has no meaning.
+    """
+    if options.baseline is None:
+        return None
+    rules = Rules(
+        gates=with_thresholds(options.thresholds),
+        across=check_names(options.across),
+        gate_simulated=options.gate_simulated,
+    )
+    rows = base_rows(options.baseline, first=options.history == options.baseline)
+    return Baseline(rows, rules, tests=len(combinations(options)))
+
+
+class Session:
+    """All runs of one pytest session: opens each board once, records each run at once.
+
+    Args:
+        options: the command line.
+        progress: where long work is shown.
+        session_id: of the session that this is a part of (a worker of pytest-xdist); "": a new one.
+
+    Raises:
+        ReportError: the results folder cannot be written, or the baseline not read.
+        ConfigError: the plan of virtual faults, a condition or a threshold has no meaning.
+    """
+
+    def __init__(self, options: Options, progress: Progress, session_id: str = "") -> None:
+        self.options = options
+        self.id = session_id or str(uuid.uuid4())
+        self.rows: list[Run] = []
+        self.reports: dict[str, Path] = {}
+        self.comparison: Comparison | None = None
+        self._progress = progress
+        self._recorder = Recorder(options.results / RUNS_FILE)
+        self._measured: dict[Combination, Measured | HilError] = {}
+        self._compared: dict[Combination, Comparison] = {}
+        faults = load_plan(options.virtual_faults) if options.virtual_faults else None
+        self.fleet = Fleet(options, faults, progress)
+        self.baseline = baseline_of(options)
+
+    def open(self, combination: Combination) -> OpenBoard:
+        """The board of the combination, opened once; what is on it is the caller's business.
+
+        Raises:
+            HilError: it cannot be opened.
+        """
+        return self.fleet.held(combination).board
+
+    @contextmanager
+    def frames(self, combination: Combination, dut: Dut) -> Iterator[Bench]:
+        """The board prepared for frames while the reader of pytest-embedded's `dut` pauses.
+
+        Raises:
+            ConfigError: the board is behind a socket, which takes one connection at a time.
+            HilError: as `bench`.
+        """
+        board = self.fleet.held(combination).board
+        if board.url.startswith("socket://"):
+            raise ConfigError(
+                "a socket takes one connection: frames and a dut need a serial port",
+                hint="run console tests on a serial port or a pty",
+                board=board.id,
+            )
+        with dut.serial.disable_redirect_thread():
+            board.take_back()
+            try:
+                yield self.bench(combination)
+            finally:
+                board.lend()
+
+    def record(self, row: Run) -> None:
+        """Write a row to the file at once and show its verdict; also one that a suite made itself."""
+        self._recorder.append(row)
+        self.rows.append(row)
+        said = row.verdict.words if row.verdict else row.failure.message if row.failure else "no verdict"
+        self._progress.say(f"{row.title}: {said}")
+
+    def bench(self, combination: Combination) -> Bench:
+        """The board of the combination with its model loaded; a board that broke is brought back once.
+
+        Raises:
+            HilError: it cannot be opened, brought back or prepared.
+        """
+        held = self.fleet.held(combination)
+        try:
+            return self._prepared(held, combination)
+        except HilError as error:
+            explain(error, held.provision.image, combination.target)
+            if not is_trouble(error) or not self._recovered(held, combination, error):
+                raise
+            return self._prepared(held, combination)
+
+    def _prepared(self, held: Held, combination: Combination) -> Bench:
+        return held.prepared(combination, self._progress, lint=self.options.lint)
+
+    def measure(self, combination: Combination) -> Measured:
+        """Run the combination, record the row, judge it; a second call gives the first one's result.
+
+        Raises:
+            HilError: the board, the link or the model failed; a row that says so was recorded.
+        """
+        known = self._measured.get(combination)
+        if known is None:
+            known = self._measured[combination] = self._measure(combination)
+        if isinstance(known, HilError):
+            raise known
+        return known
+
+    def against(self, combination: Combination) -> Comparison:
+        """Compare the combination with the baseline; what is worse is run again first, and must stay so.
+
+        Raises:
+            ReportError: there is no baseline.
+            HilError: as `measure`.
+        """
+        if self.baseline is None:
+            raise ReportError("no baseline", hint="give one with --baseline", step="compare")
+        if combination not in self._compared:
+            attempts = [self.measure(combination).run]
+            found = self.baseline.judge(attempts)
+            if found.regressions:
+                again = self._measure(combination, attempt=2)
+                if isinstance(again, Measured):
+                    found = self.baseline.judge([*attempts, again.run])
+            self._compared[combination] = found
+        return self._compared[combination]
+
+    def _measure(self, combination: Combination, attempt: int = 1) -> Measured | HilError:
+        """Run it; once more if the board broke in a way that may not come again."""
+        found = self._attempt(combination, attempt)
+        if not isinstance(found, HilError):
+            return found
+        held = self.fleet.open_one(combination)
+        if held is None or not is_trouble(found):
+            return found
+        if not self._recovered(held, combination, found) or not is_worth_a_retry(found):
+            return found
+        found = self._attempt(combination, attempt + 1)
+        if isinstance(found, HilError) and is_trouble(found) and (gone := held.supervisor.judge(found)):
+            self.fleet.give_up(combination, gone)
+        return found
+
+    def _attempt(self, combination: Combination, attempt: int) -> Measured | HilError:
+        started_s = time.monotonic()
+        measuring = Measuring(
+            combination=combination, options=self.options, session_id=self.id, attempt=attempt
+        )
+        held: Held | None = None
+        try:
+            held = self.fleet.held(combination)
+            measuring.opened(held.board)
+            measuring.sizes = sizes_of(held.provision.image)
+            if held.provision.image is not None:
+                keep_config(self.options.results, held.provision.image.folder)
+            bench = self._prepared(held, combination)
+            measuring.prepared(bench)
+            measuring.run_golden(bench, self._progress)
+            measuring.time(bench)
+            measuring.profile(bench)
+            measuring.judge(bench)
+            measuring.locate(bench)
+        except HilError as error:
+            if held is not None:
+                explain(error, held.provision.image, combination.target)
+            measuring.failure = Failure.of(error)
+            row = measuring.row(time.monotonic() - started_s)
+            self.record(row)
+            if held is not None and is_trouble(error):
+                console = [line.text for line in held.board.device.console]
+                self._progress.say(f"log: {keep_log(self.options.results, row, error, console)}")
+            return error
+        held.supervisor.fine()
+        row = measuring.row(time.monotonic() - started_s)
+        self.record(row)
+        for note in measuring.notes:
+            self._progress.say(f"{row.title}: {note}")
+        assert row.verdict is not None
+        return Measured(
+            run=row,
+            verdict=row.verdict,
+            model=bench.model,
+            options=self.options,
+            divergence=measuring.divergence,
+        )
+
+    def _recovered(self, held: Held, combination: Combination, error: HilError) -> bool:
+        """Bring a board back; False if it is given up."""
+        try:
+            held.supervisor.recover(error)
+        except BoardUnavailable as gone:
+            self.fleet.give_up(combination, gone)
+            return False
+        return True
+
+    def gather(self) -> None:
+        """Take over the rows that workers have recorded for this session."""
+        self.rows = [run for run in read_runs(self._recorder.path).runs if run.session_id == self.id]
+
+    def write_reports(self) -> None:
+        """Write every report format and the comparison from the rows; put them into the history."""
+        from esp_hil.report import write_comparison, write_reports
+
+        if not self.rows:
+            return
+        lines: tuple[Line, ...] = ()
+        if self.options.history:
+            from esp_hil.results.history import History, lines_about
+
+            with History.open(self.options.history) as history:
+                history.add(self.rows)
+                lines = lines_about(history, self.rows)
+        self.reports = write_reports(
+            self.rows,
+            self.options.results,
+            history=lines,
+            configs=kept_configs(self.options.results),
+        )
+        if self.baseline is not None:
+            self.comparison = self.baseline.judge_all(self.rows)
+            self.reports |= write_comparison(self.comparison, self.options.results)
+
+    def summary(self) -> list[str]:
+        """The short table, what the baseline says, and the paths of the reports, line by line."""
+        from esp_hil.report import summary
+        from esp_hil.report.changes import as_text
+
+        lines = summary(self.rows).splitlines()
+        if self.comparison is not None:
+            lines += ["", f"compared with {self.options.baseline}:", *as_text(self.comparison).splitlines()]
+        return [*lines, *(f"{name:8} {path}" for name, path in sorted(self.reports.items()))]
+
+    def close(self) -> None:
+        """Close the boards; virtual and emulated ones are ended."""
+        self.fleet.close()

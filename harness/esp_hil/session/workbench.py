@@ -1,0 +1,243 @@
+"""One board with one model on it: what the suites talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esp_hil.counters import HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
+from esp_hil.device.device import Device
+from esp_hil.device.inference import Inference
+from esp_hil.device.tuning import RateMemory, choose_pad, tune
+from esp_hil.errors import HilError, InputError
+from esp_hil.lint.preflight import preflight
+from esp_hil.models.catalogue import Model
+from esp_hil.models.device_file import DeviceFile, Exact, open_device_file
+from esp_hil.models.recipe import Recipe
+from esp_hil.progress import Progress
+from esp_hil.targets import Target
+from esp_hil.tensors import DeviceTensor
+from esp_hil.verdict.diverge import Divergence, find
+from esp_hil.wire.messages import LOAD_PARAMETERS_IN_FLASH
+
+Arrays = Mapping[str, NDArray[Any]]
+Level = Literal["lowest", "zero", "highest"]
+
+HEAPS = (HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE)
+
+
+class Bench:
+    """A board that has been prepared with a model.
+
+    Args:
+        device: an open session with the board.
+        board: id or URL of the board, for messages.
+        target: its chip.
+        model: the catalogue's model.
+        recipe: which of its device files.
+        progress: where long work is shown.
+        lint: whether a model with a known hazard is refused.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        *,
+        board: str,
+        target: Target,
+        model: Model,
+        recipe: Recipe,
+        progress: Progress,
+        lint: bool = True,
+    ) -> None:
+        self.device = device
+        self.board = board
+        self.target = target
+        self.model = model
+        self.recipe = recipe
+        self._progress = progress
+        self._lint = lint
+        self.family = target.family_of(recipe.runtime)
+        self.model_path = model.artifact(recipe.name, self.family)
+        self.model_bytes = self.model_path.read_bytes()
+        self.file: DeviceFile = open_device_file(self.model_bytes)
+
+    @cached_property
+    def exact(self) -> Exact:
+        """The exact reference of the same file."""
+        return self.file.exact(self.family)
+
+    @cached_property
+    def input(self) -> DeviceTensor:
+        """The model's image input as the device has it."""
+        return self.model.device_input(self.file)
+
+    def prepare(self) -> None:
+        """Put the model on the board unless it is there already, load it, check the handshake's contract.
+
+        Raises:
+            HandshakeError: the device disagrees about chip, family, model or tensors.
+            LintError: the model has a known hazard on this chip.
+            DeviceFault: it refused the model.
+        """
+        if not self.device.connected:
+            self.device.connect()
+            tune(self.device, memory=RateMemory())
+            choose_pad(self.device)
+        info = self.device.info()
+        if info.model is None or info.model.sha256 != self.file.sha256:
+            self.device.require(target=self.target, family=self.family)
+            if self._lint:
+                preflight(self.file, self.target, psram_bytes=info.psram_bytes)
+            self.upload(self.model_bytes)
+        self.device.require(
+            target=self.target,
+            family=self.family,
+            model_sha256=self.file.sha256,
+            inputs=self.file.inputs,
+        )
+
+    def upload(self, image: bytes) -> None:
+        """Write an image into the model partition and load it."""
+        with self._progress.task(
+            f"{self.board}: upload {self.model.name}", total=len(image), unit="B"
+        ) as show:
+            self.device.upload_model(image, progress=show)
+        self.reload()
+
+    def restore(self) -> None:
+        """Make the session anew after a reset or a refused model, and prepare the board again."""
+        self.device.connect()
+        # `upload_model` sends nothing that the device still has
+        self.prepare()
+
+    def reload(self) -> None:
+        """Load the model from where it is; its parameters stay in flash if there is no PSRAM for a copy."""
+        in_flash = self.device.info().psram_bytes == 0
+        self.device.load(options=LOAD_PARAMETERS_IN_FLASH if in_flash else 0)
+
+    def encode(self, floats: NDArray[np.float32]) -> NDArray[Any]:
+        """Quantize float inputs (N, *float shape) as the chip rounds: (N, *device shape without batch)."""
+        return self.input.to_device(floats, self.target.rounding)
+
+    def first_inputs(self) -> dict[str, NDArray[Any]]:
+        """The first golden input as the device's integers, shape (1, ...)."""
+        golden = self.model.golden(limit=1)
+        return {self.input.name: self.encode(golden.inputs)}
+
+    def constant_inputs(self, level: Level) -> dict[str, NDArray[Any]]:
+        """Inputs that are everywhere the lowest, zero or the highest value of their type."""
+        made: dict[str, NDArray[Any]] = {}
+        for value in self.file.inputs:
+            dtype = np.dtype(value.dtype)
+            limits = np.iinfo(dtype) if dtype.kind == "i" else np.finfo(dtype)
+            number = {"lowest": limits.min, "zero": 0, "highest": limits.max}[level]
+            made[value.name] = np.full(value.shape, number, dtype)
+        return made
+
+    def infer(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Run once: integers in, integers out, device layout."""
+        return dict(self.device.infer(inputs).outputs)
+
+    def tensor(self, name: str, inputs: Arrays, *, like: NDArray[Any]) -> NDArray[Any]:
+        """An intermediate tensor for these inputs, in the dtype and shape of `like`.
+
+        Raises:
+            DeviceFault: the device cannot give it.
+            InputError: it has another size there.
+        """
+        data = self.device.tensor(name, inputs)
+        if len(data) != like.nbytes:
+            raise InputError(f"the device gave {len(data)} bytes of {name!r}, expected {like.nbytes}")
+        array = np.frombuffer(data, like.dtype.newbyteorder("<")).astype(like.dtype)
+        return array.reshape(like.shape)
+
+    def infer_first(self) -> dict[str, NDArray[Any]]:
+        """Run the first golden input once."""
+        return self.infer(self.first_inputs())
+
+    def timed(self, *, runs: int, warmup: int, cores: int) -> Inference:
+        """Run the first golden input `warmup` + `runs` times on the device, which keeps the cycles."""
+        return self.device.infer(self.first_inputs(), repeats=runs, warmup=warmup, cores=cores)
+
+    def free_heap(self) -> int:
+        """Free heap in bytes, internal and PSRAM together, as the device counts it."""
+        counters = self.device.counters()
+        found = [counters[name].value for name in HEAPS if name in counters]
+        if not found:
+            raise HilError(
+                "the device has no counter of its free heap",
+                hint=f"its firmware must report {HEAP_INTERNAL_FREE}",
+                step="counters",
+                board=self.board,
+            )
+        return int(sum(found))
+
+    def write_raw_input(self, data: bytes) -> None:
+        """Send bytes as the first input without the host's own check of their size."""
+        self.device.set_input_bytes(0, data)
+
+    def diverge(self, inputs: Arrays, *, before: Sequence[Arrays] = ()) -> Divergence | None:
+        """Find the first tensor that the device computes wrongly.
+
+        Args:
+            inputs: that it answers wrongly, the device's integers.
+            before: what it was sent before, the last one last; that one is sent again before each request,
+                so that what is left over from it shows.
+
+        Returns:
+            None if it answers these inputs rightly now.
+
+        Raises:
+            HilError: the board or the link failed.
+        """
+        names = self.exact.tensor_names
+        exact = self.exact.run(inputs, tensors=names)
+        answered = self._infer_after(inputs, before)
+        wrong = [name for name, values in answered.items() if not np.array_equal(values, exact[name])]
+        if not wrong:
+            return None
+        given = {name: self.device.read_input(name) for name in inputs}
+
+        def fetch(name: str) -> bytes:
+            for arrays in before[-1:]:
+                self.infer(arrays)
+            return self.device.tensor(name, inputs)
+
+        return find(
+            self.file.content,
+            self.family,
+            inputs,
+            exact,
+            fetch,
+            wrong=wrong,
+            given=given,
+            earlier=[{**self.exact.run(arrays, tensors=names), **arrays} for arrays in reversed(before)],
+            tolerance_lsb=self.model.tolerance_of(self.recipe.name).device_vs_exact_lsb,
+        )
+
+    def _infer_after(self, inputs: Arrays, before: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+        for arrays in before:
+            self.infer(arrays)
+        return self.infer(inputs)
+
+    def check_alive(self) -> None:
+        """One inference that must be right: the device goes on after what was just tried.
+
+        Raises:
+            HilError: it answers, and wrong.
+        """
+        inputs = self.first_inputs()
+        wanted, answered = self.exact.run(inputs), self.infer(inputs)
+        wrong = [name for name in wanted if not np.array_equal(wanted[name], answered[name])]
+        if wrong:
+            raise HilError(
+                f"after the refused request the outputs {', '.join(wrong)} are wrong",
+                hint="the firmware let the request change its state",
+                step="infer",
+                board=self.board,
+            )

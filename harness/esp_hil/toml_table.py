@@ -1,0 +1,105 @@
+"""One table of a TOML file that knows which keys were asked for, so that a misspelt one is an error."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Self, TypeVar, get_args
+
+from esp_hil.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Table:
+    """One table of the file, that knows which keys were asked for."""
+
+    def __init__(self, path: Path, where: str, values: object) -> None:
+        self.path, self.where = path, where
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: [{where}] must be a table")
+        self.values: dict[str, Any] = values
+        self.known: list[str] = []
+
+    @classmethod
+    def of_file(cls, path: Path) -> Self:
+        """The table at the top of a file.
+
+        Raises:
+            ConfigError: it cannot be read, or is no TOML.
+        """
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
+            raise ConfigError(f"{path}: {cause}") from None
+        return cls(path, "", values)
+
+    def name(self, key: str) -> str:
+        """The key with the tables around it, for messages."""
+        return f"{self.where}.{key}" if self.where else key
+
+    def fail(self, key: str, problem: str, hint: str = "") -> ConfigError:
+        """The error for a key."""
+        return ConfigError(f"{self.path}: {self.name(key)} {problem}", hint=hint)
+
+    def take(self, key: str, kind: type[T], default: T | None = None) -> T:
+        """Value of `key`; an integer serves as a float; without a default the key must be there."""
+        self.known.append(key)
+        value = self.values.get(key, default)
+        if value is None:
+            raise self.fail(key, "is missing")
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise self.fail(key, f"is {value!r}", f"give a {kind.__name__}")
+        return value
+
+    def choice(self, key: str, kind: object, default: str | None = None) -> Any:  # noqa: ANN401
+        """A string that is one of the Literal `kind`."""
+        value = self.take(key, str, default)
+        if value not in get_args(kind):
+            raise self.fail(key, f"is {value!r}", f"one of: {', '.join(get_args(kind))}")
+        return value
+
+    def many(self, key: str, kind: type[T], default: list[T] | None = None) -> tuple[T, ...]:
+        """A list whose elements are all of `kind`."""
+        values = self.take(key, list, default)
+        if any(type(value) is not kind for value in values):
+            raise self.fail(key, f"is {values!r}", f"give a list of {kind.__name__}")
+        return tuple(values)
+
+    def share(self, key: str) -> float:
+        """A number from 0 to 1."""
+        value = self.take(key, float)
+        if not 0 <= value <= 1:
+            raise self.fail(key, f"is {value}", "give a share from 0 to 1")
+        return value
+
+    def count(self, key: str, *, least: int = 1) -> int:
+        """A whole number not below `least`."""
+        value = self.take(key, int)
+        if value < least:
+            raise self.fail(key, f"is {value}", f"give {least} or more")
+        return value
+
+    def table(self, key: str) -> Table:
+        """The table under `key`, which must be there."""
+        self.known.append(key)
+        if key not in self.values:
+            raise self.fail(key, "is missing")
+        return Table(self.path, self.name(key), self.values[key])
+
+    def optional(self, key: str) -> Table:
+        """The table under `key`, empty if it is not there."""
+        self.values.setdefault(key, {})
+        return self.table(key)
+
+    def done(self) -> None:
+        """Refuse keys that nobody asked for."""
+        for key in self.values:
+            if key not in self.known:
+                near = difflib.get_close_matches(key, self.known, 1)
+                guess = f"did you mean {near[0]!r}? " if near else ""
+                known = ", ".join(sorted(self.known))
+                raise self.fail(key, "is not a key of model.toml", f"{guess}known here: {known}")

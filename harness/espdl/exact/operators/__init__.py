@@ -1,1 +1,0 @@
-"""One module per operator family; `harness.espdl.exact.registry` imports them all."""

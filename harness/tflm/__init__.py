@@ -1,6 +1,0 @@
-"""TensorFlow Lite Micro: read `.tflite` files, run them with TFLM's own kernels, make them from ONNX."""
-
-from harness.tflm.model import Operator, Tensor, TfliteModel
-from harness.tflm.reader import is_tflite, read_tflite
-
-__all__ = ["Operator", "Tensor", "TfliteModel", "is_tflite", "read_tflite"]

@@ -1,9 +1,0 @@
-"""Virtual boards: the device core of `firmware/core` on this machine, behind a pty or a TCP port.
-
-`python -m harness.virtual --target esp32p4` runs one; `VirtualBoard` starts and ends it for a test.
-"""
-
-from harness.virtual.board import VirtualBoard
-from harness.virtual.faults import EngineFaults, FaultPlan, LineFaults, OffByLsb, load_plan
-
-__all__ = ["EngineFaults", "FaultPlan", "LineFaults", "OffByLsb", "VirtualBoard", "load_plan"]

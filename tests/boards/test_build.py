@@ -1,0 +1,441 @@
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from esp_hil.boards.build import (
+    BuildOrder,
+    build,
+    build_failed,
+    fingerprint,
+    has_build_apps,
+    parse_sizes,
+    with_sizes,
+)
+from esp_hil.commands import build as command
+from esp_hil.errors import BuildError, ConfigError, FlashError
+from esp_hil.esp.idf import Idf, find_idf, version_of
+from esp_hil.esp.image import Image, image_of, model_label
+from esp_hil.progress import Advance
+from tests.boards.builds import MODEL, FakeIdf, make_build_folder
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the fake ESP-IDF is made of POSIX scripts")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A firmware folder with one runtime and the profiles."""
+    folder = tmp_path / "firmware"
+    for name in ("engines/espdl", "profiles", "main", "build/old", "managed_components/x"):
+        (folder / name).mkdir(parents=True)
+    for name in ("CMakeLists.txt", "engines/espdl/CMakeLists.txt", "main/app_main.cpp", "sdkconfig.defaults"):
+        (folder / name).write_text(name)
+    for name in ("perf", "debug", "debug.esp32c3", "flash-8mb"):
+        (folder / "profiles" / name).write_text(name)
+    return folder
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> FakeIdf:
+    return FakeIdf(tmp_path / "idf", ROOT)
+
+
+@pytest.fixture
+def idf(fake: FakeIdf) -> Idf:
+    return find_idf(fake.environ, home=fake.path.parent)
+
+
+C3 = BuildOrder(target="esp32c3")
+
+
+class Counting:
+    """Progress that adds up."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    @contextmanager
+    def task(self, description: str, *, total: int, unit: str = "") -> Iterator[Advance]:
+        del description, unit
+        yield self._advance
+        assert self.done <= total
+
+    def _advance(self, count: int) -> None:
+        self.done += count
+
+    def say(self, text: str) -> None:
+        del text
+
+
+# building
+
+
+def test_a_build_gives_the_image_of_its_folder(source: Path, idf: Idf, fake: FakeIdf) -> None:
+    progress = Counting()
+    image = build(C3, idf, source=source, progress=progress)
+    assert image.target == "esp32c3"
+    assert image.folder == source / "build" / "esp32c3-espdl-perf"
+    assert [region.name for region in image.regions] == ["bootloader", "partition-table", "app"]
+    assert (image.idf, image.version) == ("v5.3.5", "0.1.0")
+    assert progress.done == 100
+    assert "-DIDF_TARGET=esp32c3 " in fake.calls[0]
+    assert "-DHIL_PROFILE=perf " in fake.calls[0]
+
+
+def test_nothing_is_built_twice(source: Path, idf: Idf, fake: FakeIdf) -> None:
+    first = build(C3, idf, source=source)
+    assert build(C3, idf, source=source) == first
+    assert len(fake.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["main/app_main.cpp", "sdkconfig.defaults", "profiles/debug", "dependencies.lock", "../pyproject.toml"],
+)
+def test_a_changed_file_is_built_again(source: Path, idf: Idf, fake: FakeIdf, name: str) -> None:
+    build(C3, idf, source=source)
+    (source / name).write_text("changed")
+    build(C3, idf, source=source)
+    assert len(fake.calls) == 2
+
+
+@pytest.mark.parametrize("name", ["build/old/x", "managed_components/x/y", "sdkconfig", ".git"])
+def test_what_a_build_leaves_behind_does_not_count(source: Path, idf: Idf, fake: FakeIdf, name: str) -> None:
+    build(C3, idf, source=source)
+    if name != ".git":
+        (source / name).write_text("x")
+    build(C3, idf, source=source)
+    assert len(fake.calls) == 1
+
+
+def test_another_compiler_or_esp_idf_is_built_again(source: Path, idf: Idf, fake: FakeIdf) -> None:
+    before = fingerprint(C3, idf, source)
+    assert fingerprint(C3, replace(idf, version="5.4.1"), source) != before
+    fake.set_compiler("riscv32-esp-elf-gcc 14.2.0")
+    assert fingerprint(C3, idf, source) != before
+
+
+def test_orders_that_differ_have_folders_of_their_own(tmp_path: Path) -> None:
+    model = tmp_path / "m.espdl"
+    orders = [
+        C3,
+        replace(C3, target="esp32c6"),
+        replace(C3, profile=("debug",)),
+        replace(C3, profile=("perf", "flash-8mb")),
+        replace(C3, model=model),
+        replace(C3, definitions={"A": "1"}),
+        replace(C3, definitions={"A": "2"}),
+    ]
+    assert len({order.folder_name for order in orders}) == len(orders)
+
+
+def test_a_build_folder_that_somebody_changed_is_built_again(source: Path, idf: Idf, fake: FakeIdf) -> None:
+    image = build(C3, idf, source=source)
+    app = image.folder / "esp_hil.bin"
+    app.write_bytes(app.read_bytes() + b"x")
+    build(C3, idf, source=source)
+    assert len(fake.calls) == 2
+
+
+def test_a_failed_build_names_its_first_error_and_its_log(source: Path, idf: Idf, fake: FakeIdf) -> None:
+    fake.fail.write_text(
+        "main/app_main.cpp:12:3: error: 'x' was not declared\nninja: build stopped\nFAILED: all\n"
+    )
+    with pytest.raises(BuildError, match="was not declared") as raised:
+        build(C3, idf, source=source)
+    assert "hil_build.log" in raised.value.hint
+    fake.fail.unlink()
+    build(C3, idf, source=source)  # and leaves nothing that stands in the way
+
+
+def test_a_build_that_does_not_fit_says_what_to_do() -> None:
+    tail = ["ld: region `iram0_0_seg' overflowed by 1234 bytes", "ninja: build stopped"]
+    error = build_failed(2, tail[:1], tail, Path("log"))
+    assert "overflowed by 1234" in error.message
+    assert "--build-profile size" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        (replace(C3, target="esp8266"), "esp8266"),
+        (replace(C3, runtime="tvm"), "espdl"),
+        (replace(C3, profile=("fast",)), "perf"),
+        (replace(C3, profile=("debug.esp32c3",)), "perf"),
+        (replace(C3, model=Path("no-such.espdl")), "no-such"),
+    ],
+)
+def test_what_the_firmware_does_not_have_is_refused_before_building(
+    source: Path, idf: Idf, fake: FakeIdf, order: BuildOrder, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build(order, idf, source=source)
+    assert fake.calls == []
+
+
+def test_a_missing_compiler_says_how_to_install_it(source: Path, idf: Idf) -> None:
+    with pytest.raises(BuildError, match="xtensa-esp32s3-elf-gcc") as raised:
+        build(replace(C3, target="esp32s3"), idf, source=source)
+    assert "install.sh esp32s3" in raised.value.hint
+
+
+def test_the_firmware_of_this_project_has_what_its_orders_name(idf: Idf) -> None:
+    assert fingerprint(C3, idf, ROOT / "firmware")
+
+
+# ESP-IDF
+
+
+def test_without_esp_idf_the_error_says_where_it_looked_and_how_to_get_one(tmp_path: Path) -> None:
+    (tmp_path / "esp" / "old" / "esp-idf").mkdir(parents=True)
+    with pytest.raises(
+        BuildError, match=r"5\.3 or newer; looked at .*old/esp-idf \(home folder: not there\)"
+    ) as raised:
+        find_idf({}, home=tmp_path)
+    assert "export.sh" in raised.value.hint
+    assert "--build-dir" in raised.value.hint
+
+
+def test_an_activated_esp_idf_that_is_too_old_is_refused_even_if_a_newer_one_is_installed(
+    tmp_path: Path,
+) -> None:
+    old = FakeIdf(tmp_path / "old", ROOT, version=(5, 2, 3))
+    newer = FakeIdf(tmp_path / "home" / "esp", ROOT)
+    assert version_of(newer.path) == "5.3.5"
+    with pytest.raises(BuildError, match=r"IDF_PATH: version 5\.2\.3"):
+        find_idf(old.environ, home=tmp_path / "home")
+
+
+def export_of(fake: FakeIdf) -> None:
+    """Give a fake ESP-IDF the program that says what activation would set."""
+    lines = [
+        f"PATH={fake.compiler.parent}:$PATH",
+        f"IDF_PYTHON_ENV_PATH={fake.environ['IDF_PYTHON_ENV_PATH']}",
+    ]
+    (fake.path / "tools" / "idf_tools.py").write_text(f"print({os.linesep.join(lines)!r})\n")
+
+
+def test_an_installed_esp_idf_is_used_without_being_activated(tmp_path: Path) -> None:
+    fake = FakeIdf(tmp_path / "esp", ROOT)
+    export_of(fake)
+    idf = find_idf({"PATH": "/usr/bin"}, home=tmp_path)
+    assert idf.path == fake.path
+    assert idf.environment["PATH"] == f"{fake.compiler.parent}:/usr/bin"
+    assert idf.environment["IDF_PATH"] == str(fake.path)
+
+
+def test_the_selected_one_of_the_installation_manager_is_used(tmp_path: Path) -> None:
+    fakes = [FakeIdf(tmp_path / name, ROOT, version=(5, 4, n)) for n, name in enumerate(("a", "b"))]
+    for fake in fakes:
+        export_of(fake)
+    listed = tmp_path / "home" / ".espressif" / "tools" / "eim_idf.json"
+    listed.parent.mkdir(parents=True)
+    entries = [
+        {"id": str(n), "path": str(fake.path), "idfToolsPath": str(tmp_path)} for n, fake in enumerate(fakes)
+    ]
+    listed.write_text(json.dumps({"idfInstalled": entries, "idfSelectedId": "1"}))
+    idf = find_idf({"PATH": ""}, home=tmp_path / "home")
+    assert (idf.path, idf.version) == (fakes[1].path, "5.4.1")
+    assert idf.environment["IDF_TOOLS_PATH"] == str(tmp_path)
+
+
+def test_an_incomplete_esp_idf_says_to_install_it(tmp_path: Path) -> None:
+    FakeIdf(tmp_path / "esp", ROOT)  # without idf_tools.py
+    with pytest.raises(BuildError, match="not installed completely") as raised:
+        find_idf({"PATH": "/usr/bin"}, home=tmp_path)
+    assert "install.sh" in raised.value.hint
+
+
+# images
+
+
+def test_a_prebuilt_folder_is_an_image(tmp_path: Path) -> None:
+    image = Image.from_build_dir(make_build_folder(tmp_path / "b"))
+    assert image.elf == tmp_path / "b" / "esp_hil.elf"
+    assert image.flash_bytes == 4 << 20
+    assert not image.needs_psram
+    assert [row.name for row in image.partitions] == ["factory", "model"]
+    assert image.settings.mode == "dio"
+
+
+def test_psram_that_must_be_there_is_known_from_the_configuration(tmp_path: Path) -> None:
+    needs = make_build_folder(tmp_path / "a", config={"SPIRAM": True})
+    tries = make_build_folder(tmp_path / "b", config={"SPIRAM": True, "SPIRAM_IGNORE_NOTFOUND": True})
+    assert Image.from_build_dir(needs).needs_psram
+    assert not Image.from_build_dir(tries).needs_psram
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("flasher_args.json", "no build folder"),
+        ("esp_hil.bin", "cannot read"),
+        ("partition_table/partition-table.bin", "cannot read"),
+    ],
+)
+def test_an_incomplete_build_folder_names_what_is_missing(tmp_path: Path, missing: str, said: str) -> None:
+    folder = make_build_folder(tmp_path / "b")
+    (folder / missing).unlink()
+    with pytest.raises(BuildError, match=said):
+        Image.from_build_dir(folder)
+
+
+def test_a_folder_without_configuration_is_refused(tmp_path: Path) -> None:
+    folder = make_build_folder(tmp_path / "b")
+    shutil.rmtree(folder / "config")
+    with pytest.raises(ConfigError, match=r"sdkconfig\.json"):
+        Image.from_build_dir(folder)
+
+
+def test_an_application_that_is_none_is_refused(tmp_path: Path) -> None:
+    folder = make_build_folder(tmp_path / "b")
+    (folder / "esp_hil.bin").write_bytes(b"\xe9" * 400)
+    with pytest.raises(BuildError, match="does not describe itself"):
+        Image.from_build_dir(folder)
+
+
+def test_images_have_the_same_hash_only_if_every_byte_and_place_is_the_same(tmp_path: Path) -> None:
+    one = Image.from_build_dir(make_build_folder(tmp_path / "a"))
+    same = Image.from_build_dir(make_build_folder(tmp_path / "b"))
+    other = Image.from_build_dir(make_build_folder(tmp_path / "c", code=b"d"))
+    moved = replace(one, regions=(replace(one.regions[0], offset=0x1000), *one.regions[1:]))
+    assert one.sha256 == same.sha256
+    assert len({one.sha256, other.sha256, moved.sha256, one.with_model(b"m").sha256}) == 4
+
+
+def test_a_model_goes_into_its_partition_with_a_label_in_the_last_sector(tmp_path: Path) -> None:
+    image = Image.from_build_dir(make_build_folder(tmp_path / "b")).with_model(b"EDL2....")
+    model, label = image.regions[-2:]
+    assert (model.name, model.offset, model.data) == ("model", MODEL[0], b"EDL2....")
+    assert label.offset == sum(MODEL) - 0x1000
+    assert label.data == model_label(b"EDL2....")
+    again = image.with_model(b"EDL1")
+    assert [region.name for region in again.regions].count("model") == 1
+
+
+def test_the_label_is_what_the_firmware_reads() -> None:
+    # "HILM", 9 bytes, CRC-32 of "123456789" (its check value), CRC-32 of these 12 bytes
+    assert model_label(b"123456789").hex() == "48494c4d09000000" + "2639f4cb" + "22292e86"
+
+
+def test_a_model_that_does_not_fit_its_partition_is_refused(tmp_path: Path) -> None:
+    image = Image.from_build_dir(make_build_folder(tmp_path / "b"))
+    assert image.with_model(bytes(MODEL[1] - 0x1000))
+    with pytest.raises(FlashError, match="for a partition of"):
+        image.with_model(bytes(MODEL[1] - 0x1000 + 1))
+    with pytest.raises(FlashError, match="no partition `model`"):
+        replace(image, partitions=image.partitions[:1]).with_model(b"m")
+
+
+def test_pytest_embedded_s_options_name_a_prebuilt_image(tmp_path: Path) -> None:
+    folder = make_build_folder(tmp_path / "app" / "build")
+    assert image_of(build_dir=None, app_path=None) is None
+    for given in (
+        {"build_dir": str(folder), "app_path": None},
+        {"build_dir": None, "app_path": str(folder.parent)},
+    ):
+        image = image_of(**given)
+        assert image is not None
+        assert image.folder == folder
+    with pytest.raises(ConfigError, match="no build folder at"):
+        image_of(build_dir="elsewhere", app_path=str(tmp_path))
+
+
+def test_idf_build_apps_builds_where_esp_idf_s_python_has_it(fake: FakeIdf, source: Path) -> None:
+    import idf_build_apps
+
+    packages = str(Path(idf_build_apps.__file__).parent.parent)
+    (source / "CMakeLists.txt").write_text("include($ENV{IDF_PATH}/tools/cmake/project.cmake)\n")
+    (source / "sdkconfig").write_text("of the user")
+    with_it = find_idf(fake.environ | {"PYTHONPATH": packages}, home=fake.path.parent)
+    assert has_build_apps(with_it)
+    assert not has_build_apps(find_idf(fake.environ, home=fake.path.parent))
+    order = BuildOrder(target="esp32c3", profile=("perf", "debug"))
+    counting = Counting()
+    image = build(order, with_it, source=source, progress=counting)
+    assert image.target == "esp32c3"
+    assert counting.done == 100
+    (call,) = fake.calls
+    assert "-DSDKCONFIG_DEFAULTS=" in call  # idf-build-apps's own; firmware/CMakeLists.txt decides anew
+    assert "-DHIL_PROFILE=perf;debug" in call
+    assert call.endswith(" build")
+    build(order, with_it, source=source)
+    assert len(fake.calls) == 1
+    assert (source / "sdkconfig").read_text() == "of the user"
+    fake.fail.write_text("main.cpp:7: error: no such thing")
+    (source / "main" / "app_main.cpp").write_text("other")
+    with pytest.raises(BuildError, match=r"main\.cpp:7: error: no such thing"):
+        build(order, with_it, source=source)
+
+
+def test_a_build_folder_has_one_builder_at_a_time(
+    idf: Idf, source: Path, fake: FakeIdf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(C3, idf, source=source)
+    monkeypatch.setattr("esp_hil.boards.build.BUILD_SECONDS", 0.05)
+    folder = source / "build" / C3.folder_name
+    with FileLock(folder.with_name(f"{folder.name}.lock")), pytest.raises(BuildError, match="keeps building"):
+        build(C3, idf, source=source)
+    build(C3, idf, source=source)
+    assert len(fake.calls) == 1
+
+
+# sizes
+
+
+def test_sizes_are_read_by_memory_and_part() -> None:
+    text = json.dumps(
+        {
+            "version": "1.2",
+            "total_size": 160,
+            "layout": [
+                {"name": "DRAM", "total": 100, "used": 60, "free": 40, "parts": {".bss": {"size": 20}}},
+                {"name": "Flash Code", "total": 0, "used": 7, "free": 0, "parts": {}},
+            ],
+        }
+    )
+    (dram, code), total = parse_sizes(text)
+    assert (dram.name, dram.used, dram.total, dict(dram.parts)) == ("DRAM", 60, 100, {".bss": 20})
+    assert code.total == 0
+    assert total == 160
+
+
+def test_a_map_that_is_none_is_an_error_and_not_a_zero(tmp_path: Path) -> None:
+    folder = make_build_folder(tmp_path / "b")
+    (folder / "esp_hil.map").write_text("nothing\n")
+    with pytest.raises(BuildError, match=r"cannot read esp_hil\.map"):
+        with_sizes(Image.from_build_dir(folder))
+
+
+# the command
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_hil_build_shows_a_prebuilt_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_build_folder(tmp_path / "b")
+    assert command.run(arguments("--build-dir", str(folder), "--json")) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["target"] == "esp32c3"
+    assert [region["name"] for region in shown["regions"]] == ["bootloader", "partition-table", "app"]
+    assert command.run(arguments("--build-dir", str(folder))) == 0
+    assert "4 MB flash" in capsys.readouterr().out
+
+
+def test_hil_build_without_a_chip_says_what_to_give() -> None:
+    with pytest.raises(ConfigError, match="which chip"):
+        command.run(arguments())

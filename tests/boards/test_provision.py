@@ -1,0 +1,215 @@
+"""The suites on a real board's row: built or prebuilt, linted, flashed, opened; esptool and ESP-IDF are fakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from esp_hil.boards.provision import profile_of, sizes_of
+from esp_hil.boards.select import Board
+from esp_hil.esp.image import Image, model_label
+from esp_hil.models import catalogue
+from esp_hil.models.device_file import open_device_file
+from esp_hil.results.journal import read_runs
+from esp_hil.results.record import Run
+from esp_hil.targets import target
+from esp_hil.virtual import VirtualBoard
+from tests.boards.builds import FACTORY, MODEL, FakeIdf, make_build_folder
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="boards are pseudo-terminals here")
+
+MNIST = (ROOT / "golden" / "mnist" / "w8a8" / "c.espdl").read_bytes()
+MAC = "7c:df:a1:00:00:01"
+
+
+class Bench:
+    """A row `desk` whose port is a virtual board and whose esptool writes to a file."""
+
+    def __init__(self, machine: VirtualBoard, folder: Path) -> None:
+        self.folder = folder
+        self.flash = folder / "chip.bin"
+        self.flash.write_bytes(b"\xff" * (4 << 20))
+        self._calls = folder / "calls.jsonl"
+        self._state = folder / "state.json"
+        self.set_chip("ESP32-C3")
+        rows = ["[desk]", 'target = "esp32c3"', f'url = "{machine.url}"', f'mac = "{MAC}"']
+        (folder / "boards.toml").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+    def set_chip(self, name: str) -> None:
+        """What esptool finds at the port."""
+        values = {
+            "chip": name, "type": f"{name} (QFN32) (revision v0.4)", "features": "Wi-Fi, BT 5 (LE)",
+            "mac": MAC, "flash_kb": 4096, "flash": str(self.flash), "max_baud": 10_000_000,
+            "calls": str(self._calls),
+        }  # fmt: skip
+        self._state.write_text(json.dumps(values), encoding="utf-8")
+
+    @property
+    def calls(self) -> list[list[str]]:
+        """esptool's command lines so far."""
+        return (
+            [json.loads(line) for line in self._calls.read_text().splitlines()]
+            if self._calls.exists()
+            else []
+        )
+
+    @property
+    def written(self) -> list[list[str]]:
+        """Those of them that write."""
+        return [words for words in self.calls if "write-flash" in words]
+
+    def run(
+        self,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        recipe: str = "w8a8",
+        model: str = "mnist",
+    ) -> subprocess.CompletedProcess[str]:
+        """The numerics suite on the desk."""
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "suites/test_numerics.py"]
+        command += ["--target", "esp32c3", "--board", "desk", "--model", model, "--recipe", recipe]
+        command += ["--inputs", "4", "--runs", "3", "--results", str(self.folder / "out"), *arguments]
+        own = {
+            "HIL_BOARDS": str(self.folder / "boards.toml"),
+            "HIL_STATE": str(self.folder / "state"),
+            "HIL_BUILDS": str(self.folder / "builds"),
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+            "HIL_ESPTOOL": f"{sys.executable} {ROOT / 'tests' / 'fake_esptool.py'} {self._state}",
+            "HOME": str(self.folder),
+        }
+        others = {name: value for name, value in os.environ.items() if not name.startswith("IDF_")}
+        return subprocess.run(
+            command, cwd=ROOT, env={**others, **own, **(environ or {})},
+            capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+
+    @property
+    def rows(self) -> tuple[Run, ...]:
+        """What was recorded."""
+        return read_runs(self.folder / "out").runs
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Bench]:
+    with VirtualBoard(target("esp32c3")) as machine:
+        yield Bench(machine, tmp_path)
+
+
+def test_a_prebuilt_image_and_the_model_are_on_the_chip_before_it_is_opened_and_not_written_twice(
+    desk: Bench, tmp_path: Path
+) -> None:
+    folder = make_build_folder(tmp_path / "app" / "build")
+    done = desk.run("--build-dir", str(folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    flash, image = desk.flash.read_bytes(), Image.from_build_dir(folder)
+    for region in image.regions:
+        assert flash[region.offset : region.offset + len(region.data)] == region.data
+    assert flash[FACTORY[0] :].startswith((folder / "esp_hil.bin").read_bytes())
+    assert flash[MODEL[0] :].startswith(MNIST)
+    assert flash[sum(MODEL) - 4096 :].startswith(model_label(MNIST))
+    (row,) = desk.rows
+    assert row.passed
+    assert row.board == "desk"
+    # pytest-embedded's other way to say it, and nothing to write
+    before = len(desk.written)
+    again = desk.run("--app-path", str(tmp_path / "app"))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert len(desk.written) == before + 1
+    assert "--skip-flashed" in desk.written[-1]
+    assert desk.flash.read_bytes() == flash
+
+
+def test_without_a_prebuilt_image_esp_idf_builds_one_once(desk: Bench, tmp_path: Path) -> None:
+    idf = FakeIdf(tmp_path / "idf", ROOT)
+    for _ in range(2):
+        done = desk.run(environ=idf.environ)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert len(idf.calls) == 1
+    assert "-DIDF_TARGET=esp32c3" in idf.calls[0]
+    assert "-DHIL_ENGINE=espdl" in idf.calls[0]
+    assert "-DHIL_PROFILE=perf" in idf.calls[0]
+    assert desk.flash.read_bytes()[FACTORY[0]] == 0xE9
+
+
+def test_without_esp_idf_and_without_an_image_the_error_says_both_ways_out(desk: Bench) -> None:
+    done = desk.run()
+    assert done.returncode == 1
+    assert "no ESP-IDF 5.3 or newer" in done.stdout
+    assert "--build-dir" in done.stdout
+    assert "--skip-autoflash y" in done.stdout
+    assert desk.calls == []
+    (row,) = desk.rows
+    assert row.failure is not None
+    assert row.failure.kind == "build"
+
+
+def test_a_board_that_has_its_firmware_is_not_touched_with_skip_autoflash(desk: Bench) -> None:
+    done = desk.run("--skip-autoflash", "y")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert desk.calls == []
+
+
+def test_a_model_that_lint_refuses_reaches_neither_flash_nor_line(desk: Bench, tmp_path: Path) -> None:
+    folder = make_build_folder(tmp_path / "build")
+    refused = ("--build-dir", str(folder)), ("--skip-autoflash", "y")
+    for arguments in refused:
+        done = desk.run(*arguments, model="gesture", recipe="w16a16")
+        assert done.returncode == 1
+        assert "LintError" in done.stdout
+        assert "memory: values take 645,120 bytes" in done.stdout
+    assert desk.written == []
+    assert [row.failure.kind for row in desk.rows if row.failure] == ["load", "load"]
+    assert all(row.link is None or row.link.bytes_up < 5_000 for row in desk.rows)
+
+
+def test_an_image_does_not_go_onto_another_chip(desk: Bench, tmp_path: Path) -> None:
+    folder = make_build_folder(tmp_path / "build")
+    desk.set_chip("ESP32-C6")
+    done = desk.run("--build-dir", str(folder))
+    assert done.returncode == 1
+    assert "the chip is an esp32c6, the image is for esp32c3" in done.stdout
+    assert desk.written == []
+    (row,) = desk.rows
+    assert row.failure is not None
+    assert row.failure.kind == "flash"
+
+
+# what a build is made of
+
+
+@pytest.mark.parametrize(
+    ("board", "wanted", "profile"),
+    [
+        (Board(id="a", target="esp32s3"), (), ("perf",)),
+        (Board(id="a", target="esp32s3"), ("debug",), ("debug",)),
+        (Board(id="a", target="esp32s3", flash_bytes=8 << 20), (), ("perf", "flash-8mb")),
+        (Board(id="a", target="esp32", psram_bytes=0), (), ("perf", "psram-off")),
+        (Board(id="a", target="esp32c3", kind="emulated", emulator="qemu"), (), ("perf", "emulated")),
+    ],
+)
+def test_the_profile_follows_from_the_board_s_row_unless_one_is_given(
+    board: Board, wanted: tuple[str, ...], profile: tuple[str, ...]
+) -> None:
+    assert profile_of(board, wanted) == profile
+
+
+def test_sizes_of_an_image_that_nobody_measured_are_not_zero_but_absent(tmp_path: Path) -> None:
+    assert sizes_of(None) == {}
+    assert sizes_of(Image.from_build_dir(make_build_folder(tmp_path / "b"))) == {}
+
+
+def test_every_committed_model_that_fits_a_chip_passes_lint_there() -> None:
+    from esp_hil.lint.preflight import preflight
+
+    model = catalogue.load("mnist")
+    for name in ("esp32c3", "esp32s3", "esp32p4"):
+        chip = target(name)
+        file = open_device_file(model.artifact("w8a8", chip.family))
+        assert not [finding for finding in preflight(file, chip) if finding.severity == "error"]

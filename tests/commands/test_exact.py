@@ -1,0 +1,159 @@
+"""`hil exact` and `hil bench exact`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from esp_hil.cli import main
+from esp_hil.exact import ExactReference
+from esp_hil.exact.session import open_session
+from esp_hil.formats.espdl import read_espdl
+from tests.exact.literal import gemm_model
+from tests.formats.espdl.examples import conv_graph
+from tests.formats.espdl.writer import edl, graph, node, value
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HIL_CACHE_DIR", str(tmp_path / "cache"))
+    path = tmp_path / "model.espdl"
+    path.write_bytes(edl(conv_graph()))
+    return path
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    path = tmp_path / "in.npz"
+    np.savez(path, x=np.random.default_rng(0).integers(-128, 128, (1, 6, 6, 3)).astype(np.int8))
+    return path
+
+
+def test_outputs_are_written_by_name_in_the_device_s_type(model: Path, inputs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.npz"
+    assert main(["exact", str(model), "--inputs", str(inputs), "--outputs", str(out)]) == 0
+    with np.load(inputs) as given, np.load(out) as answers:
+        wanted = ExactReference(read_espdl(model), "c").run({"x": given["x"]})
+        assert answers.files == ["y"]
+        assert answers["y"].dtype == np.int8
+        assert np.array_equal(answers["y"], wanted["y"])
+
+
+def test_all_tensors_are_written_when_asked_for(model: Path, inputs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.npz"
+    assert main(["exact", str(model), "--inputs", str(inputs), "--outputs", str(out), "--all-tensors"]) == 0
+    with np.load(out) as answers:
+        assert sorted(answers.files) == ["h", "y"]
+
+
+def test_a_tensor_may_be_called_file_or_lie_in_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIL_CACHE_DIR", str(tmp_path / "cache"))
+    values = (value("x", (1, 2)), value("file", (1, 2)), value("/a/b", (1, 2)))
+    nodes = [node("Identity", ("x",), ("file",)), node("Identity", ("file",), ("/a/b",))]
+    (tmp_path / "m.espdl").write_bytes(edl(graph(nodes, values, outputs=("/a/b",))))
+    np.savez(tmp_path / "in.npz", x=np.array([[1, 2]], np.int8))
+    paths = [str(tmp_path / name) for name in ("m.espdl", "in.npz", "out.npz")]
+    assert main(["exact", paths[0], "--inputs", paths[1], "--outputs", paths[2], "--all-tensors"]) == 0
+    with np.load(tmp_path / "out.npz") as answers:
+        assert answers["file"].tolist() == answers["/a/b"].tolist() == [[1, 2]]
+
+
+def test_the_graph_is_saved_for_onnxruntime_alone(model: Path, inputs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "exact.onnx"
+    assert main(["exact", str(model), "--save", str(path)]) == 0
+    with np.load(inputs) as given:
+        x = given["x"]
+    saved = open_session(path.read_bytes(), 1).run(["y"], {"x": x})[0]
+    assert np.array_equal(saved, ExactReference(read_espdl(model), "c").run({"x": x})["y"])
+
+
+def test_explain_says_per_layer_which_arithmetic_and_how_near_its_limit(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["exact", str(model), "--explain"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "numerics: c (file)"
+    assert any(line.startswith("Conv_h") and "%" in line for line in lines)
+    assert any(line.startswith("Sigmoid_y") and "table" in line for line in lines)
+
+
+def test_explain_shows_the_headroom_of_esp32s3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIL_CACHE_DIR", str(tmp_path / "cache"))
+    weights = np.full((16, 300), 127, np.int8)
+    written = gemm_model(weights, np.zeros(16, np.int32), layout="(N/16)HWC16", exponents=(-7, -7, 0)).graph
+    (tmp_path / "m.espdl").write_bytes(edl(written))
+    np.savez(tmp_path / "in.npz", x=np.full((1, 300), 127, np.int8))
+    paths = [str(tmp_path / name) for name in ("m.espdl", "in.npz", "out.npz")]
+    command = [
+        "exact",
+        paths[0],
+        "--inputs",
+        paths[1],
+        "--outputs",
+        paths[2],
+        "--explain",
+        "--target",
+        "esp32s3",
+    ]
+    assert main(command) == 0
+    last = capsys.readouterr().out.splitlines()[-1].split()
+    assert last[:3] == ["Gemm_y", "16", "16"]
+    assert int(last[-1]) == 16 * (300 - 2**19 // 127**2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "nothing to do"),
+        (["--inputs", "IN"], "go together"),
+        (["--inputs", "missing.npz", "--outputs", "OUT"], "missing.npz"),
+        (["--inputs", "IN", "--outputs", "no/folder/out.npz"], "cannot write"),
+        (["--explain", "--target", "esp32s9"], "unknown target 'esp32s9'"),
+        (["--explain", "--target", "esp32p4"], "not for esp32p4"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    model: Path, inputs: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = {"IN": str(inputs), "OUT": str(model.with_name("out.npz"))}
+    assert main(["exact", str(model), *(real.get(item, item) for item in arguments)]) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1
+    assert words in error[0]
+
+
+def test_a_family_that_was_assumed_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIL_CACHE_DIR", str(tmp_path / "cache"))
+    written = graph(
+        [node("RequantizeLinear", ("x",), ("y",))], (value("x", (1, 2), -2), value("y", (1, 2), -1))
+    )
+    (tmp_path / "m.espdl").write_bytes(edl(written))
+    assert main(["exact", str(tmp_path / "m.espdl"), "--explain"]) == 0
+    assert "--target names the chip" in capsys.readouterr().err
+
+
+def test_the_benchmark_reports_both_contenders_and_their_ratio(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "exact", str(model), "--json", "--rounds", "1", "--threads", "1"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    (outcome,) = report["models"]
+    assert set(outcome["speeds"]) == {"exact", "float"}
+    speeds = {name: speed["median_ips"] for name, speed in outcome["speeds"].items()}
+    assert outcome["exact_per_float"] == pytest.approx(speeds["exact"] / speeds["float"])
+    assert report["exact_per_float_geometric_mean"] == pytest.approx(outcome["exact_per_float"])
+    assert sum(outcome["paths"].values()) == 2
+
+
+def test_a_float_model_belongs_to_one_file(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "exact", str(model), str(model), "--float", "m.onnx"]) == 2
+    assert "one model" in capsys.readouterr().err

@@ -1,0 +1,163 @@
+"""The history keeps rows whole, once, in order; in SQLite, and in a real PostgreSQL."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sql
+
+from esp_hil.errors import ReportError
+from esp_hil.results.history import History, Where, default_url
+from esp_hil.results.record import Run
+from tests.report.samples import a_night, sample_run
+from tests.results.history import postgres
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    if reason := postgres.why_not():
+        pytest.skip(reason)
+    with postgres.server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[History]:
+    """An empty history in either database."""
+    if request.param == "sqlite":
+        url = str(tmp_path / "made" / "history.sqlite")
+    else:
+        url = request.getfixturevalue("postgresql")
+        engine = sql.create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(sql.text("DROP TABLE IF EXISTS hil_runs, hil_version"))
+        engine.dispose()
+    with History.open(url) as opened:
+        yield opened
+
+
+def night(day: int) -> list[Run]:
+    """Distinct rows of one session."""
+    return [
+        dataclasses.replace(
+            run,
+            run_id=f"{day}-{number}",
+            session_id=f"session-{day}",
+            started_utc=f"2026-03-{day:02d}T02:00:{number:02d}Z",
+        )
+        for number, run in enumerate(a_night())
+    ]
+
+
+def test_rows_come_back_equal_and_in_order(history: History) -> None:
+    later, earlier = night(2), night(1)
+    assert history.add([*later, *earlier]) == 12
+    assert list(history.runs()) == [*earlier, *later]
+
+
+def test_a_row_is_in_it_once_however_often_it_is_added(history: History) -> None:
+    assert history.add(night(1)) == 6
+    assert history.add([*night(1), *night(2)]) == 6
+    assert len(list(history.runs())) == 12
+
+
+def test_rows_are_chosen_by_what_they_are_and_when(history: History) -> None:
+    history.add([*night(1), *night(2), *night(3)])
+    assert {run.target for run in history.runs(Where(target="esp32s3"))} == {"esp32s3"}
+    assert {run.session_id for run in history.runs(Where(before_utc="2026-03-02"))} == {"session-1"}
+    assert {run.session_id for run in history.runs(Where(since_utc="2026-03-03"))} == {"session-3"}
+    assert [run.run_id for run in history.runs(latest=2)] == ["3-4", "3-5"]
+    assert list(history.runs(Where(model="none"))) == []
+
+
+def test_sessions_are_listed_newest_first_with_how_they_went(history: History) -> None:
+    history.add([*night(1), *night(2)])
+    assert history.sessions() == (
+        ("session-2", "2026-03-02T02:00:00Z", 6, 4),
+        ("session-1", "2026-03-01T02:00:00Z", 6, 4),
+    )
+    assert len(history.sessions(latest=1)) == 1
+
+
+@pytest.mark.parametrize("name", ["'; DROP TABLE hil_runs; --", "<script>", "ünï\u202e\0\ud800", "a" * 5000])
+def test_any_name_is_a_value_and_comes_back(history: History, name: str) -> None:
+    run = sample_run(model=name)
+    history.add([run])
+    assert list(history.runs(Where(model=name))) == [run]
+
+
+def test_two_writers_at_once_lose_nothing(history: History) -> None:
+    batches = [night(1) + night(2), night(2) + night(3)]
+    failures: list[BaseException] = []
+
+    def write(rows: list[Run]) -> None:
+        try:
+            for row in rows:
+                history.add([row])
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(rows,)) for rows in batches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(list(history.runs())) == 18
+
+
+def test_an_opened_history_has_what_it_had(tmp_path: Path) -> None:
+    for day in (1, 2):
+        with History.open(str(tmp_path / "h.sqlite")) as opened:
+            opened.add(night(day))
+    with History.open(f"sqlite:///{tmp_path / 'h.sqlite'}") as opened:
+        assert len(list(opened.runs())) == 12
+
+
+def test_a_history_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    History.open(str(path)).close()
+    engine = sql.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.execute(sql.text("INSERT INTO hil_version VALUES (99)"))
+    engine.dispose()
+    with pytest.raises(ReportError, match="has version 99"):
+        History.open(str(path))
+
+
+def test_a_row_of_another_schema_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    with History.open(str(path)) as opened:
+        opened.add([sample_run()])
+        engine = sql.create_engine(f"sqlite:///{path}")
+        with engine.begin() as connection:
+            connection.execute(sql.text("UPDATE hil_runs SET row = x'00'"))
+        engine.dispose()
+        with pytest.raises(ReportError, match=r"row .*: "):
+            list(opened.runs())
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense://x", "postgresql+nodriver://x/y", "sqlite:////dev/null/x.sqlite", "://"]
+)
+def test_what_is_no_history_is_refused_in_one_line(url: str) -> None:
+    with pytest.raises(ReportError) as caught:
+        History.open(url)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_password_is_ever_shown() -> None:
+    with pytest.raises(ReportError) as caught:
+        History.open("postgresql+psycopg://hil:secret@127.0.0.1:1/none?connect_timeout=1")
+    assert "secret" not in str(caught.value)
+
+
+def test_the_default_is_the_file_beside_the_reports_or_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HIL_HISTORY", raising=False)
+    assert default_url() == "sqlite:///reports/history.sqlite"
+    monkeypatch.setenv("HIL_HISTORY", "postgresql+psycopg://db/hil")
+    assert default_url() == "postgresql+psycopg://db/hil"

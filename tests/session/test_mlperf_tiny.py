@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from esp_hil.errors import ConfigError, GoldenError
+from esp_hil.formats.tflite import read_tflite
+from esp_hil.results.journal import read_runs
+from esp_hil.session import mlperf_tiny
+from esp_hil.session.mlperf_tiny import Data, auc, combination, entries, quality, read_data
+from esp_hil.targets import target
+from esp_hil.tensors import Affine
+from tests.conftest import ROOT
+from tests.formats.tflite.networks import needs_tflm
+
+FASHION = ROOT / "golden" / "fashion" / "int8" / "tflm.tflite"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a model under the name of a benchmark's."""
+    shutil.copy(FASHION, tmp_path / "kws_ref_model.tflite")
+    return tmp_path
+
+
+def test_models_are_found_by_the_names_that_the_benchmark_gives_them(folder: Path) -> None:
+    (entry,) = entries(folder)
+    assert (entry.benchmark.key, entry.benchmark.least, entry.data) == ("kws", 0.90, None)
+    np.savez(folder / "kws_ref_model.npz", x=np.zeros(1), y=np.zeros(1))
+    assert entries(folder)[0].data == folder / "kws_ref_model.npz"
+    with pytest.raises(ConfigError, match="no model of MLPerf Tiny"):
+        entries(folder / "elsewhere")
+
+
+def test_windows_shorter_than_the_rules_are_marked_in_the_row_s_recipe(folder: Path) -> None:
+    (entry,) = entries(folder)
+    assert combination(entry, target("esp32"), "virtual", 10.0).recipe == "closed"
+    assert combination(entry, target("esp32"), "virtual", 0.2).recipe == "scaled-0.2s"
+
+
+def test_without_data_the_inputs_are_the_same_random_ones_each_time(folder: Path) -> None:
+    (entry,), model = entries(folder), read_tflite(FASHION)
+    first, again = read_data(entry, model), read_data(entry, model)
+    np.testing.assert_array_equal(first.inputs, again.inputs)
+    assert first.inputs.dtype == np.int8
+    assert (first.inputs.min(), first.inputs.max()) == (-128, 127)
+    assert first.labels is None
+
+
+@pytest.mark.parametrize(
+    "x",
+    [np.zeros((2, 28, 28, 1), np.uint8), np.zeros((2, 28, 28), np.int8), np.zeros((3, 28, 28, 1), np.int8)],
+)
+def test_data_that_do_not_fit_the_model_are_an_error(folder: Path, x: np.ndarray) -> None:
+    np.savez(folder / "kws_ref_model.npz", x=x, y=np.zeros(2, np.int64))
+    with pytest.raises(GoldenError, match="x is"):
+        read_data(entries(folder)[0], read_tflite(FASHION))
+
+
+def test_auc_is_that_worked_out_by_hand() -> None:
+    anomalous = np.array([False, False, True, True])
+    assert auc(np.array([1.0, 2.0, 3.0, 4.0]), anomalous) == 1.0
+    assert auc(np.array([1.0, 3.0, 2.0, 4.0]), anomalous) == 0.75
+    assert auc(np.array([1.0, 2.0, 2.0, 4.0]), anomalous) == 0.875
+    with pytest.raises(GoldenError, match="all normal"):
+        auc(np.array([1.0]), np.array([False]))
+
+
+def test_anomaly_scores_are_means_over_the_windows_of_a_recording() -> None:
+    # two recordings of two windows; one LSB is one half: squared errors 0, 1 and 4, 0.25
+    data = Data(
+        inputs=np.zeros((4, 2), np.int8), labels=np.array([0, 0, 1, 1]), groups=np.array([7, 7, 9, 9])
+    )
+    outputs = np.array([[0, 0], [2, 2], [4, 4], [1, 1]], np.int8)
+    scale = Affine(scale=0.5)
+    assert quality("AUC", data, outputs, given=scale, made=scale) == 1.0
+    reversed_ = Data(inputs=data.inputs, labels=1 - np.array([0, 0, 1, 1]), groups=data.groups)
+    assert quality("AUC", reversed_, outputs, given=scale, made=scale) == 0.0
+
+
+def run_suite(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "suites/mlperf_tiny"]
+    return subprocess.run(
+        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+@needs_tflm
+def test_the_suite_measures_five_windows_and_the_accuracy_of_the_device(folder: Path) -> None:
+    images = np.random.default_rng(0).integers(-128, 128, (6, 28, 28, 1), np.int8)
+    np.savez(folder / "kws_ref_model.npz", x=images, y=np.full(6, 3))
+    results = folder / "results"
+    done = run_suite(
+        "--target", "esp32c3", "--board", "virtual", "--mlperf-tiny", str(folder),
+        "--mlperf-window", "0.05", "--results", str(results),
+    )  # fmt: skip
+    assert "1 failed, 2 passed, 1 skipped" in done.stdout, done.stdout + done.stderr
+    assert "the target is 0.9; tflite-micro has" in done.stdout
+    assert "on a virtual board: no result of the benchmark" in done.stdout
+    (row,) = read_runs(results).runs
+    assert (row.model, row.recipe, row.runtime) == ("mlperf-tiny-kws", "scaled-0.05s", "tflm")
+    assert row.verdict is not None
+    assert row.verdict.bit_exact
+    assert len(row.cycles) >= mlperf_tiny.WINDOWS * mlperf_tiny.LEAST_INFERENCES
+    assert row.counters["mlperf_window_s"] == (0.05, "s")
+
+
+def test_without_a_folder_the_suite_says_how_to_give_one() -> None:
+    done = run_suite()
+    assert "4 skipped" in done.stdout
+    assert "given by path: --mlperf-tiny DIR" in done.stdout

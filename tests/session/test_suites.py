@@ -1,0 +1,59 @@
+"""A person's own folder: nothing but golden/, and `pytest --target CHIP --board virtual` runs the suites."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from esp_hil.session import suites
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder with one model and one test of its own."""
+    shutil.copytree(ROOT / "golden" / "mnist", tmp_path / "golden" / "mnist")
+    (tmp_path / "test_mine.py").write_text("def test_mine() -> None:\n    assert True\n", encoding="utf-8")
+    return tmp_path
+
+
+def collected(folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=120
+    ).stdout
+
+
+def test_the_suites_and_the_folder_s_own_tests_are_collected(own: Path) -> None:
+    told = collected(own, "--target", "esp32s3", "--board", "virtual")
+    assert "test_mine.py::test_mine" in told
+    assert "test_the_device_answers_what_the_exact_reference_says[mnist-w8a8-esp32s3]" in told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("--target", "esp32s3", "--board", "virtual", "test_mine.py")],
+    ids=["no target", "named"],
+)
+def test_what_was_named_is_all_that_is_collected(own: Path, arguments: tuple[str, ...]) -> None:
+    told = collected(own, *arguments)
+    assert "test_mine.py::test_mine" in told
+    assert "test_numerics" not in told
+
+
+def test_without_models_nothing_is_added(tmp_path: Path) -> None:
+    told = collected(tmp_path, "--target", "esp32s3", "--board", "virtual")
+    assert "no tests collected" in told
+
+
+def test_the_wheel_has_the_suites_where_they_are_looked_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = project["tool"]["scikit-build"]["wheel"]["packages"]
+    assert packages["esp_hil/suites"] == "suites"
+    assert suites.folder() == ROOT / "suites"
+    assert (ROOT / "suites" / "test_numerics.py").is_file()
