@@ -9,12 +9,14 @@ import json
 import sys
 from pathlib import Path
 
-from idf_build_apps import CMakeApp
-from idf_build_apps.constants import BuildStatus
-
 
 def main(order: str) -> int:
     """Build it; its output goes to standard output, 1 if it failed."""
+    # Python puts this file's folder first, and select.py beside it is not the standard library's
+    del sys.path[0]
+    from idf_build_apps import CMakeApp
+    from idf_build_apps.constants import BuildStatus
+
     given = json.loads(order)
     # idf-build-apps removes it; it is the user's, from `idf.py menuconfig`, and no part of this build
     configuration = Path(given["app_dir"]) / "sdkconfig"
