@@ -33,8 +33,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         if info.name.startswith("_"):
             continue
         module = importlib.import_module(f"benchmarks.{info.name}")
-        if not hasattr(module, "HELP"):
-            continue
         sub = subparsers.add_parser(info.name, help=module.HELP, description=module.HELP)
         module.add_arguments(sub)
         sub.set_defaults(measure=module.run)

@@ -1,10 +1,10 @@
-"""The figures that the detection promises, on seeded noise; `benchmarks/regressions.py` prints them all."""
+"""The figures that the detection promises, on seeded noise; `hil bench regressions` prints them all."""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks.regressions import SHAPES, rates
+from benchmarks._regression_study import SHAPES, rates
 
 PAIRS = 200
 INDEPENDENT = ("normal", "one-sided", "with outliers", "warming")

@@ -1,6 +1,6 @@
 """How long a report takes to make and to show, at 1,000, 10,000 and 100,000 rows.
 
-    nice python benchmarks/report_timing.py [--rows 1000 10000 100000]
+    nice hil bench report [--rows 1000 10000 100000]
 
 `made` is the time of `write_reports(..., formats=["html"])` from rows in memory; `read` that of reading the
 rows from their file, which `hil report` does before. `first paint` is what Chromium itself reports for the
@@ -54,11 +54,8 @@ def shown(tab: Browser, page: Path) -> tuple[float | None, float]:
     return (None if paint is None else paint / 1000), tab.run(READY) / 1000
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Print a line for each number of rows."""
-    parser = argparse.ArgumentParser(description="time to make and to show a report")
-    parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000])
-    args = parser.parse_args()
     print(f"{'rows':>8} {'made':>8} {'of CPU':>8} {'read':>8} {'page':>9} {'paint':>8} {'ready':>8}   load")
     for count in args.rows:
         runs = rows(count)
@@ -83,7 +80,3 @@ def main() -> None:
                 f"   {os.getloadavg()[0]:.1f}",
                 flush=True,
             )
-
-
-if __name__ == "__main__":
-    main()
