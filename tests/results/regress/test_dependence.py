@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.regressions import sticky
+from benchmarks._regression_study import sticky
 from esp_hil.results.regress.dependence import LEAST_LENGTH, MOST, neighbour_correlation, worth
 from esp_hil.results.regress.ranks import shift
 
