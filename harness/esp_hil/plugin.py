@@ -347,8 +347,7 @@ def _reads_serial(config: pytest.Config) -> bool:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show an error of ours as its one line, without our stack: it says what to do next."""
-    del item
+    """Show an error of ours as its one line, without our stack; what a test of the suites said goes into its row."""
     report = yield
     if call.excinfo is not None and isinstance(call.excinfo.value, HilError):
         error = call.excinfo.value
@@ -356,6 +355,13 @@ def pytest_runtest_makereport(
         if isinstance(error, DeviceCrashed):
             told = (("backtrace", error.trace), ("console of the board", error.console))
             report.sections += [(title, text) for title, text in told if text]
+    hil = item.config.stash.get(SESSION, None)
+    callspec = getattr(item, "callspec", None)
+    if hil is not None and callspec is not None and "combination" in callspec.params:
+        from esp_hil.session.checks import check_of
+
+        if (check := check_of(item, call, report)) is not None:
+            hil.checked(callspec.params["combination"], check)
     return report
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from esp_hil.errors import ReportError
-from esp_hil.results.record import Run
+from esp_hil.results.record import Addendum, Run
 
 RUNS_FILE = "runs.jsonl"
 
@@ -45,7 +45,18 @@ class Recorder:
         Raises:
             ReportError: the disk refused (full, gone), or the row does not hold what its types say.
         """
-        line = run.to_json().encode("ascii") + b"\n"
+        self._write(run.to_json())
+
+    def amend(self, addendum: Addendum) -> None:
+        """Write what a test said of a run that was appended before; flush and fsync.
+
+        Raises:
+            ReportError: as `append`.
+        """
+        self._write(addendum.to_json())
+
+    def _write(self, text: str) -> None:
+        line = text.encode("ascii") + b"\n"
         try:
             with self.path.open("a+b", buffering=0) as file:
                 if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
@@ -88,6 +99,7 @@ def read_runs(path: Path) -> Recorded:
     if not files:
         raise ReportError(f"no {RUNS_FILE} in {path}", hint="give the folder of --results", step="report")
     runs: list[Run] = []
+    addenda: list[Addendum] = []
     warnings: list[str] = []
     with _no_collection():
         for file, text in texts:
@@ -95,7 +107,10 @@ def read_runs(path: Path) -> Recorded:
                 if not line.strip():
                     continue
                 try:
-                    runs.append(Run.from_json(line))
+                    if Addendum.is_one(line):
+                        addenda.append(Addendum.from_json(line))
+                    else:
+                        runs.append(Run.from_json(line))
                 except ReportError as error:
                     if _torn(line):
                         said = f"row torn or damaged, left out ({len(line)} bytes)"
@@ -107,7 +122,17 @@ def read_runs(path: Path) -> Recorded:
     if not runs:
         said = f"no complete row in {path}"
         raise ReportError(said, hint="; ".join(warnings) or "the file is empty", step="report")
-    return Recorded(runs=tuple(runs), warnings=tuple(warnings))
+    return Recorded(runs=tuple(amended(runs, addenda)), warnings=tuple(warnings))
+
+
+def amended(runs: Sequence[Run], addenda: Iterable[Addendum]) -> Sequence[Run]:
+    """The rows with what was said of them afterwards; of a row that is not there nothing can be said."""
+    places = {run.run_id: place for place, run in enumerate(runs)} if addenda else {}
+    found = list(runs)
+    for addendum in addenda:
+        if (place := places.get(addendum.check_of)) is not None:
+            found[place] = found[place].judged(addendum.check)
+    return found
 
 
 @contextmanager

@@ -7,8 +7,9 @@ cycles are kept, not means, so that a new statistic needs no new board time.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
@@ -32,7 +33,7 @@ from esp_hil.results.codec import from_plain, to_plain
 from esp_hil.verdict.verdict import Verdict
 from esp_hil.wire.status import Status
 
-SCHEMA = 4
+SCHEMA = 5
 """Version of the row. Raised by every change of a field's name, type or meaning, and by every new field."""
 
 OLDEST_SCHEMA = 2
@@ -187,6 +188,33 @@ class Failure:
         return Failure(kind=_class_of(error), message=str(error), step=error.step)
 
 
+CheckOutcome = Literal["passed", "failed", "error", "skipped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What one test of the suites said of a run.
+
+    Attributes:
+        suite: what the test is about: its file without `test_` (numerics, latency, memory, regression, ...).
+        name: the test's name without its parameters.
+        outcome: as pytest has it; `error`: it could not be asked, because the board or a fixture failed.
+        message: why it failed or was skipped, in one line; "" if it passed.
+        seconds: of the test itself, without what was measured before it.
+    """
+
+    suite: str
+    name: str
+    outcome: CheckOutcome
+    message: str = ""
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether it neither failed nor was in vain."""
+        return self.outcome in {"passed", "skipped"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One model, recipe and runtime on one board, over `inputs` golden inputs.
@@ -224,6 +252,7 @@ class Run:
         divergence: where a wrong device first goes wrong and why, one sentence; "" if it does not, or if that
             could not be found out.
         shown: a few inputs with the device's scores for them, class by class: the first one, and wrong ones.
+        checks: what each test of the suites said of this run; empty in rows that no suite judged.
     """
 
     run_id: str
@@ -261,6 +290,7 @@ class Run:
     clock: ClockCheck | None = None
     steps: Steps | None = None
     leak_bytes: int | None = None
+    checks: tuple[Check, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -282,8 +312,13 @@ class Run:
 
     @property
     def passed(self) -> bool:
-        """Whether the run came to its end and its verdict, if any, is ok."""
-        return self.failure is None and (self.verdict is None or self.verdict.ok)
+        """Whether the run came to its end, its verdict, if any, is ok, and no test of the suites was red."""
+        return self.failure is None and (self.verdict is None or self.verdict.ok) and not self.red_checks
+
+    @property
+    def red_checks(self) -> tuple[Check, ...]:
+        """The tests that turned red."""
+        return tuple(check for check in self.checks if not check.ok)
 
     def to_json(self) -> str:
         """The row as one line of ASCII JSON, `schema` first; `simulated` is there for other readers.
@@ -294,6 +329,11 @@ class Run:
         row = {"schema": SCHEMA, "simulated": self.simulated, **to_plain(Run, self)}
         return json.dumps(row, allow_nan=False, separators=(",", ":"))
 
+    def judged(self, check: Check) -> Run:
+        """The row with what a test said of it; a test that is run again replaces what it said before."""
+        others = tuple(one for one in self.checks if (one.suite, one.name) != (check.suite, check.name))
+        return replace(self, checks=(*others, check))
+
     @staticmethod
     def from_json(line: str | bytes) -> Run:
         """The row of a line that `to_json` made, equal in every field.
@@ -301,17 +341,54 @@ class Run:
         Raises:
             ReportError: not a row, a row of another schema, or one with unknown, missing or ill-typed fields.
         """
-        row = _json(line)
-        if not isinstance(row, dict) or type(row.get("schema")) is not int:
-            raise ReportError("not a row of esp-hil: no schema")
-        if not OLDEST_SCHEMA <= (schema := row.pop("schema")) <= SCHEMA:
-            said = f"row has schema {schema}, esp-hil {__version__} reads {OLDEST_SCHEMA} to {SCHEMA}"
-            raise ReportError(said, hint=_needs(row))
+        row = _row(line)
         simulated = row.pop("simulated", None)
         run: Run = from_plain(Run, row)
         if simulated is not run.simulated:
             raise ReportError(f"row says simulated: {simulated}, but a {run.kind} board answered")
         return run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addendum:
+    """What a test said of a run whose row is already on the disk: a line of its own behind it."""
+
+    check_of: str
+    check: Check
+
+    def to_json(self) -> str:
+        """One line of ASCII JSON, `schema` first."""
+        row = {"schema": SCHEMA, **to_plain(Addendum, self)}
+        return json.dumps(row, allow_nan=False, separators=(",", ":"))
+
+    @staticmethod
+    def is_one(line: bytes) -> bool:
+        """Whether a line begins like one."""
+        return _ADDENDUM.match(line) is not None
+
+    @staticmethod
+    def from_json(line: str | bytes) -> Addendum:
+        """The addendum of a line that `to_json` made.
+
+        Raises:
+            ReportError: as `Run.from_json`.
+        """
+        found: Addendum = from_plain(Addendum, _row(line))
+        return found
+
+
+_ADDENDUM = re.compile(rb'\{"schema":\d+,"check_of":')
+
+
+def _row(line: str | bytes) -> dict[str, Any]:
+    """The fields of a line whose schema this version reads, without the schema."""
+    row = _json(line)
+    if not isinstance(row, dict) or type(row.get("schema")) is not int:
+        raise ReportError("not a row of esp-hil: no schema")
+    if not OLDEST_SCHEMA <= (schema := row.pop("schema")) <= SCHEMA:
+        said = f"row has schema {schema}, esp-hil {__version__} reads {OLDEST_SCHEMA} to {SCHEMA}"
+        raise ReportError(said, hint=_needs(row))
+    return row
 
 
 def _json(line: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON there is

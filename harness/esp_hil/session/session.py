@@ -21,7 +21,7 @@ from esp_hil.models.catalogue import Model
 from esp_hil.progress import Progress
 from esp_hil.results.configs import keep_config, kept_configs
 from esp_hil.results.journal import RUNS_FILE, Recorder, read_runs
-from esp_hil.results.record import Failure, Run
+from esp_hil.results.record import Addendum, Check, Failure, Run
 from esp_hil.results.regress import Comparison, Rules
 from esp_hil.results.regress.comparable import check_names
 from esp_hil.results.regress.gates import with_thresholds
@@ -98,6 +98,7 @@ class Session:
         self._progress = progress
         self._recorder = Recorder(options.results / RUNS_FILE)
         self._measured: dict[Combination, Measured | HilError] = {}
+        self._judged: dict[Combination, str] = {}
         self._compared: dict[Combination, Comparison] = {}
         faults = load_plan(options.virtual_faults) if options.virtual_faults else None
         self.fleet = Fleet(options, faults, progress)
@@ -140,6 +141,18 @@ class Session:
         said = row.verdict.words if row.verdict else row.failure.message if row.failure else "no verdict"
         self._progress.say(f"{row.title}: {said}")
 
+    def checked(self, combination: Combination, check: Check) -> None:
+        """Keep what a test of the suites said of the combination's row; nothing if it has no row.
+
+        Raises:
+            ReportError: the file of rows cannot be written.
+        """
+        run_id = self._judged.get(combination)
+        if run_id is None:
+            return
+        self._recorder.amend(Addendum(check_of=run_id, check=check))
+        self.rows = [run.judged(check) if run.run_id == run_id else run for run in self.rows]
+
     def bench(self, combination: Combination) -> Bench:
         """The board of the combination with its model loaded; a board that broke is brought back once.
 
@@ -167,6 +180,8 @@ class Session:
         known = self._measured.get(combination)
         if known is None:
             known = self._measured[combination] = self._measure(combination)
+            # the last attempt is the one that the tests read
+            self._judged[combination] = self.rows[-1].run_id
         if isinstance(known, HilError):
             raise known
         return known
