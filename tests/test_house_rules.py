@@ -13,13 +13,6 @@ import pytest
 from tests.conftest import ROOT
 
 SOURCES = sorted((ROOT / "harness").rglob("*.py"))
-CORE = sorted(
-    path
-    for pattern in ("*.cpp", "*.h")
-    for path in (ROOT / "firmware").rglob(pattern)
-    if "build" not in path.parts
-)
-FILE_LINES = 400
 # the processes in which esp-ppq works, and what only the training scripts import
 TORCH = {
     "harness/esp_hil/goldens/esp_ppq_worker.py",
@@ -43,12 +36,6 @@ HEAVY = (
 
 def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
-
-
-@pytest.mark.parametrize("path", SOURCES + CORE, ids=relative)
-def test_a_file_fits_in_a_reader_s_head(path: Path) -> None:
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= FILE_LINES, f"{relative(path)} has {lines} lines: look for the missing idea"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
