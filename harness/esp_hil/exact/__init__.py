@@ -2,9 +2,8 @@
 
 from esp_hil.exact.filters import Reading
 from esp_hil.exact.lower import Lowered, NotBatchable, lower
-from esp_hil.exact.proof import Proof
+from esp_hil.exact.proof import Headroom, Proof
 from esp_hil.exact.reference import ExactReference
-from esp_hil.exact.saturation import Headroom
 from esp_hil.exact.save import save_onnx
 
 __all__ = [

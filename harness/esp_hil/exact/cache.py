@@ -21,8 +21,7 @@ import onnx
 from esp_hil.exact.filters import Reading
 from esp_hil.exact.lower import Lowered, lower
 from esp_hil.exact.lowering import State
-from esp_hil.exact.proof import Proof
-from esp_hil.exact.saturation import Headroom
+from esp_hil.exact.proof import Headroom, Proof
 from esp_hil.formats.espdl.model import EspdlModel, ValueInfo
 from esp_hil.targets import Family
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from esp_hil.exact.proof import Proof
-from esp_hil.exact.saturation import Headroom
+from esp_hil.exact.proof import Headroom, Proof
 
 
 def explain(proofs: Iterable[Proof]) -> str:

@@ -14,9 +14,8 @@ from esp_hil.exact import shapes
 from esp_hil.exact.filters import Reading
 from esp_hil.exact.lowering import Lowering, State
 from esp_hil.exact.onnx_graph import element_type
-from esp_hil.exact.proof import Proof
+from esp_hil.exact.proof import Headroom, Proof
 from esp_hil.exact.registry import operator_of
-from esp_hil.exact.saturation import Headroom
 from esp_hil.formats.espdl.model import EspdlModel, Graph, Node, ValueInfo
 from esp_hil.targets import Family
 

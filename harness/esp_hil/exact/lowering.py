@@ -14,13 +14,12 @@ from onnx import TensorProto
 
 from esp_hil.errors import FormatError, UnsupportedOperator
 from esp_hil.exact.onnx_graph import OnnxGraph, element_type
-from esp_hil.exact.proof import DTYPE_BOUNDS, Bounds, Proof
+from esp_hil.exact.proof import DTYPE_BOUNDS, Bounds, Headroom, Proof
 from esp_hil.formats.espdl.model import FLOAT_DTYPES, Attribute, Graph, Node, Tensor, ValueInfo
 from esp_hil.targets import Family, Rounding, rounding_of
 
 if TYPE_CHECKING:
     from esp_hil.exact.filters import Reading
-    from esp_hil.exact.saturation import Headroom
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from esp_hil.errors import HilError, UnsupportedOperator
-from esp_hil.exact.filters import Reading
 from esp_hil.formats.espdl.family import possible_families
 from esp_hil.formats.espdl.model import FLOAT_DTYPES, EspdlModel
 from esp_hil.targets import Family
 
+Arrays = dict[str, NDArray[Any]]
+RunOnce = Callable[[Family, Mapping[str, NDArray[Any]]], Arrays]
+"""The graph outputs for one input in the numerics of a family."""
 Evidence = Literal["caller", "file", "test tensors", "assumed"]
 
 
@@ -33,8 +37,13 @@ class Choice:
     others: tuple[Family, ...] = ()
 
 
-def choose_family(model: EspdlModel, family: Family | None, old_names: Reading) -> Choice:
+def choose_family(model: EspdlModel, family: Family | None, run_once: RunOnce) -> Choice:
     """The family to reproduce.
+
+    Args:
+        model: as `esp_hil.formats.espdl.read_espdl` gives it.
+        family: what the caller named, if anything.
+        run_once: runs the model; asked where the file can be for several families.
 
     Raises:
         UnsupportedOperator: the file cannot be for the family that the caller named.
@@ -49,7 +58,7 @@ def choose_family(model: EspdlModel, family: Family | None, old_names: Reading) 
         return Choice(family, "caller")
     if len(possible) == 1:
         return Choice(possible[0], "file")
-    agreeing = [candidate for candidate in possible if _gives_stored_answer(model, candidate, old_names)]
+    agreeing = [candidate for candidate in possible if _gives_stored_answer(model, candidate, run_once)]
     if len(agreeing) == 1:
         return Choice(agreeing[0], "test tensors")
     candidates = tuple(agreeing) or possible
@@ -66,10 +75,8 @@ def _only_guessed(model: EspdlModel, possible: tuple[Family, ...], family: Famil
     return "c" not in (*possible, family) and not per_channel and "target" not in model.metadata
 
 
-def _gives_stored_answer(model: EspdlModel, family: Family, old_names: Reading) -> bool:
+def _gives_stored_answer(model: EspdlModel, family: Family, run_once: RunOnce) -> bool:
     """Whether the test inputs stored in the file give its test outputs; True if there are none."""
-    from esp_hil.exact.reference import run_once
-
     graph = model.graph
     wanted = {name: tensor for name, tensor in graph.test_outputs.items() if tensor.dtype not in FLOAT_DTYPES}
     if set(graph.test_inputs) != {value.name for value in graph.inputs} or not wanted:
@@ -78,7 +85,7 @@ def _gives_stored_answer(model: EspdlModel, family: Family, old_names: Reading) 
         name: np.asarray(tensor.data).reshape(tensor.shape) for name, tensor in graph.test_inputs.items()
     }
     try:
-        answers = run_once(model, family, inputs, old_names)
+        answers = run_once(family, inputs)
     except HilError:
         return True
     return all(

@@ -8,6 +8,7 @@ the terms, and that is known from the weights.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 FLOAT32_LIMIT = 2**24
@@ -63,3 +64,28 @@ DTYPE_BOUNDS: dict[str, Bounds] = {
     "int32": Bounds(-(2**31), 2**31 - 1),
     "int64": Bounds(-(2**63), 2**63 - 1),
 }
+
+LANE_BOUNDS = Bounds(-(2**19), 2**19 - 1)
+"""What one of the 16 lanes of esp32s3's QACC holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headroom:
+    """Whether esp32s3's 20-bit lanes can saturate in a layer; see `esp_hil.exact.saturation`.
+
+    Attributes:
+        node: the layer.
+        lanes: output channels that are summed in 20 bits.
+        risky: how many of them some input can make saturate.
+        worst: largest magnitude that a partial sum can reach, if it were not cut.
+    """
+
+    node: str
+    lanes: int
+    risky: int
+    worst: int
+
+    @property
+    def margin_bits(self) -> float:
+        """Bits of headroom in the worst lane; negative if it can saturate."""
+        return math.log2(-LANE_BOUNDS.low / max(self.worst, 1))

@@ -15,8 +15,7 @@ from esp_hil.exact.filters import Reading
 from esp_hil.exact.integer import available, worthwhile
 from esp_hil.exact.lower import Lowered, NotBatchable, lower, tensor_names
 from esp_hil.exact.numerics import Choice, choose_family
-from esp_hil.exact.proof import Proof
-from esp_hil.exact.saturation import Headroom
+from esp_hil.exact.proof import Headroom, Proof
 from esp_hil.exact.session import open_session
 from esp_hil.formats.espdl.model import EspdlModel, ValueInfo
 from esp_hil.targets import Family
@@ -55,7 +54,9 @@ class ExactReference:
         integer: bool | None = None,
     ) -> None:
         self.model = model
-        self.choice: Choice = choose_family(model, family, old_names)
+        self.choice: Choice = choose_family(
+            model, family, lambda candidate, inputs: run_once(model, candidate, inputs, old_names)
+        )
         self._threads = threads
         self._old_names: Reading = old_names
         self._integer = (worthwhile(model) and available()) if integer is None else integer

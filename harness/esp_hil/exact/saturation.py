@@ -20,32 +20,9 @@ from onnx import helper
 from esp_hil.exact.kernels import Integers, Kernel
 from esp_hil.exact.lowering import OFFSET, Lowering
 from esp_hil.exact.onnx_graph import OnnxGraph, element_type
-from esp_hil.exact.proof import Bounds
+from esp_hil.exact.proof import LANE_BOUNDS, Bounds
 
 LANES = 16
-LIMITS = Bounds(-(2**19), 2**19 - 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Headroom:
-    """Whether the lanes of a layer can saturate.
-
-    Attributes:
-        node: the layer.
-        lanes: output channels that are summed in 20 bits.
-        risky: how many of them some input can make saturate.
-        worst: largest magnitude that a partial sum can reach, if it were not cut.
-    """
-
-    node: str
-    lanes: int
-    risky: int
-    worst: int
-
-    @property
-    def margin_bits(self) -> float:
-        """Bits of headroom in the worst lane; negative if it can saturate."""
-        return float(np.log2(-LIMITS.low / max(self.worst, 1)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +49,7 @@ def lanes_of(outputs: int, *, depthwise: bool) -> NDArray[np.bool_]:
 
 def packed_bias(bias: Integers, lanes: NDArray[np.bool_]) -> Integers:
     """The bias as its lane holds it: the low 20 bits, signed."""
-    cut = ((bias - LIMITS.low) & 0xFFFFF) + LIMITS.low
+    cut = ((bias - LANE_BOUNDS.low) & 0xFFFFF) + LANE_BOUNDS.low
     packed: Integers = np.where(lanes, cut, bias)
     return packed
 
@@ -91,7 +68,7 @@ def risky_lanes(
 ) -> NDArray[np.bool_]:
     """(N,) which lanes some input can make saturate."""
     low, high = extremes(weights, bias, inputs)
-    return lanes & ((low < LIMITS.low) | (high > LIMITS.high))
+    return lanes & ((low < LANE_BOUNDS.low) | (high > LANE_BOUNDS.high))
 
 
 def guard(lowering: Lowering, name: str, lanes: Lanes) -> str:
@@ -110,7 +87,7 @@ def guard(lowering: Lowering, name: str, lanes: Lanes) -> str:
         return _signed_sums_exceed(lowering, name, lanes)
     flat = lanes.weights.reshape(lanes.weights.shape[0], -1).astype(np.float64)
     norms = np.sqrt((flat**2).sum(axis=1))
-    allowed = float(((LIMITS.high - np.abs(lanes.bias)) / np.maximum(norms, 1)).min())
+    allowed = float(((LANE_BOUNDS.high - np.abs(lanes.bias)) / np.maximum(norms, 1)).min())
     rounding = 1 - flat.shape[1] * 2.0**-22  # of a float32 sum of that many squares, twice over
     limit = np.float32(max(allowed, 0) ** 2 * rounding)
     peak = onnx.op("ReduceMax", [kernel.energy(name)], keepdims=0)
@@ -132,8 +109,8 @@ def _signed_sums_exceed(lowering: Lowering, name: str, lanes: Lanes) -> str:
     sums = _integer_signed_sums if by_integers else _float_signed_sums
     onnx, found = lowering.onnx, []
     for first, second, reduce, compare, limit in (
-        (plus, minus, "ReduceMax", "Greater", LIMITS.high),
-        (minus, plus, "ReduceMin", "Less", LIMITS.low),
+        (plus, minus, "ReduceMax", "Greater", LANE_BOUNDS.high),
+        (minus, plus, "ReduceMin", "Less", LANE_BOUNDS.low),
     ):
         total = sums(lowering, name, lanes, (first, second))
         extreme = onnx.op(reduce, [total], keepdims=0)
@@ -196,7 +173,7 @@ def saturating_sums(lowering: Lowering, x: str, lanes: Lanes) -> tuple[str, str]
     held, factor, tap = (body.fresh(name) for name in ("held", "x", "w"))
     hits = body.fresh("hits")
     total = body.op("Add", [held, body.op("Mul", [factor, tap])])
-    low, high = (body.constant(np.float32(limit), "limit") for limit in (LIMITS.low, LIMITS.high))
+    low, high = (body.constant(np.float32(limit), "limit") for limit in (LANE_BOUNDS.low, LANE_BOUNDS.high))
     cut = body.op("Clip", [total, low, high])
     missed = body.op("Cast", [body.op("Not", [body.op("Equal", [cut, total])])], to=element_type("float32"))
     more = body.op("Add", [hits, body.op("ReduceSum", [missed], keepdims=0)])

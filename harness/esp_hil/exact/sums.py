@@ -25,7 +25,7 @@ from esp_hil.exact import saturation
 from esp_hil.exact.arithmetic import clipped, rounded, rounded_and_clipped
 from esp_hil.exact.kernels import Integers, Kernel
 from esp_hil.exact.lowering import Lowering
-from esp_hil.exact.proof import FLOAT32_LIMIT, FLOAT64_LIMIT, Bounds
+from esp_hil.exact.proof import FLOAT32_LIMIT, FLOAT64_LIMIT, LANE_BOUNDS, Bounds, Headroom
 from esp_hil.formats.espdl.model import Node
 
 _BIAS_CEILING = 2**51
@@ -110,7 +110,7 @@ def emit(lowering: Lowering, node: Node, products: Products, kernel: Kernel) -> 
             value, most = _split(lowering, some, x, kernel, which)
         else:
             lanes = _lanes(products, kernel, channels)
-            value, most = _saturating(lowering, node, some, x, lanes), saturation.LIMITS.magnitude
+            value, most = _saturating(lowering, node, some, x, lanes), LANE_BOUNDS.magnitude
         parts.append((channels, value))
         bound = max(bound, most)
         notes.append(name if mask.all() else f"{name}: {channels.size} of {mask.size} channels")
@@ -139,7 +139,7 @@ def in_lanes(lowering: Lowering, node: Node, products: Products) -> tuple[Produc
     risky = saturation.risky_lanes(products.weights, products.bias, products.inputs, lanes)
     low, high = saturation.extremes(products.weights, products.bias, products.inputs)
     worst = np.maximum(-low, high)[lanes]
-    lowering.headroom[node.name] = saturation.Headroom(
+    lowering.headroom[node.name] = Headroom(
         node=node.name, lanes=int(lanes.sum()), risky=int(risky.sum()), worst=int(worst.max(initial=0))
     )
     return products, risky
