@@ -77,7 +77,7 @@ def test_the_plain_summary_says_what_is_wrong_and_what_is_simulated() -> None:
     assert len([line for line in lines if line.startswith("ok ")]) == 4
     assert any(line.startswith("WRONG mnist on esp32s3-a: port: WRONG over 100 inputs") for line in lines)
     assert any(line.startswith("BROKEN mnist on esp32s3-b: timeout in load") for line in lines)
-    assert lines[-2:] == [SIMULATED_BANNER, "6 runs: 4 ok, 1 wrong, 1 broken; 2 of them simulated"]
+    assert lines[-2:] == [SIMULATED_BANNER, "6 runs: 4 ok, 1 broken, 1 wrong; 2 of them simulated"]
     assert len([line for line in lines if "ms SIM" in line]) == 2
 
 

@@ -45,6 +45,7 @@ def run(args: Namespace) -> int:
     from esp_hil.esp.sdkconfig import read_build_config
     from esp_hil.report import summary, write_reports
     from esp_hil.report.bundle import make_bundle
+    from esp_hil.report.view import tally
     from esp_hil.results.configs import kept_configs
     from esp_hil.results.journal import read_runs
 
@@ -70,7 +71,7 @@ def run(args: Namespace) -> int:
         print(f"{name:11} {path}")
     if args.bundle:
         print(f"{'bundle':11} {args.bundle} ({make_bundle(out, args.bundle)} files)")
-    return 0 if all(run.passed for run in recorded.runs) else 1
+    return 1 if tally(recorded.runs).red else 0
 
 
 def _history(url: str | None, runs: tuple[Run, ...]) -> tuple[Line, ...]:

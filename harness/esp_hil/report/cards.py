@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from esp_hil.errors import ConfigError
 from esp_hil.report.memory import memory_rows
 from esp_hil.report.plots import Svg, repetitions
 from esp_hil.report.view import Line, clean, milliseconds, size
 from esp_hil.results.metrics import latency_of
-from esp_hil.results.record import DeviceInfo, Layer, LinkStats, Run, ShownInput
+from esp_hil.results.record import Check, DeviceInfo, Layer, LinkStats, Run, ShownInput
 from esp_hil.results.timing.predict import predict
 from esp_hil.results.timing.published import published_of, spread_words
 from esp_hil.results.timing.roofline import Machine, Roofline, roofline
@@ -91,6 +91,7 @@ class Card:
     confusion: Confusion | None
     memory: Sequence[tuple[str, str, str, str]]
     scores: Sequence[ScoreCard]
+    checks: Sequence[Check]
 
 
 def card_of(number: int, line: Line) -> Card:
@@ -108,6 +109,10 @@ def card_of(number: int, line: Line) -> Card:
         confusion=_confusion(run),
         memory=_memory(run),
         scores=[_scores(shown) for shown in run.shown],
+        checks=[
+            replace(check, name=clean(check.name), message=clean(check.message))
+            for check in {check.message: check for check in run.red_checks}.values()
+        ],
     )
 
 

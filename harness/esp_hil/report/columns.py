@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from esp_hil.report.memory import arena_of
-from esp_hil.report.view import clean, port_words, quantizer_words, status_of, top1_words, words_of
+from esp_hil.report.view import clean, port_words, quantizer_words, top1_words, words_of
+from esp_hil.results.outcome import status_of
 from esp_hil.results.record import Run
 from esp_hil.results.timing.latency import Latency
 from esp_hil.results.validity import Validity
@@ -34,7 +35,7 @@ TEXTS: Mapping[str, Callable[[Run], str]] = {
 }
 """Text columns by name."""
 
-_LATENCY = ("median_ms", "median_low_ms", "median_high_ms", "min_ms", "p99_ms", "cold_ms")
+_LATENCY = ("median_ms", "median_low_ms", "median_high_ms", "min_ms", "p99_ms", "cold_ms", "fps")
 
 
 def page_data(

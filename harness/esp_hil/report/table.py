@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from esp_hil.report.view import clean, status_of
+from esp_hil.report.view import clean
 from esp_hil.results.metrics import METRICS
+from esp_hil.results.outcome import reason_of, status_of
 from esp_hil.results.record import BoardKind, DeviceInfo, Run
 from esp_hil.results.validity import Validity, check
 
@@ -39,6 +40,10 @@ _TEXTS: dict[str, Callable[[Run], str | None]] = {
     "failure_class": lambda run: run.failure.kind if run.failure else None,
     "failure_step": lambda run: run.failure.step if run.failure else None,
     "failure_message": lambda run: run.failure.message if run.failure else None,
+    "reason": reason_of,
+    "divergence": lambda run: run.divergence or None,
+    "checks_failed": lambda run: " ".join(check.name for check in run.red_checks) or None,
+    "machine": lambda run: run.provenance.machine or None,
     "verdict": lambda run: run.verdict.words if run.verdict else None,
     "harness": lambda run: run.provenance.harness,
     "git_sha": lambda run: run.provenance.git_sha,
@@ -49,6 +54,8 @@ _TEXTS: dict[str, Callable[[Run], str | None]] = {
 _DEVICE_TEXTS = ("chip", "idf", "engine", "engine_version", "sdkconfig_sha256", "image_sha256", "mac")
 _DEVICE_NUMBERS = ("revision", "cores", "clock_hz", "flash_bytes", "psram_bytes", "protocol")
 _NUMBERS: dict[str, Callable[[Run], int | None]] = {
+    "attempt": lambda run: run.attempt,
+    "checks": lambda run: len(run.checks),
     "cores_used": lambda run: run.cores_used,
     "inputs": lambda run: run.inputs,
     "warmup": lambda run: run.warmup,

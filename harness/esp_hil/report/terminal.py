@@ -12,9 +12,15 @@ from esp_hil.results.record import Run
 MOST_ROWS = 200
 """A terminal shows no more; what is left out is said."""
 
-_HEADING = ("", "model", "board", "port", "top-1", "latency", "arena")
-_SIGNS = {"ok": "ok", "wrong": "WRONG", "broken": "BROKEN"}
-_STYLES = {"ok": "green", "wrong": "bold red", "broken": "bold yellow"}
+_HEADING = ("", "model", "board", "port", "top-1", "latency", "fps", "arena")
+_SIGNS = {"ok": "ok", "worse": "WORSE", "failed": "FAILED", "wrong": "WRONG", "broken": "BROKEN"}
+_STYLES = {
+    "ok": "green",
+    "worse": "bold red",
+    "failed": "bold red",
+    "wrong": "bold red",
+    "broken": "bold yellow",
+}
 
 
 def summary(runs: Sequence[Run], *, colour: bool | None = None, width: int | None = None) -> str:
@@ -43,12 +49,13 @@ def summary(runs: Sequence[Run], *, colour: bool | None = None, width: int | Non
 
 
 def _cells(line: Line) -> tuple[str, ...]:
-    model = f"{line.model} {line.recipe} {line.runtime}"
+    model = f"{line.model} {line.recipe} {line.runtime}" + (f" ({line.attempt})" if line.attempt else "")
     where = line.target if line.board == line.target else f"{line.target} {line.board}"
     mark = f" {line.mark}" if line.mark else ""
     latency = f"{line.latency}{mark}" if line.latency else "-"
     memory = f"{line.memory}{mark}" if line.memory else "-"
-    return (_SIGNS[line.status], model, where, line.port or "-", line.top1 or "-", latency, memory)
+    fps = line.fps.removesuffix(" fps") or "-"
+    return (_SIGNS[line.status], model, where, line.port or "-", line.top1 or "-", latency, fps, memory)
 
 
 def _plain(lines: Sequence[Line]) -> str:
@@ -65,7 +72,7 @@ def _rich(lines: Sequence[Line], width: int | None) -> str:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in _HEADING:
-        table.add_column(heading, justify="right" if heading in ("latency", "arena") else "left")
+        table.add_column(heading, justify="right" if heading in ("latency", "fps", "arena") else "left")
     for line in lines:
         status, *rest = _cells(line)
         # Text, not str: a model called [red] is no markup.

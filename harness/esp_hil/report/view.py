@@ -6,16 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 from esp_hil.report.memory import arena_of
 from esp_hil.results.metrics import latency_of
+from esp_hil.results.outcome import SEVERITY, Status, deciding, reason_of, status_of
 from esp_hil.results.record import BoardKind, Run
 from esp_hil.results.timing.latency import Latency
 from esp_hil.results.validity import Validity, check
 from esp_hil.verdict.verdict import FloatDiff
-
-Status = Literal["ok", "wrong", "broken"]
 
 SIMULATED_MARK = "SIM"
 
@@ -51,23 +49,37 @@ def clean(text: str) -> str:
     return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", safe)
 
 
-def status_of(run: Run) -> Status:
-    """Wrong: the answers are. Broken: board, line or build failed, so nothing is known of the answers."""
-    if run.failure is not None and run.failure.kind != "numerics":
-        return "broken"
-    return "ok" if run.passed else "wrong"
+WORDS: Mapping[Status, str] = {
+    "ok": "ok",
+    "worse": "WORSE than baseline",
+    "failed": "failed",
+    "wrong": "wrong",
+    "broken": "broken",
+}
+"""Of a tally; what is worst is said first."""
 
 
 def numbers_of(runs: Sequence[Run], most: int) -> list[int]:
-    """Numbers, from 0, of at most so many rows, in their order; those that are not ok go before others."""
-    ranked = sorted(range(len(runs)), key=lambda number: status_of(runs[number]) == "ok")
-    return sorted(ranked[:most])
+    """Numbers, from 0, of at most so many rows, the worst first, otherwise in their order.
+
+    Attempts that do not count (`deciding`) come after the rows that do.
+    """
+    counts = deciding(runs)
+    ranked = sorted(
+        range(len(runs)), key=lambda number: (not counts[number], -SEVERITY[status_of(runs[number])])
+    )
+    return ranked[:most]
 
 
 def milliseconds(value: float) -> str:
     """Four significant digits, as `2.504 ms`; never in powers of ten."""
     digits = 3 if value < 10 else 2 if value < 100 else 1 if value < 1000 else 0
     return f"{value:.{digits}f} ms" if value >= 0.1 else f"{1e3 * value:.1f} us"
+
+
+def rate(fps: float) -> str:
+    """Three significant digits, as `6.27 fps`; never in powers of ten."""
+    return f"{fps:.2f} fps" if fps < 10 else f"{fps:.1f} fps" if fps < 100 else f"{fps:,.0f} fps"
 
 
 def size(count: float) -> str:
@@ -90,7 +102,9 @@ class Line:
         spread: the median's 95 % interval and p99.
         validity: what the rules of measuring say.
         memory: the arena.
-        words: the verdict's sentence or the failure.
+        fps: inferences per second, from the median.
+        attempt: as `attempt 2`; "" for the first.
+        words: why it is not ok, the diagnosis first; else the verdict's sentence.
     """
 
     run: Run
@@ -105,6 +119,8 @@ class Line:
     quantizer: str
     top1: str
     latency: str
+    fps: str
+    attempt: str
     spread: str
     cold: str
     validity: str
@@ -129,6 +145,8 @@ def line_of(run: Run, latency: Latency | None = None, validity: Validity | None 
         quantizer=quantizer_words(run),
         top1=top1_words(run),
         latency=milliseconds(latency.median_ms) if latency else "",
+        fps=rate(latency.fps) if latency else "",
+        attempt=f"attempt {run.attempt}" if run.attempt > 1 else "",
         spread=(
             f"95 % {milliseconds(latency.median_low_ms)} to {milliseconds(latency.median_high_ms)}, "
             f"p99 {milliseconds(latency.p99_ms)}, n {latency.n}"
@@ -143,20 +161,37 @@ def line_of(run: Run, latency: Latency | None = None, validity: Validity | None 
 
 
 def words_of(run: Run) -> str:
-    """The failure or the verdict's sentence."""
-    return clean(run.failure_words or (run.verdict.words if run.verdict else "nothing was compared"))
+    """Why it is not ok, or the verdict's sentence."""
+    return clean(reason_of(run))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """How many runs came out how."""
+    """How many runs came out how.
+
+    Attributes:
+        total: combinations that were run; further attempts at one are not counted again.
+        counts: how many of them by status.
+        attempts: rows that are further attempts.
+    """
 
     total: int
-    ok: int
-    wrong: int
-    broken: int
+    counts: Mapping[Status, int]
+    attempts: int
     simulated: int
     emulated: int
+
+    @property
+    def troubles(self) -> Sequence[tuple[Status, str, int]]:
+        """Status, words and number of what is not ok, the worst first; those of which there are none are left out."""
+        worst = sorted(self.counts, key=lambda status: -SEVERITY[status])
+        found = [status for status in worst if status != "ok" and self.counts[status]]
+        return [(status, WORDS[status], self.counts[status]) for status in found]
+
+    @property
+    def red(self) -> int:
+        """Runs that are not ok."""
+        return self.total - self.counts["ok"]
 
     @property
     def banners(self) -> Mapping[str, str]:
@@ -166,10 +201,12 @@ class Tally:
 
     @property
     def words(self) -> str:
-        """As `6 runs: 4 ok, 1 wrong, 1 broken; 2 of them simulated; 1 of them emulated`."""
-        parts = [f"{self.ok} ok"]
-        parts += [f"{self.wrong} wrong"] if self.wrong else []
-        parts += [f"{self.broken} broken"] if self.broken else []
+        """As `6 runs: 4 ok, 1 broken, 1 wrong; 2 of them simulated; 1 of them emulated`."""
+        parts = [f"{self.counts['ok']} ok"]
+        parts += [f"{count} {words}" for _, words, count in self.troubles]
+        parts += (
+            [f"{self.attempts} further attempt{'s' if self.attempts != 1 else ''}"] if self.attempts else []
+        )
         kinds = [(self.simulated, "simulated"), (self.emulated, "emulated")]
         marked = [f"{count} of them {kind}" for count, kind in kinds if count]
         return "; ".join([f"{self.total} run{'s' if self.total != 1 else ''}: {', '.join(parts)}", *marked])
@@ -177,12 +214,12 @@ class Tally:
 
 def tally(runs: Sequence[Run]) -> Tally:
     """Count the runs by status."""
-    statuses = [status_of(run) for run in runs]
+    counted = [run for run, counts in zip(runs, deciding(runs), strict=True) if counts]
+    statuses = [status_of(run) for run in counted]
     return Tally(
-        total=len(runs),
-        ok=statuses.count("ok"),
-        wrong=statuses.count("wrong"),
-        broken=statuses.count("broken"),
+        total=len(counted),
+        counts={status: statuses.count(status) for status in SEVERITY},
+        attempts=len(runs) - len(counted),
         simulated=sum(run.kind == "virtual" for run in runs),
         emulated=sum(run.kind == "emulated" for run in runs),
     )

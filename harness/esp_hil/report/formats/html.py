@@ -25,12 +25,16 @@ from esp_hil.report.timeline import timelines
 from esp_hil.report.tradeoff import tradeoffs
 from esp_hil.report.view import Line, clean
 from esp_hil.results.metrics import latency_of
+from esp_hil.results.outcome import deciding
 from esp_hil.verdict.verdict import IntegerDiff
 
 FILE = "report.html"
 
 MAX_CARDS = 300
 """Runs with plots and details of their own; the page says how many more there are in the table."""
+
+MOST_TROUBLES = 8
+"""Runs that are not ok, said at the head of the page; the table has them all, the worst first."""
 
 SCRIPTS = ("state.js", "grid.js", "compare.js", "page.js")
 
@@ -70,6 +74,8 @@ def render(report: Report, path: Path) -> None:
         lstrip_blocks=True,
     )
     chosen = [(number + 1, report.line(number)) for number in report.numbers(MAX_CARDS)]
+    counts = deciding(report.runs)
+    troubles = [(number, line) for number, line in chosen if line.status != "ok" and counts[number - 1]]
     axis, rows = _latency(chosen)
     script = script_text()
     page = environment.get_template("report.html.j2").render(
@@ -80,6 +86,9 @@ def render(report: Report, path: Path) -> None:
         banners=report.tally.banners,
         warnings=report.warnings,
         lines=chosen,
+        troubles=[(number, line) for number, line in chosen if line.status != "ok" and counts[number - 1]][
+            :MOST_TROUBLES
+        ],
         ticks=[(_tick(ms), axis.place(ms)) for ms in axis.ticks()] if axis else [],
         latency=rows,
         errors=sorted(

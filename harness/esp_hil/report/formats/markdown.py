@@ -8,6 +8,7 @@ from pathlib import Path
 from esp_hil.report.report import Report
 from esp_hil.report.tradeoff import Tradeoff, tradeoffs
 from esp_hil.report.view import Line, clean
+from esp_hil.results.record import Check, Run
 
 FILE = "report.md"
 
@@ -15,7 +16,13 @@ MOST_ROWS = 500
 MOST_DETAILS = 50
 """GitHub shows a summary of at most 1 MiB; what is left out is said, and is in the page."""
 
-_SIGNS = {"ok": "✅", "wrong": "❌ wrong", "broken": "⚠️ broken"}
+_SIGNS = {
+    "ok": "✅",
+    "worse": "❌ worse",
+    "failed": "❌ failed",
+    "wrong": "❌ wrong",
+    "broken": "⚠️ broken",
+}
 _HEADING = (
     "",
     "model",
@@ -27,6 +34,7 @@ _HEADING = (
     "quantizer",
     "top-1",
     "latency",
+    "fps",
     "arena",
 )
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~])")
@@ -43,7 +51,7 @@ def render(report: Report, path: Path) -> None:
     chosen = [report.line(number) for number in report.numbers(MOST_ROWS)]
     rows = [
         _HEADING,
-        ("---",) * (len(_HEADING) - 2) + ("---:",) * 2,
+        ("---",) * (len(_HEADING) - 3) + ("---:",) * 3,
         *(_cells(line) for line in chosen),
     ]
     parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
@@ -52,7 +60,7 @@ def render(report: Report, path: Path) -> None:
     parts += [_recipes(trade) for trade in tradeoffs(report.runs)]
     troubled = [line for line in chosen if line.status != "ok"][:MOST_DETAILS]
     parts += [_detail(line) for line in troubled]
-    if left := report.tally.wrong + report.tally.broken - len(troubled):
+    if left := report.tally.red - len(troubled):
         parts.append(f"{left} further runs that are not ok are in report.html.")
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
@@ -67,8 +75,9 @@ def _cells(line: Line) -> tuple[str, ...]:
     mark = f" ({line.mark})" if line.mark else ""
     latency = f"{line.latency}{mark}" if line.latency else ""
     memory = f"{line.memory}{mark}" if line.memory else ""
-    names = (line.model, line.recipe, line.runtime, line.target, line.board + mark)
-    said = (line.port, line.quantizer, line.top1, latency, memory)
+    model = f"{line.model} ({line.attempt})" if line.attempt else line.model
+    names = (model, line.recipe, line.runtime, line.target, line.board + mark)
+    said = (line.port, line.quantizer, line.top1, latency, line.fps.removesuffix(" fps"), memory)
     return (_SIGNS[line.status], *(escape(text) for text in (*names, *said)))
 
 
@@ -100,9 +109,20 @@ def _recipes(trade: Tradeoff) -> str:
     return f"### {escape(trade.title)}: recipes, {escape(trade.inputs)}\n\n{table}"
 
 
+def _check(check: Check) -> str:
+    name, message = (escape(clean(text)) for text in (check.name, check.message))
+    return f"- **{escape(clean(check.suite))}** {name}: {message}"
+
+
+def _distinct(run: Run) -> list[Check]:
+    """The red tests; of several with one message, as of a board that broke, the first."""
+    return list({check.message: check for check in reversed(run.red_checks)}.values())[::-1]
+
+
 def _detail(line: Line) -> str:
     run = line.run
     said = [f"### {_SIGNS[line.status]}: {escape(line.model)} on {escape(line.board)}", escape(line.words)]
+    said += ["\n".join(_check(check) for check in _distinct(run))] if run.red_checks else []
     if run.verdict is not None:
         rows = [tuple(escape(clean(cell)) for cell in row) for row in run.verdict.table()]
         body = [rows[0], ("---",) * len(rows[0]), *rows[1:]]

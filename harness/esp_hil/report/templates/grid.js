@@ -51,8 +51,8 @@ function drawRow(place) {
 function cellOf(column, row) {
   const cell = element("div", "cell " + column.key + (column.kind === "number" ? " number" : ""));
   cell.setAttribute("role", "gridcell");
-  const broken = textOf("status", row) === "broken";
-  const said = broken && column.key === "port" ? textOf("words", row) : column.show ? column.show(row) : textOf(column.key, row);
+  const words = textOf("words", row);
+  const said = words && column.key === "port" ? words : column.show ? column.show(row) : textOf(column.key, row);
   const text = element("span", "", said);
   text.title = said;
   cell.append(text);
@@ -65,6 +65,7 @@ function cellOf(column, row) {
     told.title = "breaks a rule of measuring: " + rule;
     cell.append(told);
   }
+  if (column.key === "model" && data.attempt[row] > 1) cell.append(element("small", "", "attempt " + data.attempt[row]));
   if (column.key === "model") for (const side of ["a", "b"]) if (state[side] === row + 1) cell.append(element("b", "side", side.toUpperCase()));
   return cell;
 }

@@ -111,6 +111,12 @@ function start() {
   byId("theme").addEventListener("click", toggleTheme);
   byId("side-a").addEventListener("click", () => side("a"));
   byId("side-b").addEventListener("click", () => side("b"));
+  for (const button of document.querySelectorAll(".only")) button.addEventListener("click", () => {
+    state.status = state.status === button.dataset.status ? "" : button.dataset.status;
+    showState();
+    update();
+    byId("runs").scrollIntoView({ block: "start" });
+  });
   byId("clear").addEventListener("click", () => {
     Object.assign(state, { q: "", model: new Set(), board: new Set(), status: "", kind: "", sort: "", down: false, a: 0, b: 0, run: 0 });
     showState();

@@ -18,13 +18,19 @@ function milliseconds(value) {
   return value.toFixed(value < 10 ? 3 : value < 100 ? 2 : value < 1000 ? 1 : 0) + " ms";
 }
 
+function framesPerSecond(value) {
+  if (value === null || value === undefined) return "–";
+  return value < 10 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : Math.round(value).toLocaleString("en");
+}
+
 function bytes(value) {
   if (value === null || value === undefined) return "–";
   if (value < 1024) return value + " B";
   return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(2) + " MiB";
 }
 
-const SIGNS = { ok: "✓ ok", wrong: "✗ wrong", broken: "! broken" };
+const SIGNS = { ok: "✓ ok", worse: "✗ worse", failed: "✗ failed", wrong: "✗ wrong", broken: "! broken" };
+const SEVERITY = { ok: 0, worse: 1, failed: 2, wrong: 3, broken: 4 };
 
 // Columns of the table: `kind` says how they sort, `show` what a cell reads.
 const COLUMNS = [
@@ -36,6 +42,7 @@ const COLUMNS = [
   { key: "port", title: "port", kind: "text" },
   { key: "top1_pct", title: "top-1", kind: "number", show: (row) => textOf("top1", row).replace("->", "→") || "–" },
   { key: "median_ms", title: "latency", kind: "number", show: (row) => milliseconds(data.numbers.median_ms[row]) },
+  { key: "fps", title: "fps", kind: "number", show: (row) => framesPerSecond(data.numbers.fps[row]) },
   { key: "arena_bytes", title: "arena", kind: "number", show: (row) => bytes(data.numbers.arena_bytes[row]) },
   { key: "started", title: "started", kind: "time", show: (row) => startedAt(row).slice(0, 16).replace("T", " ") },
 ];
@@ -99,7 +106,17 @@ function chosenRows() {
   }
   const rows = [];
   for (let row = 0; row < data.count; row++) if (masks.every((mask) => mask(row))) rows.push(row);
-  return state.sort ? sorted(rows) : rows;
+  return state.sort ? sorted(rows) : worstFirst(rows);
+}
+
+// What is wrong comes first, otherwise the rows keep their order.
+function worstFirst(rows) {
+  const { values, codes } = data.texts.status;
+  const weight = values.map((value) => SEVERITY[value] || 0);
+  if (weight.every((found) => found === 0)) return rows;
+  const heaps = [[], [], [], [], []];
+  for (const row of rows) heaps[weight[codes[row]]].push(row);
+  return heaps.reverse().flat();
 }
 
 function sorted(rows) {

@@ -1,0 +1,147 @@
+"""A red test of the suites is red in every artefact, and says why in the first screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree as xml
+
+import pandas as pd
+import pytest
+
+from esp_hil.report import summary, write_reports
+from esp_hil.results.record import Check, Failure, Run
+from tests.report.browser import Browser, browser, program
+from tests.report.samples import failed_run, sample_run
+
+NUMERICS = Check(
+    suite="numerics", name="test_the_device_answers_what_the_exact_reference_says", outcome="passed"
+)
+LEAK = Check(
+    suite="memory",
+    name="test_loading_the_model_again_leaks_nothing",
+    outcome="failed",
+    message="a load costs 64 bytes of heap for good",
+)
+SLOWER = Check(
+    suite="regression",
+    name="test_nothing_got_worse_than_the_baseline",
+    outcome="failed",
+    message="latency 2.500 -> 2.675 ms (+7.0 %)",
+)
+DIAGNOSIS = "First wrong at node 3 of 7, Conv /conv2: padding is off by one"
+
+
+def leaking() -> Run:
+    return sample_run(model="leaky").judged(NUMERICS).judged(LEAK)
+
+
+def slower() -> Run:
+    return sample_run(model="slow").judged(NUMERICS).judged(SLOWER)
+
+
+def wrong() -> Run:
+    said = replace(NUMERICS, outcome="failed", message="7 of 1000 values differ")
+    return replace(sample_run(model="wrong-net", wrong=7), divergence=DIAGNOSIS).judged(said)
+
+
+@pytest.mark.parametrize(
+    ("run", "word", "why"),
+    [
+        (leaking(), "failed", LEAK.message),
+        (slower(), "worse", SLOWER.message),
+        (wrong(), "wrong", DIAGNOSIS),
+    ],
+    ids=["leak", "slower", "wrong"],
+)
+def test_no_artefact_calls_a_red_run_ok(run: Run, word: str, why: str, tmp_path: Path) -> None:
+    written = write_reports([run], tmp_path)
+    root = xml.parse(written["junit"]).getroot()
+    assert root.get("failures") == "1"
+    message = root.find(".//failure")
+    assert message is not None
+    assert why in str(message.get("message"))
+    row = pd.read_parquet(written["parquet"]).iloc[0]
+    assert (row["status"], bool(row["passed"])) == (word, False)
+    assert why in row["reason"]
+    assert row["checks_failed"]
+    assert "hil_passed" in written["openmetrics"].read_text("utf-8")
+    assert "} 0.0 " in written["openmetrics"].read_text("utf-8")
+    markdown = written["markdown"].read_text("utf-8")
+    assert f"❌ {word}" in markdown
+    assert "✅" not in markdown
+    terminal = summary([run], colour=False)
+    assert word.upper() in terminal
+    assert why in terminal
+
+
+def test_junit_has_every_test_and_the_cause_once(tmp_path: Path) -> None:
+    down = failed_run(failure=Failure(kind="boot", message="the board does not answer", step="boot"))
+    for name in ("test_a", "test_b", "test_c"):
+        down = down.judged(
+            Check(suite="numerics", name=name, outcome="error", message="BoardError: does not answer")
+        )
+    root = xml.parse(write_reports([down, leaking()], tmp_path)["junit"]).getroot()
+    assert (root.get("tests"), root.get("errors"), root.get("failures")) == ("5", "1", "1")
+    assert root.get("skipped") == "2"
+    error = root.find(".//error")
+    assert error is not None
+    assert "the board does not answer" in str(error.get("message"))
+
+
+def test_a_further_attempt_is_marked_and_counts_nowhere_as_another_run(tmp_path: Path) -> None:
+    first = slower()
+    again = replace(sample_run(model="slow", seed=2), session_id=first.session_id, attempt=2, run_id="again")
+    written = write_reports([first, again], tmp_path)
+    assert "1 run: 0 ok, 1 WORSE than baseline, 1 further attempt" in summary([first, again], colour=False)
+    assert "(attempt 2)" in summary([first, again], colour=False)
+    root = xml.parse(written["junit"]).getroot()
+    assert (root.get("failures"), root.get("skipped")) == ("1", "1")
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Browser]:
+    if program() is None:
+        pytest.skip("no browser: apt-get install chromium")
+    with browser() as opened:
+        yield opened
+
+
+VISIBLE = """(() => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const said = [];
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    if (!node.parentElement.checkVisibility() || node.parentElement.closest("script")) continue;
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    const box = range.getBoundingClientRect();
+    if (box.top < innerHeight && box.bottom > 0 && box.width > 0) said.push(node.textContent.trim());
+  }
+  return said.join(" ").replace(/\\s+/g, " ");
+})()"""
+"""What stands in the first screen."""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)], ids=["desktop", "phone"])
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_the_first_screen_says_what_is_wrong_and_why(
+    tab: Browser, tmp_path: Path, width: int, height: int, look: str
+) -> None:
+    tab.size(width, height)
+    tab.prefer(look)
+    night = [sample_run(model=f"net-{i}", seed=i + 1) for i in range(23)]
+    runs = [*night, wrong(), slower(), failed_run(model="down")]
+    tab.open(write_reports(runs, tmp_path, formats=["html"])["html"])
+    said = tab.run(VISIBLE)
+    for words in ("broken: 1", "wrong: 1", "WORSE than baseline: 1", "ok: 23", DIAGNOSIS, SLOWER.message):
+        assert words in said, words
+
+
+def test_a_tile_shows_only_its_runs(tab: Browser, tmp_path: Path) -> None:
+    tab.size(1280, 900)
+    runs = [sample_run(model="fine"), wrong(), failed_run(model="down")]
+    tab.open(write_reports(runs, tmp_path, formats=["html"])["html"])
+    tab.run("document.querySelector('.only[data-status=wrong]').click()")
+    shown = tab.run("[...document.querySelectorAll('.row .model > span')].map(cell => cell.textContent)")
+    assert shown == ["wrong-net"]
