@@ -24,7 +24,7 @@ def test_a_red_test_makes_the_row_red_and_says_why() -> None:
     run = ok_run().judged(LEAK)
     assert not run.passed
     assert status_of(run) == "failed"
-    assert reason_of(run) == "loading leaks nothing: leaks 64 B"
+    assert reason_of(run) == "memory: leaks 64 B"
 
 
 def test_only_a_red_comparison_is_worse() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from esp_hil.results.record import FailureClass, Run
+from esp_hil.results.record import Check, FailureClass, Run
 
 Status = Literal["ok", "worse", "failed", "wrong", "broken"]
 
@@ -42,12 +42,15 @@ def reason_of(run: Run) -> str:
         return run.failure_words
     if run.verdict is not None and not run.verdict.ok:
         return run.divergence or run.verdict.words
-    red = sorted(run.red_checks, key=lambda check: check.suite == REGRESSION)
-    if red:
-        return "; ".join(
-            f"{check.name.removeprefix('test_').replace('_', ' ')}: {check.message}" for check in red
-        )
+    if run.red_checks:
+        return "; ".join(dict.fromkeys(_words(check) for check in run.red_checks))
     return run.verdict.words if run.verdict else "nothing was compared"
+
+
+def _words(check: Check) -> str:
+    """What a red test found; a comparison speaks for itself, of the others the suite is named."""
+    said = check.message or check.name
+    return said if check.suite == REGRESSION else f"{check.suite}: {said}"
 
 
 def deciding(runs: Sequence[Run]) -> list[bool]:

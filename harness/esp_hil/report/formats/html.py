@@ -86,9 +86,7 @@ def render(report: Report, path: Path) -> None:
         banners=report.tally.banners,
         warnings=report.warnings,
         lines=chosen,
-        troubles=[(number, line) for number, line in chosen if line.status != "ok" and counts[number - 1]][
-            :MOST_TROUBLES
-        ],
+        troubles=troubles[:MOST_TROUBLES],
         ticks=[(_tick(ms), axis.place(ms)) for ms in axis.ticks()] if axis else [],
         latency=rows,
         errors=sorted(

@@ -41,6 +41,7 @@ function drawRow(place) {
   made.id = "row-" + (row + 1);
   made.style.top = place * rowHeight() + "px";
   made.style.height = rowHeight() + "px";
+  if (textOf("words", row)) made.classList.add("said");
   if (place === active) made.classList.add("active");
   if (state.run === row + 1) made.setAttribute("aria-selected", "true");
   for (const column of COLUMNS) made.append(cellOf(column, row));
