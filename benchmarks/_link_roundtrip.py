@@ -72,7 +72,7 @@ def measure_round_trips(inferences: int = 3000) -> RoundTripFigures:
 
 
 def _with_board(input_bytes: int, output_bytes: int, use: Callable[[Device], T]) -> T:
-    from esp_hil.device.link import open_link
+    from esp_hil.device.ports import open_link
 
     with tempfile.TemporaryDirectory(prefix="hil-bench-") as folder:
         port = str(Path(folder) / "port")

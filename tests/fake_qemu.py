@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from esp_hil.targets import target
-from esp_hil.virtual import process
+from esp_hil.virtual import loop
 from esp_hil.virtual.chip import Identity, ResetReason
 from esp_hil.virtual.faults import load_plan
+from esp_hil.virtual.settings import Settings
 
 MACHINES = ("esp32", "esp32c3")
 SIZES_MB = (2, 4, 8, 16)
@@ -45,8 +46,8 @@ def main() -> int:
         print("qemu: only 2, 4, 8, 16 MB images are supported", file=sys.stderr)
         return 1
     print(json.dumps(sys.argv[1:]), flush=True)
-    vars(process)["Identity"] = EmulatedIdentity
-    settings = process.Settings(
+    vars(loop)["Identity"] = EmulatedIdentity
+    settings = Settings(
         target=target(given.M),
         runtime="espdl",
         flash=flash,
@@ -54,10 +55,10 @@ def main() -> int:
         faults=load_plan(given.faults or "{}"),
         control=False,
     )
-    board = process.Board(settings, flash.parent)
-    select.select(board.port.readers(), [], [])
-    board.port.read()  # takes the connection, so that no line of the boot log is lost
-    board.run()
+    machine = loop.Loop(settings, flash.parent)
+    select.select(machine.port.readers(), [], [])
+    machine.port.read()  # takes the connection, so that no line of the boot log is lost
+    machine.run()
     return 0
 
 

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -38,12 +39,49 @@ def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def modules() -> dict[str, Path]:
+    """The package's modules by their dotted names."""
+    found = {}
+    for path in SOURCES:
+        parts = path.relative_to(ROOT / "harness").with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imported(path: Path, known: dict[str, Path]) -> set[str]:
+    """The package's own modules that a file imports anywhere: at its top, in a function, for type checking."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{relative(path)}:{node.lineno} imports by a relative name"
+            within = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= within & known.keys() or {str(node.module)}
+    return found & known.keys()
+
+
+def circle(imports: dict[str, set[str]]) -> list[str]:
+    """One circle of modules that import each other, or []."""
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Imports in functions and for type checking count: a circle is one idea torn apart, whenever it is imported."""
+    known = modules()
+    assert circle({name: imported(path, known) - {name} for name, path in known.items()}) == []
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_only_the_report_imports_pandas_and_only_the_link_imports_pyserial(path: Path) -> None:
+def test_only_the_report_imports_pandas_and_only_the_ports_import_pyserial(path: Path) -> None:
     name = relative(path)
     allowed = {
         "pandas": name.startswith("harness/esp_hil/report/"),
-        "serial": name in {"harness/esp_hil/device/link.py"},
+        "serial": name in {"harness/esp_hil/device/ports.py"},
         "torch": name in TORCH,
         "esptool": False,  # GPL: run as a program
     }

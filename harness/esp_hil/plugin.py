@@ -6,7 +6,6 @@ read here.
 
 from __future__ import annotations
 
-import os
 import sys
 import uuid
 from collections.abc import Callable, Generator, Iterator
@@ -95,9 +94,6 @@ def options_of(config: pytest.Config) -> Options:
             given = config.getoption(name)
             if given is not None and given < least:
                 raise ConfigError(f"--{name} {given}: must be at least {least}")
-        if config.getoption("record"):
-            # read where a line is opened, also in the workers of pytest-xdist
-            os.environ["HIL_RECORD"] = config.getoption("record")
         config.stash[OPTIONS] = Options(
             targets=words(config.getoption("target", None)),
             board=_board(config),
@@ -123,6 +119,7 @@ def options_of(config: pytest.Config) -> Options:
             skip_flash=_yes(config.getoption("skip_autoflash", None)),
             build_profile=words(config.getoption("build_profile")),
             emulator_args=_emulator_args(config),
+            record=Path(config.getoption("record")) if config.getoption("record") else None,
             lint=not config.getoption("skip_lint"),
             resident=not config.getoption("no_resident"),
         )

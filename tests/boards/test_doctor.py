@@ -13,7 +13,7 @@ from esp_hil.boards.doctor import Finding
 from esp_hil.boards.emulator import EmulatorKind, find_program
 from esp_hil.boards.select import Board
 from esp_hil.cli import main
-from esp_hil.device.link import SerialPort
+from esp_hil.device.ports import SerialPort
 from esp_hil.errors import BuildError, ConfigError
 from esp_hil.esp.idf import Idf
 from esp_hil.targets import Target, target

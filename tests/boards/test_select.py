@@ -9,7 +9,7 @@ from esp_hil.boards import select as boards
 from esp_hil.boards.opening import open_board
 from esp_hil.boards.select import Board, rows, select
 from esp_hil.cli import main
-from esp_hil.device.link import SerialPort
+from esp_hil.device.ports import SerialPort
 from esp_hil.errors import BoardUnavailable, ConfigError
 from esp_hil.settings import PACKAGE
 from esp_hil.targets import target
@@ -224,7 +224,7 @@ def test_a_port_that_cannot_be_opened_is_unlocked_again() -> None:
 def test_the_command_lists_boards_and_strangers(
     with_rows: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("esp_hil.device.link.serial_ports", lambda: PORTS[:2])
+    monkeypatch.setattr("esp_hil.device.ports.serial_ports", lambda: PORTS[:2])
     assert main(["boards"]) == 0
     text = capsys.readouterr().out
     assert "desk-s3" in text
@@ -238,7 +238,7 @@ def test_the_command_lists_boards_and_strangers(
 def test_the_command_says_when_there_is_nothing_but_virtual_boards(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("esp_hil.device.link.serial_ports", lambda: PORTS[2:])
+    monkeypatch.setattr("esp_hil.device.ports.serial_ports", lambda: PORTS[2:])
     assert main(["boards"]) == 1
     text = capsys.readouterr().out
     assert "--board virtual" in text

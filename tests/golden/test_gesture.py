@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from esp_hil.counters import HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
 from esp_hil.device.device import Device
-from esp_hil.device.link import open_link
+from esp_hil.device.ports import open_link
 from esp_hil.formats.espdl import read_espdl
 from esp_hil.goldens.build import build, calibration_images
 from esp_hil.goldens.references import ExactReference, FloatReference, QuantizedReference

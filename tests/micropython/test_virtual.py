@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from esp_hil.device.link import open_link
+from esp_hil.device.ports import open_link
 from esp_hil.errors import (
     BoardUnavailable,
     ConfigError,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from esp_hil.device.device import Device
-from esp_hil.device.link import open_link
+from esp_hil.device.ports import open_link
 from esp_hil.targets import target
 from esp_hil.tensors import DeviceTensor, Dtype, InputSpec
 from esp_hil.virtual import VirtualBoard

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from esp_hil.device.device import Device
-from esp_hil.device.link import open_link
+from esp_hil.device.ports import open_link
 from esp_hil.device.tuning import tune
 from esp_hil.errors import ConfigError
 from esp_hil.targets import target

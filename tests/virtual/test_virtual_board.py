@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from esp_hil.device.device import Device
-from esp_hil.device.link import open_link
+from esp_hil.device.ports import open_link
 from esp_hil.errors import BoardUnavailable, DeviceCrashed, DeviceFault, DeviceReset, HilError, LinkClosed
 from esp_hil.esp.supervise import Watch
 from esp_hil.exact import ExactReference

@@ -23,7 +23,7 @@ from esp_hil.errors import BoardUnavailable, BuildError, ConfigError, HilError
 if TYPE_CHECKING:
     from esp_hil.boards.emulator import EmulatorKind
     from esp_hil.boards.select import Board
-    from esp_hil.device.link import SerialPort
+    from esp_hil.device.ports import SerialPort
     from esp_hil.esp.idf import Idf
     from esp_hil.targets import Target
 
@@ -274,7 +274,7 @@ def check_quarantine(rows: Callable[[], Mapping[str, Board]]) -> Finding:
 def check_link(url: str, baud: int) -> Finding:
     """Frames of random bytes to a running device and back: whether the line carries them without a repair."""
     from esp_hil.device.device import Device
-    from esp_hil.device.link import open_link
+    from esp_hil.device.ports import open_link
 
     random_bytes = random.Random(0)
     try:
@@ -307,7 +307,7 @@ def examine(*, link: str | None = None, baud: int = 115_200) -> Iterator[Finding
     from functools import cache
 
     from esp_hil.boards.select import rows
-    from esp_hil.device.link import serial_ports
+    from esp_hil.device.ports import serial_ports
     from esp_hil.esp.idf import find_idf
 
     idf = cache(find_idf)

@@ -23,7 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self, get_args
 
-from esp_hil.device.link import Link, open_link
+from esp_hil.device.link import Link
+from esp_hil.device.ports import open_link
 from esp_hil.errors import BoardUnavailable, ConfigError
 from esp_hil.targets import Target
 

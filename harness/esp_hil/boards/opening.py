@@ -11,7 +11,8 @@ from typing import Protocol
 from esp_hil.boards.emulator import EmulatedBoard
 from esp_hil.boards.select import Board, held, select
 from esp_hil.device.device import Device
-from esp_hil.device.link import Link, open_link
+from esp_hil.device.link import Link
+from esp_hil.device.ports import open_link
 from esp_hil.device.tuning import restore
 from esp_hil.errors import BoardUnavailable, ConfigError, HilError, LinkError
 from esp_hil.targets import Runtime, Target
@@ -174,6 +175,8 @@ def open_board(
     faults: FaultPlan | None = None,
     firmware: Firmware | None = None,
     emulator_args: str | None = None,
+    record: Path | None = None,
+    line: str = "",
 ) -> OpenBoard:
     """Select a board, lock it, bring its firmware to it, start it if it is a process, open its port.
 
@@ -187,6 +190,8 @@ def open_board(
         faults: to plant in a virtual board.
         firmware: what brings firmware to it; None: it has its firmware.
         emulator_args: further options of an emulator; None: those of HIL_EMULATOR_ARGS.
+        record: file that keeps the bytes of its line, see `open_link`; not of an emulator's.
+        line: model of a virtual board's line, see `VirtualBoard`.
 
     Raises:
         ConfigError: see `boards.select`; or faults were asked for, and the board is no virtual one; or an
@@ -196,9 +201,11 @@ def open_board(
     """
     chosen = select(target, board=board, port=port, baud=baud)
     if chosen.kind == "virtual":
-        machine = VirtualBoard(target, runtime=runtime, faults=faults)
+        machine = VirtualBoard(target, runtime=runtime, faults=faults, line=line)
         url = machine.start()
-        return _opened(chosen, lambda: open_link(url, board=chosen.id), lambda: None, machine, on_text)
+        return _opened(
+            chosen, lambda: open_link(url, board=chosen.id, record=record), lambda: None, machine, on_text
+        )
     if faults is not None:
         raise ConfigError(
             f"faults can only be planted in a virtual board, {chosen.id} is none", hint="--board virtual"
@@ -213,7 +220,9 @@ def open_board(
         lock.release()
         raise
     rate = chosen.baud
-    return _opened(chosen, lambda: open_link(found, rate, board=chosen.id), lock.release, None, on_text)
+    return _opened(
+        chosen, lambda: open_link(found, rate, board=chosen.id, record=record), lock.release, None, on_text
+    )
 
 
 def _emulated(

@@ -15,7 +15,7 @@ from pathlib import Path
 from esp_hil.boards.build import DEFAULT_PROFILE, BuildOrder, build, firmware_folder, with_sizes
 from esp_hil.boards.flash import flash, merge
 from esp_hil.boards.select import Board, rows
-from esp_hil.device.link import is_pty
+from esp_hil.device.ports import is_pty
 from esp_hil.errors import BuildError, ConfigError
 from esp_hil.esp.esptool_program import Flasher
 from esp_hil.esp.idf import find_idf

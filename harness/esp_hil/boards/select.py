@@ -24,7 +24,7 @@ from esp_hil.boards import emulator
 from esp_hil.boards.emulator import EmulatorKind
 from esp_hil.boards.quarantine import quarantined
 from esp_hil.device.device import Device
-from esp_hil.device.link import DEFAULT_BAUD, SerialPort, open_link, serial_ports
+from esp_hil.device.ports import DEFAULT_BAUD, SerialPort, open_link, serial_ports
 from esp_hil.errors import BoardUnavailable, ConfigError, HilError
 from esp_hil.targets import Target
 from esp_hil.targets import target as target_of

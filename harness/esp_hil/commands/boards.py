@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from esp_hil.boards.select import Board
-    from esp_hil.device.link import SerialPort
+    from esp_hil.device.ports import SerialPort
 
 HELP = "list the boards and serial ports of this machine"
 
@@ -21,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Print them; 1 if there is no board but virtual ones."""
     from esp_hil.boards.select import rows, rows_file
-    from esp_hil.device.link import serial_ports
+    from esp_hil.device.ports import serial_ports
 
     if args.lift:
         return _lift(args.lift)

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from esp_hil.boards.flash import flash
     from esp_hil.boards.provision import flashed_before
     from esp_hil.boards.select import rows, select
-    from esp_hil.device.link import serial_ports
+    from esp_hil.device.ports import serial_ports
     from esp_hil.esp.esptool_program import Flasher
     from esp_hil.progress import progress_on
     from esp_hil.targets import target

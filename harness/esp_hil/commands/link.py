@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--baud-model", metavar="MODEL", help="of a virtual board's line, as `hil virtual` takes it"
     )
     parser.add_argument(
-        "--record", metavar="FILE", help="keep the line's bytes with their times in a new file"
+        "--record", type=Path, metavar="FILE", help="keep the line's bytes with their times in a new file"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -38,24 +39,18 @@ def run(args: Namespace) -> int:
         HilError: no such board, or it does not answer.
     """
     import json
-    import os
     from dataclasses import asdict
 
     from esp_hil.boards.opening import open_board
-    from esp_hil.device.link import RECORD_VARIABLE
     from esp_hil.device.tuning import RateMemory, measure_line
     from esp_hil.errors import ConfigError
     from esp_hil.targets import target
 
     if args.bytes < 1000 or args.max_baud < 1:
         raise ConfigError("--bytes is at least 1000, --max-baud at least 1")
-    if args.record:
-        os.environ[RECORD_VARIABLE] = args.record
-    if args.baud_model:
-        if args.board != "virtual":
-            raise ConfigError("--baud-model is for virtual boards", hint="hil link virtual")
-        os.environ["HIL_BAUD_MODEL"] = args.baud_model
-    board = open_board(target(args.target), board=args.board)
+    if args.baud_model and args.board != "virtual":
+        raise ConfigError("--baud-model is for virtual boards", hint="hil link virtual")
+    board = open_board(target(args.target), board=args.board, record=args.record, line=args.baud_model or "")
     try:
         board.device.connect()
         memory = RateMemory()

@@ -10,12 +10,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from esp_hil.device.link import Link
 from esp_hil.errors import ConfigError, FormatError, LinkClosed
-
-if TYPE_CHECKING:
-    from esp_hil.device.link import Link
 
 VERSION = 1
 What = Literal["tx", "rx", "baud", "closed"]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esp_hil.boards.select import Board, held, select
-from esp_hil.device.link import Link, open_link
+from esp_hil.device.link import Link
+from esp_hil.device.ports import open_link
 from esp_hil.errors import ConfigError, HandshakeError, HilError
 from esp_hil.esp.esptool_program import Flasher
 from esp_hil.micropython.driver import MicroPythonBoard

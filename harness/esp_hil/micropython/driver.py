@@ -13,7 +13,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from esp_hil.device.link import DEFAULT_BAUD, Link, open_link
+from esp_hil.device.link import Link
+from esp_hil.device.ports import DEFAULT_BAUD, open_link
 from esp_hil.errors import HandshakeError, HilError, InputError, LinkClosed, LinkTimeout, WireError
 from esp_hil.micropython.board_program import SETUP
 from esp_hil.micropython.firmware import Firmware

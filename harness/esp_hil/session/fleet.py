@@ -140,6 +140,7 @@ class Fleet:
                 faults=self._faults,
                 firmware=provision,
                 emulator_args=options.emulator_args,
+                record=options.record,
             )
         except HilError:
             provision.close()

@@ -44,6 +44,7 @@ class Options:
         skip_flash: pytest-embedded's `--skip-autoflash`: boards have their firmware.
         build_profile: fragments of firmware/profiles; empty: what suits the board.
         emulator_args: further options of an emulator, one string as on a command line.
+        record: file that keeps the bytes of the boards' lines with their times; None: nothing is kept.
         lint: whether a model with a known hazard is refused.
         resident: whether golden inputs stay on devices that keep them, so that they are sent once.
     """
@@ -72,6 +73,7 @@ class Options:
     skip_flash: bool = False
     build_profile: tuple[str, ...] = ()
     emulator_args: str | None = None
+    record: Path | None = None
     lint: bool = True
     resident: bool = True
 

@@ -51,7 +51,8 @@ def run(args: Namespace) -> int:
     """
     from esp_hil.targets import target
     from esp_hil.virtual.faults import FaultPlan, load_plan
-    from esp_hil.virtual.process import Settings, exit_now, serve
+    from esp_hil.virtual.process import exit_now, serve
+    from esp_hil.virtual.settings import Settings
 
     settings = Settings(
         target=target(args.target),

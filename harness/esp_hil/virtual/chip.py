@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from esp_hil import __version__
 from esp_hil._device import Server
@@ -18,10 +18,8 @@ from esp_hil.virtual.engine import SYSTEM_BYTES, ExactEngine
 from esp_hil.virtual.faults import EngineFaults
 from esp_hil.virtual.flash import Flash, GoldenPartition
 from esp_hil.virtual.places import Places
+from esp_hil.virtual.settings import Rate
 from esp_hil.virtual.tflm_engine import TflmEngine
-
-if TYPE_CHECKING:
-    from esp_hil.virtual.process import Rate
 
 ResetReason = Literal["power_on", "software", "panic"]
 

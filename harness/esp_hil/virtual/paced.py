@@ -19,7 +19,8 @@ from pathlib import Path
 from esp_hil.errors import ConfigError
 from esp_hil.virtual.faults import LineFaults
 from esp_hil.virtual.line import BadLine
-from esp_hil.virtual.process import IDLE_S, Board, Settings
+from esp_hil.virtual.loop import IDLE_S, Loop
+from esp_hil.virtual.settings import Settings
 from esp_hil.virtual.simline import BITS_PER_BYTE, LineModel, wires
 
 MAX_BAUD = 5_000_000
@@ -57,7 +58,7 @@ def parse_model(text: str) -> LineModel:
     return LineModel(**values)  # type: ignore[arg-type]  # the keys are those of _KEYS
 
 
-class PacedBoard(Board):
+class PacedLoop(Loop):
     """Port, line and chip, and the time between them."""
 
     def __init__(self, settings: Settings, folder: Path, model: LineModel) -> None:

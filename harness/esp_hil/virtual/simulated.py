@@ -12,18 +12,22 @@ from __future__ import annotations
 
 import queue
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+from zlib import crc32
+
+import numpy as np
 
 from esp_hil._device import Server
 from esp_hil.errors import LinkClosed
-from esp_hil.virtual._simulated_parts import CLOCK_HZ, Board, Engine, GoldenFlash, Rate, Storage, answer
 from esp_hil.virtual.faults import FaultPlan, LineFaults
 from esp_hil.virtual.line import BadLine, Happening
 from esp_hil.virtual.simline import BITS_PER_BYTE, LineModel, wires
 
-__all__ = ["answer"]  # and everything defined here
-
+CLOCK_HZ = 240_000_000
+MAX_BAUD = 5_000_000
 WORK_S = 60.0
 """Longest real time that a step of the core's worker thread may take: beyond it something hangs."""
 STALL_S = 0.5
@@ -55,6 +59,12 @@ def _no_time() -> float:
     return 0.0
 
 
+def answer(data: bytes, output_bytes: int) -> bytes:
+    """What the simulated engine computes: 3 x + 1 + position modulo 256, repeated or cut to the output's size."""
+    values = np.resize(np.frombuffer(data, np.uint8), output_bytes)
+    return (values * np.uint8(3) + np.arange(1, output_bytes + 1, dtype=np.uint32).astype(np.uint8)).tobytes()
+
+
 class SimulatedDevice:
     """The core with an engine whose answer anybody can compute (`answer`).
 
@@ -79,8 +89,8 @@ class SimulatedDevice:
         self.core = core or CoreSettings()
         self.runs = 0
         self.resets = 0
-        self.storage = Storage()
-        self.golden = GoldenFlash(self.core.golden_bytes) if self.core.golden_bytes else None
+        self.storage = _Storage()
+        self.golden = _GoldenFlash(self.core.golden_bytes) if self.core.golden_bytes else None
         self.start_baud = 115_200
         self.rate_changed: Callable[[], None] = _nothing
         self.clock: Callable[[], float] = _no_time
@@ -97,16 +107,16 @@ class SimulatedDevice:
         # a run that was interrupted reports to the old queue
         events: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._events = events
-        self._engine = Engine(self, events)
+        self._engine = _Engine(self, events)
         identity: dict[str, str | int] = dict.fromkeys(_TEXTS, "simulated")
         identity |= dict.fromkeys(_NUMBERS, 0)
         identity |= {"cores": 1, "clock_hz": CLOCK_HZ, "boot_id": self.resets, "kind": "virtual"}
         identity |= {"reset_reason": "software", "reset_reason_code": 3}
         core = self.core
-        self.rate = Rate(self)
+        self.rate = _Rate(self)
         self.server = Server(
             self._engine,
-            Board(identity),
+            _Board(identity),
             self.storage,
             clock_hz=CLOCK_HZ,
             slots_bytes=core.slots_bytes,
@@ -150,6 +160,154 @@ class SimulatedDevice:
     def close(self) -> None:
         """End the worker thread."""
         self._abandon()
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    role: Literal["input", "output"]
+    index: int
+    name: str
+    nbytes: int
+    dtype: str = "uint8"
+    layout: str = "N"
+    exponent: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.nbytes,)
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadedModel:
+    tensors: list[_Tensor]
+    family: str = "c"
+    name: str = "simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    outputs: list[bytes]
+    cycles: int
+    captured: bytes | None = None
+    profile: list[tuple[str, str, int]] = field(default_factory=list)
+
+
+class _Engine:
+    """Computes `answer`; with `compute_s` it waits until the simulation says that the time is over."""
+
+    name = "simulated"
+    version = "1"
+    families = ("c",)
+
+    def __init__(self, settings: SimulatedDevice, events: queue.SimpleQueue[str]) -> None:
+        self._settings = settings
+        self._events = events
+        self.may_end = threading.Semaphore(0)
+        self.abandoned = False
+
+    def load(self, image: bytes, *, location: int, path: str, cores: int, options: int) -> _LoadedModel:
+        del image, location, path, cores, options
+        of = self._settings
+        return _LoadedModel(
+            [_Tensor("input", 0, "x", of.input_bytes), _Tensor("output", 0, "y", of.output_bytes)]
+        )
+
+    def unload(self) -> None:
+        return
+
+    def run(self, inputs: list[bytes], *, cores: int, capture: str | None, profile: bool) -> _Result:
+        del cores, capture, profile
+        of = self._settings
+        of.runs += 1
+        if of.compute_s and not self.abandoned:
+            self._events.put("run")
+            self.may_end.acquire()
+        return _Result([answer(inputs[0], of.output_bytes)], max(1, round(of.compute_s * CLOCK_HZ)))
+
+
+class _Storage:
+    """A model partition in memory; it outlives resets."""
+
+    locations = ("partition", "ram")
+
+    def __init__(self) -> None:
+        self.images: dict[int, bytearray] = {}
+        self.whole: dict[int, tuple[int, int]] = {}
+        self._coming = (0, 0)
+
+    def begin(self, location: int, length: int, crc: int) -> bool:
+        if self.whole.get(location) == (length, crc):
+            return True
+        self.images[location] = bytearray(length)
+        self.whole.pop(location, None)
+        self._coming = (length, crc)
+        return False
+
+    def write(self, location: int, offset: int, data: bytes) -> None:
+        self.images[location][offset : offset + len(data)] = data
+
+    def finish(self, location: int) -> None:
+        self.whole[location] = self._coming
+
+    def abort(self, location: int) -> None:
+        self.images.pop(location, None)
+
+    def open(self, location: int, path: str) -> int:
+        del path
+        return len(self.images.get(location, b""))
+
+    def read(self, location: int, offset: int, length: int) -> bytes:
+        return bytes(self.images[location][offset : offset + length])
+
+    def hold(self, image: bytes) -> None:
+        """As if it had been written before."""
+        self.images[0] = bytearray(image)
+        self.whole[0] = (len(image), crc32(image))
+
+
+class _Rate:
+    """The device's end of the line's rate."""
+
+    def __init__(self, device: SimulatedDevice) -> None:
+        self._device = device
+        self.baud = device.start_baud
+
+    def possible(self, baud: int) -> bool:
+        return 9600 <= baud <= MAX_BAUD
+
+    def set_baud(self, baud: int) -> None:
+        self.baud = baud
+        self._device.rate_changed()
+
+    def now_ms(self) -> int:
+        return int(self._device.clock() * 1000)
+
+
+class _GoldenFlash:
+    """Flash for golden sets; it outlives resets."""
+
+    sector_bytes = 4096
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self._bytes = bytearray(b"\xff" * size_bytes)
+
+    def erase(self, offset: int, length: int) -> None:
+        self._bytes[offset : offset + length] = b"\xff" * length
+
+    def write(self, offset: int, data: bytes) -> None:
+        self._bytes[offset : offset + len(data)] = data
+
+    def read(self, offset: int, length: int) -> bytes:
+        return bytes(self._bytes[offset : offset + length])
+
+
+class _Board:
+    def __init__(self, identity: Mapping[str, str | int]) -> None:
+        self.identity = identity
+
+    def reset(self, mode: int) -> None:
+        del mode
 
 
 class SimulatedLink:

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import serial
 
-from esp_hil.device.link import Link, _Port, open_link, serial_ports
+from esp_hil.device.link import Link
 from esp_hil.device.port_trouble import unavailable
+from esp_hil.device.ports import _Port, open_link, serial_ports
 from esp_hil.errors import BoardUnavailable, ConfigError, LinkClosed, LinkError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="ptys are for POSIX")
