@@ -21,6 +21,7 @@ import onnx
 from esp_hil.exact.filters import Reading
 from esp_hil.exact.lower import Lowered, lower
 from esp_hil.exact.lowering import State
+from esp_hil.exact.probe import IntegerKernels
 from esp_hil.exact.proof import Headroom, Proof
 from esp_hil.formats.espdl.model import EspdlModel, ValueInfo
 from esp_hil.targets import Family
@@ -55,7 +56,7 @@ def lower_cached(
     batched: bool = False,
     careful: bool = False,
     old_names: Reading = "packed",
-    integer: bool = False,
+    integer: IntegerKernels | None = None,
     raw: bool = False,
 ) -> tuple[Lowered, Path | bytes]:
     """`lower`, or what it gave before for the same model, options and code.

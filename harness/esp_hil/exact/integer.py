@@ -13,15 +13,14 @@ saturate. That equals ESP-DL's answer if the float32 holds the sum, that is whil
 A sum beyond 2**24 is still right where the rounding to float32 cannot reach a tie, which is checked over all
 values that it can have.
 
-Processors without VNNI have kernels that saturate pairs of products (vpmaddubsw); `available` finds out by
-trying.
+That the kernels do sum in 32 bits depends on the processor and on whether filters are signed: see `probe`.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +28,10 @@ from numpy.typing import NDArray
 from esp_hil.exact.kernels import ConvKernel, GemmKernel, Integers
 from esp_hil.exact.lowering import Lowering
 from esp_hil.exact.onnx_graph import MICROSOFT
+from esp_hil.exact.probe import ZERO_POINT, held
 from esp_hil.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, Bounds
 from esp_hil.formats.espdl.model import EspdlModel
 
-ZERO_POINT = 128
 _MAX_HALF_UP_SHIFT = 14
 _INT32 = DTYPE_BOUNDS["int32"]
 _WORTHWHILE_PRODUCTS = 200_000
@@ -103,7 +102,8 @@ def conv(
     if flat:
         x = onnx.op("Unsqueeze", [x, onnx.constant(np.array([1]), "axis")])
         weights = weights[:, :, None, :]
-    inputs = [x, *_inputs(lowering, weights, requantize, kernel.names)]
+    kind = lowering.kernels.depthwise if kernel.depthwise else lowering.kernels.dense
+    inputs = [x, *_inputs(lowering, held(weights, kind), requantize, kernel.names)]
     row = ([1], [0]) if flat else ([], [])
     rank = len(kernel.kernel)
     pads = kernel.pads
@@ -130,8 +130,9 @@ def gemm(
     """QGemm over uint8 rows; weights (N, K)."""
     onnx = lowering.onnx
     one, zero = onnx.constant(np.float32(1), "one"), onnx.constant(np.uint8(ZERO_POINT), "zero_point")
-    matrix = onnx.constant(np.ascontiguousarray(weights.T), kernel.names[0])
-    scales, none = _scales(lowering, requantize)
+    values, nothing = held(np.ascontiguousarray(weights.T), lowering.kernels.dense)
+    matrix = onnx.constant(values, kernel.names[0])
+    scales, none = _scales(lowering, requantize, nothing)
     bias = onnx.constant(requantize.bias, kernel.names[1])
     out = onnx.constant(np.uint8(requantize.zero_point), "zero_point")
     return onnx.op(
@@ -143,22 +144,25 @@ def gemm(
 
 
 def _inputs(
-    lowering: Lowering, weights: NDArray[np.int8], requantize: Requantization, names: tuple[str, str, str]
+    lowering: Lowering,
+    weights: tuple[NDArray[Any], np.generic],
+    requantize: Requantization,
+    names: tuple[str, str, str],
 ) -> list[str]:
     """Everything of a QLinearConv behind its input."""
     onnx = lowering.onnx
     one, zero = onnx.constant(np.float32(1), "one"), onnx.constant(np.uint8(ZERO_POINT), "zero_point")
-    scales, none = _scales(lowering, requantize)
+    scales, none = _scales(lowering, requantize, weights[1])
     out = onnx.constant(np.uint8(requantize.zero_point), "zero_point")
     bias = onnx.constant(requantize.bias, names[1])
-    return [one, zero, onnx.constant(weights, names[0]), scales, none, one, out, bias]
+    return [one, zero, onnx.constant(weights[0], names[0]), scales, none, one, out, bias]
 
 
-def _scales(lowering: Lowering, requantize: Requantization) -> tuple[str, str]:
-    """Weight scales and zero points: a scalar, or one per channel."""
+def _scales(lowering: Lowering, requantize: Requantization, nothing: np.generic) -> tuple[str, str]:
+    """Weight scales and zero points: a scalar, or one per channel; `nothing` is what stands for 0."""
     scales = requantize.scales
     shaped = scales[0] if scales.size == 1 else scales
-    zeros = np.zeros(np.shape(shaped), np.int8)
+    zeros = np.full(np.shape(shaped), nothing)
     return lowering.onnx.constant(shaped, "scale"), lowering.onnx.constant(zeros, "zeros")
 
 
@@ -180,11 +184,3 @@ def worthwhile(model: EspdlModel) -> bool:
             if weights is not None and value is not None:
                 products += weights.data.size * math.prod(value.shape[:-1])
     return products >= _WORTHWHILE_PRODUCTS
-
-
-@cache
-def available() -> bool:
-    """Whether this machine's kernels sum exactly; tried once, with products that saturating ones fail."""
-    from esp_hil.exact.probe import integer_kernels_are_exact
-
-    return integer_kernels_are_exact()

@@ -14,6 +14,7 @@ from esp_hil.exact import shapes
 from esp_hil.exact.filters import Reading
 from esp_hil.exact.lowering import Lowering, State
 from esp_hil.exact.onnx_graph import element_type
+from esp_hil.exact.probe import IntegerKernels
 from esp_hil.exact.proof import Headroom, Proof
 from esp_hil.exact.registry import operator_of
 from esp_hil.formats.espdl.model import EspdlModel, Graph, Node, ValueInfo
@@ -81,7 +82,7 @@ def lower(
     batched: bool = False,
     careful: bool = False,
     old_names: Reading = "packed",
-    integer: bool = False,
+    integer: IntegerKernels | None = None,
     raw: bool = False,
 ) -> Lowered:
     """Lower a model.
@@ -95,8 +96,8 @@ def lower(
             always exact.
         old_names: how to read filters whose layout has an old name.
         raw: let int8 inputs and outputs be uint8 q + 128, which the integer kernels take as it is.
-        integer: use onnxruntime's integer kernels where they are proved exact; only for machines that pass
-            `integer.available`.
+        integer: use onnxruntime's integer kernels where a layer is proved exact, with filters held so; what
+            `probe.available` found on the machine that is to run the graph. None: do not.
 
     Raises:
         UnsupportedOperator: an operator, type or attribute that ESP-DL does not have.

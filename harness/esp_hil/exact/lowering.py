@@ -20,6 +20,7 @@ from esp_hil.targets import Family, Rounding, rounding_of
 
 if TYPE_CHECKING:
     from esp_hil.exact.filters import Reading
+    from esp_hil.exact.probe import IntegerKernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ class Lowering:
 
     Attributes:
         headroom: of esp32s3's 20-bit lanes, by node name.
-        integer: use onnxruntime's integer kernels where they are proved exact.
+        integer: how filters must be held for onnxruntime's integer kernels to be exact on this machine; they are
+            used where a layer is proved exact. None: they are not used.
         raw: let int8 inputs and outputs of the ONNX graph be uint8 q + 128.
         offset_names: which inputs and outputs are.
         old_names: how to read filters whose layout has an old name.
@@ -79,7 +81,7 @@ class Lowering:
         batched: bool,
         careful: bool = False,
         old_names: Reading = "packed",
-        integer: bool = False,
+        integer: IntegerKernels | None = None,
         raw: bool = False,
     ) -> None:
         self.graph = graph
@@ -196,9 +198,15 @@ class Lowering:
         forms = self._forms.get(name, {})
         return bool(forms) and all(form.channel_first for form in forms)
 
+    @property
+    def kernels(self) -> IntegerKernels:
+        """How filters are held for integer kernels; only to be asked where `integer` says that they are used."""
+        assert self.integer is not None, "no integer kernels wanted"
+        return self.integer
+
     def prefers_offset(self, *names: str) -> bool:
         """Whether all these int8 tensors are there as uint8, or as cheaply to be had so."""
-        if not self.integer:
+        if self.integer is None:
             return False
         return all(
             self.dtype(name) == "int8"

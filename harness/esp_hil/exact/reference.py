@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from esp_hil.errors import InputError
 from esp_hil.exact.cache import lower_cached
 from esp_hil.exact.filters import Reading
-from esp_hil.exact.integer import available, worthwhile
+from esp_hil.exact.integer import worthwhile
 from esp_hil.exact.lower import Lowered, NotBatchable, lower, tensor_names
 from esp_hil.exact.numerics import Choice, choose_family
+from esp_hil.exact.probe import available
 from esp_hil.exact.proof import Headroom, Proof
 from esp_hil.exact.session import open_session
 from esp_hil.formats.espdl.model import EspdlModel, ValueInfo
@@ -33,8 +34,8 @@ class ExactReference:
         family: whose numerics; None: found from the file, see `choice`.
         threads: of onnxruntime; 0: one per core.
         old_names: how to read filters whose layout has an old name.
-        integer: use onnxruntime's integer kernels where they are proved exact; None: if this machine's are, and
-            the model is large enough to gain by it.
+        integer: use onnxruntime's integer kernels where a layer is proved exact, if there are any that sum
+            exactly on this machine; None: if the model is large enough to gain by it.
 
     Attributes:
         choice: the family and how it was found.
@@ -59,7 +60,8 @@ class ExactReference:
         )
         self._threads = threads
         self._old_names: Reading = old_names
-        self._integer = (worthwhile(model) and available()) if integer is None else integer
+        wanted = worthwhile(model) if integer is None else integer
+        self._integer = available() if wanted else None
         self._sessions: dict[tuple[tuple[str, ...], bool, bool], _Session] = {}
         self._batches: bool | None = None
         self._state: Arrays = {}
@@ -245,7 +247,7 @@ class ExactReference:
             careful=careful,
             old_names=self._old_names,
             integer=self._integer,
-            raw=self._integer,
+            raw=self._integer is not None,
         )
         return _Session(lowered, data, self._threads)
 

@@ -20,6 +20,7 @@ from onnx import helper
 from esp_hil.exact.kernels import Integers, Kernel
 from esp_hil.exact.lowering import OFFSET, Lowering
 from esp_hil.exact.onnx_graph import OnnxGraph, element_type
+from esp_hil.exact.probe import held
 from esp_hil.exact.proof import LANE_BOUNDS, Bounds
 
 LANES = 16
@@ -152,7 +153,9 @@ def _integer_signed_sums(
     for keep, part in signs:
         one_sign = onnx.op(keep, [rows, zero])
         matrix = np.ascontiguousarray(part.reshape(-1, depth).T.astype(np.int8))
-        sums = onnx.op("MatMulInteger", [one_sign, onnx.constant(matrix, "w"), zero])
+        values, nothing = held(matrix, lowering.kernels.dense)
+        factors = [one_sign, onnx.constant(values, "w"), zero, onnx.constant(nothing, "w_zero")]
+        sums = onnx.op("MatMulInteger", factors)
         total = onnx.op("Add", [sums, total])
     return total
 

@@ -71,7 +71,7 @@ def lower_by_integers(
     lowering: Lowering, node: Node, products: sums.Products, kernel: ConvKernel | GemmKernel
 ) -> bool:
     """Emit the layer with integer kernels, if they are wanted and proved exact; whether that was so."""
-    if not lowering.integer or not products.wraps:
+    if lowering.integer is None or not products.wraps:
         return False
     cut, risky = sums.in_lanes(lowering, node, products)
     if lowering.careful and risky.any():
