@@ -2,6 +2,7 @@
 
     hil bench regressions              # prints the table
     hil bench regressions --pairs 1000
+    hil bench regressions --check      # what the detection promises, one line each; 1 if a promise is broken
 
 Whole rows go through `esp_hil.results.regress.compare`, with all its gates. Each pair is a base run and a new run of
 30 repetitions; `planted` shifts the new one. Noise is relative to the latency: the standard deviation of the
@@ -152,8 +153,78 @@ _TEMPLATE = Run(
 )
 
 
-def main(args: argparse.Namespace) -> None:
-    """Print the table."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What the detection promises of pairs of one kind, at `PROMISED_PAIRS` pairs or more.
+
+    Attributes:
+        figure: the field of `Rates` that is promised; `told` is seen or refused.
+        at_least, at_most: bounds of that share.
+    """
+
+    shape: str
+    sigma: float
+    figure: str
+    planted: float = 0.0
+    between: float = 0.0
+    at_least: float = 0.0
+    at_most: float = 1.0
+
+    def measured(self, pairs: int, seed: int = 1) -> float:
+        """The share that was promised, of this many pairs."""
+        found = rates(
+            pairs=pairs,
+            shape=self.shape,
+            sigma=self.sigma,
+            planted=self.planted,
+            between=self.between,
+            seed=seed,
+        )
+        return found.seen + found.refused if self.figure == "told" else float(getattr(found, self.figure))
+
+    def holds(self, share: float) -> bool:
+        """Whether this share is within the bounds."""
+        return self.at_least <= share <= self.at_most
+
+    def __str__(self) -> str:
+        kind = f"{self.shape}, {100 * self.sigma:g} % noise, {100 * self.between:g} % between runs"
+        bound = f">= {100 * self.at_least:g} %" if self.at_least else f"<= {100 * self.at_most:g} %"
+        return f"{kind}, {100 * self.planted:g} % slower: {self.figure} {bound}"
+
+
+PROMISED_PAIRS = 200
+INDEPENDENT = ("normal", "one-sided", "with outliers", "warming")
+PROMISES = (
+    *(Promise(shape=shape, sigma=0.01, figure="seen", at_most=0.01) for shape in SHAPES),
+    *(Promise(shape=shape, sigma=0.01, between=0.003, figure="confirmed", at_most=0.01) for shape in SHAPES),
+    *(Promise(shape=shape, sigma=0.01, planted=0.03, figure="seen", at_least=0.95) for shape in INDEPENDENT),
+    # repetitions that are alike tell less, and a larger change is still found
+    Promise(shape="sticky 0.5", sigma=0.01, planted=0.05, figure="seen", at_least=0.95),
+    Promise(shape="sticky 0.9", sigma=0.01, planted=0.5, figure="told", at_least=0.99),
+    Promise(shape="sticky 0.9", sigma=0.01, planted=0.5, figure="seen", at_least=0.5),
+    # more noise makes no more false alarms
+    *(
+        Promise(shape=shape, sigma=0.05, figure="seen", at_most=0.01)
+        for shape in ("normal", "one-sided", "with outliers", "sticky 0.7")
+    ),
+    Promise(shape="sticky 0.9", sigma=0.05, figure="confirmed", at_most=0.01),
+)
+
+
+def check(pairs: int, seed: int) -> int:
+    """Print what of the promises holds; 1 if one is broken, as a command's exit code."""
+    broken = 0
+    for promise in PROMISES:
+        share = promise.measured(pairs, seed)
+        broken += not promise.holds(share)
+        print(f"{'ok' if promise.holds(share) else 'BROKEN':8}{100 * share:6.1f} %  {promise}", flush=True)
+    return int(broken > 0)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the table, or with `--check` the promises; the command's exit code."""
+    if args.check:
+        return check(args.pairs, args.seed)
     print(
         f"{args.pairs} pairs, {REPETITIONS} repetitions each; percent of pairs called worse: once / confirmed"
     )
@@ -176,3 +247,4 @@ def main(args: argparse.Namespace) -> None:
             ]
             said = "".join(f"{100 * cell.seen:7.1f} /{100 * cell.confirmed:6.1f}" for cell in cells)
             print(f"{shape:15}{100 * sigma:6.1f}%{100 * between:6.1f}%{said}", flush=True)
+    return 0

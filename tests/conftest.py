@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A property is about values, never about time: on a busy machine any example may take longer than hypothesis expects.
+settings.register_profile("hil", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("hil")
 
 
 def shared_folder() -> Path | None:

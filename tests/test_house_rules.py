@@ -10,6 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.conftest import ROOT
 
@@ -116,6 +117,13 @@ def test_the_plugin_loads_nothing_heavy_at_start() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert loaded.stdout.strip() == "[]"
+
+
+def test_no_property_test_fails_for_being_slow() -> None:
+    assert settings().deadline is None
+    own = re.compile(r"settings\([^)]*\bdeadline\s*=")
+    tests = [path for path in (ROOT / "tests").rglob("*.py") if path != ROOT / "tests/conftest.py"]
+    assert [relative(path) for path in tests if own.search(path.read_text(encoding="utf-8"))] == []
 
 
 def tracked_files() -> list[Path]:

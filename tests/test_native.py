@@ -79,7 +79,7 @@ def joined(events: Iterator[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return out
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(pieces(), st.sampled_from([16, 256, 600]))
 def test_any_split_of_any_stream_decodes_alike_twice(parts: list[bytes], max_payload: int) -> None:
     whole = native_events([b"".join(parts)], max_payload)
@@ -87,7 +87,7 @@ def test_any_split_of_any_stream_decodes_alike_twice(parts: list[bytes], max_pay
     assert python_events(parts, max_payload) == whole
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(payloads)
 def test_both_languages_stuff_alike_and_back(payload: bytes) -> None:
     stuffed = _device.cobs_encode(payload)

@@ -241,7 +241,7 @@ def conversation() -> bytes:
 CONVERSATION = conversation()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, len(CONVERSATION)), max_size=30))
 def test_any_split_of_a_conversation_is_answered_alike(cuts: list[int]) -> None:
     at_once, in_pieces = Host(threaded=False), Host(threaded=False)
@@ -255,7 +255,7 @@ def test_any_split_of_a_conversation_is_answered_alike(cuts: list[int]) -> None:
     assert in_pieces.storage.images == {1: IMAGE}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, len(CONVERSATION) - 1), st.integers(1, 255))
 def test_after_any_corrupted_byte_the_next_session_works(at: int, flip: int) -> None:
     host = Host(threaded=False)

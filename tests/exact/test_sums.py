@@ -37,7 +37,7 @@ def layer(
     shift=st.integers(-3, 24),
     big_bias=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_gemm_gives_the_rounded_and_saturated_sum(  # noqa: PLR0917 - hypothesis and pytest fill them by name
     seed: int, family: Family, dtype: str, magnitude: int, shift: int, big_bias: bool, integer: bool
 ) -> None:
@@ -65,7 +65,7 @@ def test_a_gemm_gives_the_rounded_and_saturated_sum(  # noqa: PLR0917 - hypothes
     dtype=st.sampled_from(["int8", "int16"]),
     depthwise=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_conv_gives_the_rounded_and_saturated_sum(
     seed: int, family: Family, dtype: str, depthwise: bool, integer: bool
 ) -> None:

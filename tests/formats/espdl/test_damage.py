@@ -47,7 +47,7 @@ def test_flatbuffer_cut_at_any_byte_is_refused_or_reads_the_same() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, len(CONV) - 1), st.integers(0, 255)), min_size=1, max_size=8))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_changed_bytes_give_a_model_or_a_typed_error(changes: list[tuple[int, int]]) -> None:
     data = bytearray(CONV)
     for at, byte in changes:

@@ -262,7 +262,7 @@ def _graphs(draw: st.DrawFn) -> Graph:
 
 
 @given(_graphs(), st.sampled_from([0, 32, 64, 96]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_values_alive_together_overlap_only_if_they_share(written: Graph, budget: int) -> None:
     plan = plan_memory(read_espdl(edl(written)), P4, max_internal_bytes=budget)
     steps = len(written.nodes)

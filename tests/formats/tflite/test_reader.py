@@ -52,7 +52,7 @@ def test_any_truncation_is_a_format_error() -> None:
             read_tflite(IMAGE[:length])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(0, len(IMAGE) - 1), st.integers(0, 255)), min_size=1, max_size=8))
 def test_a_damaged_file_is_read_or_refused_but_nothing_else(changes: list[tuple[int, int]]) -> None:
     data = bytearray(IMAGE)
