@@ -18,14 +18,18 @@ ROOT = Path(__file__).parents[2]
 MODELLED = json.loads((ROOT / "nightly" / "virtual.json").read_text())["engine"]
 
 
-def nightly_command() -> list[str]:
-    """The arguments of pytest in tox.ini, with the defaults of its variables."""
+def commands() -> list[list[str]]:
+    """The command lines in tox.ini, with the defaults of their variables."""
     tox = configparser.ConfigParser(interpolation=None)
     tox.read(ROOT / "tox.ini")
-    line = tox["testenv:nightly"]["commands"].replace("{posargs}", "")
-    line = re.sub(r"\{env:\w+:([^}]*)\}", r"\1", line)
-    program, *arguments = shlex.split(line)
-    assert program == "pytest"
+    lines = tox["testenv:nightly"]["commands"].replace("{posargs}", "")
+    lines = re.sub(r"\{env:\w+:([^}]*)\}", r"\1", lines)
+    return [shlex.split(line) for line in lines.splitlines() if line.strip()]
+
+
+def nightly_command() -> list[str]:
+    """The arguments of pytest in tox.ini."""
+    ((_, *arguments),) = (command for command in commands() if command[0] == "pytest")
     return arguments
 
 
@@ -49,6 +53,10 @@ def test_the_environment_compares_every_model_with_the_baseline_and_gates_simula
     assert command[command.index("--baseline") + 1] == "reports/baselines/virtual.jsonl"
     assert "--model" not in command
     assert command[command.index("--target") + 1] == "esp32p4,esp32s3"
+
+
+def test_what_the_detection_promises_is_measured_before_anything_is_compared() -> None:
+    assert commands()[0] == ["hil", "bench", "regressions", "--check"]
 
 
 def test_the_committed_baseline_can_be_read_and_is_of_sound_boards() -> None:
