@@ -167,6 +167,8 @@ class InProcessBoard:
     max_payload: int = 512
     rx_window: int = 2048
     answer_bytes: int = 256
+    slots_bytes: int = 1 << 16
+    capture_bytes: int = 1 << 12
     boot_id: int = 1
     engine: AddingEngine = field(init=False)
     board: Board = field(init=False)
@@ -185,12 +187,12 @@ class InProcessBoard:
             self.board,
             self.storage,
             clock_hz=360_000_000,
-            slots_bytes=1 << 16,
+            slots_bytes=self.slots_bytes,
             max_slots=2,
             rx_window=self.rx_window,
             max_payload=self.max_payload,
             answer_bytes=self.answer_bytes,
-            capture_bytes=1 << 12,
+            capture_bytes=self.capture_bytes,
             max_repeats=100,
             threaded=False,
         )

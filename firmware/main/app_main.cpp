@@ -4,11 +4,13 @@
 
 #include "esp_heap_caps.h"
 #include "esp_log.h"
+#include "esp_rom_sys.h"
 #include "esp_task_wdt.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
 #include "hil/server.h"
 #include "hil_esp/board.h"
+#include "hil_esp/chip_heap.h"
 #include "hil_esp/cycle_clock.h"
 #include "hil_esp/engine_factory.h"
 #include "hil_esp/engine_task.h"
@@ -31,7 +33,10 @@ namespace {
 using hil::MutableBytes;
 using hil::Server;
 
-constexpr hil::Config kConfig{CONFIG_HIL_MAX_PAYLOAD, CONFIG_HIL_RX_WINDOW_BYTES, CONFIG_HIL_MAX_SLOTS};
+constexpr hil::Config kConfig{CONFIG_HIL_MAX_PAYLOAD, CONFIG_HIL_RX_WINDOW_BYTES, CONFIG_HIL_MAX_SLOTS,
+                              hil::RoomLimits{CONFIG_HIL_SLOT_BYTES, CONFIG_HIL_CAPTURE_BYTES}};
+constexpr std::size_t kLeastInfoBytes = 4096;  // where there is no PSRAM, whatever Kconfig hoped for
+constexpr std::size_t kLeastProfileBytes = 8192;
 constexpr std::size_t kAnswersBytes = 16 * 256;
 constexpr std::size_t kCountersBytes = 1024;
 constexpr std::size_t kScratchBytes = 2048;
@@ -39,19 +44,23 @@ constexpr std::size_t kLogBytes = 1024;
 constexpr UBaseType_t kServerPriority = 10;                 // above the engine's task
 constexpr TickType_t kLongestWait = pdMS_TO_TICKS(1000);  // the task watchdog waits longer
 
-// Large and seldom touched: in PSRAM where there is some, so that it takes no internal memory from a model.
-MutableBytes reserve(const char* what, std::size_t bytes) {
-  constexpr std::size_t kAlignment = 64;  // cache lines
-  void* memory = heap_caps_aligned_alloc(kAlignment, bytes, MALLOC_CAP_SPIRAM);
-  if (memory == nullptr) memory = heap_caps_aligned_alloc(kAlignment, bytes, MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT);
-  if (memory == nullptr) {
-    ESP_LOGE("hil", "no memory for %s: %u bytes", what, static_cast<unsigned>(bytes));
-    std::abort();
-  }
-  return MutableBytes(static_cast<std::uint8_t*>(memory), bytes);
+// Says why on the console itself, then aborts: the log goes to the host by now, and would not reach it any more.
+[[noreturn]] void give_up(const char* why) {
+  esp_rom_printf("\nE (hil) hil: %s; largest free block %u bytes\n", why,
+                 static_cast<unsigned>(heap_caps_get_largest_free_block(MALLOC_CAP_8BIT)));
+  std::abort();
 }
 
-hil::Buffers make_buffers() {
+// Large and seldom touched: in PSRAM where there is some, so that it takes no internal memory from a model.
+MutableBytes reserve(hil::Heap& heap, const char* what, std::size_t wanted, std::size_t least) {
+  const MutableBytes block = hil::take_lasting(heap, wanted, least);
+  if (block.empty()) give_up(what);
+  return block;
+}
+
+constexpr std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
+
+hil::Buffers make_buffers(hil::Heap& heap) {
   static std::uint8_t rx_frame[hil::stuffed_limit(CONFIG_HIL_MAX_PAYLOAD)];
   static std::uint8_t tx_frame[hil::encoded_limit(CONFIG_HIL_MAX_PAYLOAD)];
   static std::uint8_t scratch[kScratchBytes];
@@ -59,16 +68,15 @@ hil::Buffers make_buffers() {
   hil::Buffers buffers;
   buffers.rx_frame = MutableBytes(rx_frame);
   buffers.tx_frame = MutableBytes(tx_frame);
-  buffers.slots = reserve("slots", CONFIG_HIL_SLOT_BYTES);
-  buffers.answers = reserve("answers", kAnswersBytes);
-  buffers.info = reserve("info", CONFIG_HIL_INFO_BYTES);
-  buffers.counters = reserve("counters", kCountersBytes);
-  buffers.profile = reserve("profile", CONFIG_HIL_PROFILE_BYTES);
-  buffers.captured = reserve("captured tensor", CONFIG_HIL_CAPTURE_BYTES);
+  buffers.answers = reserve(heap, "no memory for answers", kAnswersBytes, kAnswersBytes);
+  buffers.info = reserve(heap, "no memory for INFO", CONFIG_HIL_INFO_BYTES, smaller(CONFIG_HIL_INFO_BYTES, kLeastInfoBytes));
+  buffers.counters = reserve(heap, "no memory for counters", kCountersBytes, kCountersBytes);
+  buffers.profile = reserve(heap, "no memory for the profile", CONFIG_HIL_PROFILE_BYTES,
+                            smaller(CONFIG_HIL_PROFILE_BYTES, kLeastProfileBytes));
   buffers.cycles = hil::Span<std::uint64_t>(cycles);
   buffers.scratch = MutableBytes(scratch);
-  buffers.log = reserve("log", kLogBytes);
-  buffers.unpacked = reserve("unpacked", CONFIG_HIL_MAX_PAYLOAD);
+  buffers.log = reserve(heap, "no memory for log lines", kLogBytes, kLogBytes);
+  buffers.unpacked = reserve(heap, "no memory for unpacked frames", CONFIG_HIL_MAX_PAYLOAD, CONFIG_HIL_MAX_PAYLOAD);
   return buffers;
 }
 
@@ -91,9 +99,7 @@ void mount_files() {
 
 // Without exceptions, `new` ends in a bare abort(): the host could not tell it from any other.
 [[noreturn]] void memory_exhausted() {
-  ESP_EARLY_LOGE("hil", "std::bad_alloc: operator new failed, largest block %u bytes",
-                 static_cast<unsigned>(heap_caps_get_largest_free_block(MALLOC_CAP_8BIT)));
-  std::abort();
+  give_up("std::bad_alloc: operator new failed");
 }
 
 void send_logs(Server& server, hil::esp::LogLines& log) {
@@ -141,13 +147,11 @@ extern "C" void app_main() {
   static EngineTask engine_task(line);
   static ChipBoard board(clock, line, engine_task, log);
   static GoldenPartition golden;
+  static ChipHeap heap;
   const hil::Parts parts{make_engine(images, log, clock), board, images, clock, engine_task, line.rate(),
-                         golden.exists() ? &golden : nullptr};
-  const hil::Buffers buffers = make_buffers();
-  if (const char* const problem = Server::problem(kConfig, buffers, parts)) {
-    ESP_LOGE("hil", "cannot serve: %s", problem);
-    std::abort();
-  }
+                         golden.exists() ? &golden : nullptr, &heap};
+  const hil::Buffers buffers = make_buffers(heap);
+  if (const char* const problem = Server::problem(kConfig, buffers, parts)) give_up(problem);
   static Server server(kConfig, buffers, parts);
   server.boot();
   pump(server, line, log);

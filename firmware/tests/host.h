@@ -73,6 +73,8 @@ class Host final : private FrameSink {
   Host() : Host(&inline_) {}
   // With an executor of the test.
   explicit Host(Executor& executor) : Host(&executor) {}
+  // On a board whose memory for tensors comes and goes with the model.
+  Host(Heap& heap, const RoomLimits& limits) : Host(&inline_, &heap, limits) { engine.heap = &heap; }
 
   // Sends one frame and takes what comes back.
   void send(std::uint8_t kind, Bytes payload) { send(kind, session, next_seq++, payload); }
@@ -218,8 +220,9 @@ class Host final : private FrameSink {
   std::uint16_t next_seq = 0;
 
  private:
-  explicit Host(Executor* executor)
-      : server(Config{kMaxPayload, kWindow, 4}, memory.buffers(), Parts{engine, board, storage, clock, *executor, &rate, &region}) {}
+  explicit Host(Executor* executor, Heap* heap = nullptr, const RoomLimits& limits = {})
+      : server(Config{kMaxPayload, kWindow, 4, limits}, memory.buffers(),
+               Parts{engine, board, storage, clock, *executor, &rate, &region, heap}) {}
 
   void on_frame(const Frame& frame) override {
     received.push_back(Received{frame.kind, frame.session, frame.seq, copy(frame.payload)});

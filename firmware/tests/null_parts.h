@@ -26,11 +26,22 @@ class NullEngine final : public Engine {
       if (!outcome.ok()) return outcome;
       if (as_text(Bytes(magic)) == "BAD!") return failure(Status::kUnsupportedOperator, "Frobnicate is not registered");
     }
-    loaded = true;
     path = std::string(source.path);
+    if (heap != nullptr) {
+      unload();
+      for (const Memory memory : {Memory::kPsram, Memory::kInternal}) {
+        if (arena.empty()) arena = heap->take(memory, arena_bytes);
+      }
+      if (arena.empty()) return failure(Status::kOutOfMemory, "no block for the arena");
+    }
+    loaded = true;
     return success();
   }
-  void unload() override { loaded = false; }
+  void unload() override {
+    loaded = false;
+    if (heap != nullptr && !arena.empty()) heap->give_back(arena);
+    arena = {};
+  }
   ModelIdentity model() const override { return {"c", "null"}; }
   std::size_t tensor_count(Role role) const override { return lengths(role).size(); }
   TensorSpec tensor(Role role, std::size_t index) const override {
@@ -73,6 +84,9 @@ class NullEngine final : public Engine {
   int loads = 0;
   int invocations = 0;
   std::string path;
+  Heap* heap = nullptr;  // where its arena comes from, PSRAM first
+  std::size_t arena_bytes = 1;
+  MutableBytes arena;
 
  private:
   const std::vector<std::uint32_t>& lengths(Role role) const {

@@ -98,6 +98,23 @@ def test_many_inferences_come_in_order_and_are_read_ahead_only_as_far_as_there_a
         assert len(asked) <= number + device.info().slots
 
 
+def test_a_board_with_memory_for_one_slot_and_no_capture_answers_all_the_same() -> None:
+    # a set is two inputs of 16 bytes, an output of 16 and one of 4, each at a multiple of 16
+    with Device(FakeLink(InProcessBoard(slots_bytes=100, capture_bytes=0)), seed=1) as device:
+        device.connect()
+        device.upload_model(IMAGE)
+        device.load()
+        assert (device.info().slots, device.info().capture_bytes) == (1, 0)
+        results = list(device.infer_many({"a": A + np.int8(number), "b": B} for number in range(5)))
+        for number, result in enumerate(results):
+            expected, _ = answer((A + np.int8(number)).tobytes(), B.tobytes())
+            assert result.outputs["sum"].tobytes() == expected
+        with pytest.raises(DeviceFault) as refused:
+            device.tensor("tripled", {"a": A, "b": B})
+        assert refused.value.status == Status.TOO_LARGE
+        check(device)
+
+
 @pytest.mark.parametrize("length", [16, 200, 5000])
 def test_inputs_and_outputs_of_any_size_travel_inline_or_as_transfers(length: int) -> None:
     # 512-byte frames and 256-byte answers: 16 fits both, 200 only the request, 5000 neither

@@ -26,7 +26,8 @@ Server::Server(const Config& config, const Buffers& buffers, const Parts& parts)
       buffers_(buffers),
       parts_(parts),
       answers_(buffers.answers),
-      slots_(buffers.slots, config.max_slots),
+      rooms_(parts.heap != nullptr ? Rooms(*parts.heap, config.rooms) : Rooms(buffers.slots, buffers.captured)),
+      slots_(config.max_slots),
       work_(parts.engine, parts.clock, parts.storage, store_, slots_,
             WorkBuffers{buffers.cycles, buffers.captured, buffers.profile, buffers.scratch}),
       store_(parts.golden),
@@ -213,6 +214,7 @@ void Server::fault_gap(const Frame& frame) {
 void Server::begin_work(const Order& order) {
   sample_engine();
   work_.prepare(order);
+  if (order.has(Run::kCapture)) work_.capture_into(rooms_.take_capture());
   if (order.runs()) {
     work_.order().cold = cold_;
     counters_.add(LinkCounter::kRuns);
@@ -231,7 +233,7 @@ void Server::end_work() {
   } else if (order.kind == Order::Kind::kSelect) {
     end_select(result, order, outcome);
   } else {
-    if (outcome.ok()) outcome = slots_.lay_out(parts_.engine);
+    if (outcome.ok()) outcome = lay_out_slots();
     if (outcome.ok()) {
       end_load(result);
     } else {
@@ -255,6 +257,14 @@ void Server::answer_work(const WorkResult& result, const Order& order, const Out
     body.u32(generation_).u8(static_cast<std::uint8_t>(slots_.count()));
   }
   answers_.ready(answer, body.size());
+}
+
+Outcome Server::lay_out_slots() {
+  Outcome outcome = slots_.measure(parts_.engine);
+  MutableBytes arena;
+  if (outcome.ok()) outcome = rooms_.take_slots(slots_.set_bytes(), config_.max_slots, arena);
+  if (outcome.ok()) slots_.place(arena);
+  return outcome;
 }
 
 void Server::end_load(const WorkResult& result) {

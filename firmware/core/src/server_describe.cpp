@@ -46,7 +46,7 @@ void Server::describe(CborWriter& to) const {
   describe_engine(to, parts_.engine.identity());
   to.field("generation", generation_).field("slots", slots_.count());
   to.field("max_repeats", buffers_.cycles.size());
-  to.field("answer_bytes", answers_.capacity()).field("capture_bytes", buffers_.captured.size());
+  to.field("answer_bytes", answers_.capacity()).field("capture_bytes", rooms_.capture_bytes());
   to.field("baud", rate_.baud()).field("golden_bytes", store_.capacity());
   describe_model(to);
   describe_counters(to);

@@ -66,15 +66,30 @@ Outcome Server::open_model(const OpenWrite& open, bool& held) {
   });
   if (in_use && tensors_open)
     return failure(Status::kBusy, "inputs or outputs of the loaded model are being transferred");
+  if (!captured_opens()) forget_captured();  // an image in RAM may need its memory
   Outcome outcome = parts_.storage.begin(location, open.length, open.crc, held);
   // the engine may run the image in place: what is about to be overwritten must not be run any more
   const bool touched = (outcome.ok() && !held) || outcome.status == Status::kStorageFailed;
   if (in_use && touched) {
     parts_.engine.unload();
-    slots_.clear();
-    loaded_ = false;
+    forget_model();
   }
   return outcome;
+}
+
+bool Server::captured_opens() const {
+  return transfers_.any([](const Transfer& transfer) { return transfer.target.object == Object::kTensor; });
+}
+
+void Server::forget_captured() {
+  captured_bytes_ = 0;
+  rooms_.release_capture();
+}
+
+void Server::forget_model() {
+  loaded_ = false;
+  slots_.clear();
+  rooms_.release_slots();
 }
 
 Outcome Server::open_input(const OpenWrite& open) {
@@ -157,7 +172,7 @@ Outcome Server::readable(const OpenRead& open, Bytes& source) {
     case Object::kOutput:
       return readable_tensor(open, source);
     case Object::kTensor:
-      return made_by_run(Run::kCapture, buffers_.captured.first(captured_bytes_));
+      return made_by_run(Run::kCapture, rooms_.captured().first(captured_bytes_));
     case Object::kProfile:
       return made_by_run(Run::kProfile, buffers_.profile.first(profile_bytes_));
     case Object::kCycles:
@@ -197,11 +212,11 @@ Outcome Server::load(const Frame& frame, Writer&) {
   const bool in_use = transfers_.any([&](const Transfer& transfer) {
     const Object object = transfer.target.object;
     const bool same_model = object == Object::kModel && transfer.target.index == load->location;
-    return same_model || object == Object::kInput || object == Object::kOutput;
+    return same_model || object == Object::kInput || object == Object::kOutput || object == Object::kTensor;
   });
-  if (in_use) return failure(Status::kBusy, "a model, inputs or outputs are being transferred");
-  loaded_ = false;
-  slots_.clear();
+  if (in_use) return failure(Status::kBusy, "a model or tensors are being transferred");
+  forget_model();
+  forget_captured();
   Order order;
   order.kind = Order::Kind::kLoad;
   order.seq = frame.seq;

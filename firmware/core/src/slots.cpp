@@ -8,10 +8,13 @@ constexpr std::size_t align(std::size_t bytes) {
   return (bytes + Slots::kAlignment - 1) / Slots::kAlignment * Slots::kAlignment;
 }
 
+// More than any chip has; sizes below it can be added without overflow.
+constexpr std::size_t kMaxSetBytes = std::size_t{1} << 30;
+
 }  // namespace
 
-Outcome Slots::lay_out(const Engine& engine) {
-  count_ = 0;
+Outcome Slots::measure(const Engine& engine) {
+  clear();
   std::size_t offset = 0;
   for (const Role role : {Role::kInput, Role::kOutput}) {
     Tensors& tensors = role == Role::kInput ? inputs_ : outputs_;
@@ -25,26 +28,26 @@ Outcome Slots::lay_out(const Engine& engine) {
     }
     for (std::size_t i = 0; i < tensors.count; ++i) {
       const std::size_t bytes = engine.tensor(role, i).bytes;
+      if (bytes > kMaxSetBytes - offset) return failure(Status::kTooLarge, "the model's inputs and outputs have 1 GiB or more");
       tensors.placements[i] = Placement{offset, bytes};
       tensors.total_bytes += bytes;
       offset += align(bytes);
-      if (offset > arena_.size()) {
-        Outcome outcome = failure(Status::kTooLarge, "one set of inputs and outputs needs more than ");
-        outcome.text.append(arena_.size()).append(" bytes, the device's slot memory");
-        return outcome;
-      }
     }
   }
-  slot_bytes_ = offset;
-  const std::size_t fitting = offset == 0 ? max_slots_ : arena_.size() / offset;
+  set_bytes_ = offset;
+  return success();
+}
+
+void Slots::place(MutableBytes arena) {
+  arena_ = arena;
+  const std::size_t fitting = set_bytes_ == 0 ? max_slots_ : arena.size() / set_bytes_;
   count_ = fitting < max_slots_ ? fitting : max_slots_;
   for (State& state : states_) state = State{};
-  return success();
 }
 
 MutableBytes Slots::tensor(std::size_t slot, Role role, std::size_t index) const {
   const Placement& placement = tensors(role).placements[index];
-  return arena_.part(slot * slot_bytes_ + placement.offset, placement.bytes);
+  return arena_.part(slot * set_bytes_ + placement.offset, placement.bytes);
 }
 
 void Slots::set_present(std::size_t slot, std::size_t input, bool present) {

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "esp_heap_caps.h"
+#include "hil/reasons.h"
 
 namespace hil::espdl {
 namespace {
@@ -12,15 +13,6 @@ Outcome refused(Status status, std::string_view what, const esp::LogLines& log) 
   Outcome outcome = failure(status, what);
   if (!log.first_error().empty()) outcome.text.append(": ").append(log.first_error());
   return outcome;
-}
-
-bool starts_with(std::string_view text, std::string_view beginning) { return text.substr(0, beginning.size()) == beginning; }
-
-// ESP-DL says why only in its log.
-Status status_of(std::string_view error) {
-  if (starts_with(error, "Do not support")) return Status::kUnsupportedOperator;
-  if (starts_with(error, "Failed to alloc") || starts_with(error, "root_alloc")) return Status::kOutOfMemory;
-  return Status::kLoadFailed;
 }
 
 std::string_view family_of_target(std::string_view target) {
@@ -133,7 +125,7 @@ Outcome Model::open(const ModelSource& source, esp::Images& images, esp::LogLine
     loader_ = std::make_unique<fbs::FbsLoader>(reinterpret_cast<const char*>(address), fbs::MODEL_LOCATION_IN_FLASH_RODATA);
   }
   file_.reset(loader_->load(0, nullptr, copy));
-  if (file_ == nullptr) return refused(status_of(log.first_error()), "ESP-DL cannot read the image", log);
+  if (file_ == nullptr) return refused(status_of_message(log.first_error()), "ESP-DL cannot read the image", log);
   return success();
 }
 
@@ -170,7 +162,7 @@ Outcome Model::build(const Options& options, esp::LogLines& log) {
            std::all_of(outputs.begin(), outputs.end(), has_memory);
   }();
   if (complete) return success();
-  return refused(status_of(log.first_error()), "ESP-DL cannot build the model", log);
+  return refused(status_of_message(log.first_error()), "ESP-DL cannot build the model", log);
 }
 
 void Model::describe() {

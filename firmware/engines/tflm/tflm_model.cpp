@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "hil/reasons.h"
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
 
 namespace hil::tflm {
@@ -28,11 +29,7 @@ const Resolver& resolver() {
 // TFLM says why only in its log.
 Outcome refused(std::string_view what, const esp::LogLines& log) {
   const std::string_view error = log.first_error();
-  const auto says = [error](std::string_view words) { return error.find(words) != std::string_view::npos; };
-  Status status = Status::kLoadFailed;
-  if (says("missing:") || says("Failed to allocate") || says("too small")) status = Status::kOutOfMemory;
-  if (says("not supported") || says("Hybrid") || says("Didn't find op")) status = Status::kUnsupportedOperator;
-  Outcome outcome = failure(status, what);
+  Outcome outcome = failure(status_of_message(error), what);
   if (!error.empty()) outcome.text.append(": ").append(error);
   return outcome;
 }

@@ -13,9 +13,11 @@
 #include "hil/executor.h"
 #include "hil/frame.h"
 #include "hil/golden_store.h"
+#include "hil/heap.h"
 #include "hil/line_rate.h"
 #include "hil/log_queue.h"
 #include "hil/messages.h"
+#include "hil/rooms.h"
 #include "hil/slots.h"
 #include "hil/storage.h"
 #include "hil/transfers.h"
@@ -27,18 +29,19 @@ struct Config {
   std::uint16_t max_payload = 1024;  // of received and of sent frames
   std::uint32_t rx_window = 8192;    // bytes of DATA that may arrive before the host waits: what the port can buffer
   std::uint8_t max_slots = 4;
+  RoomLimits rooms{};  // of a board with a heap
 };
 
 // Memory that the server uses as long as it lives. Server::problem says what is too small.
 struct Buffers {
   MutableBytes rx_frame;       // stuffed_limit(max_payload)
   MutableBytes tx_frame;       // encoded_limit(max_payload)
-  MutableBytes slots;          // inputs and outputs, aligned to Slots::kAlignment
+  MutableBytes slots;          // inputs and outputs, aligned to Slots::kAlignment; unused where there is a heap
   MutableBytes answers;        // 16 remembered answers; inline outputs must fit a sixteenth of it
   MutableBytes info;           // INFO as CBOR
   MutableBytes counters;       // COUNTERS as CBOR
   MutableBytes profile;        // PROFILE as CBOR
-  MutableBytes captured;       // TENSOR
+  MutableBytes captured;       // TENSOR; unused where there is a heap
   Span<std::uint64_t> cycles;  // CYCLES: the largest `repeats`
   MutableBytes scratch;        // pieces in which a model is read for its hash
   MutableBytes log;            // log lines that wait
@@ -53,6 +56,7 @@ struct Parts {
   Executor& executor;
   LineRate* rate = nullptr;  // null: the line has none
   Region* golden = nullptr;  // null: no golden sets are kept
+  Heap* heap = nullptr;      // null: slots and captured tensors have the memory of Buffers
 };
 
 class Server final : private FrameSink {
@@ -110,6 +114,7 @@ class Server final : private FrameSink {
   void advance_work();
   void begin_work(const Order& order);
   void end_work();
+  Outcome lay_out_slots();
   void end_load(const WorkResult& result);
   void end_run(const WorkResult& result, const Order& order);
   void end_select(const WorkResult& result, const Order& order, Outcome& outcome);
@@ -125,6 +130,9 @@ class Server final : private FrameSink {
   Outcome reset(const Frame& frame, Writer& body);
   Outcome ping(const Frame& frame, Writer& body);
   Outcome open_model(const OpenWrite& open, bool& held);
+  bool captured_opens() const;
+  void forget_captured();
+  void forget_model();
   Outcome open_input(const OpenWrite& open);
   Outcome check_run(const Run& run) const;
   Outcome check_inputs(const Run& run) const;
@@ -196,6 +204,7 @@ class Server final : private FrameSink {
   ResetMode reset_mode_ = ResetMode::kRestart;
 
   // the model
+  Rooms rooms_;
   Slots slots_;
   bool loaded_ = false;
   bool cold_ = false;

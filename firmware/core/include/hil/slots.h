@@ -14,13 +14,18 @@ class Slots {
   static constexpr std::size_t kMaxTensors = 16;  // inputs, and outputs, of a model
   static constexpr std::size_t kAlignment = 16;
 
-  // `arena` must be aligned to kAlignment.
-  Slots(MutableBytes arena, std::size_t max_slots)
-      : arena_(arena), max_slots_(max_slots < kMaxSlots ? max_slots : kMaxSlots) {}
+  explicit Slots(std::size_t max_slots) : max_slots_(max_slots < kMaxSlots ? max_slots : kMaxSlots) {}
 
-  // Makes as many slots as fit, up to max_slots; fails if not even one does.
-  Outcome lay_out(const Engine& engine);
-  void clear() { count_ = 0; }
+  // Where each tensor of the engine's model lies in a set. There are no slots then, until memory is given to them.
+  Outcome measure(const Engine& engine);
+  // Bytes of one set of inputs and outputs, a multiple of kAlignment.
+  std::size_t set_bytes() const { return set_bytes_; }
+  // Makes as many slots as fit into `arena`, up to max_slots. It must be aligned to kAlignment.
+  void place(MutableBytes arena);
+  void clear() {
+    count_ = 0;
+    arena_ = {};
+  }
 
   std::size_t count() const { return count_; }
   std::size_t tensor_count(Role role) const { return tensors(role).count; }
@@ -52,10 +57,10 @@ class Slots {
 
   const Tensors& tensors(Role role) const { return role == Role::kInput ? inputs_ : outputs_; }
 
-  MutableBytes arena_;
   std::size_t max_slots_;
+  MutableBytes arena_;
   std::size_t count_ = 0;
-  std::size_t slot_bytes_ = 0;
+  std::size_t set_bytes_ = 0;
   Tensors inputs_;
   Tensors outputs_;
   State states_[kMaxSlots];

@@ -64,6 +64,8 @@ class Work final : public Job {
       : engine_(engine), clock_(clock), storage_(storage), store_(store), slots_(slots), buffers_(buffers) {}
 
   void prepare(const Order& order);
+  // Where the tensor goes that the next run captures.
+  void capture_into(MutableBytes memory) { buffers_.captured = memory; }
   const Order& order() const { return order_; }
   Order& order() { return order_; }
   const WorkResult& result() const { return result_; }

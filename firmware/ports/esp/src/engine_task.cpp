@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 
-#include "esp_log.h"
+#include "esp_rom_sys.h"
 #include "sdkconfig.h"
 
 namespace hil::esp {
@@ -12,7 +12,7 @@ EngineTask::EngineTask(Line& line) : line_(line) {
   const BaseType_t made = xTaskCreatePinnedToCore(loop, "hil_engine", CONFIG_HIL_ENGINE_STACK_BYTES, this, kPriority, &task_,
                                                   portNUM_PROCESSORS - 1);
   if (made != pdPASS) {
-    ESP_LOGE("hil", "no memory for the engine's stack of %d bytes", CONFIG_HIL_ENGINE_STACK_BYTES);
+    esp_rom_printf("\nE (hil) hil: no memory for the engine's stack of %d bytes\n", CONFIG_HIL_ENGINE_STACK_BYTES);
     std::abort();
   }
 }

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "esp_log.h"
+#include "esp_rom_sys.h"
 
 namespace hil::esp {
 namespace {
@@ -59,9 +60,25 @@ int LogLines::print(const char* format, va_list arguments) {
 
 void LogLines::take(std::string_view text) {
   if (text.empty()) return;
-  if (level_of(text) == ESP_LOG_ERROR && error_.view().empty()) error_.append(message_of(text));
+  if (level_of(text) == ESP_LOG_ERROR) {
+    if (error_.view().empty()) error_.append(message_of(text));
+    LastError& last = last_errors_[errors_++ % kLastErrors];
+    last.text[text.copy(last.text, sizeof last.text - 1)] = '\0';
+    last.at_ms = esp_log_timestamp();
+  }
   if (xMessageBufferSend(buffer_, text.data(), text.size(), 0) == 0) ++dropped_;
   line_.wake();
+}
+
+void LogLines::last_words() {
+  if (the_log == nullptr) return;
+  const LogLines& me = *the_log;
+  const std::uint32_t now = esp_log_timestamp();
+  const std::uint32_t first = me.errors_ < kLastErrors ? 0 : me.errors_ - kLastErrors;
+  for (std::uint32_t i = first; i != me.errors_; ++i) {
+    const LastError& error = me.last_errors_[i % kLastErrors];
+    if (now - error.at_ms <= kLastWordsMs) esp_rom_printf("\n%s\n", error.text);
+  }
 }
 
 bool LogLines::pop(Entry& entry) {
@@ -73,3 +90,10 @@ bool LogLines::pop(Entry& entry) {
 }
 
 }  // namespace hil::esp
+
+// Every panic and abort() comes through here (the linker's --wrap), with the flash cache on again.
+extern "C" void __real_esp_panic_handler(void* info);
+extern "C" void __wrap_esp_panic_handler(void* info) {
+  hil::esp::LogLines::last_words();
+  __real_esp_panic_handler(info);
+}

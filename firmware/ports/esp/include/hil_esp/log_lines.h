@@ -29,12 +29,22 @@ class LogLines {
   void forget_errors() { error_ = {}; }
   std::string_view first_error() const { return error_.view(); }
 
+  // Prints the errors of the last seconds on the console, where a panic's text follows: the host gets no frames any more.
+  static void last_words();
+
  private:
   static int print(const char* format, va_list arguments);
   void take(std::string_view text);
 
   static constexpr std::size_t kLineBytes = 200;
   static constexpr std::size_t kBufferBytes = 4096;
+  static constexpr std::size_t kLastErrors = 4;
+  static constexpr std::uint32_t kLastWordsMs = 5000;  // an older error is not why the program ends now
+
+  struct LastError {
+    char text[kLineBytes];
+    std::uint32_t at_ms;
+  };
 
   Line& line_;
   MessageBufferHandle_t buffer_;
@@ -43,6 +53,8 @@ class LogLines {
   char popped_[kLineBytes];
   FixedText<128> error_;
   std::uint32_t dropped_ = 0;
+  LastError last_errors_[kLastErrors] = {};
+  std::uint32_t errors_ = 0;  // that were logged; the latest lies at (errors_ - 1) % kLastErrors
 };
 
 }  // namespace hil::esp
