@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 Frames = Callable[[], AbstractContextManager["Bench"]]
 
 
-def test_the_boot_log_names_the_application(console: SerialDut, frames: Frames) -> None:
+def test_the_boot_log_names_the_application(hil_console: SerialDut, hil_frames: Frames) -> None:
     """After a restart that was asked for by a frame, the console tells which application starts."""
-    with frames() as bench:
-        bench.device.reset()
-    console.expect(r"App version: +\S+", timeout=10)
+    with hil_frames() as hil_board:
+        hil_board.device.reset()
+    hil_console.expect(r"App version: +\S+", timeout=10)
 
 
 def test_the_board_answers_frames_before_between_and_after_its_console(
-    console: SerialDut, frames: Frames
+    hil_console: SerialDut, hil_frames: Frames
 ) -> None:
     """The port changes hands twice and the answers stay right."""
-    with frames() as bench:
-        bench.check_alive()
-    console.write("")
-    with frames() as bench:
-        bench.check_alive()
+    with hil_frames() as hil_board:
+        hil_board.check_alive()
+    hil_console.write("")
+    with hil_frames() as hil_board:
+        hil_board.check_alive()
 
 
-def test_the_harness_does_not_read_while_the_dut_does(frames: Frames) -> None:
+def test_the_harness_does_not_read_while_the_dut_does(hil_frames: Frames) -> None:
     """Two readers of one port would take each other's bytes: the harness refuses."""
-    with frames() as bench:
-        device = bench.device
+    with hil_frames() as hil_board:
+        device = hil_board.device
     with pytest.raises(BoardUnavailable, match="lent to pytest-embedded"):
         device.connect(timeout_s=0.1)

@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 PIXELS = np.arange(256, dtype=np.uint8)
 
 
-def test_every_pixel_value_arrives_as_declared(bench: Bench) -> None:
+def test_every_pixel_value_arrives_as_declared(hil_board: Bench) -> None:
     """All 256 bytes, prepared and read back from the device: nearest on its grid, saturated, never wrapped."""
-    spec, meaning = bench.model.input, bench.input.meaning
+    spec, meaning = hil_board.model.input, hil_board.input.meaning
     if spec.dtype != "uint8" or meaning is None:
         pytest.skip("the model's inputs are floats, on the host or on the device: nothing is quantized")
-    limits, scale = np.iinfo(bench.input.dtype), Fraction(meaning.scale)
+    limits, scale = np.iinfo(hil_board.input.dtype), Fraction(meaning.scale)
     pixels = np.resize(PIXELS, -(-256 // int(np.prod(spec.image_shape[:2]))) * int(np.prod(spec.image_shape)))
     if len(spec.image_shape) == 3:
         pixels = np.repeat(pixels[:: spec.image_shape[2]], spec.image_shape[2])
     images = pixels.reshape(-1, *spec.image_shape)
     floats = spec.preprocess(images)
-    for sent, values in zip(bench.encode(floats), floats, strict=True):
-        bench.device.set_input(bench.input.name, sent[np.newaxis])
-        held = bench.device.read_input(bench.input.name)
+    for sent, values in zip(hil_board.encode(floats), floats, strict=True):
+        hil_board.device.set_input(hil_board.input.name, sent[np.newaxis])
+        held = hil_board.device.read_input(hil_board.input.name)
         np.testing.assert_array_equal(held, sent[np.newaxis])
-        order = np.transpose(values[np.newaxis], bench.input.permutation)
+        order = np.transpose(values[np.newaxis], hil_board.input.permutation)
         pairs = {(float(v), int(q)) for v, q in zip(order.flat, held.flat, strict=True)}
         for value, integer in pairs:
             exact = Fraction(value) / scale + meaning.zero_point
@@ -38,10 +38,10 @@ def test_every_pixel_value_arrives_as_declared(bench: Bench) -> None:
             assert abs(integer - wanted) <= Fraction(1, 2) + Fraction(1, 1000), f"{value} became {integer}"
 
 
-def test_what_lies_in_an_input_is_what_was_written_last(bench: Bench) -> None:
+def test_what_lies_in_an_input_is_what_was_written_last(hil_board: Bench) -> None:
     """Lowest, highest and lowest integers, each read back."""
-    lowest, highest = bench.constant_inputs("lowest"), bench.constant_inputs("highest")
+    lowest, highest = hil_board.constant_inputs("lowest"), hil_board.constant_inputs("highest")
     for arrays in (lowest, highest, lowest):
         for name, values in arrays.items():
-            bench.device.set_input(name, values)
-            np.testing.assert_array_equal(bench.device.read_input(name), values)
+            hil_board.device.set_input(name, values)
+            np.testing.assert_array_equal(hil_board.device.read_input(name), values)

@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 from esp_hil.results.validity import problems
 
 
-def test_every_repetition_was_measured(measured: Measured) -> None:
+def test_every_repetition_was_measured(hil_measured: Measured) -> None:
     """The raw cycles of each repetition are in the row, and none is zero."""
-    run = measured.run
-    assert len(run.cycles) == measured.options.runs
+    run = hil_measured.run
+    assert len(run.cycles) == hil_measured.options.runs
     assert all(cycles > 0 for cycles in run.cycles)
 
 
-def test_the_latency_is_one_that_the_chip_can_have(measured: Measured) -> None:
+def test_the_latency_is_one_that_the_chip_can_have(hil_measured: Measured) -> None:
     """No validity code: enough repetitions, a right clock, not below the chip's multiply-accumulate floor."""
-    if measured.run.simulated:
-        article = "an" if measured.run.kind == "emulated" else "a"
+    if hil_measured.run.simulated:
+        article = "an" if hil_measured.run.kind == "emulated" else "a"
         pytest.skip(
-            f"no latency gate applies to {article} {measured.run.kind} board: its time is not a chip's"
+            f"no latency gate applies to {article} {hil_measured.run.kind} board: its time is not a chip's"
         )
-    found = problems(measured.run, measured.model.expected.macs)
+    found = problems(hil_measured.run, hil_measured.model.expected.macs)
     assert not found, "; ".join(found)

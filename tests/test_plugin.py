@@ -16,7 +16,7 @@ from esp_hil.targets import target
 from esp_hil.virtual import EngineFaults, FaultPlan, OffByLsb, VirtualBoard
 from tests.conftest import ROOT
 
-QUICK = ("--inputs", "12", "--runs", "5", "--model", "mnist", "--recipe", "w8a8")
+QUICK = ("--hil-inputs", "12", "--hil-runs", "5", "--hil-model", "mnist", "--hil-recipe", "w8a8")
 
 
 def suites(*arguments: str, files: tuple[str, ...] = ("suites",)) -> subprocess.CompletedProcess[str]:
@@ -34,7 +34,9 @@ def outcome(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
 
 
 def test_the_main_job_ends_in_rows_and_reports_that_say_simulated(tmp_path: Path) -> None:
-    done = suites("--target", "esp32p4,esp32c3", "--board", "virtual", *QUICK, "--results", str(tmp_path))
+    done = suites(
+        "--target", "esp32p4,esp32c3", "--hil-board", "virtual", *QUICK, "--hil-results", str(tmp_path)
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     found = rows(tmp_path)
     assert [(row.target, row.kind, row.simulated) for row in found] == [
@@ -56,7 +58,7 @@ def test_the_main_job_ends_in_rows_and_reports_that_say_simulated(tmp_path: Path
 
 
 def test_each_combination_is_run_once_for_all_the_tests_that_read_it(tmp_path: Path) -> None:
-    done = suites("--target", "esp32s3", "--board", "virtual", *QUICK, "--results", str(tmp_path))
+    done = suites("--target", "esp32s3", "--hil-board", "virtual", *QUICK, "--hil-results", str(tmp_path))
     assert outcome(done)["passed"] > 10
     assert len(rows(tmp_path)) == 1
     assert done.stderr.count("upload mnist: 100 %") == 1
@@ -75,7 +77,7 @@ def test_one_wrong_integer_in_the_engine_turns_the_port_red(
 ) -> None:
     with VirtualBoard(target("esp32p4"), faults=FaultPlan(engine=wrong_engine)) as board:
         done = suites(
-            "--target", "esp32p4", "--board", board.url, *QUICK, "--results", str(tmp_path),
+            "--target", "esp32p4", "--hil-board", board.url, *QUICK, "--hil-results", str(tmp_path),
             files=("suites/test_numerics.py",),
         )  # fmt: skip
     assert outcome(done).get("failed", 0) >= 1
@@ -95,7 +97,7 @@ def test_a_reset_in_the_middle_of_an_inference_is_a_failed_row_and_the_second_at
 ) -> None:
     faults = FaultPlan(engine=EngineFaults(reset_at_run=5))
     with VirtualBoard(target("esp32p4"), faults=faults) as board:
-        arguments = ("--target", "esp32p4", "--board", board.url, *QUICK, "--results", str(tmp_path))
+        arguments = ("--target", "esp32p4", "--hil-board", board.url, *QUICK, "--hil-results", str(tmp_path))
         done = suites(*arguments, files=("suites/test_numerics.py",))
     assert done.returncode == 0, done.stdout
     first, second = rows(tmp_path)
@@ -106,7 +108,7 @@ def test_a_reset_in_the_middle_of_an_inference_is_a_failed_row_and_the_second_at
 
 
 def test_pytest_embedded_s_dut_and_the_harness_take_turns_at_one_port(tmp_path: Path) -> None:
-    arguments = ("--target", "esp32p4", "--board", "virtual", *QUICK, "--results", str(tmp_path))
+    arguments = ("--target", "esp32p4", "--hil-board", "virtual", *QUICK, "--hil-results", str(tmp_path))
     files = ("suites/test_console.py", "suites/test_numerics.py")
     done = suites(*arguments, "--embedded-services", "serial", files=files)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -121,12 +123,18 @@ def test_pytest_embedded_s_dut_and_the_harness_take_turns_at_one_port(tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), ["which chip", "--board virtual"]),
+        ((), ["which chip", "--hil-board virtual"]),
         (("--target", "esp32p5"), ["unknown target 'esp32p5'", "esp32p4"]),
-        (("--target", "esp32p4", "--model", "mnits"), ["no model 'mnits'", "did you mean 'mnist'"]),
-        (("--target", "esp32p4", "--model", "mnist", "--recipe", "w4a4"), ["no recipe 'w4a4'", "w8a8"]),
-        (("--target", "esp32p4", "--runs", "0"), ["--runs 0", "at least 1"]),
-        (("--target", "esp32p4", "--board", "virtual", "--results", "pyproject.toml/x"), ["cannot write"]),
+        (("--target", "esp32p4", "--hil-model", "mnits"), ["no model 'mnits'", "did you mean 'mnist'"]),
+        (
+            ("--target", "esp32p4", "--hil-model", "mnist", "--hil-recipe", "w4a4"),
+            ["no recipe 'w4a4'", "w8a8"],
+        ),
+        (("--target", "esp32p4", "--hil-runs", "0"), ["--hil-runs 0", "at least 1"]),
+        (
+            ("--target", "esp32p4", "--hil-board", "virtual", "--hil-results", "pyproject.toml/x"),
+            ["cannot write"],
+        ),
     ],
     ids=["no target", "target", "model", "recipe", "runs", "results"],
 )
@@ -141,11 +149,11 @@ def test_a_wrong_option_is_said_once_with_what_to_do(arguments: tuple[str, ...],
 
 def test_without_a_board_the_error_tells_how_to_get_one(tmp_path: Path) -> None:
     done = suites(
-        "--target", "esp32s2", *QUICK, "--results", str(tmp_path), files=("suites/test_numerics.py",)
+        "--target", "esp32s2", *QUICK, "--hil-results", str(tmp_path), files=("suites/test_numerics.py",)
     )
     assert outcome(done).get("error", 0) >= 1
     assert "failed" not in outcome(done)
     assert "no esp32s2 is attached" in done.stdout
-    assert "--board virtual" in done.stdout
+    assert "--hil-board virtual" in done.stdout
     (row,) = rows(tmp_path)
     assert row.failure is not None

@@ -6,6 +6,7 @@ read here.
 
 from __future__ import annotations
 
+import os
 import sys
 import uuid
 from collections.abc import Callable, Generator, Iterator
@@ -16,114 +17,78 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from esp_hil.errors import ConfigError, DeviceCrashed, HilError
+from esp_hil.errors import DeviceCrashed, HilError
+from esp_hil.session.option_rows import ROWS, Options, Sources, given, meant, words
 
 if TYPE_CHECKING:
     from esp_hil.results.regress import Comparison
-    from esp_hil.session.options import Combination, Options
+    from esp_hil.session.options import Combination
     from esp_hil.session.session import Measured, Session
     from esp_hil.session.workbench import Bench
 
-OPTIONS = pytest.StashKey["Options"]()
+OPTIONS = pytest.StashKey[Options]()
 SESSION = pytest.StashKey["Session"]()
 PROBLEM = pytest.StashKey[HilError]()
 CONTROLLER = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add our options beside pytest-embedded's."""
+    """Add our options beside pytest-embedded's, and their keys in pytest's configuration file."""
     group = parser.getgroup("esp-hil", "neural networks on ESP32 chips (with --target of pytest-embedded)")
-    group.addoption(
-        "--board",
-        help="id of boards.toml, port, URL, `virtual`, `qemu` or `esp-emu` (also qemu:/path/of/program); "
-        "default: the attached board of the target",
-    )
-    group.addoption("--model", action="append", help="models, comma-separated; default: all of golden/")
-    group.addoption("--recipe", action="append", help="quantization recipes; default: all of the model")
-    group.addoption("--runtime", action="append", help="espdl, tflm; default: all that the models have")
-    group.addoption("--runs", type=int, default=30, help="timed repetitions of an inference (default 30)")
-    group.addoption("--warmup", type=int, default=3, help="runs before the timed ones (default 3)")
-    group.addoption("--inputs", type=int, help="golden inputs to send; default: all")
-    group.addoption(
-        "--data",
-        metavar="FILE|FOLDER",
-        help="send the test images of the models' data sets, which lie there, instead of the golden inputs",
-    )
-    group.addoption("--cores", type=int, default=1, help="cores that an inference may use (default 1)")
-    group.addoption("--mlperf-tiny", metavar="DIR", help="folder with MLPerf Tiny's .tflite models")
-    group.addoption(
-        "--mlperf-window",
-        type=float,
-        metavar="S",
-        help="seconds of a window (default: the rules' 10; virtual 0.2)",
-    )
-    group.addoption("--zoo", metavar="DIR", help="folder with ESP-DL's own models (default: HIL_ZOO)")
-    group.addoption("--micropython-image", metavar="FILE", help="prebuilt MicroPython image to flash first")
-    group.addoption(
-        "--micropython-quirks", metavar="NAMES", help="what is wrong with a virtual MicroPython board"
-    )
-    group.addoption("--results", help="folder for rows and reports (default reports/out/<time>)")
-    group.addoption("--baseline", help="rows to compare with: folder, .jsonl file, or a history")
-    group.addoption(
-        "--across", action="append", help="conditions that may differ from the baseline's, comma-separated"
-    )
-    group.addoption("--threshold", action="append", help="another allowance of a gate: NAME=5%% or NAME=200")
-    group.addoption("--gate-simulated", action="store_true", help="gate simulated latency as well")
-    group.addoption("--history", help="URL or SQLite file that all rows go into at the end")
-    group.addoption(
-        "--build-profile",
-        action="append",
-        help="fragments of firmware/profiles to build with; default: what suits the board",
-    )
-    group.addoption("--skip-lint", action="store_true", help="also run models that `hil lint` refuses")
-    group.addoption(
-        "--no-resident", action="store_true", help="send golden inputs that the device could keep"
-    )
-    group.addoption("--record", metavar="FILE", help="keep the bytes of each board's line with their times")
-    group.addoption("--virtual-faults", help="plan of what is wrong with virtual boards (.toml or .json)")
+    for row in ROWS.values():
+        told = f"{row.help.replace('%', '%%')} [{row.variable}]"
+        if row.kind == "switch":
+            group.addoption(row.option, dest=row.key, action="store_const", const="yes", help=told)
+        elif row.kind == "list":
+            group.addoption(row.option, dest=row.key, action="append", metavar=row.metavar, help=told)
+        else:
+            group.addoption(row.option, dest=row.key, metavar=row.metavar, help=told)
+        parser.addini(row.key, f"as {row.option}", type="string", default="")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Generator[None]:
+    """Name the right option where a word that nobody knows looks like one of ours."""
+    yield
+    _, unknown = parser.parse_known_and_unknown_args(args)
+    if (said := meant(unknown, ROWS.values())) is not None:
+        raise pytest.UsageError(said)
 
 
 def options_of(config: pytest.Config) -> Options:
-    """The command line as one frozen value; made once."""
-    from esp_hil.session.options import Options, words
+    """All options as one frozen value; made once.
 
+    Raises:
+        ConfigError: a value is not what the option takes.
+    """
     if OPTIONS not in config.stash:
-        results = config.getoption("results") or f"reports/out/{datetime.now():%Y%m%d-%H%M%S}"
-        results = _of_controller(config, "hil_results") or results
-        for name, least in (("runs", 1), ("warmup", 0), ("cores", 1), ("inputs", 1)):
-            given = config.getoption(name)
-            if given is not None and given < least:
-                raise ConfigError(f"--{name} {given}: must be at least {least}")
+        asked = given(_sources(config))
+        board = _board(config, asked.pop("board", None))
+        results = asked.pop("results", None) or Path(f"reports/out/{datetime.now():%Y%m%d-%H%M%S}")
         config.stash[OPTIONS] = Options(
             targets=words(config.getoption("target", None)),
-            board=_board(config),
+            board=board,
             port=config.getoption("port", None),
             baud=int(config.getoption("baud", None) or 0) or None,
-            models=words(config.getoption("model")),
-            recipes=words(config.getoption("recipe")),
-            runtimes=words(config.getoption("runtime")),
-            runs=config.getoption("runs"),
-            warmup=config.getoption("warmup"),
-            inputs=config.getoption("inputs"),
-            data=Path(config.getoption("data")) if config.getoption("data") else None,
-            cores=config.getoption("cores"),
-            results=Path(results),
-            baseline=config.getoption("baseline"),
-            across=words(config.getoption("across")),
-            thresholds=words(config.getoption("threshold")),
-            gate_simulated=config.getoption("gate_simulated"),
-            history=config.getoption("history"),
-            virtual_faults=config.getoption("virtual_faults"),
+            results=Path(_of_controller(config, "hil_results") or results),
             build_dir=config.getoption("build_dir", None),
             app_path=config.getoption("app_path", None),
             skip_flash=_yes(config.getoption("skip_autoflash", None)),
-            build_profile=words(config.getoption("build_profile")),
-            emulator_args=_emulator_args(config),
-            record=Path(config.getoption("record")) if config.getoption("record") else None,
-            lint=not config.getoption("skip_lint"),
-            resident=not config.getoption("no_resident"),
+            emulator_args=_emulator_args(config, board),
+            **asked,
         )
     return config.stash[OPTIONS]
+
+
+def _sources(config: pytest.Config) -> Sources:
+    """Where our options are given."""
+    rows = ROWS.values()
+    return Sources(
+        command_line={row.key: config.getoption(row.key, None) for row in rows},
+        environ=os.environ,
+        file={row.key: str(config.getini(row.key)) for row in rows},
+        folder=config.inipath.parent if config.inipath else config.rootpath,
+    )
 
 
 def _yes(given: str | None) -> bool:
@@ -131,21 +96,18 @@ def _yes(given: str | None) -> bool:
     return str(given or "").lower() in {"y", "yes", "true"}
 
 
-def _board(config: pytest.Config) -> str | None:
-    """`--board`; of an emulator with the program that pytest-embedded's own option names."""
-    board: str | None = config.getoption("board")
+def _board(config: pytest.Config, board: str | None) -> str | None:
+    """The board that was asked for; of an emulator with the program that pytest-embedded's own option names."""
     own = {"qemu": "qemu_prog_path", "esp-emu": "espemu_prog_path"}
     program = config.getoption(own[board], None) if board in own else None
     return f"{board}:{program}" if program else board
 
 
-def _emulator_args(config: pytest.Config) -> str | None:
+def _emulator_args(config: pytest.Config, board: str | None) -> str | None:
     """Further options of the emulator, by pytest-embedded's options for it; None: none were given."""
-    option = (
-        "espemu_extra_args" if str(config.getoption("board")).startswith("esp-emu") else "qemu_extra_args"
-    )
-    given: str | None = config.getoption(option, None)
-    return given
+    option = "espemu_extra_args" if (board or "").startswith("esp-emu") else "qemu_extra_args"
+    extra: str | None = config.getoption(option, None)
+    return extra
 
 
 def _micropython_named(config: pytest.Config) -> bool:
@@ -161,7 +123,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test that uses our fixtures once for each combination of target, model and recipe."""
-    if "combination" not in metafunc.fixturenames:
+    if "hil_combination" not in metafunc.fixturenames:
         return
     from esp_hil.session.options import combinations
 
@@ -171,7 +133,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         # the same for every test of the suites: it is said once, when all are collected
         metafunc.config.stash[PROBLEM] = error
         found = ()
-    metafunc.parametrize("combination", found, ids=lambda c: c.id, scope="session")
+    metafunc.parametrize("hil_combination", found, ids=lambda c: c.id, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -182,7 +144,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def key(item: pytest.Item) -> tuple[str, ...]:
         callspec = getattr(item, "callspec", None)
-        combination = callspec.params.get("combination") if callspec else None
+        combination = callspec.params.get("hil_combination") if callspec else None
         return combination.sort_key if combination else ()
 
     items.sort(key=key)  # stable: the files' own order stays within a combination
@@ -202,7 +164,7 @@ def _uncaptured(config: pytest.Config) -> Iterator[None]:
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Open the file of rows before the first test: a folder that cannot be written ends the run here."""
     config = session.config
-    ours = any({"combination", "hil_session"} & set(_fixtures(item)) for item in session.items)
+    ours = any({"hil_combination", "hil_session"} & set(_fixtures(item)) for item in session.items)
     if config.option.collectonly or not (ours or _controls_workers(config)):
         return
     from esp_hil.progress import progress_on
@@ -268,58 +230,62 @@ def hil_session(request: pytest.FixtureRequest) -> Iterator[Session]:
 
 
 @pytest.fixture(scope="session")
-def combination(request: pytest.FixtureRequest) -> Combination:
+def hil_combination(request: pytest.FixtureRequest) -> Combination:
     """The model, recipe and target that a test runs on."""
     chosen: Combination = request.param
     return chosen
 
 
 @pytest.fixture
-def bench(hil_session: Session, combination: Combination, request: pytest.FixtureRequest) -> Bench:
+def hil_board(hil_session: Session, hil_combination: Combination, request: pytest.FixtureRequest) -> Bench:
     """The board with the model on it, for tests that talk to it themselves.
 
     Of each test anew: it costs nothing while the board is well, and one that broke in the test before is
     brought back.
     """
     with _uncaptured(request.config):
-        return hil_session.bench(combination)
+        return hil_session.bench(hil_combination)
 
 
 @pytest.fixture
-def console(request: pytest.FixtureRequest, hil_session: Session, combination: Combination) -> Any:  # noqa: ANN401
+def hil_console(request: pytest.FixtureRequest, hil_session: Session, hil_combination: Combination) -> Any:  # noqa: ANN401
     """pytest-embedded's `dut` on the port of the combination's board; skips without a service that reads it."""
     if not _reads_serial(request.config):
         pytest.skip("no dut: --embedded-services serial, or esp,idf with a chip")
-    held = hil_session.open(combination)
+    held = hil_session.open(hil_combination)
     if held.url.startswith("socket://"):
         pytest.skip(f"{held.id} is behind a socket, which takes one connection: no dut beside the harness")
     return request.getfixturevalue("dut")
 
 
 @pytest.fixture
-def frames(
+def hil_frames(
     hil_session: Session,
-    combination: Combination,
-    console: Any,  # noqa: ANN401
+    hil_combination: Combination,
+    hil_console: Any,  # noqa: ANN401
 ) -> Callable[[], AbstractContextManager[Bench]]:
     """The harness has the port inside a `with` of what this gives; the reader of the `dut` pauses meanwhile."""
-    return lambda: hil_session.frames(combination, console)
+    return lambda: hil_session.frames(hil_combination, hil_console)
 
 
 @pytest.fixture(scope="session")
-def measured(hil_session: Session, combination: Combination, request: pytest.FixtureRequest) -> Measured:
+def hil_measured(
+    hil_session: Session, hil_combination: Combination, request: pytest.FixtureRequest
+) -> Measured:
     """What one run over all golden inputs gave; made once for a combination, read by many tests."""
     with _uncaptured(request.config):
-        return hil_session.measure(combination)
+        return hil_session.measure(hil_combination)
 
 
 @pytest.fixture(scope="session")
-def against(hil_session: Session, combination: Combination, request: pytest.FixtureRequest) -> Comparison:
+def hil_against(
+    hil_session: Session, hil_combination: Combination, request: pytest.FixtureRequest
+) -> Comparison:
     """What the baseline says of one run; skips without a baseline, or where it does not have the model."""
     if hil_session.baseline is None:
-        pytest.skip("no baseline: give one with --baseline")
+        pytest.skip("no baseline: give one with --hil-baseline")
     with _uncaptured(request.config):
-        found = hil_session.against(combination)
+        found = hil_session.against(hil_combination)
     if found.added:
         pytest.skip(f"the baseline has no row of {found.added[0].words}")
     return found
@@ -354,11 +320,11 @@ def pytest_runtest_makereport(
             report.sections += [(title, text) for title, text in told if text]
     hil = item.config.stash.get(SESSION, None)
     callspec = getattr(item, "callspec", None)
-    if hil is not None and callspec is not None and "combination" in callspec.params:
+    if hil is not None and callspec is not None and "hil_combination" in callspec.params:
         from esp_hil.session.checks import check_of
 
         if (check := check_of(item, call, report)) is not None:
-            hil.checked(callspec.params["combination"], check)
+            hil.checked(callspec.params["hil_combination"], check)
     return report
 
 

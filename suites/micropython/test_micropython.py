@@ -55,27 +55,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def zoo(request: pytest.FixtureRequest) -> Path:
-    given = request.config.getoption("zoo")
     try:
-        return tasks.zoo_folder(Path(given) if given else None)
+        return tasks.zoo_folder(options_of(request.config).zoo)
     except ConfigError as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
 def hand(chip: str, zoo: Path, request: pytest.FixtureRequest) -> Iterator[Opened]:
-    options, config = options_of(request.config), request.config
+    options = options_of(request.config)
     if options.board == "virtual" and (why := missing()):
         pytest.skip(why)
-    image = config.getoption("micropython_image")
     made = opened(
         target(chip),
         board=options.board,
         port=options.port,
         baud=options.baud,
         zoo=zoo,
-        quirks=tuple(word for word in (config.getoption("micropython_quirks") or "").split(",") if word),
-        image=Path(image) if image else None,
+        quirks=options.micropython_quirks,
+        image=options.micropython_image,
     )
     yield made
     made.board.close()

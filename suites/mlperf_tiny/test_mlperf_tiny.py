@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from esp_hil.errors import HilError
-from esp_hil.plugin import options_of
+from esp_hil.plugin import PROBLEM, options_of
 from esp_hil.session import mlperf_tiny
 from esp_hil.session.mlperf_tiny import LEAST_INFERENCES, WINDOW_S, WINDOWS, Entry, Measured, Measurement
 from esp_hil.session.session import Session
@@ -19,18 +17,24 @@ _RESULTS = pytest.StashKey[dict[Case, Measured | HilError]]()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each test once for each chip and each model in the folder of `--mlperf-tiny`."""
-    folder = metafunc.config.getoption("mlperf_tiny")
+    """Each test once for each chip and each model in the folder of `--hil-mlperf-tiny`."""
+    if "tiny_case" not in metafunc.fixturenames:
+        return
+    try:
+        options = options_of(metafunc.config)
+        folder = options.mlperf_tiny
+        found = mlperf_tiny.entries(folder) if folder is not None else ()
+        chips = [target(name).name for name in options.targets] if folder is not None else []
+    except HilError as error:
+        # said once for all suites, when all tests are collected
+        metafunc.config.stash.setdefault(PROBLEM, error)
+        metafunc.parametrize("tiny_case", (), scope="session")
+        return
     if folder is None:
-        why = "models of MLPerf Tiny are given by path: --mlperf-tiny DIR"
+        why = "models of MLPerf Tiny are given by path: --hil-mlperf-tiny DIR"
         none = pytest.param(None, marks=pytest.mark.skip(reason=why))
         metafunc.parametrize("tiny_case", [none], ids=["none"], scope="session")
         return
-    try:
-        found = mlperf_tiny.entries(Path(folder))
-        chips = [target(name).name for name in options_of(metafunc.config).targets]
-    except HilError as error:
-        raise pytest.UsageError(str(error)) from None
     cases = [(entry, chip) for chip in chips for entry in found]
     names = [f"{entry.benchmark.key}-{chip}" for entry, chip in cases]
     metafunc.parametrize("tiny_case", cases, ids=names, scope="session")
@@ -41,8 +45,7 @@ def tiny(tiny_case: Case, hil_session: Session, request: pytest.FixtureRequest) 
     """What the benchmark gave on the chip; measured once."""
     results = request.config.stash.setdefault(_RESULTS, {})
     if tiny_case not in results:
-        asked = request.config.getoption("mlperf_window")
-        results[tiny_case] = _measure(*tiny_case, hil_session, asked)
+        results[tiny_case] = _measure(*tiny_case, hil_session, hil_session.options.mlperf_window)
     result = results[tiny_case]
     if isinstance(result, HilError):
         raise result

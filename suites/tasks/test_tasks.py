@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from esp_hil import tasks
@@ -39,7 +37,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "recognizer" in metafunc.fixturenames:
         wanted = [name for name in wanted if tasks.read_spec(name).kind == "recognition"]
     if not wanted:
-        why = f"--model names no such task; there are: {', '.join(there)}"
+        why = f"--hil-model names no such task; there are: {', '.join(there)}"
         none = pytest.param(None, marks=pytest.mark.skip(reason=why))
         metafunc.parametrize("task_case", [none], ids=["none"], scope="session")
         return
@@ -52,9 +50,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def task(task_case: Case, request: pytest.FixtureRequest) -> Task:
     """The task with its weights; skips where they were not given."""
     name, chip = task_case
-    given = request.config.getoption("zoo")
     try:
-        return tasks.load(name, tasks.zoo_folder(Path(given) if given else None), chip)
+        return tasks.load(name, tasks.zoo_folder(options_of(request.config).zoo), chip)
     except ConfigError as error:
         pytest.skip(str(error))
 

@@ -181,8 +181,9 @@ def test_the_suites_pass_on_an_emulated_board_and_every_report_says_emulated(
 ) -> None:
     results = tmp_path / "out"
     done = suites(
-        "--target", "esp32c3", "--board", f"qemu:{programs}", "--build-dir", str(build_folder),
-        "--model", "mnist", "--recipe", "w8a8", "--inputs", "6", "--runs", "3", "--results", str(results),
+        "--target", "esp32c3", "--hil-board", f"qemu:{programs}", "--build-dir", str(build_folder),
+        "--hil-model", "mnist", "--hil-recipe", "w8a8", "--hil-inputs", "6", "--hil-runs", "3",
+        "--hil-results", str(results),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     (row,) = read_runs(results).runs
@@ -198,8 +199,8 @@ def test_the_suites_pass_on_an_emulated_board_and_every_report_says_emulated(
 def test_an_image_of_another_chip_is_refused(programs: Path, tmp_path: Path) -> None:
     other = make_build_folder(tmp_path / "s3", target="esp32s3")
     done = suites(
-        "--target", "esp32c3", "--board", f"qemu:{programs}", "--build-dir", str(other),
-        "--model", "mnist", "--recipe", "w8a8", "--results", str(tmp_path / "out"), "-x",
+        "--target", "esp32c3", "--hil-board", f"qemu:{programs}", "--build-dir", str(other),
+        "--hil-model", "mnist", "--hil-recipe", "w8a8", "--hil-results", str(tmp_path / "out"), "-x",
     )  # fmt: skip
     assert "is for esp32s3, the run for esp32c3" in done.stdout
 
@@ -221,8 +222,9 @@ def test_a_row_of_an_emulator_is_emulated_even_if_it_never_started(
     )
     monkeypatch.setenv("HIL_BOARDS", str(listed))
     done = suites(
-        "--target", "esp32c3", "--board", "emu", "--build-dir", str(build_folder),
-        "--model", "mnist", "--recipe", "w8a8", "--results", str(tmp_path / "out"), "-k", "exact_reference_says",
+        "--target", "esp32c3", "--hil-board", "emu", "--build-dir", str(build_folder),
+        "--hil-model", "mnist", "--hil-recipe", "w8a8", "--hil-results", str(tmp_path / "out"),
+        "-k", "exact_reference_says",
     )  # fmt: skip
     assert "the board names /nowhere, which is no program" in done.stdout
     kinds = {(row.kind, row.passed) for row in read_runs(tmp_path / "out").runs}

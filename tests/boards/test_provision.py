@@ -74,8 +74,25 @@ class Bench:
     ) -> subprocess.CompletedProcess[str]:
         """The numerics suite on the desk."""
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "suites/test_numerics.py"]
-        command += ["--target", "esp32c3", "--board", "desk", "--model", model, "--recipe", recipe]
-        command += ["--inputs", "4", "--runs", "3", "--results", str(self.folder / "out"), *arguments]
+        command += [
+            "--target",
+            "esp32c3",
+            "--hil-board",
+            "desk",
+            "--hil-model",
+            model,
+            "--hil-recipe",
+            recipe,
+        ]
+        command += [
+            "--hil-inputs",
+            "4",
+            "--hil-runs",
+            "3",
+            "--hil-results",
+            str(self.folder / "out"),
+            *arguments,
+        ]
         own = {
             "HIL_BOARDS": str(self.folder / "boards.toml"),
             "HIL_STATE": str(self.folder / "state"),

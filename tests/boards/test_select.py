@@ -155,7 +155,7 @@ def test_without_a_board_the_error_says_how_to_get_one(monkeypatch: pytest.Monke
     monkeypatch.setattr(boards, "serial_ports", lambda: PORTS[:2])
     with pytest.raises(BoardUnavailable, match="no esp32s3 is attached") as caught:
         select(S3)
-    assert "--board virtual" in caught.value.hint
+    assert "--hil-board virtual" in caught.value.hint
 
 
 def test_only_ports_of_the_chip_s_maker_are_asked_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,5 +241,5 @@ def test_the_command_says_when_there_is_nothing_but_virtual_boards(
     monkeypatch.setattr("esp_hil.device.ports.serial_ports", lambda: PORTS[2:])
     assert main(["boards"]) == 1
     text = capsys.readouterr().out
-    assert "--board virtual" in text
+    assert "--hil-board virtual" in text
     assert "303a" in text

@@ -59,7 +59,7 @@ def outcome(test: str, quirks: str) -> str:
         "-p",
         "no:cacheprovider",
     ]
-    command += ["--target", "esp32s3", "--board", "virtual", "--micropython-quirks", quirks]
+    command += ["--target", "esp32s3", "--hil-board", "virtual", "--hil-micropython-quirks", quirks]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     return (done.stdout.strip().splitlines() or [done.stderr])[-1]
 

@@ -206,7 +206,7 @@ def test_a_folder_that_cannot_be_written_is_a_one_line_error_with_a_hint(tmp_pat
     with pytest.raises(ReportError) as caught:
         Recorder(tmp_path / "file" / "runs.jsonl")
     assert "cannot write" in str(caught.value)
-    assert "--results" in str(caught.value)
+    assert "--hil-results" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -28,8 +28,8 @@ def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rows of a board without faults, as a file."""
     folder = tmp_path_factory.mktemp("baseline")
     done = suites(
-        "--target", "esp32p4", "--board", "virtual", *QUICK, "--runs", "30", "--virtual-faults", plan(),
-        "--results", str(folder), files=("suites/test_numerics.py",),
+        "--target", "esp32p4", "--hil-board", "virtual", *QUICK, "--hil-runs", "30", "--hil-virtual-faults", plan(),
+        "--hil-results", str(folder), files=("suites/test_numerics.py",),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     return folder
@@ -37,14 +37,14 @@ def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def against(baseline: Path, tmp_path: Path, faults: str, *more: str) -> tuple[dict[str, int], str]:
     done = suites(
-        "--target", "esp32p4", "--board", "virtual", *QUICK, "--runs", "30", "--virtual-faults", faults,
-        "--baseline", str(baseline), "--results", str(tmp_path / "new"), *more, files=FILES,
+        "--target", "esp32p4", "--hil-board", "virtual", *QUICK, "--hil-runs", "30", "--hil-virtual-faults", faults,
+        "--hil-baseline", str(baseline), "--hil-results", str(tmp_path / "new"), *more, files=FILES,
     )  # fmt: skip
     return outcome(done), done.stdout
 
 
 def test_the_same_again_is_no_regression(baseline: Path, tmp_path: Path) -> None:
-    counts, said = against(baseline, tmp_path, plan(cycles_seed=2), "--gate-simulated")
+    counts, said = against(baseline, tmp_path, plan(cycles_seed=2), "--hil-gate-simulated")
     assert counts == {"passed": 2}, said
     assert "0 worse" not in said
     assert len(rows(tmp_path / "new")) == 1
@@ -53,7 +53,7 @@ def test_the_same_again_is_no_regression(baseline: Path, tmp_path: Path) -> None
 def test_five_percent_slower_is_found_confirmed_and_said(baseline: Path, tmp_path: Path) -> None:
     faults = plan(cycles_seed=2, cycles_factor=1.05)
     history = tmp_path / "history.sqlite"
-    counts, said = against(baseline, tmp_path, faults, "--gate-simulated", "--history", str(history))
+    counts, said = against(baseline, tmp_path, faults, "--hil-gate-simulated", "--hil-history", str(history))
     assert counts == {"failed": 1, "passed": 1}, said
     assert "WORSE   mnist w8a8 espdl on esp32p4: latency_median_ms 5.9" in said
     assert "confirmed by 1 re-run" in said
@@ -81,18 +81,18 @@ def test_one_wrong_integer_is_a_regression_of_accuracy(baseline: Path, tmp_path:
 
 def test_a_model_that_the_baseline_lacks_is_skipped_with_a_reason(baseline: Path, tmp_path: Path) -> None:
     done = suites(
-        "--target", "esp32s3", "--board", "virtual", *QUICK, "--baseline", str(baseline),
-        "--results", str(tmp_path), files=FILES,
+        "--target", "esp32s3", "--hil-board", "virtual", *QUICK, "--hil-baseline", str(baseline),
+        "--hil-results", str(tmp_path), files=FILES,
     )  # fmt: skip
     assert outcome(done) == {"skipped": 2}, done.stdout
     assert "the baseline has no row of mnist w8a8 espdl on esp32s3" in done.stdout
 
 
 def test_a_baseline_or_plan_that_cannot_be_read_ends_the_run_at_once(tmp_path: Path) -> None:
-    for option, words in (("--baseline", "cannot read"), ("--virtual-faults", "fault plan")):
+    for option, words in (("--hil-baseline", "cannot read"), ("--hil-virtual-faults", "fault plan")):
         done = suites(
-            "--target", "esp32p4", "--board", "virtual", *QUICK, option, str(tmp_path / "none.jsonl"),
-            "--results", str(tmp_path), files=FILES,
+            "--target", "esp32p4", "--hil-board", "virtual", *QUICK, option, str(tmp_path / "none.jsonl"),
+            "--hil-results", str(tmp_path), files=FILES,
         )  # fmt: skip
         assert done.returncode == pytest.ExitCode.USAGE_ERROR
         assert words in done.stdout + done.stderr
@@ -100,8 +100,8 @@ def test_a_baseline_or_plan_that_cannot_be_read_ends_the_run_at_once(tmp_path: P
 
 def test_faults_are_not_planted_in_a_real_board(tmp_path: Path) -> None:
     done = suites(
-        "--target", "esp32p4", "--board", "/dev/null", *QUICK, "--virtual-faults", plan(),
-        "--results", str(tmp_path), files=("suites/test_memory.py",),
+        "--target", "esp32p4", "--hil-board", "/dev/null", *QUICK, "--hil-virtual-faults", plan(),
+        "--hil-results", str(tmp_path), files=("suites/test_memory.py",),
     )  # fmt: skip
     assert "faults can only be planted in a virtual board" in done.stdout
 

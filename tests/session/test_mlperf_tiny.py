@@ -96,8 +96,8 @@ def test_the_suite_measures_five_windows_and_the_accuracy_of_the_device(folder: 
     np.savez(folder / "kws_ref_model.npz", x=images, y=np.full(6, 3))
     results = folder / "results"
     done = run_suite(
-        "--target", "esp32c3", "--board", "virtual", "--mlperf-tiny", str(folder),
-        "--mlperf-window", "0.05", "--results", str(results),
+        "--target", "esp32c3", "--hil-board", "virtual", "--hil-mlperf-tiny", str(folder),
+        "--hil-mlperf-window", "0.05", "--hil-results", str(results),
     )  # fmt: skip
     assert "1 failed, 2 passed, 1 skipped" in done.stdout, done.stdout + done.stderr
     assert "the target is 0.9; tflite-micro has" in done.stdout
@@ -113,4 +113,4 @@ def test_the_suite_measures_five_windows_and_the_accuracy_of_the_device(folder: 
 def test_without_a_folder_the_suite_says_how_to_give_one() -> None:
     done = run_suite()
     assert "4 skipped" in done.stdout
-    assert "given by path: --mlperf-tiny DIR" in done.stdout
+    assert "given by path: --hil-mlperf-tiny DIR" in done.stdout

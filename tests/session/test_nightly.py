@@ -36,7 +36,16 @@ def nightly_command() -> list[str]:
 def nightly(results: Path, **faults: object) -> subprocess.CompletedProcess[str]:
     """Run it for MNIST on one chip, with further faults in the plan; options given again replace the first."""
     plan = json.dumps({"engine": MODELLED | faults})
-    more = ["--target", "esp32p4", "--model", "mnist", "--virtual-faults", plan, "--results", str(results)]
+    more = [
+        "--target",
+        "esp32p4",
+        "--hil-model",
+        "mnist",
+        "--hil-virtual-faults",
+        plan,
+        "--hil-results",
+        str(results),
+    ]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *nightly_command(), *more, "-n", "1", "-p", "no:cacheprovider"],
         cwd=ROOT,
@@ -49,9 +58,9 @@ def nightly(results: Path, **faults: object) -> subprocess.CompletedProcess[str]
 
 def test_the_environment_compares_every_model_with_the_baseline_and_gates_simulated_time() -> None:
     command = nightly_command()
-    assert "--gate-simulated" in command
-    assert command[command.index("--baseline") + 1] == "reports/baselines/virtual.jsonl"
-    assert "--model" not in command
+    assert "--hil-gate-simulated" in command
+    assert command[command.index("--hil-baseline") + 1] == "reports/baselines/virtual.jsonl"
+    assert "--hil-model" not in command
     assert command[command.index("--target") + 1] == "esp32p4,esp32s3"
 
 

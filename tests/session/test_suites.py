@@ -1,4 +1,4 @@
-"""A person's own folder: nothing but golden/, and `pytest --target CHIP --board virtual` runs the suites."""
+"""A person's own folder: nothing but golden/, and `pytest --target CHIP --hil-board virtual` runs the suites."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def collected(folder: Path, *arguments: str) -> str:
 
 
 def test_the_suites_and_the_folder_s_own_tests_are_collected(own: Path) -> None:
-    told = collected(own, "--target", "esp32s3", "--board", "virtual")
+    told = collected(own, "--target", "esp32s3", "--hil-board", "virtual")
     assert "test_mine.py::test_mine" in told
     assert "test_the_device_answers_what_the_exact_reference_says[mnist-w8a8-esp32s3]" in told
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("--target", "esp32s3", "--board", "virtual", "test_mine.py")],
+    [(), ("--target", "esp32s3", "--hil-board", "virtual", "test_mine.py")],
     ids=["no target", "named"],
 )
 def test_what_was_named_is_all_that_is_collected(own: Path, arguments: tuple[str, ...]) -> None:
@@ -47,7 +47,7 @@ def test_what_was_named_is_all_that_is_collected(own: Path, arguments: tuple[str
 
 
 def test_without_models_nothing_is_added(tmp_path: Path) -> None:
-    told = collected(tmp_path, "--target", "esp32s3", "--board", "virtual")
+    told = collected(tmp_path, "--target", "esp32s3", "--hil-board", "virtual")
     assert "no tests collected" in told
 
 

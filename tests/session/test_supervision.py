@@ -30,7 +30,7 @@ from tests.conftest import ROOT
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="boards are pseudo-terminals here")
 
 P4 = target("esp32p4")
-QUICK = ("--inputs", "6", "--runs", "3", "--recipe", "w8a8")
+QUICK = ("--hil-inputs", "6", "--hil-runs", "3", "--hil-recipe", "w8a8")
 
 
 @pytest.fixture(autouse=True)
@@ -71,12 +71,21 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 def suites(results: Path, *arguments: str, models: str = "mnist") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "suites/test_numerics.py"]
-    command += ["--target", "esp32p4", "--model", models, *QUICK, "--results", str(results), *arguments]
+    command += [
+        "--target",
+        "esp32p4",
+        "--hil-model",
+        models,
+        *QUICK,
+        "--hil-results",
+        str(results),
+        *arguments,
+    ]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
 
 
 def on_desk(results: Path, models: str = "mnist") -> subprocess.CompletedProcess[str]:
-    return suites(results, "--board", "desk", "--skip-autoflash", "y", models=models)
+    return suites(results, "--hil-board", "desk", "--skip-autoflash", "y", models=models)
 
 
 def rows(folder: Path) -> tuple[Run, ...]:
@@ -212,10 +221,10 @@ def test_a_crash_that_must_come_again_is_not_tried_again(desk: Desk, tmp_path: P
 
 def test_the_other_boards_go_on_when_one_breaks(tmp_path: Path) -> None:
     plan = json.dumps({"engine": {"panic_at_run": 3, "panic_again": True}})
-    done = suites(tmp_path, "--board", "virtual", "--virtual-faults", plan, models="mnist")
+    done = suites(tmp_path, "--hil-board", "virtual", "--hil-virtual-faults", plan, models="mnist")
     assert done.returncode == 1
     assert [(row.attempt, row.passed) for row in rows(tmp_path)] == [(1, False), (2, False)]
-    good = suites(tmp_path / "good", "--board", "virtual", "--target", "esp32s3,esp32p4")
+    good = suites(tmp_path / "good", "--hil-board", "virtual", "--target", "esp32s3,esp32p4")
     assert good.returncode == 0, good.stdout
 
 

@@ -45,7 +45,8 @@ def test_virtual_boards_are_many_and_a_real_one_is_one() -> None:
 
 def test_workers_measure_each_combination_once_and_make_one_report(tmp_path: Path) -> None:
     done = suites(
-        "--target", "esp32p4,esp32s3,esp32c3", "--board", "virtual", *QUICK, "--results", str(tmp_path), "-n", "2",
+        "--target", "esp32p4,esp32s3,esp32c3", "--hil-board", "virtual", *QUICK,
+        "--hil-results", str(tmp_path), "-n", "2",
         files=("suites/test_numerics.py", "suites/test_memory.py"),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -101,7 +101,7 @@ def test_the_right_file_is_taken_though_another_of_that_name_comes_first(tmp_pat
 
 def test_without_a_zoo_it_is_said_what_to_give(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("HIL_ZOO", raising=False)
-    with pytest.raises(ConfigError, match="give --zoo DIR or HIL_ZOO"):
+    with pytest.raises(ConfigError, match=r"give --zoo DIR \(pytest: --hil-zoo DIR\) or HIL_ZOO"):
         tasks.zoo_folder(None)
     with pytest.raises(ConfigError, match="is no folder"):
         tasks.zoo_folder(tmp_path / "nowhere")

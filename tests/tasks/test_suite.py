@@ -18,11 +18,21 @@ PICTURES = ("skimage", "matplotlib", "mahotas")
 
 def suite(results: Path, *words: str, weights: Path | None) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "HIL_ZOO"}
-    given = ["--zoo", str(weights)] if weights else []
+    given = ["--hil-zoo", str(weights)] if weights else []
     command = [
-        *(sys.executable, "-m", "pytest", "suites/tasks", "--target", "esp32s3", "--board", "virtual", "-q"),
-        *("-p", "no:xdist", "--runs", "1", "--warmup", "1", "--model", "face_detect"),
-        *("--results", str(results), *given, *words),
+        *(
+            sys.executable,
+            "-m",
+            "pytest",
+            "suites/tasks",
+            "--target",
+            "esp32s3",
+            "--hil-board",
+            "virtual",
+            "-q",
+        ),
+        *("-p", "no:xdist", "--hil-runs", "1", "--hil-warmup", "1", "--hil-model", "face_detect"),
+        *("--hil-results", str(results), *given, *words),
     ]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
 
@@ -44,7 +54,7 @@ def test_a_right_board_passes_and_each_network_has_a_row(weights: Path, tmp_path
 
 def test_a_network_that_is_wrong_fails_as_integers_and_as_boxes(weights: Path, tmp_path: Path) -> None:
     plan = {"engine": {"output": [{"tensor": "box", "index": 2, "add_lsb": 40}]}}
-    done = suite(tmp_path, "--virtual-faults", json.dumps(plan), weights=weights)
+    done = suite(tmp_path, "--hil-virtual-faults", json.dumps(plan), weights=weights)
     assert done.returncode == 1
     assert "mnp: port: WRONG" in done.stdout
     assert "astronaut: face 0.974" in done.stdout
@@ -54,4 +64,4 @@ def test_a_network_that_is_wrong_fails_as_integers_and_as_boxes(weights: Path, t
 def test_without_weights_it_is_skipped_aloud(tmp_path: Path) -> None:
     done = suite(tmp_path, weights=None)
     assert done.returncode == 0
-    assert "give --zoo DIR or HIL_ZOO" in done.stdout
+    assert "give --zoo DIR (pytest: --hil-zoo DIR) or HIL_ZOO" in done.stdout

@@ -75,7 +75,7 @@ def test_frames_are_timed_at_every_size(
         (["cats", "x.png"], "no task 'cats' (did you mean 'cat'?"),
         (["cat"], "no picture given"),
         (["cat", "a.png", "b.png", "--save", "c.png"], "--save draws one picture"),
-        (["cat", "x.png"], "give --zoo DIR or HIL_ZOO"),
+        (["cat", "x.png"], "give --zoo DIR (pytest: --hil-zoo DIR) or HIL_ZOO"),
         (["cat", "x.png", "--zoo", "nowhere"], "zoo nowhere is no folder"),
     ],
 )

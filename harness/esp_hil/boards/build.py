@@ -303,7 +303,10 @@ def build_failed(status: int, failures: Sequence[str], tail: Iterable[str], log:
 
 
 _ADVICE = (
-    (r"overflowed by|is too small for binary|region .* overflow", "use --build-profile size, or more flash"),
+    (
+        r"overflowed by|is too small for binary|region .* overflow",
+        "use --build-profile size (pytest: --hil-build-profile), or more flash",
+    ),
     (r"Failed to resolve component|Cannot find component|esp-dl", "is the component registry reachable?"),
     (r"No space left on device", "free some disk space"),
     (r"requirements are not satisfied|No module named", "run ESP-IDF's install.sh again"),

@@ -165,7 +165,7 @@ def check_ports(ports: Sequence[SerialPort]) -> Finding:
         return Finding(check="ports", state="ok", said=", ".join(known))
     others = ", ".join(port.url for port in ports)
     said = f"no board's; others: {others}" if others else "none"
-    todo = "attach a board with a cable that carries data; --board virtual needs none"
+    todo = "attach a board with a cable that carries data; pytest --hil-board virtual needs none"
     return Finding(check="ports", state="warn", said=said, todo=todo)
 
 
@@ -229,7 +229,7 @@ def check_boards(rows: Callable[[], Mapping[str, Board]]) -> Finding:
 
 
 def check_emulators(find: Callable[[EmulatorKind, Target], Path] | None = None) -> Finding:
-    """Emulators where `--board qemu` and `--board esp-emu` look for them, and the chips that they have."""
+    """Emulators where the boards `qemu` and `esp-emu` look for them, and the chips that they have."""
     from esp_hil.boards.emulator import ESP_EMU_CHIPS, QEMU_PROGRAMS, find_program
     from esp_hil.targets import target
 

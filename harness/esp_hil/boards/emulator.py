@@ -48,8 +48,8 @@ ESP_EMU_CHIPS: Final = ("esp32c3", "esp32c5", "esp32c6", "esp32p4", "esp32s3")
 
 _VARIABLES: Final[Mapping[EmulatorKind, str]] = {"qemu": "HIL_QEMU", "esp-emu": "HIL_ESP_EMU"}
 _HOW_TO: Final[Mapping[EmulatorKind, str]] = {
-    "qemu": "idf_tools.py install qemu-riscv32 qemu-xtensa, or --board qemu:/path/to/qemu, or set HIL_QEMU",
-    "esp-emu": "see github.com/espressif/esp-emulator; or --board esp-emu:/path, or set HIL_ESP_EMU",
+    "qemu": "idf_tools.py install qemu-riscv32 qemu-xtensa, or name the board qemu:/path/to/qemu, or set HIL_QEMU",
+    "esp-emu": "see github.com/espressif/esp-emulator; or name the board esp-emu:/path, or set HIL_ESP_EMU",
 }
 
 
@@ -101,7 +101,7 @@ def _program_name(kind: EmulatorKind, target: Target) -> str:
     if target.name not in known:
         has = ", ".join(known)
         raise ConfigError(
-            f"{kind} does not emulate the {target.name}", hint=f"it has {has}; --board virtual has every chip"
+            f"{kind} does not emulate the {target.name}", hint=f"it has {has}; a virtual board has every chip"
         )
     return known[target.name]
 

@@ -208,7 +208,8 @@ def open_board(
         )
     if faults is not None:
         raise ConfigError(
-            f"faults can only be planted in a virtual board, {chosen.id} is none", hint="--board virtual"
+            f"faults can only be planted in a virtual board, {chosen.id} is none",
+            hint="name the board `virtual`",
         )
     if chosen.emulator:
         return _emulated(chosen, target, firmware, emulator_args, on_text)

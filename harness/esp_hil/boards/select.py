@@ -32,7 +32,7 @@ from esp_hil.wire.info import Kind
 
 ESPRESSIF_VID = 0x303A
 ASK_S = 2.0
-HOW_TO = "--board virtual runs without one; hil boards shows ports and how to name a board"
+HOW_TO = "pytest --hil-board virtual runs without one; hil boards shows ports and how to name a board"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +214,7 @@ def _choose(target: Target, board: str | None, port: str | None) -> Board:
         if row.target != target.name:
             raise ConfigError(
                 f"board {board} is an {row.target}, the run is for {target.name}",
-                hint="change --target or --board",
+                hint="choose another target or board",
             )
         return row
     if "://" in board or board.startswith("/") or re.fullmatch(r"COM\d+", board, re.IGNORECASE):
@@ -283,7 +283,7 @@ def locked(url: str, board: str) -> FileLock:
     except (Timeout, OSError) as error:
         raise BoardUnavailable(
             f"{place} is in use by another run",
-            hint=f"wait for it, or choose another --board (lock: {lock.lock_file})",
+            hint=f"wait for it, or choose another board (lock: {lock.lock_file})",
             board=board,
             step="lock",
         ) from error

@@ -55,7 +55,7 @@ def run(args: Namespace) -> int:
     for family in model.recipe("w8a8").targets:
         _look_over(model, family)
     print(f"made {folder}")
-    print(f"next: pytest --target esp32s3 --board virtual --model {args.name}")
+    print(f"next: pytest --target esp32s3 --hil-board virtual --hil-model {args.name}")
     return 0
 
 

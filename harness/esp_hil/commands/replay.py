@@ -5,12 +5,12 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-HELP = "run the host's side against a recording of --record"
+HELP = "run the host's side against a recording of pytest --hil-record or hil link --record"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil replay`."""
-    parser.add_argument("file", type=Path, help="that --record wrote")
+    parser.add_argument("file", type=Path, help="the recording")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--console", action="store_true", help="print the board's console text only")
 

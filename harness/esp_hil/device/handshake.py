@@ -50,7 +50,7 @@ def disagreements(
 
 def _chip(info: DeviceInfo, target: Target, family: str) -> Iterator[tuple[str, str]]:
     if info.chip != target.name:
-        yield f"the device is an {info.chip}, the run is for {target.name}", "choose another --board"
+        yield f"the device is an {info.chip}, the run is for {target.name}", "choose another board"
     if family not in info.families:
         has = ", ".join(info.families)
         yield (

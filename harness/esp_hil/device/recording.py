@@ -16,6 +16,7 @@ from esp_hil.device.link import Link
 from esp_hil.errors import ConfigError, FormatError, LinkClosed
 
 VERSION = 1
+MADE_BY = "pytest --hil-record FILE and hil link --record FILE make recordings"
 What = Literal["tx", "rx", "baud", "closed"]
 
 
@@ -124,16 +125,16 @@ def read_recording(path: Path) -> Iterator[Moment]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: {error}", hint="a file that --record wrote") from error
+        raise FormatError(f"{path}: {error}", hint=MADE_BY) from error
     head = _parsed(lines[0]) if lines else None
     if not isinstance(head, dict) or head.get("hil_recording") != VERSION:
-        raise FormatError(f"{path} is no recording of this version", hint="a file that --record wrote")
+        raise FormatError(f"{path} is no recording of this version", hint=MADE_BY)
     for number, line in enumerate(lines[1:], start=2):
         moment = _moment(_parsed(line))
         if moment is None:
             if number == len(lines):
                 return
-            raise FormatError(f"{path}: line {number} has no meaning", hint="a file that --record wrote")
+            raise FormatError(f"{path}: line {number} has no meaning", hint=MADE_BY)
         yield moment
 
 

@@ -97,7 +97,7 @@ def store(
         raise DeviceFault(
             "the golden set was written and is not there",
             status=Status.STORAGE_FAILED,
-            hint="--no-resident sends the inputs each time; the flash may be worn",
+            hint="--hil-no-resident sends the inputs each time; the flash may be worn",
             step="golden",
         ).at(board=device.board)
     return Resident(device=device, records=len(encoded), sent_bytes=len(content))

@@ -144,7 +144,10 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     (r"doesn't exist|could not open port", "is the board plugged in, and its port not in use? hil boards"),
     (r"Wrong boot mode", "hold BOOT, press RESET, release BOOT; the board has no automatic reset"),
     (r"This chip is|Unexpected chip ID|not a valid", "the image is for another chip: choose --target"),
-    (r"will not fit in", "build with the board's flash size: --build-profile flash-4mb"),
+    (
+        r"will not fit in",
+        "build with the board's flash size: --build-profile flash-4mb (pytest: --hil-build-profile)",
+    ),
     (r"No module named", "pip install 'esptool>=5.6,<6'"),
     (r"No such option", "this esptool is too old: pip install 'esptool>=5.6,<6'"),
     (

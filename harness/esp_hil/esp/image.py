@@ -172,7 +172,8 @@ class Image:
         if not model or len(model) > place.size - _SECTOR:
             raise FlashError(
                 f"a model of {len(model):,} bytes for a partition of {place.size - _SECTOR:,}",
-                hint="build with a larger flash: --build-profile flash-8mb, or upload the model to PSRAM",
+                hint="build with a larger flash: --build-profile flash-8mb (pytest: --hil-build-profile), "
+                "or upload the model to PSRAM",
                 step="flash",
             )
         others = tuple(region for region in self.regions if not place.offset <= region.offset < place.end)

@@ -270,7 +270,8 @@ class Watch:
 
 _HINTS: Mapping[CrashKind, str] = {
     "stack_overflow": "raise its stack: HIL_ENGINE_STACK_BYTES or HIL_SERVER_STACK_BYTES of Kconfig",
-    "heap_corruption": "build with --build-profile debug: comprehensive heap poisoning names the block",
+    "heap_corruption": "build with --build-profile debug (pytest: --hil-build-profile): "
+    "comprehensive heap poisoning names the block",
     "out_of_memory": "use a smaller model, PSRAM, or parameters that stay in flash (param_copy off)",
     "task_watchdog": "the server task was starved: is the engine task pinned with a lower priority?",
     "interrupt_watchdog": "interrupts were off too long; a flash write or a critical section in a kernel",

@@ -62,7 +62,8 @@ def opened(
         return _virtual(target, zoo, quirks, image)
     if quirks:
         raise ConfigError(
-            f"quirks can only be planted in a virtual board, {chosen.id} is none", hint="--board virtual"
+            f"quirks can only be planted in a virtual board, {chosen.id} is none",
+            hint="name the board `virtual`",
         )
     found, lock = held(chosen)
     try:
@@ -78,10 +79,14 @@ def opened(
 
 def _virtual(target: Target, zoo: Path | None, quirks: tuple[str, ...], image: Path | None) -> Opened:
     if zoo is None:
-        raise ConfigError("a virtual MicroPython board computes with ESP-DL's weights", hint="--zoo DIR")
+        raise ConfigError(
+            "a virtual MicroPython board computes with ESP-DL's weights",
+            hint="give --zoo DIR (pytest: --hil-zoo DIR)",
+        )
     if image is not None:
         raise ConfigError(
-            "an image cannot be flashed to a virtual MicroPython board", hint="leave --micropython-image out"
+            "an image cannot be flashed to a virtual MicroPython board",
+            hint="leave --hil-micropython-image out",
         )
     parse_quirks(quirks)
     machine = VirtualMicroPython(target.name, zoo, quirks=quirks)
@@ -107,6 +112,6 @@ def _check_chip(made: Opened, target: Target) -> None:
         made.board.close()
         raise HandshakeError(
             f"{made.board.board} is an {found}, the run is for {target.name}",
-            hint="change --target or --board",
+            hint="choose another target or board",
             step="identify",
         )

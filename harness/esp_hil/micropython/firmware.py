@@ -93,7 +93,7 @@ class Firmware:
         if self.classes is None:
             raise HandshakeError(
                 f"{self.version} has no module espdl",
-                hint="flash an image of the binding: --micropython-image FILE",
+                hint="flash an image of the binding: --hil-micropython-image FILE",
                 step="identify",
             )
         for spelled in (name, ALIASES.get(name, name)):

@@ -51,7 +51,7 @@ def write(
     except OSError as error:
         raise ReportError(
             f"cannot write {error.filename or out_dir}: {error.strerror or error}",
-            hint="give a folder that can be written with --out or --results",
+            hint="give a folder that can be written with --out or --hil-results",
             step="report",
         ) from None
     return written

@@ -70,7 +70,7 @@ class Recorder:
     def _refused(self, error: OSError) -> ReportError:
         return ReportError(
             f"cannot write {self.path}: {error.strerror or error}",
-            hint="give a folder that can be written with --results",
+            hint="give a folder that can be written with --hil-results",
             step="record",
         )
 
@@ -97,7 +97,7 @@ def read_runs(path: Path) -> Recorded:
     except OSError as error:
         raise ReportError(f"cannot read {path}: {error.strerror or error}", step="report") from None
     if not files:
-        raise ReportError(f"no {RUNS_FILE} in {path}", hint="give the folder of --results", step="report")
+        raise ReportError(f"no {RUNS_FILE} in {path}", hint="give the folder of --hil-results", step="report")
     runs: list[Run] = []
     addenda: list[Addendum] = []
     warnings: list[str] = []

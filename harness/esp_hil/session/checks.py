@@ -32,7 +32,7 @@ def _name(item: pytest.Item) -> str:
     callspec = getattr(item, "callspec", None)
     if callspec is None:
         return name
-    rest = callspec.id.replace(callspec.params["combination"].id, "").strip("-")
+    rest = callspec.id.replace(callspec.params["hil_combination"].id, "").strip("-")
     return f"{name}[{rest}]" if rest else name
 
 

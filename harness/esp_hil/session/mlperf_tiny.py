@@ -1,6 +1,6 @@
 """MLPerf Tiny's benchmarks on a board: its rules for latency and accuracy, scaled down where that is said.
 
-The models are MLCommons' own and are not part of this project: `--mlperf-tiny DIR` names a folder with their
+The models are MLCommons' own and are not part of this project: `--hil-mlperf-tiny DIR` names a folder with their
 `.tflite` files under the names that the benchmark's repository gives them. Beside a model may lie its data,
 `<name>.npz` with `x` (N, *input shape) in the model's own type, `y` (N,) labels and, for anomaly detection,
 `group` (N,) numbers of the recordings that the windows come from. Without data no accuracy is measured.
@@ -149,7 +149,9 @@ def entries(folder: Path) -> tuple[Entry, ...]:
                 break
     if not found:
         known = ", ".join(f"{name}.tflite" for benchmark in BENCHMARKS for name in benchmark.names)
-        raise ConfigError(f"--mlperf-tiny {folder}: no model of MLPerf Tiny", hint=f"known names: {known}")
+        raise ConfigError(
+            f"--hil-mlperf-tiny {folder}: no model of MLPerf Tiny", hint=f"known names: {known}"
+        )
     return tuple(found)
 
 

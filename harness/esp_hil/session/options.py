@@ -1,81 +1,19 @@
-"""The command line as one frozen value, and the combinations of model, recipe and target it asks for."""
+"""The combinations of model, recipe and target that the options of a run ask for."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from esp_hil.boards.emulator import named
 from esp_hil.errors import ConfigError
 from esp_hil.models import catalogue
 from esp_hil.models.recipe import Recipe
+from esp_hil.session.option_rows import Options, words
 from esp_hil.targets import FAMILIES_OF, Runtime, Target, target
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The options of a run of the suites.
-
-    Attributes:
-        targets: names of chips, in the order given (`--target esp32s3,esp32p4`).
-        board: `virtual`, `qemu`, `esp-emu`, an id of boards.toml, a URL, or None: the attached board.
-        port: pytest-embedded's `--port`, or None.
-        baud: pytest-embedded's `--baud`, or None: the board's own.
-        models: names of models; empty: all that have an artefact for the target.
-        recipes: names of recipes; empty: all.
-        runtimes: what runs the models; empty: all.
-        runs: timed repetitions.
-        warmup: runs before the timed ones.
-        inputs: number of golden inputs; None: all.
-        data: where the models' data sets lie, whose test images are sent instead of the golden inputs; None:
-            the golden inputs are sent.
-        cores: cores that an inference may use.
-        results: folder of this session's rows and reports.
-        baseline: rows to compare with: folder, file, or history; None: none.
-        across: conditions that may differ from the baseline's.
-        thresholds: other allowances of gates, as `NAME=5%`.
-        gate_simulated: gate the latency of simulated rows too.
-        history: where all rows go at the end; None: nowhere.
-        virtual_faults: a plan for virtual boards, see harness/esp_hil/virtual/faults.py; None: no faults.
-        build_dir: pytest-embedded's `--build-dir`: a prebuilt image.
-        app_path: pytest-embedded's `--app-path`.
-        skip_flash: pytest-embedded's `--skip-autoflash`: boards have their firmware.
-        build_profile: fragments of firmware/profiles; empty: what suits the board.
-        emulator_args: further options of an emulator, one string as on a command line.
-        record: file that keeps the bytes of the boards' lines with their times; None: nothing is kept.
-        lint: whether a model with a known hazard is refused.
-        resident: whether golden inputs stay on devices that keep them, so that they are sent once.
-    """
-
-    targets: tuple[str, ...]
-    board: str | None = None
-    port: str | None = None
-    baud: int | None = None
-    models: tuple[str, ...] = ()
-    recipes: tuple[str, ...] = ()
-    runtimes: tuple[str, ...] = ()
-    runs: int = 30
-    warmup: int = 3
-    inputs: int | None = None
-    data: Path | None = None
-    cores: int = 1
-    results: Path
-    baseline: str | None = None
-    across: tuple[str, ...] = ()
-    thresholds: tuple[str, ...] = ()
-    gate_simulated: bool = False
-    history: str | None = None
-    virtual_faults: str | None = None
-    build_dir: str | None = None
-    app_path: str | None = None
-    skip_flash: bool = False
-    build_profile: tuple[str, ...] = ()
-    emulator_args: str | None = None
-    record: Path | None = None
-    lint: bool = True
-    resident: bool = True
+__all__ = ["Combination", "Options", "combinations", "words"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,14 +46,6 @@ class Combination:
         return (self.target.name, self.board or "", self.runtime, self.model, self.recipe)
 
 
-def words(given: str | Sequence[str] | None) -> tuple[str, ...]:
-    """The words of a comma-separated option that may be given several times, without repetition."""
-    if given is None:
-        return ()
-    texts = [given] if isinstance(given, str) else given
-    return tuple(dict.fromkeys(word.strip() for text in texts for word in text.split(",") if word.strip()))
-
-
 def combinations(options: Options) -> tuple[Combination, ...]:
     """All combinations of the options, sorted so that each board is prepared once for each model.
 
@@ -125,7 +55,7 @@ def combinations(options: Options) -> tuple[Combination, ...]:
     if not options.targets:
         raise ConfigError(
             "the suites need to know which chip to test",
-            hint="e.g. pytest --target esp32s3, or without a board: pytest --target esp32s3 --board virtual",
+            hint="e.g. pytest --target esp32s3, or without a board: pytest --target esp32s3 --hil-board virtual",
         )
     names = options.models or catalogue.models()
     found = [

@@ -194,7 +194,7 @@ class Session:
             HilError: as `measure`.
         """
         if self.baseline is None:
-            raise ReportError("no baseline", hint="give one with --baseline", step="compare")
+            raise ReportError("no baseline", hint="give one with --hil-baseline", step="compare")
         if combination not in self._compared:
             attempts = [self.measure(combination).run]
             found = self.baseline.judge(attempts)

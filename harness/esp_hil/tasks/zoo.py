@@ -28,7 +28,7 @@ def zoo_folder(given: Path | None) -> Path:
     if named is None:
         raise ConfigError(
             "the weights of ESP-DL's models are not part of this project",
-            hint=f"give --zoo DIR or {VARIABLE}; docs/tasks.md tells where to get them",
+            hint=f"give --zoo DIR (pytest: --hil-zoo DIR) or {VARIABLE}; docs/tasks.md tells where to get them",
         )
     if not named.is_dir():
         raise ConfigError(f"zoo {named} is no folder", hint="give the folder that has the .espdl files")

@@ -98,7 +98,10 @@ def test_what_differs_is_named_and_only_its_figures_are_refused(
     (refusal,) = found.refusals
     assert refusal.groups == groups
     assert named in refusal.words
-    assert f"--across {named.split(maxsplit=1)[0]} compares all the same" in refusal.words
+    assert (
+        f"--across {named.split(maxsplit=1)[0]}, with pytest --hil-across, compares all the same"
+        in refusal.words
+    )
     assert exit_status(found) == 3
     assert exit_status(found, allow_incomplete=True) == 0
 

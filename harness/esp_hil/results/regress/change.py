@@ -104,7 +104,9 @@ class Refusal:
         why = self.reason or ", ".join(difference.words for difference in self.differences)
         said = f"{self.identity.words}: {', '.join(self.groups)} not compared: {why}"
         names = ",".join(difference.name for difference in self.differences)
-        return f"{said} (--across {names} compares all the same)" if names else said
+        return (
+            f"{said} (--across {names}, with pytest --hil-across, compares all the same)" if names else said
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

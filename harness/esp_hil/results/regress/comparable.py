@@ -46,7 +46,7 @@ class Condition:
     """Something that two comparable rows share.
 
     Attributes:
-        name: as it is declared with `--across`.
+        name: as it is declared with `--across` (pytest: `--hil-across`).
         of: its value in a row; None if the row does not know it, which equals only None.
         groups: the figures that it changes.
     """

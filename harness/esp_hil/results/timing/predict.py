@@ -86,7 +86,7 @@ def fit_of(rows: Sequence[Published], group: str) -> Fit:
     if len(ratios) < LEAST_MODELS:
         raise ConfigError(
             f"{len(ratios)} models are published for {group}, a prediction needs {LEAST_MODELS}",
-            hint="measure it: pytest --target ... --board ...",
+            hint="measure it: pytest --target ... --hil-board ...",
         )
     each = sorted(median(values) for values in ratios.values())
     middle = median(each)
