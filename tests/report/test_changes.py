@@ -31,7 +31,7 @@ def mixed() -> Comparison:
 
 def test_the_terminal_hears_the_worst_first(mixed: Comparison) -> None:
     lines = as_text(mixed).splitlines()
-    assert lines[0].startswith("WORSE   mnist w8a8 espdl on esp32p4: latency_median_ms")
+    assert lines[0].startswith("WORSE   mnist w8a8 espdl on esp32p4: latency_ms")
     assert any(line.startswith("BROKEN  dead") for line in lines)
     assert any(line.startswith("refused a ") for line in lines)
     assert any(line.startswith("missing gone") for line in lines)

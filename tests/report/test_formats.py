@@ -16,8 +16,8 @@ import pytest
 from esp_hil.report import write_reports
 from esp_hil.report.formats.html import script_text
 from esp_hil.report.formats.markdown import escape
-from esp_hil.report.table import frame
 from esp_hil.report.view import EMULATED_BANNER, SIMULATED_BANNER
+from esp_hil.results.frames import frame
 from esp_hil.results.record import Failure
 from tests.report.samples import a_night, failed_run, sample_run
 
@@ -51,10 +51,10 @@ def test_csv_gives_the_figures_back(tmp_path: Path) -> None:
     path = write_reports(a_night(), tmp_path, formats=["csv"])["csv"]
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    measured = [float(row["latency_median_ms"]) for row in rows if row["latency_median_ms"]]
-    assert measured == frame(a_night())["latency_median_ms"].dropna().tolist()
-    assert [row["simulated"] for row in rows] == ["False", "False", "False", "True", "True", "False"]
-    assert [bool(row["simulated_latency_median_ms"]) for row in rows] == [False] * 3 + [True, True, False]
+    measured = [float(row["latency_ms"]) for row in rows if row["latency_ms"]]
+    assert measured == frame(a_night())["latency_ms"].dropna().tolist()
+    figures = ["measured"] * 3 + ["simulated"] * 2 + ["measured"]
+    assert [row["figure"] for row in rows] == figures
 
 
 def test_every_format_is_found_and_written_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_what_an_emulator_answered_has_a_mark_of_its_own_and_no_time(name: str, 
     assert banner in said
     assert ("emulated" if name == "junit" else "EMU") in said
     assert SIMULATED_BANNER not in said
-    assert "latency_median_ms" not in said
+    assert "latency_ms" not in said
     assert banner not in text("virtual") + text("silicon")
 
 
@@ -200,9 +200,8 @@ def test_junit_tells_a_wrong_model_from_a_broken_board(tmp_path: Path) -> None:
 def test_junit_names_simulated_figures_so(tmp_path: Path) -> None:
     path = write_reports([sample_run(kind="virtual")], tmp_path, formats=["junit"])["junit"]
     names = {p.get("name"): p.get("value") for p in xml.parse(path).iter("property")}
-    assert names["simulated"] == "true"
-    assert "simulated_latency_median_ms" in names
-    assert "latency_median_ms" not in names
+    assert (names["simulated"], names["figure"]) == ("true", "simulated")
+    assert "latency_ms" in names
 
 
 def test_markdown_keeps_hostile_names_in_their_cell(tmp_path: Path) -> None:
@@ -231,10 +230,14 @@ def test_openmetrics_has_a_sample_a_figure_with_simulated_names_apart(tmp_path: 
     passed = [line for line in lines if line.startswith("hil_passed{")]
     assert len(passed) == 6
     assert sum(line.split("} ")[1].startswith("1.0") for line in passed) == 4
-    median = next(line for line in lines if line.startswith("hil_latency_median_ms{"))
+    median = next(line for line in lines if line.startswith("hil_latency_ms{"))
     assert 'model="mnist",recipe="w8a8",runtime="espdl",target="esp32p4"' in median
     assert median.endswith(" 1773453600.000")
-    assert any(line.startswith("hil_simulated_latency_median_ms{") for line in lines)
+    figured = [line for line in lines if line.startswith("hil_latency_ms{")]
+    assert (
+        sorted(line.split('figure="')[1].split('"')[0] for line in figured)
+        == ["measured"] * 3 + ["simulated"] * 2
+    )
     declared = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(declared) == len(set(declared))
     assert all(

@@ -203,7 +203,7 @@ def test_two_runs_are_compared_down_to_layers_and_configuration(tab: Browser, tm
         " [...r.children].map(c => c.textContent).join('|')))"
     )
     figures, layers, conditions, config = tables
-    assert any(row.startswith("latency_median_ms|2.5") and "+2" in row for row in figures)
+    assert any(row.startswith("latency_ms|2.5") and "+2" in row for row in figures)
     assert layers[1] == "fc|0.250 ms|0.833 ms|+0.5833 (+233.3 %)"
     assert any(row.startswith("sdkconfig_sha256|") for row in conditions)
     assert config[1:] == ["SPIRAM_SPEED|80|40|clock of the PSRAM", "LOG_LEVEL|3|2|"]
@@ -253,11 +253,11 @@ def test_layers_show_what_limits_them_and_the_confusion_matrix_its_counts(
 
 
 def test_history_is_drawn_with_its_steps_in_words(tab: Browser, tmp_path: Path) -> None:
-    lines: tuple[Line, ...] = lines_of(nights(40, 25), ["latency_median_ms"])
+    lines: tuple[Line, ...] = lines_of(nights(40, 25), ["latency_ms"])
     tab.open(page(tmp_path, nights(2, 9), history=lines))
     assert tab.run("document.querySelectorAll('.timelines .series').length") == 1
     assert tab.run("document.querySelectorAll('.timelines .step.worse').length") == 1
-    assert "latency_median_ms worse: 2.5" in text(tab, ".timelines .words.worse")
+    assert "latency_ms worse: 2.5" in text(tab, ".timelines .words.worse")
     tab.run("[...document.querySelectorAll('#pick-model input')][0].click()")
     assert tab.run("document.querySelector('.timelines li').hidden") is False
 

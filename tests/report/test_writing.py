@@ -11,8 +11,9 @@ import pytest
 from esp_hil.cli import main
 from esp_hil.errors import ReportError
 from esp_hil.report import summary, write_reports
-from esp_hil.report.view import SIMULATED_BANNER, clean, milliseconds, size
+from esp_hil.report.view import SIMULATED_BANNER, milliseconds, size
 from esp_hil.results.journal import Recorder
+from esp_hil.results.text import clean
 from tests.report.samples import a_night, failed_run, sample_run
 
 

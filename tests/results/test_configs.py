@@ -76,5 +76,5 @@ def test_hil_compare_says_why_it_is_slower(tmp_path: Path, capsys: pytest.Captur
     fast, slow = results(tmp_path, "fast", FAST, 1.0), results(tmp_path, "slow", SLOW, 1.5)
     assert main(["compare", str(fast), str(slow), "--across", "sdkconfig_sha256"]) == 1
     said = capsys.readouterr().out
-    assert "WORSE   mnist w8a8 espdl on esp32p4: latency_median_ms" in said
+    assert "WORSE   mnist w8a8 espdl on esp32p4: latency_ms" in said
     assert "config  esp32p4 espdl: CONFIG_SPIRAM_SPEED 200 -> 80  (clock of the PSRAM)" in said

@@ -10,7 +10,8 @@ import pytest
 from esp_hil.errors import ReportError
 from esp_hil.results.history import History
 from esp_hil.results.journal import Recorder
-from esp_hil.session.baseline import base_rows, is_history
+from esp_hil.results.rows import is_history
+from esp_hil.session.baseline import base_rows
 from tests.report.samples import sample_run
 from tests.test_plugin import QUICK, outcome, rows, suites
 
@@ -55,12 +56,12 @@ def test_five_percent_slower_is_found_confirmed_and_said(baseline: Path, tmp_pat
     history = tmp_path / "history.sqlite"
     counts, said = against(baseline, tmp_path, faults, "--hil-gate-simulated", "--hil-history", str(history))
     assert counts == {"failed": 1, "passed": 1}, said
-    assert "WORSE   mnist w8a8 espdl on esp32p4: latency_median_ms 5.9" in said
+    assert "WORSE   mnist w8a8 espdl on esp32p4: latency_ms 5.9" in said
     assert "confirmed by 1 re-run" in said
     assert "every layer alike" in said
     assert [run.attempt for run in rows(tmp_path / "new")] == [1, 2]
     found = json.loads((tmp_path / "new" / "changes.json").read_text())["changes"][0]
-    assert (found["metric"], found["judgement"], found["reruns"]) == ("latency_median_ms", "worse", 1)
+    assert (found["metric"], found["judgement"], found["reruns"]) == ("latency_ms", "worse", 1)
     assert found["new"] / found["base"] == pytest.approx(1.05, abs=0.015)
     with History.open(str(history)) as opened:
         assert len(list(opened.runs())) == 2

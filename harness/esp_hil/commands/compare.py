@@ -103,7 +103,7 @@ def _configs(args: Namespace) -> dict[str, Config]:
     """What is kept beside the rows of both sides, and in the build folders that were named."""
     from esp_hil.esp.sdkconfig import read_build_config
     from esp_hil.results.configs import kept_configs
-    from esp_hil.session.baseline import is_history
+    from esp_hil.results.rows import is_history
 
     found = kept_configs(args.new)
     if not is_history(args.base):
@@ -140,7 +140,7 @@ def _put(path: Path, text: str, *, append: bool = False) -> None:
 
 def _accept(base: str, new: tuple[Run, ...]) -> None:
     """Replace a baseline file by the finished new rows."""
-    from esp_hil.session.baseline import is_history
+    from esp_hil.results.rows import is_history
 
     if is_history(base) or Path(base).suffix != ".jsonl":
         raise ReportError(

@@ -18,7 +18,12 @@ HELP = "write the reports of recorded runs again"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil report`."""
-    parser.add_argument("runs", type=Path, metavar="DIR|RUNS.jsonl", help="folder or file of recorded rows")
+    parser.add_argument(
+        "runs", type=Path, nargs="?", metavar="DIR|RUNS.jsonl", help="folder or file of recorded rows"
+    )
+    parser.add_argument(
+        "--columns", action="store_true", help="what the columns of the tables mean, as Markdown"
+    )
     parser.add_argument("--out", type=Path, help="folder for the reports (default: where the rows are)")
     parser.add_argument("--formats", nargs="+", metavar="NAME", help="only these formats (default: all)")
     parser.add_argument("--history", metavar="URL", help="show figures over time from this history")
@@ -40,6 +45,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Write the reports and print the short table; 1 if a run is wrong or broken."""
+    if args.columns:
+        from esp_hil.results.frames import documentation
+
+        print(documentation(), end="")
+        return 0
+    if args.runs is None:
+        raise ConfigError("which rows?", hint="hil report DIR, or --columns", step="report")
     if args.check:
         return _check(args.runs)
     from esp_hil.esp.sdkconfig import read_build_config

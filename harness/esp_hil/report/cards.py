@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from esp_hil.errors import ConfigError
 from esp_hil.report.memory import memory_rows
 from esp_hil.report.plots import Svg, repetitions
-from esp_hil.report.view import Line, clean, milliseconds, size
+from esp_hil.report.view import Line, milliseconds, size
 from esp_hil.results.metrics import latency_of
 from esp_hil.results.record import Check, DeviceInfo, Layer, LinkStats, Run, ShownInput
+from esp_hil.results.text import clean
 from esp_hil.results.timing.predict import predict
 from esp_hil.results.timing.published import published_of, spread_words
 from esp_hil.results.timing.roofline import Machine, Roofline, roofline

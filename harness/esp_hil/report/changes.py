@@ -7,9 +7,9 @@ from dataclasses import asdict
 from xml.etree import ElementTree as xml
 
 from esp_hil.report.formats.markdown import escape
-from esp_hil.report.view import clean
 from esp_hil.results.regress import Change, Comparison, Refusal
 from esp_hil.results.regress.change import worst_first
+from esp_hil.results.text import clean
 
 MOST_ROWS = 200
 """Lines of a Markdown table; GitHub cuts a summary at 1 MiB."""

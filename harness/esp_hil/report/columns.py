@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from esp_hil.report.memory import arena_of
-from esp_hil.report.view import clean, port_words, quantizer_words, top1_words, words_of
+from esp_hil.report.view import port_words, quantizer_words, top1_words, words_of
 from esp_hil.results.outcome import status_of
 from esp_hil.results.record import Run
+from esp_hil.results.text import clean
 from esp_hil.results.timing.latency import Latency
 from esp_hil.results.validity import Validity
 

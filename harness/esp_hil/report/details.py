@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from esp_hil.report.view import clean
 from esp_hil.results.record import Run
 from esp_hil.results.regress.comparable import CONDITIONS
 from esp_hil.results.regress.gates import GATES
+from esp_hil.results.text import clean
 
 Json = Any
 Config = Mapping[str, bool | int | str]

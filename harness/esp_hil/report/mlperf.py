@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from esp_hil.report.view import SIMULATED_MARK, clean, port_words
+from esp_hil.report.view import SIMULATED_MARK, port_words
 from esp_hil.results.record import Run
+from esp_hil.results.text import clean
 from esp_hil.results.timing.published import published_of
 
 PREFIX = "mlperf-tiny-"

@@ -7,9 +7,10 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from esp_hil.report.view import Line, Tally, clean, line_of, numbers_of, tally
-from esp_hil.results.metrics import latency_of
+from esp_hil.report.view import Line, Tally, line_of, numbers_of, tally
+from esp_hil.results.metrics import figures, latency_of
 from esp_hil.results.record import Run
+from esp_hil.results.text import clean
 from esp_hil.results.timing.latency import Latency
 from esp_hil.results.validity import Validity, check
 
@@ -45,21 +46,19 @@ class Report:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The rows as `esp_hil.report.table.frame` gives them."""
-        from esp_hil.report.table import frame
+        """The rows as `esp_hil.results.frames.frame` gives them."""
+        from esp_hil.results.frames import frame
 
-        return frame(self.runs, self.figures, self.validities)
+        return frame(self.runs, self.validities)
 
     @cached_property
     def _measured(self) -> tuple[tuple[Latency | None, dict[str, int | float]], ...]:
         """In one pass, because the figures ask for the latency again, which is remembered for a moment."""
-        from esp_hil.report.table import figures
-
         return tuple((latency_of(run), figures(run)) for run in self.runs)
 
     @cached_property
     def figures(self) -> tuple[dict[str, int | float], ...]:
-        """The metrics and counters of each row, as `esp_hil.report.table.figures` gives them."""
+        """The metrics and counters of each row, as `esp_hil.results.metrics.figures` gives them."""
         return tuple(figures for _, figures in self._measured)
 
     @cached_property

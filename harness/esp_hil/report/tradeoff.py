@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from esp_hil.counters import MODEL_FLASH
 from esp_hil.report.memory import arena_of
 from esp_hil.report.plots import Svg
-from esp_hil.report.view import MARKS, clean, milliseconds, port_words, size
+from esp_hil.report.view import MARKS, milliseconds, port_words, size
 from esp_hil.results.metrics import latency_of
 from esp_hil.results.outcome import status_of
 from esp_hil.results.provenance import INPUTS
 from esp_hil.results.record import Run
+from esp_hil.results.text import clean
 from esp_hil.verdict.verdict import Accuracy, Verdict
 
 HEIGHT = 160

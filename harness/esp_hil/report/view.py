@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from esp_hil.report.memory import arena_of
 from esp_hil.results.metrics import latency_of
 from esp_hil.results.outcome import SEVERITY, Status, deciding, reason_of, status_of
 from esp_hil.results.record import BoardKind, Run
+from esp_hil.results.text import clean
 from esp_hil.results.timing.latency import Latency
 from esp_hil.results.validity import Validity, check
 from esp_hil.verdict.verdict import FloatDiff
@@ -32,22 +31,6 @@ SIMULATED_BANNER = (
     "boards are simulated. And on a virtual board, device == exact proves the path from the file to the "
     "verdict, not a port: its engine is the exact reference itself."
 )
-
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
-
-
-@lru_cache(maxsize=1 << 14)
-def clean(text: str) -> str:
-    """Text that any file, terminal and browser takes: what cannot be printed becomes a visible escape.
-
-    Names and logs come from boards and files; a control character, a direction override or half a surrogate
-    pair in them must neither break a report nor change how it reads.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    safe = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", safe)
-
 
 WORDS: Mapping[Status, str] = {
     "ok": "ok",

@@ -5,10 +5,11 @@ A metric is None where the run does not have it. A device counter needs no row: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from typing import Literal
 
 from esp_hil.results.record import LinkStats, Run
 from esp_hil.results.timing.latency import Latency, statistics
@@ -37,6 +38,7 @@ class Metric:
         unit: as printed, "" for a plain number.
         better: which way it improves.
         of: the figure of a run, None if it has none.
+        meaning: what it says, for the documentation of the tables.
         whole: whether it is a whole number.
         of_device: whether it tells of the device's speed, so that on a simulated board it is simulated too.
     """
@@ -45,6 +47,7 @@ class Metric:
     unit: str
     better: Better
     of: Callable[[Run], Number]
+    meaning: str
     whole: bool = False
     of_device: bool = False
 
@@ -112,44 +115,269 @@ def _share(table: str, key: str) -> Callable[[Run], Number]:
     return of
 
 
-def _row(name: str, unit: str, better: Better, of: Callable[[Run], Number], **how: bool) -> Metric:
-    return Metric(name=name, unit=unit, better=better, of=of, **how)
+def _row(
+    name: str, unit: str, better: Better, of: Callable[[Run], Number], meaning: str, **how: bool
+) -> Metric:
+    return Metric(name=name, unit=unit, better=better, of=of, meaning=meaning, **how)
 
 
 METRICS: tuple[Metric, ...] = (
-    _row("latency_median_ms", "ms", LOWER, _latency(lambda found: found.median_ms), of_device=True),
-    _row("latency_median_low_ms", "ms", NONE, _latency(lambda found: found.median_low_ms), of_device=True),
-    _row("latency_median_high_ms", "ms", NONE, _latency(lambda found: found.median_high_ms), of_device=True),
-    _row("latency_min_ms", "ms", LOWER, _latency(lambda found: found.min_ms), of_device=True),
-    _row("latency_p95_ms", "ms", LOWER, _latency(lambda found: found.p95_ms), of_device=True),
-    _row("latency_p99_ms", "ms", LOWER, _latency(lambda found: found.p99_ms), of_device=True),
-    _row("latency_max_ms", "ms", LOWER, _latency(lambda found: found.max_ms), of_device=True),
-    _row("latency_mad_ms", "ms", LOWER, _latency(lambda found: found.mad_ms), of_device=True),
-    _row("latency_cold_ms", "ms", LOWER, _latency(lambda found: found.cold_ms), of_device=True),
-    _row("inferences_per_s", "1/s", HIGHER, _latency(lambda found: found.fps), of_device=True),
-    _row("repetitions", "", NONE, lambda run: len(run.cycles), whole=True),
-    _row("port_max_lsb", "LSB", LOWER, _worst_lsb(lambda output: output.device_vs_exact), whole=True),
-    _row("port_different", "values", LOWER, _different, whole=True),
-    _row("quantizer_max_lsb", "LSB", LOWER, _worst_lsb(lambda output: output.exact_vs_quantized), whole=True),
-    _row("quantization_rmse", "", LOWER, _worst_price(lambda diff: diff.rmse, max)),
-    _row("quantization_mae", "", LOWER, _worst_price(lambda diff: diff.mae, max)),
-    _row("quantization_max_abs", "", LOWER, _worst_price(lambda diff: diff.max_abs, max)),
-    _row("quantization_cosine", "", HIGHER, _worst_price(lambda diff: diff.cosine, min)),
-    _row("agreement_device_exact_pct", "%", HIGHER, _share("agreements", "device/exact")),
-    _row("agreement_exact_quantized_pct", "%", HIGHER, _share("agreements", "exact/quantized")),
-    _row("agreement_quantized_float_pct", "%", HIGHER, _share("agreements", "quantized/float")),
-    _row("agreement_device_float_pct", "%", HIGHER, _share("agreements", "device/float")),
-    _row("top1_float_pct", "%", HIGHER, _share("accuracies", "float")),
-    _row("top1_quantized_pct", "%", HIGHER, _share("accuracies", "quantized")),
-    _row("top1_exact_pct", "%", HIGHER, _share("accuracies", "exact")),
-    _row("top1_device_pct", "%", HIGHER, _share("accuracies", "device")),
-    _row("link_bytes", "B", NONE, _link(lambda link: link.bytes_up + link.bytes_down), whole=True),
-    _row("link_bytes_per_s", "B/s", HIGHER, _link(_rate)),
-    _row("link_retransmissions", "frames", LOWER, _link(lambda link: link.retransmissions), whole=True),
-    _row("link_errors", "frames", LOWER, _link(lambda link: link.errors), whole=True),
-    _row("load_ms", "ms", LOWER, lambda run: run.steps.load_ms if run.steps else None),
-    _row("pre_ms", "ms", NONE, lambda run: run.steps.pre_ms if run.steps else None),
-    _row("post_ms", "ms", NONE, lambda run: run.steps.post_ms if run.steps else None),
-    _row("leak_bytes", "B", LOWER, lambda run: run.leak_bytes, whole=True),
-    _row("duration_s", "s", NONE, lambda run: run.duration_s),
+    _row(
+        "latency_ms",
+        "ms",
+        LOWER,
+        _latency(lambda found: found.median_ms),
+        "median of the timed inferences",
+        of_device=True,
+    ),
+    _row(
+        "latency_low_ms",
+        "ms",
+        NONE,
+        _latency(lambda found: found.median_low_ms),
+        "lower end of the 95 % interval of the median",
+        of_device=True,
+    ),
+    _row(
+        "latency_high_ms",
+        "ms",
+        NONE,
+        _latency(lambda found: found.median_high_ms),
+        "upper end of the 95 % interval of the median",
+        of_device=True,
+    ),
+    _row(
+        "latency_min_ms",
+        "ms",
+        LOWER,
+        _latency(lambda found: found.min_ms),
+        "fastest timed inference",
+        of_device=True,
+    ),
+    _row(
+        "latency_p95_ms",
+        "ms",
+        LOWER,
+        _latency(lambda found: found.p95_ms),
+        "95th percentile of the timed inferences",
+        of_device=True,
+    ),
+    _row(
+        "latency_p99_ms",
+        "ms",
+        LOWER,
+        _latency(lambda found: found.p99_ms),
+        "99th percentile of the timed inferences",
+        of_device=True,
+    ),
+    _row(
+        "latency_max_ms",
+        "ms",
+        LOWER,
+        _latency(lambda found: found.max_ms),
+        "slowest timed inference",
+        of_device=True,
+    ),
+    _row(
+        "latency_mad_ms",
+        "ms",
+        LOWER,
+        _latency(lambda found: found.mad_ms),
+        "median absolute deviation of the timed inferences",
+        of_device=True,
+    ),
+    _row(
+        "latency_cold_ms",
+        "ms",
+        LOWER,
+        _latency(lambda found: found.cold_ms),
+        "first inference after loading",
+        of_device=True,
+    ),
+    _row(
+        "fps",
+        "1/s",
+        HIGHER,
+        _latency(lambda found: found.fps),
+        "inferences per second, 1000 / latency_ms",
+        of_device=True,
+    ),
+    _row("repetitions", "", NONE, lambda run: len(run.cycles), "timed inferences", whole=True),
+    _row(
+        "port_max_lsb",
+        "LSB",
+        LOWER,
+        _worst_lsb(lambda output: output.device_vs_exact),
+        "device against exact: largest difference of an integer output",
+        whole=True,
+    ),
+    _row(
+        "port_different",
+        "values",
+        LOWER,
+        _different,
+        "device against exact: values that differ, all outputs and inputs",
+        whole=True,
+    ),
+    _row(
+        "quantizer_max_lsb",
+        "LSB",
+        LOWER,
+        _worst_lsb(lambda output: output.exact_vs_quantized),
+        "exact against quantized: largest difference of an integer output",
+        whole=True,
+    ),
+    _row(
+        "quantization_rmse",
+        "",
+        LOWER,
+        _worst_price(lambda diff: diff.rmse, max),
+        "quantized against float: root of the mean squared error of the worst output",
+    ),
+    _row(
+        "quantization_mae",
+        "",
+        LOWER,
+        _worst_price(lambda diff: diff.mae, max),
+        "quantized against float: mean absolute error of the worst output",
+    ),
+    _row(
+        "quantization_max_abs",
+        "",
+        LOWER,
+        _worst_price(lambda diff: diff.max_abs, max),
+        "quantized against float: largest absolute error",
+    ),
+    _row(
+        "quantization_cosine",
+        "",
+        HIGHER,
+        _worst_price(lambda diff: diff.cosine, min),
+        "quantized against float: cosine similarity of the worst output",
+    ),
+    _row(
+        "agreement_device_exact_pct",
+        "%",
+        HIGHER,
+        _share("agreements", "device/exact"),
+        "inputs with the same top-1 class",
+    ),
+    _row(
+        "agreement_exact_quantized_pct",
+        "%",
+        HIGHER,
+        _share("agreements", "exact/quantized"),
+        "inputs with the same top-1 class",
+    ),
+    _row(
+        "agreement_quantized_float_pct",
+        "%",
+        HIGHER,
+        _share("agreements", "quantized/float"),
+        "inputs with the same top-1 class",
+    ),
+    _row(
+        "agreement_device_float_pct",
+        "%",
+        HIGHER,
+        _share("agreements", "device/float"),
+        "inputs with the same top-1 class",
+    ),
+    _row("top1_float_pct", "%", HIGHER, _share("accuracies", "float"), "accuracy over the labels"),
+    _row("top1_quantized_pct", "%", HIGHER, _share("accuracies", "quantized"), "accuracy over the labels"),
+    _row("top1_exact_pct", "%", HIGHER, _share("accuracies", "exact"), "accuracy over the labels"),
+    _row("top1_device_pct", "%", HIGHER, _share("accuracies", "device"), "accuracy over the labels"),
+    _row(
+        "link_bytes",
+        "B",
+        NONE,
+        _link(lambda link: link.bytes_up + link.bytes_down),
+        "bytes over the line, both ways",
+        whole=True,
+    ),
+    _row("link_bytes_per_s", "B/s", HIGHER, _link(_rate), "bytes over the line per second on it"),
+    _row(
+        "link_retransmissions",
+        "frames",
+        LOWER,
+        _link(lambda link: link.retransmissions),
+        "frames that were sent again",
+        whole=True,
+    ),
+    _row(
+        "link_errors",
+        "frames",
+        LOWER,
+        _link(lambda link: link.errors),
+        "frames that did not arrive whole",
+        whole=True,
+    ),
+    _row(
+        "load_ms",
+        "ms",
+        LOWER,
+        lambda run: run.steps.load_ms if run.steps else None,
+        "of one LOAD, on the host's clock: the model lay on the board already",
+    ),
+    _row(
+        "pre_ms",
+        "ms",
+        NONE,
+        lambda run: run.steps.pre_ms if run.steps else None,
+        "host: to make the device's integers of one input",
+    ),
+    _row(
+        "post_ms",
+        "ms",
+        NONE,
+        lambda run: run.steps.post_ms if run.steps else None,
+        "host: to make classes of one answer",
+    ),
+    _row(
+        "leak_bytes",
+        "B",
+        LOWER,
+        lambda run: run.leak_bytes,
+        "free heap that loading the same model once more cost",
+        whole=True,
+    ),
+    _row(
+        "duration_s",
+        "s",
+        NONE,
+        lambda run: run.duration_s,
+        "wall time of the whole run, the host's work included",
+    ),
 )
+
+
+Figure = Literal["measured", "predicted", "simulated"]
+"""Where a figure of time or memory comes from: a chip, a model of the chip, a PC that plays the chip."""
+
+
+def figure_of(run: Run) -> Figure:
+    """Of the run's latency, counters and link; an emulator's memory is measured, and it has no latency."""
+    return "simulated" if run.kind == "virtual" else "measured"
+
+
+_UNIT_SUFFIXES = {"B": "bytes", "%": "pct", "Hz": "hz", "1/s": "per_s", "B/s": "bytes_per_s", "1": ""}
+
+
+def counter_column(name: str, unit: str) -> str:
+    """Column of a device counter: its name, and its unit unless the name already ends in it."""
+    suffix = _UNIT_SUFFIXES.get(unit, unit)
+    return name if not suffix or name.endswith(f"_{suffix}") else f"{name}_{suffix}"
+
+
+def figures(run: Run) -> dict[str, int | float]:
+    """The metrics and counters that the run has, by column."""
+    found: dict[str, int | float] = {
+        metric.name: figure for metric in METRICS if (figure := metric.of(run)) is not None
+    }
+    for name, (value, unit) in run.counters.items():
+        column = counter_column(name, unit)
+        found[column if column not in BY_NAME else f"counter_{column}"] = value
+    return found
+
+
+BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}

@@ -10,11 +10,7 @@ from esp_hil.results.journal import read_runs
 from esp_hil.results.record import Run
 from esp_hil.results.regress import Comparison, Rules, compare
 from esp_hil.results.regress.comparable import Identity, identity_of
-
-
-def is_history(source: str) -> bool:
-    """Whether a baseline names a database rather than a file or folder of rows."""
-    return "://" in source or Path(source).suffix in {".sqlite", ".db"}
+from esp_hil.results.rows import is_history
 
 
 def base_rows(source: str, *, before_utc: str | None = None, first: bool = False) -> tuple[Run, ...]:

@@ -30,12 +30,12 @@ def nights(count: int, slower_from: int, **changes: Any) -> list[Run]:
 
 
 def test_a_slower_night_is_a_step_with_its_date_and_commit() -> None:
-    (line,) = lines_of(nights(40, 25), ["latency_median_ms"])
+    (line,) = lines_of(nights(40, 25), ["latency_ms"])
     (step,) = line.steps
     assert step.at == 25
     assert line.worse(step) is True
     words = line.words(step)
-    assert words.startswith("mnist w8a8 espdl on esp32p4 @ esp32p4-a: latency_median_ms worse: 2.5")
+    assert words.startswith("mnist w8a8 espdl on esp32p4 @ esp32p4-a: latency_ms worse: 2.5")
     assert "(+5.0 %)" in words or "(+4.9 %)" in words or "(+5.1 %)" in words
     assert "on 2026-01-26 since 0000000000" in words
 
@@ -44,7 +44,7 @@ def test_boards_kinds_and_models_have_lines_of_their_own() -> None:
     runs = (
         nights(5, 9) + nights(5, 9, board="other") + nights(5, 9, kind="virtual") + nights(5, 9, model="kws")
     )
-    lines = lines_of(runs, ["latency_median_ms"])
+    lines = lines_of(runs, ["latency_ms"])
     assert len(lines) == 4
     assert {len(line.points) for line in lines} == {5}
 
@@ -57,7 +57,7 @@ def test_what_was_changed_between_two_nights_is_noted() -> None:
         runs[number] = dataclasses.replace(
             runs[number], device=dataclasses.replace(device, engine_version="3.4.0")
         )
-    (line,) = lines_of(runs, ["latency_median_ms"])
+    (line,) = lines_of(runs, ["latency_ms"])
     assert [point.note for point in line.points][5:8] == ["", "espdl 3.3.9 -> 3.4.0", ""]
     assert "(espdl 3.3.9 -> 3.4.0)" in line.words(line.steps[0])
 
@@ -69,7 +69,7 @@ def test_failed_repeated_and_invalid_rows_have_no_points() -> None:
         dataclasses.replace(good[0], attempt=2),
         dataclasses.replace(good[0], cycles=(10**6,) * 3),
     ]
-    (line,) = lines_of(good + others, ["latency_median_ms"])
+    (line,) = lines_of(good + others, ["latency_ms"])
     assert len(line.points) == 3
     arenas = lines_of(good + others, ["arena_bytes"])
     assert [len(line.points) for line in arenas] == [4]  # the rules of measuring are about time
@@ -77,4 +77,4 @@ def test_failed_repeated_and_invalid_rows_have_no_points() -> None:
 
 def test_all_gated_figures_are_lines_by_default() -> None:
     names = {line.metric for line in lines_of(nights(2, 9))}
-    assert {"latency_median_ms", "top1_device_pct", "arena_bytes", "link_errors"} <= names
+    assert {"latency_ms", "top1_device_pct", "arena_bytes", "link_errors"} <= names

@@ -44,9 +44,9 @@ def test_a_run_against_itself_changed_nothing() -> None:
 
 def test_five_percent_slower_is_a_regression_in_words() -> None:
     found = compare([sample_run()], [slower(sample_run(), 1.05)])
-    assert worse(found) == ["latency_median_ms"]
+    assert worse(found) == ["latency_ms"]
     words = found.regressions[0].words
-    assert words.startswith("mnist w8a8 espdl on esp32p4: latency_median_ms 2.5")
+    assert words.startswith("mnist w8a8 espdl on esp32p4: latency_ms 2.5")
     assert "(+5." in words
     assert "95 % +" in words
     assert exit_status(found) == 1
@@ -55,7 +55,7 @@ def test_five_percent_slower_is_a_regression_in_words() -> None:
 def test_five_percent_faster_is_an_improvement() -> None:
     found = compare([sample_run()], [slower(sample_run(), 0.95)])
     assert worse(found) == []
-    assert [change.metric for change in found.improvements] == ["latency_median_ms"]
+    assert [change.metric for change in found.improvements] == ["latency_ms"]
 
 
 def test_a_significant_change_that_does_not_matter_is_the_same() -> None:
@@ -109,7 +109,7 @@ def test_what_differs_is_named_and_only_its_figures_are_refused(
 def test_a_declared_difference_is_compared_and_given_as_a_cause() -> None:
     new = on_device(slower(sample_run(), 1.2), engine_version="3.4.0")
     found = compare([sample_run()], [new], Rules(across=check_names(["engine_version"])))
-    assert worse(found) == ["latency_median_ms"]
+    assert worse(found) == ["latency_ms"]
     assert found.refusals == ()
     assert "also changed: engine_version 3.3.9 -> 3.4.0" in found.regressions[0].words
 
@@ -173,7 +173,7 @@ def test_simulated_rows_gate_numbers_and_memory_and_their_time_only_when_asked()
     assert worse(compare([base], [new])) == []
     assert worse(compare([base], [dataclasses.replace(new, verdict=sample_verdict(wrong=1))]))
     asked = compare([base], [new], Rules(gate_simulated=True))
-    assert worse(asked) == ["latency_median_ms"]
+    assert worse(asked) == ["latency_ms"]
     assert "(simulated)" in asked.regressions[0].words
 
 
@@ -216,7 +216,7 @@ def test_runs_of_the_base_that_vary_widen_the_allowance() -> None:
     calm = [slower(sample_run(), 1.0, seed=seed) for seed in range(6)]
     wild = [slower(sample_run(), 1 + 0.02 * (seed % 3 - 1), seed=seed) for seed in range(6)]
     new = slower(sample_run(), 1.045, seed=77)
-    assert worse(compare(calm, [new])) == ["latency_median_ms"]
+    assert worse(compare(calm, [new])) == ["latency_ms"]
     assert worse(compare(wild, [new])) == []
 
 
@@ -226,7 +226,7 @@ def test_many_comparisons_need_stronger_evidence_each() -> None:
     )
     base = dataclasses.replace(base, cycles=tuple(1_000_000 + 1000 * i for i in range(6)))
     new = dataclasses.replace(base, cycles=tuple(1_100_000 + 1000 * i for i in range(6)))
-    assert worse(compare([base], [new])) == ["latency_median_ms"]
+    assert worse(compare([base], [new])) == ["latency_ms"]
     assert worse(compare([base], [new], tests=100)) == []
 
 
@@ -259,7 +259,7 @@ def test_the_layer_that_took_the_time_is_named() -> None:
 
 
 def test_a_threshold_can_be_changed_and_a_wrong_one_is_refused() -> None:
-    loose = Rules(gates=with_thresholds(["latency_median_ms=10%", "arena=64"]))
+    loose = Rules(gates=with_thresholds(["latency_ms=10%", "arena=64"]))
     new = dataclasses.replace(slower(sample_run(), 1.05), counters={"arena_bytes": (131_136, "B")})
     assert worse(compare([sample_run()], [new], loose)) == []
     assert "arena_bytes" in worse(compare([sample_run()], [new]))

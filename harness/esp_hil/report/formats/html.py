@@ -23,9 +23,10 @@ from esp_hil.report.plots import Axis, Svg, latency_row, lsb_bins, lsb_histogram
 from esp_hil.report.report import Report
 from esp_hil.report.timeline import timelines
 from esp_hil.report.tradeoff import tradeoffs
-from esp_hil.report.view import Line, clean
+from esp_hil.report.view import Line
 from esp_hil.results.metrics import latency_of
 from esp_hil.results.outcome import deciding
+from esp_hil.results.text import clean
 from esp_hil.verdict.verdict import IntegerDiff
 
 FILE = "report.html"

@@ -14,9 +14,11 @@ from typing import Literal
 from xml.sax.saxutils import escape, quoteattr
 
 from esp_hil.report.report import Report
-from esp_hil.report.view import clean, words_of
+from esp_hil.report.view import words_of
+from esp_hil.results.metrics import figure_of
 from esp_hil.results.outcome import Status, deciding, status_of
 from esp_hil.results.record import Run
+from esp_hil.results.text import clean
 
 FILE = "junit.xml"
 
@@ -87,9 +89,10 @@ def _suite(report: Report, number: int, cases: tuple[_Case, ...], *, every: bool
     name = clean(f"{run.model}-{run.recipe}-{run.runtime} on {run.target} {run.board}{attempt}")
     about = {"name": name, **_counts(cases), "timestamp": clean(run.started_utc)}
     told = {"run_id": clean(run.run_id), "kind": run.kind, "simulated": str(run.simulated).lower()}
+    told["figure"] = figure_of(run)
     if every or status_of(run) != "ok":
         told |= {"words": words_of(run), "validity": report.validities[number].words}
-        told |= {name: repr(value) for name, value in report.figures[number].items()}
+        told |= {clean(name): repr(value) for name, value in report.figures[number].items()}
     classname = clean(f"{run.target}.{run.board}.{run.model}-{run.recipe}-{run.runtime}")
     rest = "".join(_written(case, classname) for case in cases)
     return f" <testsuite{_attributes(about)}>\n{_properties(told)}{rest} </testsuite>\n"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from esp_hil.report.report import Report
 from esp_hil.report.tradeoff import Tradeoff, tradeoffs
-from esp_hil.report.view import Line, clean
+from esp_hil.report.view import Line
 from esp_hil.results.record import Check, Run
+from esp_hil.results.text import clean
 
 FILE = "report.md"
 

@@ -11,9 +11,9 @@ from datetime import datetime
 from pathlib import Path
 
 from esp_hil.report.report import Report
-from esp_hil.report.table import figures
-from esp_hil.report.view import clean
+from esp_hil.results.metrics import figure_of, figures
 from esp_hil.results.record import Run
+from esp_hil.results.text import clean
 
 FILE = "metrics.txt"
 
@@ -21,7 +21,7 @@ PREFIX = "hil"
 
 
 def render(report: Report, path: Path) -> None:
-    """Write one gauge a figure, with one sample a series; simulated figures have names of their own."""
+    """Write one gauge a figure, with one sample a series; the label `figure` says which are measured."""
     latest: dict[str, int] = {}
     for number, run in enumerate(report.runs):
         labels = _labels(run)
@@ -65,6 +65,7 @@ def _labels(run: Run) -> str:
         "target": run.target,
         "board": run.board,
         "kind": run.kind,
+        "figure": figure_of(run),
     }
     return _joined(pairs)
 

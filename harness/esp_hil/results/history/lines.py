@@ -51,7 +51,7 @@ class Line:
 
     @property
     def title(self) -> str:
-        """As `mnist w8a8 espdl on esp32s3 @ s3-a: latency_median_ms`."""
+        """As `mnist w8a8 espdl on esp32s3 @ s3-a: latency_ms`."""
         return f"{self.identity.words} @ {self.board}: {self.metric}"
 
     def worse(self, step: LevelStep) -> bool | None:

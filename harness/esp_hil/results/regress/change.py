@@ -58,7 +58,7 @@ class Change:
 
     @property
     def words(self) -> str:
-        """One line, such as `mnist w8a8 espdl on esp32s3: latency_median_ms 6.10 -> 6.41 ms (+5.1 %...)`."""
+        """One line, such as `mnist w8a8 espdl on esp32s3: latency_ms 6.10 -> 6.41 ms (+5.1 %...)`."""
         said = f"{self.identity.words}: {self.metric} {self.figures}"
         details = [part for part in (self._how_sure(), self._how_often(), *self.culprits) if part]
         causes = f"; also changed: {', '.join(self.causes)}" if self.causes else ""

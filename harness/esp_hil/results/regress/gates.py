@@ -79,7 +79,7 @@ def _sizes(run: Run) -> Mapping[str, int | float]:
 
 
 GATES: tuple[Gate, ...] = (
-    _metric("latency_median_ms", "latency", share=0.02),
+    _metric("latency_ms", "latency", share=0.02),
     _metric("port_different", "accuracy"),
     _metric("port_max_lsb", "accuracy"),
     _metric("quantizer_max_lsb", "accuracy"),
