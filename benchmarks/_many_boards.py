@@ -16,10 +16,9 @@ import time
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
-from esp_hil.boards.opening import open_board
 from esp_hil.models import catalogue
-from esp_hil.progress import Silent
-from esp_hil.session.workbench import Bench
+from esp_hil.session.board_session import open_session
+from esp_hil.session.prepared_board import PreparedBoard
 from esp_hil.targets import target
 from esp_hil.virtual import EngineFaults, FaultPlan
 
@@ -28,16 +27,9 @@ def one_board(delay_s: float, seconds: float, ready: Barrier, answers: Any) -> N
     """Infer for so long, and tell how many inferences were done in which time."""
     chip = target("esp32p4")
     model = catalogue.load("mnist")
-    board = open_board(chip, board="virtual", faults=FaultPlan(engine=EngineFaults(delay_s=delay_s)))
-    try:
-        bench = Bench(
-            board.device,
-            board=board.id,
-            target=chip,
-            model=model,
-            recipe=model.recipes["w8a8"],
-            progress=Silent(),
-        )
+    faults = FaultPlan(engine=EngineFaults(delay_s=delay_s))
+    with open_session(chip, board="virtual", faults=faults) as session:
+        bench = PreparedBoard(session, model, model.recipe("w8a8"))
         bench.prepare()
         bench.infer_first()
         ready.wait()
@@ -46,8 +38,6 @@ def one_board(delay_s: float, seconds: float, ready: Barrier, answers: Any) -> N
             bench.infer_first()
             done += 1
         answers.put(done / (time.perf_counter() - start))
-    finally:
-        board.close()
 
 
 def rate(boards: int, delay_s: float, seconds: float) -> float:

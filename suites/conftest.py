@@ -10,5 +10,7 @@ def port(port: str | None, request: pytest.FixtureRequest) -> str | None:
     """pytest-embedded's port: the one that was given, else that of the board of the test's combination."""
     if port or "hil_combination" not in request.fixturenames:
         return port
-    url: str = request.getfixturevalue("hil_session").open(request.getfixturevalue("hil_combination")).url
+    url: str = (
+        request.getfixturevalue("hil_session").open(request.getfixturevalue("hil_combination")).board.url
+    )
     return url

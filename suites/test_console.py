@@ -13,9 +13,9 @@ from esp_hil.errors import BoardUnavailable
 if TYPE_CHECKING:
     from pytest_embedded_serial.dut import SerialDut
 
-    from esp_hil.session.workbench import Bench
+    from esp_hil.session.prepared_board import PreparedBoard
 
-Frames = Callable[[], AbstractContextManager["Bench"]]
+Frames = Callable[[], AbstractContextManager["PreparedBoard"]]
 
 
 def test_the_boot_log_names_the_application(hil_console: SerialDut, hil_frames: Frames) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from esp_hil.session.workbench import Bench
+    from esp_hil.session.prepared_board import PreparedBoard
 
 PIXELS = np.arange(256, dtype=np.uint8)
 
 
-def test_every_pixel_value_arrives_as_declared(hil_board: Bench) -> None:
+def test_every_pixel_value_arrives_as_declared(hil_board: PreparedBoard) -> None:
     """All 256 bytes, prepared and read back from the device: nearest on its grid, saturated, never wrapped."""
     spec, meaning = hil_board.model.input, hil_board.input.meaning
     if spec.dtype != "uint8" or meaning is None:
@@ -38,7 +38,7 @@ def test_every_pixel_value_arrives_as_declared(hil_board: Bench) -> None:
             assert abs(integer - wanted) <= Fraction(1, 2) + Fraction(1, 1000), f"{value} became {integer}"
 
 
-def test_what_lies_in_an_input_is_what_was_written_last(hil_board: Bench) -> None:
+def test_what_lies_in_an_input_is_what_was_written_last(hil_board: PreparedBoard) -> None:
     """Lowest, highest and lowest integers, each read back."""
     lowest, highest = hil_board.constant_inputs("lowest"), hil_board.constant_inputs("highest")
     for arrays in (lowest, highest, lowest):

@@ -9,8 +9,8 @@ import pytest
 from esp_hil.counters import ARENA, HEAP_INTERNAL_FREE
 
 if TYPE_CHECKING:
+    from esp_hil.session.prepared_board import PreparedBoard
     from esp_hil.session.session import Measured
-    from esp_hil.session.workbench import Bench
 
 
 def test_the_device_reports_its_memory(hil_measured: Measured) -> None:
@@ -19,7 +19,7 @@ def test_the_device_reports_its_memory(hil_measured: Measured) -> None:
     assert {ARENA, HEAP_INTERNAL_FREE} <= names
 
 
-def test_loading_the_model_again_leaks_nothing(hil_board: Bench) -> None:
+def test_loading_the_model_again_leaks_nothing(hil_board: PreparedBoard) -> None:
     """Free heap after loading the model five more times is no less than after the second time.
 
     The first time finds a heap that nothing was freed in yet: the same blocks are rounded otherwise there.
@@ -32,7 +32,7 @@ def test_loading_the_model_again_leaks_nothing(hil_board: Bench) -> None:
     assert after >= before, f"free heap went from {before} to {after} bytes"
 
 
-def test_running_changes_no_heap(hil_board: Bench) -> None:
+def test_running_changes_no_heap(hil_board: PreparedBoard) -> None:
     """Free heap after ten inferences is what it was before."""
     hil_board.infer_first()
     before = hil_board.free_heap()

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from esp_hil.session.workbench import Bench, Level
+    from esp_hil.session.prepared_board import Level, PreparedBoard
 
 from esp_hil.errors import DeviceError, HilError, InputError
 
 
-def test_the_same_input_gives_the_same_answer_again(hil_board: Bench) -> None:
+def test_the_same_input_gives_the_same_answer_again(hil_board: PreparedBoard) -> None:
     """Ten inferences of one input answer alike, bit for bit."""
     first = hil_board.infer_first()
     for _ in range(9):
@@ -22,7 +22,9 @@ def test_the_same_input_gives_the_same_answer_again(hil_board: Bench) -> None:
 
 
 @pytest.mark.parametrize("level", ["lowest", "zero", "highest"])
-def test_extreme_inputs_are_answered_as_the_exact_reference_says(hil_board: Bench, level: Level) -> None:
+def test_extreme_inputs_are_answered_as_the_exact_reference_says(
+    hil_board: PreparedBoard, level: Level
+) -> None:
     """All-lowest, all-zero and all-highest integers reach the ends of every accumulator."""
     inputs = hil_board.constant_inputs(level)
     expected = hil_board.exact.run(inputs)
@@ -31,7 +33,7 @@ def test_extreme_inputs_are_answered_as_the_exact_reference_says(hil_board: Benc
         np.testing.assert_array_equal(answered[name], wanted, err_msg=f"output {name} of all-{level} inputs")
 
 
-def test_an_input_of_the_wrong_size_is_refused(hil_board: Bench) -> None:
+def test_an_input_of_the_wrong_size_is_refused(hil_board: PreparedBoard) -> None:
     """One byte too few: a typed error before anything is computed, and the next inference works."""
     inputs = {name: value.ravel()[:-1] for name, value in hil_board.first_inputs().items()}
     with pytest.raises(InputError):
@@ -39,14 +41,14 @@ def test_an_input_of_the_wrong_size_is_refused(hil_board: Bench) -> None:
     hil_board.check_alive()
 
 
-def test_a_raw_write_of_the_wrong_size_is_refused_by_the_device(hil_board: Bench) -> None:
+def test_a_raw_write_of_the_wrong_size_is_refused_by_the_device(hil_board: PreparedBoard) -> None:
     """The firmware checks for itself what the host would not send."""
     with pytest.raises(DeviceError):
         hil_board.write_raw_input(b"\0" * 3)
     hil_board.check_alive()
 
 
-def test_a_truncated_model_is_refused(hil_board: Bench) -> None:
+def test_a_truncated_model_is_refused(hil_board: PreparedBoard) -> None:
     """Half an image does not load; the right one does afterwards."""
     image = hil_board.model_bytes
     with pytest.raises(HilError):
@@ -55,7 +57,7 @@ def test_a_truncated_model_is_refused(hil_board: Bench) -> None:
     hil_board.check_alive()
 
 
-def test_a_reset_in_the_middle_is_noticed_and_survived(hil_board: Bench) -> None:
+def test_a_reset_in_the_middle_is_noticed_and_survived(hil_board: PreparedBoard) -> None:
     """After a restart the session is made anew and the answers are the same."""
     before = hil_board.infer_first()
     hil_board.device.reset()

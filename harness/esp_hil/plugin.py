@@ -23,8 +23,8 @@ from esp_hil.session.option_rows import ROWS, Options, Sources, given, meant, wo
 if TYPE_CHECKING:
     from esp_hil.results.regress import Comparison
     from esp_hil.session.options import Combination
+    from esp_hil.session.prepared_board import PreparedBoard
     from esp_hil.session.session import Measured, Session
-    from esp_hil.session.workbench import Bench
 
 OPTIONS = pytest.StashKey[Options]()
 SESSION = pytest.StashKey["Session"]()
@@ -237,7 +237,9 @@ def hil_combination(request: pytest.FixtureRequest) -> Combination:
 
 
 @pytest.fixture
-def hil_board(hil_session: Session, hil_combination: Combination, request: pytest.FixtureRequest) -> Bench:
+def hil_board(
+    hil_session: Session, hil_combination: Combination, request: pytest.FixtureRequest
+) -> PreparedBoard:
     """The board with the model on it, for tests that talk to it themselves.
 
     Of each test anew: it costs nothing while the board is well, and one that broke in the test before is
@@ -252,7 +254,7 @@ def hil_console(request: pytest.FixtureRequest, hil_session: Session, hil_combin
     """pytest-embedded's `dut` on the port of the combination's board; skips without a service that reads it."""
     if not _reads_serial(request.config):
         pytest.skip("no dut: --embedded-services serial, or esp,idf with a chip")
-    held = hil_session.open(hil_combination)
+    held = hil_session.open(hil_combination).board
     if held.url.startswith("socket://"):
         pytest.skip(f"{held.id} is behind a socket, which takes one connection: no dut beside the harness")
     return request.getfixturevalue("dut")
@@ -263,7 +265,7 @@ def hil_frames(
     hil_session: Session,
     hil_combination: Combination,
     hil_console: Any,  # noqa: ANN401
-) -> Callable[[], AbstractContextManager[Bench]]:
+) -> Callable[[], AbstractContextManager[PreparedBoard]]:
     """The harness has the port inside a `with` of what this gives; the reader of the `dut` pauses meanwhile."""
     return lambda: hil_session.frames(hil_combination, hil_console)
 

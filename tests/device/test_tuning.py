@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from esp_hil.device.device import Device
 from esp_hil.device.tuning import RateMemory, restore, try_line, tune
-from esp_hil.errors import DeviceFault
+from esp_hil.errors import DeviceFault, HandshakeError
 from esp_hil.virtual.faults import FaultPlan, LineFaults
 from esp_hil.virtual.simline import LineModel
 from esp_hil.virtual.simulated import SimulatedDevice, SimulatedLink, answer
 from esp_hil.wire.line_messages import Line
+from esp_hil.wire.messages import Failure
+from esp_hil.wire.status import Status
 
 START = 115_200
 
@@ -80,7 +84,7 @@ def test_a_memory_that_cannot_be_read_is_empty(tmp_path: Path) -> None:
 def test_the_rate_of_the_start_is_restored() -> None:
     link, device = connected()
     tune(device)
-    restore(device, START)
+    restore(device)
     assert link.baud == link.device.rate.baud == START
     assert works(device)
 
@@ -110,3 +114,32 @@ def test_a_rate_beyond_the_port_s_is_refused_by_the_device() -> None:
     call = device.conversation.session("line").call(Line(6_000_000, 500, 0), device.conversation.now())
     with pytest.raises(DeviceFault, match="bad_range"):
         device.wait_for(call, "line", 5.0)
+
+
+def stopping(device: Device, monkeypatch: pytest.MonkeyPatch, times: float) -> None:
+    """So many HELLOs are answered as by a device that is about to restart."""
+    refused = SimpleNamespace(
+        hello=SimpleNamespace(failure=Failure(Status.STOPPING, "")), receive=lambda *_: None
+    )
+    real, asked = device.conversation.connect, iter(count())
+    monkeypatch.setattr(
+        device.conversation, "connect", lambda timeout_s: refused if next(asked) < times else real(timeout_s)
+    )
+
+
+def test_a_device_that_is_about_to_restart_is_asked_again_until_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, device = connected()
+    stopping(device, monkeypatch, times=3)
+    device.connect()
+    assert works(device)
+
+
+def test_a_device_that_never_restarts_is_told_as_it_is_at_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, device = connected()
+    stopping(device, monkeypatch, times=float("inf"))
+    with pytest.raises(HandshakeError, match="stopping"):
+        device.connect(1.0)

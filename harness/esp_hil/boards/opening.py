@@ -93,7 +93,11 @@ class OpenBoard:
         return link
 
     def lend(self) -> None:
-        """Close the link and leave the port to another reader until `take_back`; the lock is kept."""
+        """Close the link and leave the port to another reader until `take_back`; the lock is kept.
+
+        The other reader finds the console at the rate of the board's start.
+        """
+        restore(self.device)
         self.device.drop_link()
         self._lent = True
 
@@ -157,7 +161,7 @@ class OpenBoard:
 
     def close(self) -> None:
         """Close the link, end a process, unlock."""
-        restore(self.device, self.board.baud)
+        restore(self.device)
         self.device.close()
         if self._machine is not None:
             self._machine.stop()

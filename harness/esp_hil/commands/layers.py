@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from esp_hil.session.workbench import Bench
+    from esp_hil.session.prepared_board import PreparedBoard
 
 HELP = "find the first layer that a device computes wrongly, and why"
 
@@ -42,52 +42,35 @@ def run(args: Namespace) -> int:
     """Find the first wrong layer; status 1 if there is one."""
     import sys
 
-    from esp_hil.boards import opening
-    from esp_hil.boards.provision import Provision, Source
+    from esp_hil.boards.provision import Source
     from esp_hil.errors import ConfigError
     from esp_hil.models import catalogue
     from esp_hil.models.device_file import open_device_file
     from esp_hil.progress import progress_on
-    from esp_hil.session.workbench import Bench
+    from esp_hil.session.board_session import open_session
+    from esp_hil.session.prepared_board import PreparedBoard
     from esp_hil.targets import target
 
     model, chip = catalogue.load(args.model), target(args.target)
     recipe = model.recipe(args.recipe)
     if args.input is not None and not 0 <= args.input < len(model.golden().inputs):
         raise ConfigError(f"--input {args.input}", hint=f"0 to {len(model.golden().inputs) - 1}")
-    progress = progress_on(sys.stderr)
-    provision = Provision(
-        chip,
-        recipe.runtime,
-        Source(build_dir=args.build_dir, skip_flash=args.build_dir is None),
-        lambda: open_device_file(model.artifact(recipe.name, chip.family_of(recipe.runtime))),
-        progress,
-    )
-    board = opening.open_board(
+    with open_session(
         chip,
         runtime=recipe.runtime,
         board=args.board,
         port=args.port,
         baud=args.baud,
-        firmware=provision,
-    )
-    try:
-        bench = Bench(
-            board.device,
-            board=board.id,
-            target=chip,
-            model=model,
-            recipe=recipe,
-            progress=progress,
-        )
+        source=Source(build_dir=args.build_dir, skip_flash=args.build_dir is None),
+        model=lambda: open_device_file(model.artifact(recipe.name, chip.family_of(recipe.runtime))),
+        progress=progress_on(sys.stderr),
+    ) as session:
+        bench = PreparedBoard(session, model, recipe)
         bench.prepare()
         return _compare_all(bench, args.input or 0) if args.all else _search(bench, args.input, args.save)
-    finally:
-        board.close()
-        provision.close()
 
 
-def _search(bench: Bench, number: int | None, save: Path | None) -> int:
+def _search(bench: PreparedBoard, number: int | None, save: Path | None) -> int:
     import numpy as np
 
     encoded = bench.encode(bench.model.golden().inputs)
@@ -110,7 +93,7 @@ def _search(bench: Bench, number: int | None, save: Path | None) -> int:
     return 0
 
 
-def _compare_all(bench: Bench, index: int) -> int:
+def _compare_all(bench: PreparedBoard, index: int) -> int:
     """One line for each tensor, of one input; status 1 if one is wrong."""
     from esp_hil.errors import DeviceFault
     from esp_hil.verdict.difference import compare_answers

@@ -41,24 +41,28 @@ def run(args: Namespace) -> int:
     import json
     from dataclasses import asdict
 
-    from esp_hil.boards.opening import open_board
     from esp_hil.device.tuning import RateMemory, measure_line
     from esp_hil.errors import ConfigError
+    from esp_hil.session.board_session import open_session
     from esp_hil.targets import target
 
     if args.bytes < 1000 or args.max_baud < 1:
         raise ConfigError("--bytes is at least 1000, --max-baud at least 1")
     if args.baud_model and args.board != "virtual":
         raise ConfigError("--baud-model is for virtual boards", hint="hil link virtual")
-    board = open_board(target(args.target), board=args.board, record=args.record, line=args.baud_model or "")
-    try:
-        board.device.connect()
-        memory = RateMemory()
+    memory = RateMemory()
+    with open_session(
+        target(args.target),
+        board=args.board,
+        memory=memory,
+        record=args.record,
+        line=args.baud_model or "",
+    ) as session:
+        # at the rate of its start: to find the best one is what is asked for
+        session.meet()
         found = measure_line(
-            board.device, test_bytes=args.bytes, max_baud=args.max_baud, memory=memory, forget=args.forget
+            session.device, test_bytes=args.bytes, max_baud=args.max_baud, memory=memory, forget=args.forget
         )
-    finally:
-        board.close()
     print(json.dumps(asdict(found), indent=2) if args.json else "\n".join(_lines(args.board, found)))
     return int(not found.final.good)
 

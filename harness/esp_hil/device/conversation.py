@@ -183,6 +183,8 @@ class Conversation:
                 self._link.close()
                 self._link, self._link_lost = link, False
                 self._decoder = FrameDecoder()
+                self._chunk.forget()
+                self._pace_outgoing()
 
     @property
     def link(self) -> Link:
@@ -200,6 +202,18 @@ class Conversation:
         self._chunk.forget()
         if self._session is not None and self._link.bytes_per_s:
             self._session.set_rate(self._link.bytes_per_s)
+
+    def pause(self, seconds: float) -> None:
+        """Let the line's time pass; what comes meanwhile goes to the session, if there is one.
+
+        Raises:
+            LinkClosed: the port vanished.
+        """
+        until = self.now() + seconds
+        while self.now() < until:
+            _, data = self._link.exchange(b"", until)
+            if data and self._session is not None:
+                self._session.receive(data, self.now())
 
     def end_session(self) -> None:
         """Forget the session; the device's end of it goes with its next HELLO."""

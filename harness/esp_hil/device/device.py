@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -34,7 +35,7 @@ from esp_hil.device.inference import (
 )
 from esp_hil.device.link import Link
 from esp_hil.device.refusal import refused
-from esp_hil.errors import HandshakeError, InputError, WireError
+from esp_hil.errors import DeviceReset, HandshakeError, InputError, WireError
 from esp_hil.wire.calls import Statistics
 from esp_hil.wire.info import (
     Counter,
@@ -48,7 +49,7 @@ from esp_hil.wire.info import (
 )
 from esp_hil.wire.message import Message
 from esp_hil.wire.messages import Load, Location, Object, Ping, PingAnswer, Reset
-from esp_hil.wire.status import status_name
+from esp_hil.wire.status import Status, status_name
 
 if TYPE_CHECKING:
     from esp_hil.models.device_file import FileTensor
@@ -58,6 +59,8 @@ T = TypeVar("T")
 
 CONNECT_S = 10.0
 CALL_S = 5.0
+STOPPING_S = 0.05
+"""Until a device that is about to restart is asked again whether it has."""
 LOAD_S = 60.0
 RUN_S = 60.0
 STALL_S = 10.0
@@ -111,16 +114,21 @@ class Device:
             LinkTimeout: nothing answered; the hint tells what did come.
             HandshakeError: no common protocol version.
         """
+        deadline = self._talk.now() + timeout_s
         self._info = None
-        hello = self._talk.connect(timeout_s).hello
-        if hello.failure:
+        while refusal := self._talk.connect(max(0.0, deadline - self._talk.now())).hello.failure:
+            stopping = refusal.status == Status.STOPPING and self._talk.now() < deadline
+            if stopping:
+                # it answers until it restarts; what the console says meanwhile belongs to the log
+                self._talk.pause(STOPPING_S)
             self._talk.end_session()
-            raise HandshakeError(
-                f"the device refused: {status_name(hello.failure.status)} {hello.failure.words}".rstrip(),
-                hint="flash the firmware of this harness",
-                step="hello",
-                board=self.board,
-            )
+            if not stopping:
+                raise HandshakeError(
+                    f"the device refused: {status_name(refusal.status)} {refusal.words}".rstrip(),
+                    hint="flash the firmware of this harness",
+                    step="hello",
+                    board=self.board,
+                )
 
     @property
     def connected(self) -> bool:
@@ -146,7 +154,9 @@ class Device:
         if hard:
             self._talk.pull_reset_line()
         else:
-            self._call(Reset(0), "reset")
+            # one that restarted before its answer had left has done what it was asked for
+            with suppress(DeviceReset):
+                self._call(Reset(0), "reset")
         self._info = None
         self._talk.end_session()
 

@@ -173,6 +173,8 @@ def open_pty(url: str) -> Descriptor:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         tty.setraw(descriptor, termios.TCSANOW)
+        # as a port is when it is opened: what the last program set is not the rate of this one
+        _set_speed(descriptor, termios.B38400, termios.TCSANOW)
     except BaseException:
         os.close(descriptor)
         raise
@@ -188,9 +190,15 @@ def _change_pty(descriptor: int, baud: int) -> None:
     speed = getattr(termios, f"B{baud}", None)
     if speed is None:
         raise ValueError("no rate of this system")
+    _set_speed(descriptor, speed, termios.TCSADRAIN)
+
+
+def _set_speed(descriptor: int, speed: int, when: int) -> None:
+    import termios
+
     settings = termios.tcgetattr(descriptor)
     settings[4] = settings[5] = speed
-    termios.tcsetattr(descriptor, termios.TCSADRAIN, settings)
+    termios.tcsetattr(descriptor, when, settings)
 
 
 def open_socket(url: str) -> Socket:

@@ -140,13 +140,17 @@ class Tuned:
     given_up: tuple[tuple[int, str], ...]
 
 
-def tune(device: Device, *, max_baud: int = RATES[-1], memory: RateMemory | None = None) -> Tuned:
+def tune(
+    device: Device, *, max_baud: int = RATES[-1], memory: RateMemory | None = None, first: int = 0
+) -> Tuned:
     """Go to the best rate that the line carries; a connected device whose line has no rate stays as it is.
 
     Args:
         device: connected, at the rate of its start.
         max_baud: the highest to try.
         memory: of rates that were found before: the one of this board is tried first, and what is found is kept.
+        first: the rate that this very line was found to carry: it is tried before all others, and none above it;
+            0: not known.
 
     Raises:
         LinkError: the board does not answer any more at the rate of its start.
@@ -157,8 +161,8 @@ def tune(device: Device, *, max_baud: int = RATES[-1], memory: RateMemory | None
     if not talk.session("line").offers(HELLO_LINE) or not _has_rate(device):
         return Tuned(baud=start or 0, tests=(), given_up=())
     start = info.baud
-    remembered = memory.get(info.mac) if memory else None
-    rates = [rate for rate in RATES if start < rate <= max_baud]
+    remembered = first or (memory.get(info.mac) if memory else None)
+    rates = [rate for rate in RATES if start < rate <= min(max_baud, first or max_baud)]
     if remembered in rates:
         found = _climb(device, start, [remembered])
         if found.baud == remembered:
@@ -185,25 +189,41 @@ def _has_rate(device: Device) -> bool:
 
 
 def _climb(device: Device, start: int, rates: Iterable[int]) -> Tuned:
-    """One rate after the other, up to the first that is not good."""
+    """One rate after the other, up to the first that is not good.
+
+    A test that did not come to its end is made once more: a busy moment of this machine decides nothing.
+    """
     best = start
     tests: list[LineTest] = []
     given_up: list[tuple[int, str]] = []
     for rate in rates:
-        try:
-            test = _try(device, rate)
-        except HilError as error:
-            given_up.append((rate, error.message))
-        else:
-            tests.append(test)
-            if test.good:
+        found = _tried(device, rate)
+        if isinstance(found, HilError):
+            best = _go_back(device, best, start)
+            found = _tried(device, rate)
+        if isinstance(found, LineTest):
+            tests.append(found)
+            if found.good:
                 _ask(device, Line(0, 0, 0))
                 best = rate
                 continue
-            given_up.append((rate, f"{test.lost_down} + {test.lost_up} of 2 x {test.frames} frames lost"))
+        given_up.append((rate, _why_not(found)))
         best = _go_back(device, best, start)
         break
     return Tuned(baud=best, tests=tuple(tests), given_up=tuple(given_up))
+
+
+def _tried(device: Device, rate: int) -> LineTest | HilError:
+    try:
+        return _try(device, rate)
+    except HilError as error:
+        return error
+
+
+def _why_not(found: LineTest | HilError) -> str:
+    if isinstance(found, HilError):
+        return found.message
+    return f"{found.lost_down} + {found.lost_up} of 2 x {found.frames} frames lost"
 
 
 def _try(device: Device, rate: int) -> LineTest:
@@ -216,7 +236,7 @@ def _try(device: Device, rate: int) -> LineTest:
     assert isinstance(answer, LineAnswer)
     device.conversation.set_baud(rate)
     # at the new rate nothing comes unasked: this only waits
-    _sleep(device, SETTLE_S)
+    device.conversation.pause(SETTLE_S)
     _ask(device, Ping(b""), timeout_s=TRIAL_MS / 3e3)
     share_s = TRIAL_MS / 1e3 / 3
     most = int(share_s * rate / 10 / 2)
@@ -229,7 +249,7 @@ def _go_back(device: Device, rate: int, start: int) -> int:
     talk = device.conversation
     if talk.link.baud != rate:
         talk.set_baud(rate)
-        _sleep(device, TRIAL_MS / 1e3 + SETTLE_S)
+        talk.pause(TRIAL_MS / 1e3 + SETTLE_S)
     try:
         if not device.connected:
             talk.connect_baud = rate
@@ -246,24 +266,15 @@ def _go_back(device: Device, rate: int, start: int) -> int:
     return rate
 
 
-def _sleep(device: Device, seconds: float) -> None:
-    """Let the line's time pass."""
-    talk = device.conversation
-    until = talk.now() + seconds
-    while talk.now() < until:
-        _, data = talk.link.exchange(b"", until)
-        if data and talk.connected:
-            talk.session("line").receive(data, talk.now())
-
-
-def restore(device: Device, baud: int) -> None:
+def restore(device: Device) -> None:
     """Back to the rate of the device's start, so that other programs find its console there; at the end of a session.
 
     Does nothing without a session or when the line is at that rate: the device goes back by itself when it hears
     nothing that it understands.
     """
     talk = device.conversation
-    if not device.connected or talk.link.baud in {None, baud}:
+    baud = talk.connect_baud
+    if not device.connected or not baud or talk.link.baud in {None, baud}:
         return
     try:
         _ask(device, Line(baud, 0, 0), timeout_s=1.0)
@@ -373,8 +384,7 @@ def measure_line(
     pad = choose_pad(device)
     final = try_line(device, test_bytes=test_bytes)
     round_trip_s = _round_trip_s(device)
-    if start:
-        restore(device, start)
+    restore(device)
     counted = device.link_statistics()
     return LineReport(
         start_baud=start,

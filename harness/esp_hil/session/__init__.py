@@ -1,1 +1,1 @@
-"""A run as it happens: the workbench of the suites, what is measured, the journal of rows, the workers."""
+"""A run as it happens: the board in use and what is on it, what is measured, the journal of rows, the workers."""

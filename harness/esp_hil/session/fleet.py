@@ -2,55 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from esp_hil.boards.opening import OpenBoard, open_board
-from esp_hil.boards.provision import Provision, Source
+from esp_hil.boards.provision import Source
 from esp_hil.errors import BoardUnavailable, HilError
 from esp_hil.models import catalogue
 from esp_hil.models.device_file import DeviceFile, open_device_file
 from esp_hil.progress import Progress
+from esp_hil.session.board_session import BoardSession, open_session
 from esp_hil.session.options import Combination, Options
-from esp_hil.session.supervision import Supervisor
-from esp_hil.session.workbench import Bench
+from esp_hil.session.prepared_board import PreparedBoard
 from esp_hil.targets import Runtime
 from esp_hil.virtual.faults import FaultPlan
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """A board of this session: open, with what is known of its firmware, watched over."""
-
-    board: OpenBoard
-    provision: Provision
-    supervisor: Supervisor
-    _benches: dict[Combination, Bench] = field(default_factory=dict)
-
-    def prepared(self, combination: Combination, progress: Progress, *, lint: bool) -> Bench:
-        """The board with the combination's model on it and loaded.
-
-        Raises:
-            HilError: see `Bench.prepare`.
-        """
-        bench = self._benches.get(combination)
-        if bench is None:
-            model = catalogue.load(combination.model)
-            bench = self._benches[combination] = Bench(
-                self.board.device,
-                board=self.board.id,
-                target=combination.target,
-                model=model,
-                recipe=model.recipes[combination.recipe],
-                progress=progress,
-                lint=lint,
-            )
-        bench.prepare()
-        return bench
-
-    def close(self) -> None:
-        """Let go of it."""
-        self.board.close()
-        self.provision.close()
 
 
 class Fleet:
@@ -66,9 +27,10 @@ class Fleet:
         self._options = options
         self._faults = faults
         self._progress = progress
-        self._boards: dict[tuple[str, Runtime], Held | HilError] = {}
+        self._boards: dict[tuple[str, Runtime], BoardSession | HilError] = {}
+        self._prepared: dict[Combination, PreparedBoard] = {}
 
-    def held(self, combination: Combination) -> Held:
+    def held(self, combination: Combination) -> BoardSession:
         """The board of a combination, opened at the first call.
 
         Raises:
@@ -86,10 +48,25 @@ class Fleet:
             raise found
         return found
 
-    def open_one(self, combination: Combination) -> Held | None:
+    def prepared(self, combination: Combination) -> PreparedBoard:
+        """The board of a combination with the model on it and loaded.
+
+        Raises:
+            HilError: as `held`, and as `PreparedBoard.prepare`.
+        """
+        session = self.held(combination)
+        found = self._prepared.get(combination)
+        if found is None or found.session is not session:
+            model = catalogue.load(combination.model)
+            recipe = model.recipe(combination.recipe)
+            found = self._prepared[combination] = PreparedBoard(session, model, recipe)
+        found.prepare()
+        return found
+
+    def open_one(self, combination: Combination) -> BoardSession | None:
         """The board of a combination if it is open."""
         found = self._boards.get(_key(combination))
-        return found if isinstance(found, Held) else None
+        return found if isinstance(found, BoardSession) else None
 
     def give_up(self, combination: Combination, gone: BoardUnavailable) -> None:
         """Leave a board out of the rest of this session; the others go on."""
@@ -100,59 +77,50 @@ class Fleet:
     def lend_ports(self) -> None:
         """Leave all ports to pytest-embedded: its reader and ours would take each other's bytes."""
         for held in self._open():
-            held.board.lend()
+            held.lend()
 
     def take_ports_back(self) -> None:
         """pytest-embedded's reader is gone."""
         for held in self._open():
-            held.board.take_back()
+            held.take_back()
 
     def close(self) -> None:
         """Close the boards; virtual and emulated ones are ended."""
         for held in self._open():
             held.close()
 
-    def _open(self) -> list[Held]:
-        return [held for held in self._boards.values() if isinstance(held, Held)]
+    def _open(self) -> list[BoardSession]:
+        return [held for held in self._boards.values() if isinstance(held, BoardSession)]
 
-    def _hold(self, combination: Combination) -> Held:
+    def _hold(self, combination: Combination) -> BoardSession:
         options = self._options
-        provision = Provision(
+        return open_session(
             combination.target,
-            combination.runtime,
-            Source(
+            runtime=combination.runtime,
+            board=options.board,
+            port=options.port,
+            baud=options.baud,
+            source=Source(
                 build_dir=options.build_dir,
                 app_path=options.app_path,
                 skip_flash=options.skip_flash,
                 profile=options.build_profile,
                 lint=options.lint,
             ),
-            lambda: _file_of(combination),
-            self._progress,
+            model=lambda: _file_of(combination),
+            faults=self._faults,
+            emulator_args=options.emulator_args,
+            record=options.record,
+            progress=self._progress,
+            lint=options.lint,
         )
-        try:
-            board = open_board(
-                combination.target,
-                runtime=combination.runtime,
-                board=options.board,
-                port=options.port,
-                baud=options.baud,
-                faults=self._faults,
-                firmware=provision,
-                emulator_args=options.emulator_args,
-                record=options.record,
-            )
-        except HilError:
-            provision.close()
-            raise
-        return Held(board=board, provision=provision, supervisor=Supervisor(board, self._progress.say))
 
     def _let_go(self, combination: Combination) -> None:
         """Close the target's board that has firmware of another runtime: it may be the same board."""
         chip = combination.target.name
         for name in [name for name in self._boards if name[0] == chip and name[1] != combination.runtime]:
             found = self._boards.pop(name)
-            if isinstance(found, Held):
+            if isinstance(found, BoardSession):
                 found.close()
 
 

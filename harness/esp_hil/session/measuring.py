@@ -28,8 +28,8 @@ from esp_hil.results.record import DeviceInfo as DeviceRow
 from esp_hil.results.timing.profiling import layers_of, predicted_memory
 from esp_hil.results.timing.work import total_macs, work_of
 from esp_hil.session.options import Combination, Options
+from esp_hil.session.prepared_board import HEAPS, PreparedBoard
 from esp_hil.session.shown import shown_inputs
-from esp_hil.session.workbench import HEAPS, Bench
 from esp_hil.verdict.diverge import Divergence
 from esp_hil.verdict.verdict import Verdict, judge
 from esp_hil.wire.calls import Statistics
@@ -67,7 +67,7 @@ class Measuring:
     verdict: Verdict | None = None
     notes: list[str] = field(default_factory=list)
     _board: OpenBoard | None = None
-    _bench: Bench | None = None
+    _bench: PreparedBoard | None = None
     _info: DeviceInfo | None = None
     _before: Statistics = field(default_factory=Statistics)
     _opened_s: float = 0.0
@@ -97,12 +97,12 @@ class Measuring:
         self._before = board.device.link_statistics()
         self._opened_s = time.monotonic()
 
-    def prepared(self, bench: Bench) -> None:
+    def prepared(self, bench: PreparedBoard) -> None:
         """The board answers and the model is on it."""
         self._bench = bench
         self._info = bench.device.info()
 
-    def run_golden(self, bench: Bench, progress: Progress) -> None:
+    def run_golden(self, bench: PreparedBoard, progress: Progress) -> None:
         """Send all golden inputs, or the test images; keep the device's answers (integers, device layout)."""
         options = self.options
         self._golden = golden = (
@@ -125,7 +125,7 @@ class Measuring:
                 advance(1)
         self._device = {name: np.concatenate(values) for name, values in answers.items()}
 
-    def time(self, bench: Bench) -> None:
+    def time(self, bench: PreparedBoard) -> None:
         """Load twice: for a leak, and for a cold first run; then repeat the first input; read the counters."""
         bench.reload()
         once = self._read_counters(bench)
@@ -148,10 +148,10 @@ class Measuring:
         self._counters = {name: figure for name, figure in after.items() if name not in CLOCKS}
 
     @staticmethod
-    def _read_counters(bench: Bench) -> dict[str, tuple[int | float, str]]:
+    def _read_counters(bench: PreparedBoard) -> dict[str, tuple[int | float, str]]:
         return {c.name: (c.value, c.unit) for c in bench.device.counters().values()}
 
-    def profile(self, bench: Bench) -> None:
+    def profile(self, bench: PreparedBoard) -> None:
         """Cycles of each layer, from runs of their own, beside the work that the graph says it is."""
         try:
             work = work_of(bench.file)
@@ -171,7 +171,7 @@ class Measuring:
             self.notes.append(f"no profile of the layers: {error}")
         self._layers = layers_of(profiles, work) or None
 
-    def judge(self, bench: Bench) -> None:
+    def judge(self, bench: PreparedBoard) -> None:
         """Ask the three references for the same inputs and compare."""
         assert self._golden is not None
         golden, model, recipe = self._golden, bench.model, bench.recipe.name
@@ -202,7 +202,7 @@ class Measuring:
         if model.labels:
             self._shown = shown_inputs(answered, golden, model)
 
-    def locate(self, bench: Bench) -> None:
+    def locate(self, bench: PreparedBoard) -> None:
         """Where a wrong device first goes wrong, by the first input it answered wrongly; saves tensors."""
         assert self.verdict is not None
         assert self._golden is not None
@@ -225,7 +225,7 @@ class Measuring:
         saved = self.divergence.save(folder / f"{self.combination.id}.npz")
         self.notes.append(f"{self.divergence.words}; both tensors in {saved}")
 
-    def _quantized(self, bench: Bench, golden: GoldenSet) -> Answers | None:
+    def _quantized(self, bench: PreparedBoard, golden: GoldenSet) -> Answers | None:
         try:
             return quantized_reference(bench.model, bench.recipe.name, bench.family).run(golden.inputs)
         except (QuantizeError, RuntimeFailed) as error:

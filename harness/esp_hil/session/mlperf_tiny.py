@@ -22,7 +22,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from esp_hil.boards.opening import OpenBoard
 from esp_hil.device.device import Device
 from esp_hil.errors import ConfigError, GoldenError
 from esp_hil.formats.tflite.model import TfliteModel
@@ -32,6 +31,7 @@ from esp_hil.npz import read_npz
 from esp_hil.results.provenance import provenance_of
 from esp_hil.results.record import DeviceInfo as DeviceRow
 from esp_hil.results.record import Run
+from esp_hil.session.board_session import BoardSession
 from esp_hil.session.options import Combination
 from esp_hil.targets import Target
 from esp_hil.tensors import Affine
@@ -250,7 +250,7 @@ class Measurement:
 
     entry: Entry
     combination: Combination
-    board: OpenBoard
+    board: BoardSession
     window_s: float
     session_id: str
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -265,7 +265,7 @@ class Measurement:
         file = open_device_file(self.entry.model)
         assert isinstance(file.content, TfliteModel)
         device = self.board.device
-        self._prepare(device, file)
+        self.board.put(file, name=self.combination.model)
         data = read_data(self.entry, file.content)
         answers = self._answers(device, file, data)
         exact = file.exact("tflm").run_batch({file.inputs[0].name: data.inputs})
@@ -310,15 +310,6 @@ class Measurement:
             quality_exact=shares[1],
         )
 
-    def _prepare(self, device: Device, file: DeviceFile) -> None:
-        if not device.connected:
-            device.connect()
-        device.upload_model(file.image)
-        device.load()
-        device.require(
-            target=self.combination.target, family="tflm", model_sha256=file.sha256, inputs=file.inputs
-        )
-
     @staticmethod
     def _answers(device: Device, file: DeviceFile, data: Data) -> dict[str, NDArray[Any]]:
         name = file.inputs[0].name
@@ -354,7 +345,7 @@ class Measurement:
         self, device: Device, inputs: Mapping[str, NDArray[Any]]
     ) -> tuple[int | None, tuple[tuple[int, ...], ...]]:
         """Cycles of the cold run, and of each inference of each window."""
-        device.load()
+        self.board.reload()
         info = device.info()
         first = device.infer(inputs, repeats=_ESTIMATE_RUNS)
         cycles = max(1, min(first.cycles))
@@ -382,7 +373,7 @@ class Measurement:
             runtime="tflm",
             target=self.combination.target.name,
             board=self.board.id,
-            kind=self.board.kind,
+            kind=self.board.board.kind,
             location=info.model.location if info.model else "",
             cores_used=1,
             inputs=inputs,

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from esp_hil.boards.opening import OpenBoard
 from esp_hil.boards.provision import sizes_of
 from esp_hil.errors import BoardUnavailable, ConfigError, HilError, ReportError
 from esp_hil.models.catalogue import Model
@@ -26,11 +25,12 @@ from esp_hil.results.regress import Comparison, Rules
 from esp_hil.results.regress.comparable import check_names
 from esp_hil.results.regress.gates import with_thresholds
 from esp_hil.session.baseline import Baseline, base_rows
-from esp_hil.session.fleet import Fleet, Held
+from esp_hil.session.board_session import BoardSession
+from esp_hil.session.fleet import Fleet
 from esp_hil.session.measuring import Measuring
 from esp_hil.session.options import Combination, Options, combinations
-from esp_hil.session.supervision import explain, is_trouble, is_worth_a_retry, keep_log
-from esp_hil.session.workbench import Bench
+from esp_hil.session.prepared_board import PreparedBoard
+from esp_hil.session.supervision import is_trouble, is_worth_a_retry, keep_log
 from esp_hil.verdict.diverge import Divergence
 from esp_hil.verdict.verdict import Verdict
 from esp_hil.virtual import load_plan
@@ -104,35 +104,35 @@ class Session:
         self.fleet = Fleet(options, faults, progress)
         self.baseline = baseline_of(options)
 
-    def open(self, combination: Combination) -> OpenBoard:
+    def open(self, combination: Combination) -> BoardSession:
         """The board of the combination, opened once; what is on it is the caller's business.
 
         Raises:
             HilError: it cannot be opened.
         """
-        return self.fleet.held(combination).board
+        return self.fleet.held(combination)
 
     @contextmanager
-    def frames(self, combination: Combination, dut: Dut) -> Iterator[Bench]:
+    def frames(self, combination: Combination, dut: Dut) -> Iterator[PreparedBoard]:
         """The board prepared for frames while the reader of pytest-embedded's `dut` pauses.
 
         Raises:
             ConfigError: the board is behind a socket, which takes one connection at a time.
             HilError: as `bench`.
         """
-        board = self.fleet.held(combination).board
-        if board.url.startswith("socket://"):
+        held = self.fleet.held(combination)
+        if held.board.url.startswith("socket://"):
             raise ConfigError(
                 "a socket takes one connection: frames and a dut need a serial port",
                 hint="run console tests on a serial port or a pty",
-                board=board.id,
+                board=held.id,
             )
         with dut.serial.disable_redirect_thread():
-            board.take_back()
+            held.take_back()
             try:
                 yield self.bench(combination)
             finally:
-                board.lend()
+                held.lend()
 
     def record(self, row: Run) -> None:
         """Write a row to the file at once and show its verdict; also one that a suite made itself."""
@@ -153,7 +153,7 @@ class Session:
         self._recorder.amend(Addendum(check_of=run_id, check=check))
         self.rows = [run.judged(check) if run.run_id == run_id else run for run in self.rows]
 
-    def bench(self, combination: Combination) -> Bench:
+    def bench(self, combination: Combination) -> PreparedBoard:
         """The board of the combination with its model loaded; a board that broke is brought back once.
 
         Raises:
@@ -161,15 +161,12 @@ class Session:
         """
         held = self.fleet.held(combination)
         try:
-            return self._prepared(held, combination)
+            return self.fleet.prepared(combination)
         except HilError as error:
-            explain(error, held.provision.image, combination.target)
+            held.explain(error)
             if not is_trouble(error) or not self._recovered(held, combination, error):
                 raise
-            return self._prepared(held, combination)
-
-    def _prepared(self, held: Held, combination: Combination) -> Bench:
-        return held.prepared(combination, self._progress, lint=self.options.lint)
+            return self.fleet.prepared(combination)
 
     def measure(self, combination: Combination) -> Measured:
         """Run the combination, record the row, judge it; a second call gives the first one's result.
@@ -225,14 +222,15 @@ class Session:
         measuring = Measuring(
             combination=combination, options=self.options, session_id=self.id, attempt=attempt
         )
-        held: Held | None = None
+        held: BoardSession | None = None
         try:
             held = self.fleet.held(combination)
             measuring.opened(held.board)
-            measuring.sizes = sizes_of(held.provision.image)
-            if held.provision.image is not None:
-                keep_config(self.options.results, held.provision.image.folder)
-            bench = self._prepared(held, combination)
+            image = held.provision.image if held.provision else None
+            measuring.sizes = sizes_of(image)
+            if image is not None:
+                keep_config(self.options.results, image.folder)
+            bench = self.fleet.prepared(combination)
             measuring.prepared(bench)
             measuring.run_golden(bench, self._progress)
             measuring.time(bench)
@@ -241,7 +239,7 @@ class Session:
             measuring.locate(bench)
         except HilError as error:
             if held is not None:
-                explain(error, held.provision.image, combination.target)
+                held.explain(error)
             measuring.failure = Failure.of(error)
             row = measuring.row(time.monotonic() - started_s)
             self.record(row)
@@ -263,10 +261,10 @@ class Session:
             divergence=measuring.divergence,
         )
 
-    def _recovered(self, held: Held, combination: Combination, error: HilError) -> bool:
+    def _recovered(self, held: BoardSession, combination: Combination, error: HilError) -> bool:
         """Bring a board back; False if it is given up."""
         try:
-            held.supervisor.recover(error)
+            held.recover(error)
         except BoardUnavailable as gone:
             self.fleet.give_up(combination, gone)
             return False

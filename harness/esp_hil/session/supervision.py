@@ -106,11 +106,13 @@ class Supervisor:
 
     Args:
         board: open.
+        connect: meets it again after a restart, as it is met first.
         say: shows a person what is done.
     """
 
-    def __init__(self, board: OpenBoard, say: Callable[[str], None]) -> None:
+    def __init__(self, board: OpenBoard, connect: Callable[[], None], say: Callable[[str], None]) -> None:
         self._board = board
+        self._connect = connect
         self._say = say
         self._crashes = 0
 
@@ -140,7 +142,7 @@ class Supervisor:
             else:
                 self._say(f"{self._board.id}: {name}")
             try:
-                self._board.device.connect()
+                self._connect()
             except HilError as problem:
                 last = problem
             else:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esp_hil.boards.opening import OpenBoard
 from esp_hil.models.device_file import DeviceFile, open_device_file
 from esp_hil.results.provenance import provenance_of
 from esp_hil.results.record import DeviceInfo as DeviceRow
 from esp_hil.results.record import Run
+from esp_hil.session.board_session import BoardSession
 from esp_hil.session.options import Combination
 from esp_hil.targets import Target
 from esp_hil.tasks import Image, Results, Task, Trace
@@ -24,7 +24,6 @@ from esp_hil.tasks.match import Match, match
 from esp_hil.tasks.network import Arrays
 from esp_hil.tasks.replay import answer_all
 from esp_hil.verdict.verdict import Verdict, judge
-from esp_hil.wire.messages import LOAD_PARAMETERS_IN_FLASH
 
 RECIPE = "zoo"
 _ALLOWED_S = 600.0
@@ -71,7 +70,7 @@ class TaskMeasurement:
 
     task: Task
     combination: Combination
-    board: OpenBoard
+    board: BoardSession
     session_id: str
     repeats: int = 30
     warmup: int = 3
@@ -106,7 +105,7 @@ class TaskMeasurement:
         started, began_s = datetime.now(UTC), time.monotonic()
         device, file = self.board.device, open_device_file(self.task.networks[network].path)
         name = file.inputs[0].name
-        self._prepare(file)
+        self._prepare(file, f"{self.task.name} {network}")
         answers = [
             dict(one.outputs) for one in device.infer_many(({name: x} for x in inputs), timeout_s=_ALLOWED_S)
         ]
@@ -128,17 +127,8 @@ class TaskMeasurement:
         )
         return answers
 
-    def _prepare(self, file: DeviceFile) -> None:
-        device = self.board.device
-        if not device.connected:
-            device.connect()
-        there = device.info().model
-        if there is None or there.sha256 != file.sha256:
-            device.upload_model(file.image)
-            in_flash = device.info().psram_bytes == 0
-            device.load(options=LOAD_PARAMETERS_IN_FLASH if in_flash else 0)
-        target = self.combination.target
-        device.require(target=target, family=target.family, model_sha256=file.sha256, inputs=file.inputs)
+    def _prepare(self, file: DeviceFile, name: str) -> None:
+        self.board.put(file, name=name)
 
     def _judged(self, network: str) -> Verdict:
         tensor = self.task.networks[network].input
@@ -162,7 +152,7 @@ class TaskMeasurement:
             runtime="espdl",
             target=self.combination.target.name,
             board=self.board.id,
-            kind=self.board.kind,
+            kind=self.board.board.kind,
             location=info.model.location if info.model else "",
             cores_used=1,
             inputs=len(self._asked[network]),

@@ -133,6 +133,10 @@ class Chip:
     def start(self, reason: ResetReason) -> None:
         """(Re)start: RAM is empty, the console says so, BOOT follows."""
         self._abandon_server()
+        if self._rate is not None:
+            # what the console said of a crash leaves at the rate that the line had; the core finds that of the start
+            self._rate.restarted(self._console)
+            self._console = b""
         self.restart = None
         self._reason = reason
         target = self._identity.target

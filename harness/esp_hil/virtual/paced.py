@@ -86,9 +86,9 @@ class PacedLoop(Loop):
         """For the core's time-outs."""
         return int(time.monotonic() * 1000)
 
-    def restarted(self) -> None:
-        """The chip starts anew, at the rate of its start."""
-        self._up.lose()
+    def restarted(self, last_words: bytes) -> None:
+        """The chip starts anew, at the rate of its start; what has left it before still arrives."""
+        self._suffer(self._up.push(last_words, time.monotonic()))
         if self.baud != self._start_baud:
             self.set_baud(self._start_baud)
 
@@ -113,16 +113,11 @@ class PacedLoop(Loop):
         import termios
 
         speed = termios.tcgetattr(readers[0])[5]
-        baud = _SPEEDS.get(speed, self._host_baud) if self._host_set(speed) else self._host_baud
+        # a pty is made with 38400: a host that has set nothing talks at the rate of the start
+        baud = self._start_baud if speed == termios.B38400 else _SPEEDS.get(speed, self._host_baud)
         if baud != self._host_baud:
             self._host_baud = baud
             self._rates_changed()
-
-    def _host_set(self, speed: int) -> bool:
-        """A pty is made with 38400: a host that has set nothing talks at the rate of the start."""
-        import termios
-
-        return speed != termios.B38400
 
     # the loop
 
@@ -149,8 +144,15 @@ class PacedLoop(Loop):
         self._chip.work()
         if restarting:
             self._outgoing = b""
-            self.restarted()
         self._send()
+
+    def _obey(self, word: str) -> None:
+        if word in {"power_cycle", "disconnect"}:
+            # with the port goes what the bridge still held
+            self._down.lose()
+            self._up.lose()
+            self._waiting = b""
+        super()._obey(word)
 
     def _wait_s(self) -> float:
         now = time.monotonic()

@@ -49,3 +49,7 @@ class Rate(Protocol):
     def now_ms(self) -> int:
         """A clock for time-outs."""
         ...
+
+    def restarted(self, last_words: bytes) -> None:
+        """The chip starts anew: back to the rate of its start, once it has said this at the present one."""
+        ...

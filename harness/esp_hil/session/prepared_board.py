@@ -12,17 +12,14 @@ from numpy.typing import NDArray
 from esp_hil.counters import HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
 from esp_hil.device.device import Device
 from esp_hil.device.inference import Inference
-from esp_hil.device.tuning import RateMemory, choose_pad, tune
 from esp_hil.errors import HilError, InputError
-from esp_hil.lint.preflight import preflight
 from esp_hil.models.catalogue import Model
 from esp_hil.models.device_file import DeviceFile, Exact, open_device_file
 from esp_hil.models.recipe import Recipe
-from esp_hil.progress import Progress
+from esp_hil.session.board_session import BoardSession
 from esp_hil.targets import Target
 from esp_hil.tensors import DeviceTensor
 from esp_hil.verdict.diverge import Divergence, find
-from esp_hil.wire.messages import LOAD_PARAMETERS_IN_FLASH
 
 Arrays = Mapping[str, NDArray[Any]]
 Level = Literal["lowest", "zero", "highest"]
@@ -30,41 +27,44 @@ Level = Literal["lowest", "zero", "highest"]
 HEAPS = (HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE)
 
 
-class Bench:
-    """A board that has been prepared with a model.
+class PreparedBoard:
+    """A board with one recipe of a model on it.
 
     Args:
-        device: an open session with the board.
-        board: id or URL of the board, for messages.
-        target: its chip.
+        session: holds the board.
         model: the catalogue's model.
         recipe: which of its device files.
-        progress: where long work is shown.
-        lint: whether a model with a known hazard is refused.
+        file: that device file; None: read it.
     """
 
     def __init__(
-        self,
-        device: Device,
-        *,
-        board: str,
-        target: Target,
-        model: Model,
-        recipe: Recipe,
-        progress: Progress,
-        lint: bool = True,
+        self, session: BoardSession, model: Model, recipe: Recipe, file: DeviceFile | None = None
     ) -> None:
-        self.device = device
-        self.board = board
-        self.target = target
+        self.session = session
         self.model = model
         self.recipe = recipe
-        self._progress = progress
-        self._lint = lint
-        self.family = target.family_of(recipe.runtime)
-        self.model_path = model.artifact(recipe.name, self.family)
-        self.model_bytes = self.model_path.read_bytes()
-        self.file: DeviceFile = open_device_file(self.model_bytes)
+        self.family = session.target.family_of(recipe.runtime)
+        self.file = file or open_device_file(model.artifact(recipe.name, self.family))
+
+    @property
+    def device(self) -> Device:
+        """What answers there."""
+        return self.session.device
+
+    @property
+    def board(self) -> str:
+        """Its name, for messages."""
+        return self.session.id
+
+    @property
+    def target(self) -> Target:
+        """Its chip."""
+        return self.session.target
+
+    @property
+    def model_bytes(self) -> bytes:
+        """The device file."""
+        return self.file.image
 
     @cached_property
     def exact(self) -> Exact:
@@ -77,48 +77,26 @@ class Bench:
         return self.model.device_input(self.file)
 
     def prepare(self) -> None:
-        """Put the model on the board unless it is there already, load it, check the handshake's contract.
+        """Connect unless that is done, put the model on the board unless it is there, check the handshake's contract.
 
         Raises:
             HandshakeError: the device disagrees about chip, family, model or tensors.
             LintError: the model has a known hazard on this chip.
             DeviceFault: it refused the model.
         """
-        if not self.device.connected:
-            self.device.connect()
-            tune(self.device, memory=RateMemory())
-            choose_pad(self.device)
-        info = self.device.info()
-        if info.model is None or info.model.sha256 != self.file.sha256:
-            self.device.require(target=self.target, family=self.family)
-            if self._lint:
-                preflight(self.file, self.target, psram_bytes=info.psram_bytes)
-            self.upload(self.model_bytes)
-        self.device.require(
-            target=self.target,
-            family=self.family,
-            model_sha256=self.file.sha256,
-            inputs=self.file.inputs,
-        )
+        self.session.put(self.file, name=self.model.name, family=self.family)
 
     def upload(self, image: bytes) -> None:
         """Write an image into the model partition and load it."""
-        with self._progress.task(
-            f"{self.board}: upload {self.model.name}", total=len(image), unit="B"
-        ) as show:
-            self.device.upload_model(image, progress=show)
-        self.reload()
+        self.session.upload(image, name=self.model.name)
 
     def restore(self) -> None:
-        """Make the session anew after a reset or a refused model, and prepare the board again."""
-        self.device.connect()
-        # `upload_model` sends nothing that the device still has
+        """Prepare the board again after a reset or a refused model."""
         self.prepare()
 
     def reload(self) -> None:
-        """Load the model from where it is; its parameters stay in flash if there is no PSRAM for a copy."""
-        in_flash = self.device.info().psram_bytes == 0
-        self.device.load(options=LOAD_PARAMETERS_IN_FLASH if in_flash else 0)
+        """Load the model from where it is."""
+        self.session.reload()
 
     def encode(self, floats: NDArray[np.float32]) -> NDArray[Any]:
         """Quantize float inputs (N, *float shape) as the chip rounds: (N, *device shape without batch)."""
