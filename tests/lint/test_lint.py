@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from esp_hil.cli import main
-from esp_hil.errors import FormatError, GoldenError, InputError
+from esp_hil.errors import FormatError, InputError
 from esp_hil.lint import RULES, lint_file
 from esp_hil.lint import tflite as tflm_lint
 from esp_hil.lint.finding import rule
@@ -141,7 +141,7 @@ def test_damaged_onnx_is_a_typed_error(tmp_path: Path, content: bytes) -> None:
 
 
 def test_missing_onnx_is_a_typed_error(tmp_path: Path) -> None:
-    with pytest.raises(GoldenError, match=r"nowhere\.onnx"):
+    with pytest.raises(FormatError, match=r"nowhere\.onnx"):
         lint_file(tmp_path / "nowhere.onnx")
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from esp_hil.lint import Report
-    from esp_hil.targets import Target
 
 HELP = "look for what is known to go wrong with an .espdl, .tflite or .onnx model on a chip"
 
@@ -39,37 +38,22 @@ def run(args: Namespace) -> int:
     if args.rules:
         for rule in RULES.values():
             print(f"{rule.name:24}{'/'.join(sorted(rule.stages)):12}{rule.about}")
-        for name, check in tflm_lint.RULES.items():
-            print(f"{name:24}{'tflite':12}{(check.__doc__ or '').splitlines()[0]}")
+        for entry in tflm_lint.RULES.values():
+            print(f"{entry.name:24}{'tflite':12}{entry.about}")
         return 0
     if args.model is None:
         raise ConfigError("no model was named", hint="hil lint MODEL.espdl, or --rules")
     chip = target(args.target) if args.target else None
-    if args.model.suffix == ".tflite":
-        if args.inputs is not None or args.name is not None:
-            raise ConfigError("--inputs and --name are for .espdl files")
-        report = _tflite(args, chip)
-    else:
-        report = lint_file(
-            args.model,
-            name=args.name,
-            target=chip,
-            inputs=args.inputs,
-            partition_bytes=args.partition,
-            psram_bytes=args.psram,
-        )
+    report = lint_file(
+        args.model,
+        name=args.name,
+        target=chip,
+        inputs=args.inputs,
+        partition_bytes=args.partition,
+        psram_bytes=args.psram,
+    )
     print(_json(report) if args.json else _text(report))
     return 0 if report.passed else 1
-
-
-def _tflite(args: Namespace, chip: Target | None) -> Report:
-    from esp_hil.lint import Report
-    from esp_hil.lint.tflite import lint_tflite
-
-    model, findings = lint_tflite(
-        args.model, target=chip, partition_bytes=args.partition, psram_bytes=args.psram
-    )
-    return Report(name=model.name, sha256=model.sha256, target=chip.name if chip else "", findings=findings)
 
 
 def _text(report: Report) -> str:

@@ -50,16 +50,16 @@ class TflmReference:
         return tuple(self._names[number] for number in made)
 
     def run(self, inputs: Mapping[str, NDArray[Any]], *, tensors: Sequence[str] | None = None) -> Arrays:
-        """One inference: arrays (1, ...) by input name to arrays by tensor name; None: the outputs.
+        """One inference: arrays in the file's shapes by input name to arrays by tensor name; None: the outputs.
 
         Raises:
             InputError: a name, dtype or shape that the model does not have.
         """
-        given = self._ordered(inputs)
-        if any(len(array) != 1 for array in given):
-            raise InputError("more than one input at a time", hint="run_batch takes many")
+        given = self._one(inputs)
         if tensors is None:
-            return self._outputs(self._interpreter.run(given))
+            shapes = [tensor.shape for tensor in self.model.output_tensors]
+            answers = self._interpreter.run(given)
+            return self._outputs([array.reshape(shape) for array, shape in zip(answers, shapes, strict=True)])
         unknown = [name for name in tensors if name not in self.tensor_names]
         if unknown:
             raise InputError(f"the model makes no tensor {unknown[0]!r}")
@@ -70,7 +70,9 @@ class TflmReference:
         return self.run(inputs, tensors=self.tensor_names)
 
     def run_batch(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-        """Many independent inferences: (N, *shape without batch) by input name, likewise by output name.
+        """Many inferences in turn: (N, *item_shape) by input name, likewise by output name.
+
+        N stands in place of a leading 1 of the file's shape, and before a shape that has none.
 
         Raises:
             InputError: a name, dtype or shape that the model does not have.
@@ -86,6 +88,20 @@ class TflmReference:
         if set(inputs) != set(names):
             raise InputError(f"inputs {sorted(inputs)} given, {sorted(names)} expected")
         return [inputs[name] for name in names]
+
+    def _one(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """One inference's inputs, each with an axis of 1 before its item."""
+        given = self._ordered(inputs)
+        for array, tensor in zip(given, self.model.input_tensors, strict=True):
+            if array.shape != tensor.shape:
+                raise InputError(
+                    f"{array.dtype} {array.shape} for input {tensor.name!r}, which has {tensor.dtype} {tensor.shape}",
+                    hint="run takes one inference in the file's shapes, run_batch takes many",
+                )
+        return [
+            array.reshape((1, *tensor.item_shape))
+            for array, tensor in zip(given, self.model.input_tensors, strict=True)
+        ]
 
     def _outputs(self, arrays: list[NDArray[Any]]) -> Arrays:
         names = [self._names[number] for number in self.model.outputs]

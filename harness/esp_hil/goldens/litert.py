@@ -64,17 +64,17 @@ class LiteRt:
         """Infer N inputs one after the other.
 
         Args:
-            inputs: for each input of the model its N values: (N, *shape without batch), of its dtype.
+            inputs: for each input of the model its N values: (N, *item_shape), of its dtype.
 
         Returns:
-            For each output (N, *shape without batch).
+            For each output (N, *item_shape).
 
         Raises:
             InputError: another number, dtype or shape.
         """
         wanted = self.model.input_tensors
         if len(inputs) != len(wanted) or any(
-            array.dtype != np.dtype(tensor.dtype) or array.shape[1:] != tensor.shape[1:] or not len(array)
+            array.dtype != np.dtype(tensor.dtype) or array.shape[1:] != tensor.item_shape or not len(array)
             for array, tensor in zip(inputs, wanted, strict=True)
         ):
             given = ", ".join(f"{array.dtype} {array.shape}" for array in inputs)
@@ -82,8 +82,12 @@ class LiteRt:
         rows: list[list[Array]] = []
         for row in range(len(inputs[0])):
             for detail, array in zip(self._interpreter.get_input_details(), inputs, strict=True):
-                self._interpreter.set_tensor(detail["index"], array[row : row + 1])
+                self._interpreter.set_tensor(detail["index"], array[row].reshape(detail["shape"]))
             self._interpreter.invoke()
             outputs = self._interpreter.get_output_details()
             rows.append([self._interpreter.get_tensor(detail["index"]) for detail in outputs])
-        return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+        shapes = [tensor.item_shape for tensor in self.model.output_tensors]
+        return [
+            np.stack([part.reshape(shape) for part in parts])
+            for parts, shape in zip(zip(*rows, strict=True), shapes, strict=True)
+        ]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from esp_hil.errors import EncryptedModel, InputError
 from esp_hil.formats.espdl.model import EspdlModel
 from esp_hil.formats.espdl.reader import read_espdl
+from esp_hil.formats.kinds import kind_of, read_bytes
 from esp_hil.lint import fitting, headroom, kernels, loops, onnx_rules, prelu, semantics, wiring
 from esp_hil.lint.finding import RULES, SEVERITIES, Finding, Rule, Severity, Subject
 from esp_hil.targets import Target
@@ -105,19 +106,31 @@ def lint_file(
     partition_bytes: int | None = None,
     psram_bytes: int | None = None,
 ) -> Report:
-    """Examine an `.espdl` or `.onnx` file; `inputs` is an npz with one array per graph input.
+    """Examine a model file: `.espdl`, `.tflite` or `.onnx`, told apart by what is in it.
+
+    `inputs` (an npz with one array per graph input) and `name` (of a pack, which model) are for `.espdl` files.
 
     Raises:
-        FormatError: the file is damaged.
-        InputError: `inputs` cannot be read or does not fit the model.
+        FormatError: there is no such file, it is no model, or it is damaged.
+        InputError: `inputs` cannot be read or does not fit the model, or the file is of a kind that has none.
     """
-    if path.suffix == ".onnx":
+    image = read_bytes(path)
+    kind = kind_of(image, path.name)
+    if kind != "espdl" and (inputs is not None or name is not None):
+        raise InputError(f"{path.name} is an .{kind} file: inputs and a name are for .espdl files")
+    chip = target.name if target else ""
+    if kind == "tflite":
+        from esp_hil.lint.tflite import lint_tflite
+
+        tflite, findings = lint_tflite(
+            path, target=target, partition_bytes=partition_bytes, psram_bytes=psram_bytes
+        )
+        return Report(name=path.stem, sha256=tflite.sha256, target=chip, findings=findings)
+    if kind == "onnx":
         from esp_hil.lint.onnx_graph import read_onnx
 
         subject = Subject(graph=read_onnx(path), stage="onnx", target=target)
-        return Report(
-            name=path.stem, sha256="", target=target.name if target else "", findings=run_rules(subject)
-        )
+        return Report(name=path.stem, sha256="", target=chip, findings=run_rules(subject))
     try:
         model = read_espdl(path, name=name)
     except EncryptedModel as error:

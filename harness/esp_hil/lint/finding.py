@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from numpy.typing import NDArray
@@ -25,17 +25,17 @@ class Finding:
         severity: error: the model does not load, crashes or answers wrong; warning: it does so for some
             inputs or some
             tools; note: good to know.
-        rule: id of the rule.
+        rule: id of the rule; whoever runs the rule fills it in.
         node: the node or tensor it is about, "" for the model as a whole.
         why: what happens and for what reason.
         todo: what to do about it.
     """
 
     severity: Severity
-    rule: str
     node: str
     why: str
     todo: str
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,18 @@ def rule(name: str, *stages: Stage) -> Callable[[Check], Check]:
         about = (check.__doc__ or "").strip().splitlines()
         if name in RULES or not about:
             raise ValueError(f"rule {name!r} is there twice or has no docstring")
-        RULES[name] = Rule(name=name, about=about[0], stages=frozenset(stages or ("espdl",)), check=check)
+        RULES[name] = Rule(
+            name=name,
+            about=about[0],
+            stages=frozenset(stages or ("espdl",)),
+            check=lambda subject: named(name, check(subject)),
+        )
         return check
 
     return register
+
+
+def named(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """The findings of a rule with its id."""
+    for finding in findings:
+        yield replace(finding, rule=name)

@@ -23,7 +23,6 @@ def unknown_target(subject: Subject) -> Iterator[Finding]:
     if named and named not in targets() and named not in FAMILIES:
         yield Finding(
             severity="error",
-            rule="unknown-target",
             node="",
             why=f"it was exported for {named!r}: esp-ppq makes unknown targets float and only logs a warning",
             todo=f"export it for one of: c, {', '.join(targets())}",
@@ -40,7 +39,6 @@ def wrong_family(subject: Subject) -> Iterator[Finding]:
     if chip.family not in possible:
         yield Finding(
             severity="error",
-            rule="wrong-family",
             node="",
             why=f"it was made for {' or '.join(possible)}; {chip.name} needs {chip.family}: filters lie in "
             "another order, "
@@ -50,7 +48,6 @@ def wrong_family(subject: Subject) -> Iterator[Finding]:
     elif model.family is None and set(possible) != set(FAMILIES):
         yield Finding(
             severity="note",
-            rule="wrong-family",
             node="",
             why=f"the file fits {' and '.join(possible)} and does not tell which it was made for",
             todo='export with metadata_props={"target": ...}, so that a mistake is noticed',
@@ -72,7 +69,6 @@ def model_size(subject: Subject) -> Iterator[Finding]:
         if size > limit:
             yield Finding(
                 severity="error",
-                rule="model-size",
                 node="",
                 why=f"the file has {size:,} bytes, {what} {limit:,}",
                 todo="enlarge the partition, take a module with more flash, or a smaller model",
@@ -97,7 +93,6 @@ def memory(subject: Subject) -> Iterator[Finding]:
     fits_in_flash = arena <= have
     yield Finding(
         severity="warning" if fits_in_flash else "error",
-        rule="memory",
         node="",
         why=f"values take {arena:,} bytes and copied parameters {copies:,}; {chip.name} has {have:,} bytes "
         f"of {kind}",
@@ -114,7 +109,6 @@ def no_test_vector(subject: Subject) -> Iterator[Finding]:
     if not graph.test_outputs or {value.name for value in graph.inputs} - set(graph.test_inputs):
         yield Finding(
             severity="note",
-            rule="no-test-vector",
             node="",
             why="there is no test vector in the file: dl::Model::test() will fail, and nothing checks a "
             "flash copy",
@@ -142,7 +136,6 @@ def input_saturation(subject: Subject) -> Iterator[Finding]:
             highest = limits.max * 2.0 ** value.exponents[0]
             yield Finding(
                 severity="warning" if share > _SATURATED_SHARE_WARNED else "note",
-                rule="input-saturation",
                 node=name,
                 why=f"{share:.2%} of the data lie beyond ±{highest:.6g}, the range of {value.dtype} with "
                 "exponent "

@@ -62,7 +62,6 @@ def s3_accumulator(subject: Subject) -> Iterator[Finding]:
         if layer.constant > LANE_LIMIT:
             yield Finding(
                 severity="warning",
-                rule="s3-accumulator",
                 node=layer.node,
                 why=f"an input at the end of its range sums to {layer.constant:,}; the accumulators of "
                 "esp32s3 stop at "
@@ -75,7 +74,6 @@ def s3_accumulator(subject: Subject) -> Iterator[Finding]:
         worst = max(tight, key=lambda layer: layer.worst)
         yield Finding(
             severity="note",
-            rule="s3-accumulator",
             node=worst.node,
             why=f"{len(tight)} of {len(layers)} layers could leave the 20-bit accumulators of esp32s3 with "
             "an adversarial "

@@ -32,7 +32,6 @@ def unregistered_operator(subject: Subject) -> Iterator[Finding]:
         if node.op_type not in REGISTERED:
             yield Finding(
                 severity="error",
-                rule="unregistered-operator",
                 node=node.name,
                 why=f'loading fails: "{refusal(node.op_type)}"',
                 todo="replace it in the network, compute it outside, or register a module of your own",
@@ -50,7 +49,6 @@ def no_kernel(subject: Subject) -> Iterator[Finding]:
         empty = node.op_type == "Resize" and kind == "S16"
         yield Finding(
             severity="error",
-            rule="no-kernel",
             node=node.name,
             why="the int16 Resize kernel is an empty function: the output is whatever the memory held"
             if empty
@@ -66,7 +64,6 @@ def float_node(subject: Subject) -> Iterator[Finding]:
     if kinds and all(kind == "F32" for kind in kinds):
         yield Finding(
             severity="error",
-            rule="float-node",
             node="",
             why="every node is float32: esp-ppq takes an unknown target or bit width for float and only logs "
             "a warning",
@@ -77,7 +74,6 @@ def float_node(subject: Subject) -> Iterator[Finding]:
         if kind == "F32":
             yield Finding(
                 severity="warning",
-                rule="float-node",
                 node=node.name,
                 why=f"{node.op_type} was left in float32 and runs many times slower than in integers",
                 todo="replace it by an operator that esp-ppq quantizes, or move it out of the model",
@@ -95,7 +91,6 @@ def missing_attribute(subject: Subject) -> Iterator[Finding]:
             if name not in node.attributes:
                 yield Finding(
                     severity="error" if subject.stage == "espdl" else "warning",
-                    rule="missing-attribute",
                     node=node.name,
                     why=f"{node.op_type} has no attribute {name!r}; ESP-DL does not default it and crashes",
                     todo="write it even where ONNX has a default; exports of torch do",
@@ -109,7 +104,6 @@ def native_matmul(subject: Subject) -> Iterator[Finding]:
         if node.op_type == "MatMul" and node.attributes.get("input1_layout") == "native_kn":
             yield Finding(
                 severity="error",
-                rule="native-matmul",
                 node=node.name,
                 why="input1_layout=native_kn is not known to ESP-DL 3.3.9: it runs and gives garbage "
                 "silently",
@@ -126,9 +120,7 @@ def shapes(subject: Subject) -> Iterator[Finding]:
     try:
         found = propagate(graph)
     except HilError as error:
-        yield Finding(
-            severity="error", rule="shapes", node="", why=error.message, todo="export the model again"
-        )
+        yield Finding(severity="error", node="", why=error.message, todo="export the model again")
         return
     streams = any(node.op_type == "StreamingCache" for node in graph.nodes)
     for node in graph.nodes:
@@ -144,7 +136,6 @@ def _shape_findings(
             said, real = ("x".join(map(str, shape)) for shape in (graph.values[name].shape, found[name]))
             yield Finding(
                 severity="error",
-                rule="shapes",
                 node=node.name,
                 why=f"the file says {said} for {name!r}, ESP-DL computes {real}",
                 todo="the operator does on the chip what it does not do in esp-ppq: see the other findings "

@@ -27,7 +27,6 @@ def first_sample(subject: Subject) -> Iterator[Finding]:
         if node.op_type in FIRST_SAMPLE_ONLY and shape and shape[0] > 1:
             yield Finding(
                 severity="error",
-                rule="first-sample",
                 node=node.name,
                 why=f"a batch of {shape[0]}: {node.op_type} computes the first sample and leaves the others as "
                 "the memory was",
@@ -43,7 +42,6 @@ def window(subject: Subject) -> Iterator[Finding]:
             for why in _outside(subject.graph, node):
                 yield Finding(
                     severity="error",
-                    rule="window",
                     node=node.name,
                     why=why,
                     todo="pad on both sides, or use a smaller kernel or another stride",
@@ -84,7 +82,6 @@ def frozen_table(subject: Subject) -> Iterator[Finding]:
             if name not in subject.graph.initializers and math.prod(_shape(subject.graph, name)) == 1:
                 yield Finding(
                     severity="error",
-                    rule="frozen-table",
                     node=node.name,
                     why=f"{name!r} is one number, computed: ESP-DL tabulates the quotients in the first inference "
                     "and uses them in all later ones, whatever the number is then",

@@ -29,7 +29,6 @@ def unsupported_operator(subject: Subject) -> Iterator[Finding]:
         folds = node.op_type in _FOLDED
         yield Finding(
             severity="warning" if folds else "error",
-            rule="unsupported-operator",
             node=node.name,
             why=f"{node.op_type} must fold away before export; ESP-DL does not have it"
             if folds
@@ -48,7 +47,6 @@ def skip_from_input(subject: Subject) -> Iterator[Finding]:
         if joined is not None and len(users) > 1:
             yield Finding(
                 severity="warning",
-                rule="skip-from-input",
                 node=joined.name,
                 why=f"graph input {value.name!r} feeds {len(users)} nodes, one of them {joined.op_type}, "
                 "which needs equal "
@@ -68,7 +66,6 @@ def passive_first(subject: Subject) -> Iterator[Finding]:
         if operator is not None and operator.passive and names.intersection(node.inputs[:1]):
             yield Finding(
                 severity="note",
-                rule="passive-first",
                 node=node.name,
                 why=f"{node.op_type} sits on graph input {node.input(0)!r}: esp-ppq may give its output "
                 "another exponent, "
@@ -83,7 +80,6 @@ def dynamic_matmul(subject: Subject) -> Iterator[Finding]:
     for node in _dynamic_matmuls(subject.graph):
         yield Finding(
             severity="warning",
-            rule="dynamic-matmul",
             node=node.name,
             why="esp-ppq 1.3.12 exports it as native_kn, which ESP-DL 3.3.9 computes wrongly and without a "
             "message",
@@ -101,7 +97,6 @@ def shared_matmul_input(subject: Subject) -> Iterator[Finding]:
         if count >= _MATMUL_COUNT_THAT_BREAKS_ONNXSIM:
             yield Finding(
                 severity="warning",
-                rule="shared-matmul-input",
                 node=name,
                 why=f"{count} MatMuls share this input: onnxsim 0.7.3, which esp-ppq always calls, aborts on "
                 "it",
@@ -116,7 +111,6 @@ def open_shape(subject: Subject) -> Iterator[Finding]:
         if any(dim <= 0 for dim in value.shape):
             yield Finding(
                 severity="warning",
-                rule="open-shape",
                 node=value.name,
                 why="one of its dimensions is open; ESP-DL plans memory for fixed shapes only",
                 todo="give input_shape to esp-ppq, or export with fixed shapes and batch 1",

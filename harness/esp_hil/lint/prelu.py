@@ -93,4 +93,4 @@ def _portable(subject: Subject, node: Node) -> bool:
 
 
 def _finding(node: Node, severity: Severity, why: str) -> Finding:
-    return Finding(severity=severity, rule="prelu", node=node.name, why=why, todo=_TODO)
+    return Finding(severity=severity, node=node.name, why=why, todo=_TODO)

@@ -20,7 +20,6 @@ def conv_groups(subject: Subject) -> Iterator[Finding]:
         if group not in (1, given):
             yield Finding(
                 severity="error",
-                rule="conv-groups",
                 node=node.name,
                 why=f"group={group} with {given} input channels: ESP-DL knows 1 and {given} and computes "
                 "this one as "
@@ -30,7 +29,6 @@ def conv_groups(subject: Subject) -> Iterator[Finding]:
         elif group > 1 and made != given:
             yield Finding(
                 severity="error",
-                rule="conv-groups",
                 node=node.name,
                 why=f"a depthwise multiplier of {made / given:g}: ESP-DL computes {given} output channels, "
                 f"not {made}",
@@ -47,7 +45,6 @@ def pool_padding(subject: Subject) -> Iterator[Finding]:
         if node.op_type == "AveragePool" and padded and node.attributes.get("count_include_pad", 0) != 1:
             yield Finding(
                 severity="warning",
-                rule="pool-padding",
                 node=node.name,
                 why="ONNX averages over the values inside, ESP-DL over the whole window (as "
                 "count_include_pad=1): "
@@ -68,7 +65,6 @@ def pool_ceil(subject: Subject) -> Iterator[Finding]:
             if asked:
                 yield Finding(
                     severity="error",
-                    rule="pool-ceil",
                     node=node.name,
                     why=f"ESP-DL ignores {name} of {node.op_type}: shape or values differ from ONNX",
                     todo=f"train and export without {name}",
@@ -83,7 +79,6 @@ def resize(subject: Subject) -> Iterator[Finding]:
         if node.op_type == "Resize" and mode is not None and mode not in _RESIZE_MODES:
             yield Finding(
                 severity="error",
-                rule="resize",
                 node=node.name,
                 why=f"mode {mode!r}: ESP-DL has {' and '.join(_RESIZE_MODES)}",
                 todo="export with one of those",
@@ -98,7 +93,6 @@ def pad_mode(subject: Subject) -> Iterator[Finding]:
         if node.op_type == "Pad" and mode is not None and mode not in _PAD_MODES:
             yield Finding(
                 severity="error",
-                rule="pad-mode",
                 node=node.name,
                 why=f"mode {mode!r}: ESP-DL asserts one of {', '.join(_PAD_MODES)}",
                 todo="export with one of those",
@@ -112,7 +106,6 @@ def split_count(subject: Subject) -> Iterator[Finding]:
         if node.op_type == "Split" and not node.input(1):
             yield Finding(
                 severity="error" if subject.stage == "espdl" else "warning",
-                rule="split-count",
                 node=node.name,
                 why="it names a number of parts and no sizes; ESP-DL takes that number for the size of each "
                 "part",
@@ -128,7 +121,6 @@ def reduce_axes(subject: Subject) -> Iterator[Finding]:
         if by_axes and "axes" in node.attributes:
             yield Finding(
                 severity="error",
-                rule="reduce-axes",
                 node=node.name,
                 why=f"axes are an attribute; ESP-DL reads input 1 only, so {node.op_type} works on all axes",
                 todo="export with ONNX opset 18 or newer",
@@ -142,7 +134,6 @@ def space_to_depth(subject: Subject) -> Iterator[Finding]:
         if node.op_type == "SpaceToDepth":
             yield Finding(
                 severity="warning",
-                rule="space-to-depth",
                 node=node.name,
                 why="ESP-DL and esp-ppq order the channels as torch's pixel_unshuffle, ONNX the other way: "
                 "float and "
@@ -160,15 +151,13 @@ def recurrent(subject: Subject) -> Iterator[Finding]:
         if node.attributes.get("input_forget") == 1:
             yield Finding(
                 severity="error",
-                rule="recurrent",
                 node=node.name,
                 why="input_forget=1: ESP-DL refuses coupled gates and does not load the model",
                 todo="train with separate gates",
             )
-        yield from _state_findings(subject, node, "recurrent")
+        yield from _state_findings(subject, node)
         yield Finding(
             severity="note",
-            rule="recurrent",
             node=node.name,
             why=f"gates are computed in float tables on the chip: {node.op_type} differs from esp-ppq by 1 "
             "LSB in int8, "
@@ -182,10 +171,10 @@ def recurrent_state(subject: Subject) -> Iterator[Finding]:
     """LSTM or GRU that esp-ppq cannot export: it needs the initial state and all outputs."""
     for node in subject.graph.nodes:
         if node.op_type in _RNN_NEEDS:
-            yield from _state_findings(subject, node, "recurrent-state")
+            yield from _state_findings(subject, node)
 
 
-def _state_findings(subject: Subject, node: Node, rule_name: str) -> Iterator[Finding]:
+def _state_findings(subject: Subject, node: Node) -> Iterator[Finding]:
     inputs, outputs = _RNN_NEEDS[node.op_type]
     has_state = len(node.inputs) >= inputs and all(node.inputs[5:inputs])
     if not has_state or len([name for name in node.outputs if name]) < outputs:
@@ -196,7 +185,6 @@ def _state_findings(subject: Subject, node: Node, rule_name: str) -> Iterator[Fi
         )
         yield Finding(
             severity="error",
-            rule=rule_name,
             node=node.name,
             why=f"{node.op_type} needs its initial state as input and {outputs} outputs: {stops}",
             todo="give the state as a graph input (a constant of zeros is folded away) and name every output",
@@ -210,7 +198,6 @@ def auto_pad(subject: Subject) -> Iterator[Finding]:
         if node.attributes.get("auto_pad", "NOTSET") != "NOTSET":
             yield Finding(
                 severity="error" if subject.stage == "espdl" else "warning",
-                rule="auto-pad",
                 node=node.name,
                 why=f"auto_pad={node.attributes['auto_pad']!r}: ESP-DL reads the attribute pads only",
                 todo="export with explicit pads",
@@ -227,7 +214,6 @@ def gemm_scale(subject: Subject) -> Iterator[Finding]:
             if node.attributes.get(name, usual) != usual:
                 yield Finding(
                     severity="error",
-                    rule="gemm-scale",
                     node=node.name,
                     why=f"{name}={node.attributes[name]!r}: ESP-DL computes x * w + b and nothing else",
                     todo="fold it into weights and bias before export",

@@ -8,12 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esp_hil.errors import HilError
-from esp_hil.formats.tflite.interpreter import SCHEMA_VERSION, Interpreter
-from esp_hil.formats.tflite.model import WEIGHTED, TfliteModel
+from esp_hil.formats.kinds import read_bytes
+from esp_hil.formats.tflite.interpreter import SCHEMA_VERSION, TFLM_TYPES, Interpreter
+from esp_hil.formats.tflite.model import NUMERIC, WEIGHTED, TfliteModel
 from esp_hil.formats.tflite.operators import IMAGE_OPERATORS, resolver_method
 from esp_hil.formats.tflite.reader import read_tflite
-from esp_hil.lint.finding import SEVERITIES, Finding
+from esp_hil.formats.tflite.variables import variables
+from esp_hil.lint.finding import SEVERITIES, Finding, named
 from esp_hil.targets import Target
+
+HYBRID = WEIGHTED | {
+    "BATCH_MATMUL",
+    "TRANSPOSE_CONV",
+    "SVDF",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    "EMBEDDING_LOOKUP",
+}
+"""Operators that LiteRT runs on float values with integer weights."""
 
 _CHIP_RESERVE_BYTES = 96 * 1024
 """Internal RAM that FreeRTOS, drivers and the application take: an assumption."""
@@ -41,8 +52,18 @@ class Subject:
 
 
 Check = Callable[[Subject], Iterator[Finding]]
-RULES: dict[str, Check] = {}
-"""By name; the first line of a rule's docstring says what it is about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A registered check: its id and what it is about in one line."""
+
+    name: str
+    about: str
+    check: Check
+
+
+RULES: dict[str, Rule] = {}
 
 
 def rule(name: str) -> Callable[[Check], Check]:
@@ -51,7 +72,9 @@ def rule(name: str) -> Callable[[Check], Check]:
     def register(check: Check) -> Check:
         if name in RULES or not check.__doc__:
             raise ValueError(f"rule {name!r} is there twice or has no docstring")
-        RULES[name] = check
+        RULES[name] = Rule(
+            name=name, about=check.__doc__.splitlines()[0], check=lambda subject: named(name, check(subject))
+        )
         return check
 
     return register
@@ -70,38 +93,29 @@ def lint_tflite(
     Raises:
         FormatError: the file cannot be read or is damaged.
     """
-    image = source.read_bytes() if isinstance(source, Path) else source
+    image = source if isinstance(source, bytes) else read_bytes(source)
     subject = Subject(
-        model=read_tflite(source),
+        model=read_tflite(image, name=None if isinstance(source, bytes) else source.stem),
         image=image,
         target=target,
         operators=operators,
         partition_bytes=partition_bytes,
         psram_bytes=psram_bytes,
     )
-    found = [finding for check in RULES.values() for finding in check(subject)]
+    found = [finding for entry in RULES.values() for finding in entry.check(subject)]
     return subject.model, tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
 @rule("tflm-schema")
 def schema_version(subject: Subject) -> Iterator[Finding]:
-    """The file has a schema version that TFLM does not read, or several subgraphs."""
+    """The file has a schema version that TFLM does not read."""
     version = subject.model.version
     if version != SCHEMA_VERSION:
         yield Finding(
             severity="error",
-            rule="tflm-schema",
             node="",
             why=f"schema version {version}, TFLM reads {SCHEMA_VERSION}; GetModel is a cast and says nothing",
             todo="convert the model with a converter of TensorFlow 2 or LiteRT",
-        )
-    if subject.model.subgraphs > 1:
-        yield Finding(
-            severity="note",
-            rule="tflm-schema",
-            node="",
-            why=f"{subject.model.subgraphs} subgraphs (IF, WHILE): only the first is examined here",
-            todo="nothing, if the board's answers are right",
         )
 
 
@@ -109,11 +123,11 @@ def schema_version(subject: Subject) -> Iterator[Finding]:
 def external_buffers(subject: Subject) -> Iterator[Finding]:
     """Constants lie outside the FlatBuffer, where LiteRT looks and TFLM does not."""
     model = subject.model
-    outside = [tensor for tensor in model.tensors if model.buffers[tensor.buffer].external]
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    outside = [tensor for tensor in tensors if model.buffers[tensor.buffer].external]
     if outside:
         yield Finding(
             severity="error",
-            rule="tflm-external-buffers",
             node=outside[0].name,
             why=f"{len(outside)} constants lie behind the FlatBuffer (ai-edge-quantizer does so from 256 KiB "
             "of weights on): TFLM computes with garbage and says nothing",
@@ -124,15 +138,71 @@ def external_buffers(subject: Subject) -> Iterator[Finding]:
 @rule("tflm-no-kernel")
 def no_kernel(subject: Subject) -> Iterator[Finding]:
     """TFLM has no kernel for an operator."""
-    for operator in subject.model.operators:
+    for graph, operator in subject.model.everywhere():
         if resolver_method(operator.name) is None:
             kind = "custom operator" if operator.custom else "operator"
             yield Finding(
                 severity="error",
-                rule="tflm-no-kernel",
-                node=f"{operator.name} {operator.index}",
+                node=graph.label(operator),
                 why=f"TFLM has no kernel for {kind} {operator.name}: AllocateTensors fails",
                 todo="replace it in the network, or write and register a kernel of your own",
+            )
+
+
+@rule("tflm-types")
+def types(subject: Subject) -> Iterator[Finding]:
+    """A tensor has a type that TFLM has no size for, or is stored sparse, or is an input that is no number."""
+    model = subject.model
+    ends = {*model.inputs, *model.outputs}
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            name = tensor.name or f"tensor {tensor.index}"
+            if tensor.dtype not in TFLM_TYPES:
+                yield Finding(
+                    severity="error",
+                    node=name,
+                    why=f"it is of type {tensor.dtype}, whose size TFLM does not know: AllocateTensors fails",
+                    todo="replace what makes it (lists of tensors, text) by operators on numbers",
+                )
+            elif graph.index == 0 and tensor.index in ends and tensor.dtype not in NUMERIC:
+                yield Finding(
+                    severity="error",
+                    node=name,
+                    why=f"an input or output of type {tensor.dtype}: nobody can give or take it as numbers",
+                    todo="keep handles inside the model: convert a function of number tensors",
+                )
+            elif tensor.sparse:
+                yield Finding(
+                    severity="error",
+                    node=name,
+                    why="its values are stored sparse, and TFLM reads them as if they were dense",
+                    todo="convert without sparsity: Optimize.EXPERIMENTAL_SPARSITY off",
+                )
+
+
+@rule("tflm-variables")
+def unassigned_variables(subject: Subject) -> Iterator[Finding]:
+    """A resource variable is read and nothing assigns it, or only what is never called."""
+    for variable in variables(subject.model):
+        if not variable.reads:
+            continue
+        graph, operator = variable.reads[0]
+        if not variable.assigns:
+            yield Finding(
+                severity="error",
+                node=graph.label(operator),
+                why=f"variable {variable.name!r} is read and no ASSIGN_VARIABLE in the file is for it: TFLM has no "
+                "memory for it and reads address 0",
+                todo="convert again with the function that initializes it, so that the file has its ASSIGN_VARIABLE",
+            )
+        elif not variable.assigned_when_run:
+            inside, assign = variable.assigns[0]
+            yield Finding(
+                severity="warning",
+                node=graph.label(operator),
+                why=f"variable {variable.name!r} is assigned by {inside.label(assign)} alone, which nothing calls: it "
+                "stays at its zero point",
+                todo="call the initializer with CALL_ONCE: convert all signatures of the saved model",
             )
 
 
@@ -147,7 +217,6 @@ def not_registered(subject: Subject) -> Iterator[Finding]:
     for name in missing:
         yield Finding(
             severity="error",
-            rule="tflm-resolver",
             node=name,
             why=f"the image's MicroMutableOpResolver was built without {resolver_method(name)}",
             todo="hil resolver MODEL.tflite --out FILE, then build with -DHIL_TFLM_OPERATORS=FILE",
@@ -157,16 +226,14 @@ def not_registered(subject: Subject) -> Iterator[Finding]:
 @rule("tflm-hybrid")
 def hybrid(subject: Subject) -> Iterator[Finding]:
     """An operator has integer weights and float values: dynamic-range quantization."""
-    model = subject.model
-    for operator in model.operators:
-        if operator.name not in WEIGHTED:
+    for graph, operator in subject.model.everywhere():
+        if operator.name not in HYBRID or len(operator.inputs) < 2:
             continue
-        values, weights = (model.tensors[index].dtype for index in operator.inputs[:2])
-        if values == "float32" and weights != "float32":
+        values, weights = (graph.tensors[index].dtype for index in operator.inputs[:2])
+        if values == "float32" and weights in {"int8", "uint8", "int4", "int16"}:
             yield Finding(
                 severity="error",
-                rule="tflm-hybrid",
-                node=f"{operator.name} {operator.index}",
+                node=graph.label(operator),
                 why=f"float32 values meet {weights} weights (Optimize.DEFAULT without a representative data "
                 "set): TFLM does not support hybrid models",
                 todo="quantize with a representative data set, so that values become int8 too",
@@ -176,13 +243,11 @@ def hybrid(subject: Subject) -> Iterator[Finding]:
 @rule("tflm-uint8")
 def old_quantization(subject: Subject) -> Iterator[Finding]:
     """Operators compute in uint8, the quantization of TensorFlow 1."""
-    model = subject.model
-    for operator in model.operators:
-        if operator.name in WEIGHTED and model.tensors[operator.inputs[0]].dtype == "uint8":
+    for graph, operator in subject.model.everywhere():
+        if operator.name in WEIGHTED and graph.tensors[operator.inputs[0]].dtype == "uint8":
             yield Finding(
                 severity="error",
-                rule="tflm-uint8",
-                node=f"{operator.name} {operator.index}",
+                node=graph.label(operator),
                 why="its values are uint8: TFLM has kernels for int8 and int16 only",
                 todo="quantize again with a converter of TensorFlow 2 or LiteRT",
             )
@@ -196,10 +261,9 @@ def float_io(subject: Subject) -> Iterator[Finding]:
     edges = [t.dtype for t in (*model.input_tensors, *model.output_tensors)]
     if "float32" not in edges:
         return
-    inside = any(t.dtype == "int8" and t.constant for t in model.tensors)
+    inside = any(t.dtype == "int8" and t.constant for graph in model.subgraphs for t in graph.tensors)
     yield Finding(
         severity="note" if inside else "warning",
-        rule="tflm-float-io",
         node="",
         why="int8 inside, float32 at the ends: QUANTIZE and DEQUANTIZE run on the chip, inputs are 4 times "
         "as large"
@@ -223,7 +287,6 @@ def arena(subject: Subject) -> Iterator[Finding]:
     have = f"{chip.name} has about {internal:,} bytes of internal RAM for it"
     yield Finding(
         severity="warning" if needed <= psram else "error",
-        rule="tflm-arena",
         node="",
         why=f"the arena takes {how} {needed:,} bytes; {have} and {psram:,} of PSRAM",
         todo="it will lie in PSRAM, which is slower"
@@ -242,7 +305,6 @@ def model_size(subject: Subject) -> Iterator[Finding]:
         if limit is not None and subject.model.size_bytes > limit:
             yield Finding(
                 severity="error",
-                rule="tflm-size",
                 node="",
                 why=f"the file has {subject.model.size_bytes:,} bytes, {what} {limit:,}",
                 todo="enlarge the partition, take a module with more flash, or a smaller model",

@@ -25,7 +25,6 @@ def two_exponents_of_input(subject: Subject) -> Iterator[Finding]:
         if fed:
             yield Finding(
                 severity="error",
-                rule="two-exponents-of-input",
                 node=node.name,
                 why=f"{node.op_type} adds raw integers, but {_listed(subject.graph, names)}: esp-ppq puts no "
                 f"RequantizeLinear behind graph input {fed[0]!r}, so the answer is wrong without any message",
@@ -41,7 +40,6 @@ def unequal_exponents(subject: Subject) -> Iterator[Finding]:
         if not any(_is_input(subject.graph, name) for name in names):
             yield Finding(
                 severity="error",
-                rule="unequal-exponents",
                 node=node.name,
                 why=f"{node.op_type} works on raw integers, but {_listed(subject.graph, names)}",
                 todo="export again with the current esp-ppq, which inserts RequantizeLinear here",
@@ -55,7 +53,6 @@ def passive_on_input(subject: Subject) -> Iterator[Finding]:
         if any(_is_input(subject.graph, name) for name in names):
             yield Finding(
                 severity="error",
-                rule="passive-on-input",
                 node=node.name,
                 why=f"{node.op_type} copies integers as they are, but {_listed(subject.graph, names)}: every "
                 "value "
@@ -70,7 +67,6 @@ def neg_exponents(subject: Subject) -> Iterator[Finding]:
     for node, names in _mixed(subject.graph, frozenset({"Neg"})):
         yield Finding(
             severity="error",
-            rule="neg-exponents",
             node=node.name,
             why=f"Neg does not rescale, but {_listed(subject.graph, names)}: every value is off by a power of two "
             "(esp-ppq's executor rescales)",
@@ -91,7 +87,6 @@ def exponent_range(subject: Subject) -> Iterator[Finding]:
         if abs(worst) >= _EXPONENT_LIMIT:
             yield Finding(
                 severity="error",
-                rule="exponent-range",
                 node=item.name,
                 why=f"exponent {worst}: ESP-DL computes the scale as 1 << {abs(worst)} in 32 bits, which is "
                 "undefined",
@@ -109,7 +104,6 @@ def shift_range(subject: Subject) -> Iterator[Finding]:
         if on_s3 and min(shifts) < 0:
             yield Finding(
                 severity="error",
-                rule="shift-range",
                 node=node.name,
                 why=f"its accumulator is shifted left by {-min(shifts)}, which the esp32s3 kernels take for "
                 "a "
@@ -119,7 +113,6 @@ def shift_range(subject: Subject) -> Iterator[Finding]:
         if max(shifts) > _EXPONENT_LIMIT:
             yield Finding(
                 severity="warning",
-                rule="shift-range",
                 node=node.name,
                 why=f"its accumulator is shifted right by {max(shifts)} bits: nothing of it is left",
                 todo="weights of such a channel are all but zero: prune it",
@@ -138,7 +131,6 @@ def bias_exponent(subject: Subject) -> Iterator[Finding]:
         if bias.dtype != wanted:
             yield Finding(
                 severity="error",
-                rule="bias-exponent",
                 node=node.name,
                 why=f"its bias is {bias.dtype}, ESP-DL asserts {wanted}",
                 todo="export again with esp-ppq 1.2 or newer",
@@ -148,7 +140,6 @@ def bias_exponent(subject: Subject) -> Iterator[Finding]:
         if expected and set(bias.exponents) - expected:
             yield Finding(
                 severity="error",
-                rule="bias-exponent",
                 node=node.name,
                 why=f"its bias has exponent {bias.exponents[0]}, the accumulator {sorted(expected)[0]}",
                 todo="export again: bias and accumulator must have the exponent of input plus filter",
@@ -171,7 +162,6 @@ def lookup_table(subject: Subject) -> Iterator[Finding]:
         if problem:
             yield Finding(
                 severity="error",
-                rule="lookup-table",
                 node=node.name,
                 why=problem,
                 todo="export again with one version of esp-ppq from start to end",

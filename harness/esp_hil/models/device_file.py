@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from esp_hil.errors import FormatError
 from esp_hil.formats.espdl import EspdlModel, ValueInfo, read_espdl
-from esp_hil.formats.tflite import TfliteModel, is_tflite, read_tflite
+from esp_hil.formats.kinds import kind_of, read_bytes
+from esp_hil.formats.tflite import TfliteModel, read_tflite
 from esp_hil.targets import Family, Runtime
 from esp_hil.tensors import Affine
 
@@ -94,14 +95,14 @@ def open_device_file(source: Path | bytes) -> DeviceFile:
     Raises:
         FormatError: it cannot be read, is neither kind, or is damaged.
     """
-    if isinstance(source, bytes):
-        image = source
-    else:
-        try:
-            image = source.read_bytes()
-        except OSError as error:
-            raise FormatError(f"cannot read {source}: {error.strerror}") from None
-    return _tflite(image) if is_tflite(image) else _espdl(image)
+    image = source if isinstance(source, bytes) else read_bytes(source)
+    kind = kind_of(image, "" if isinstance(source, bytes) else source.name)
+    if kind == "onnx":
+        raise FormatError(
+            "this is an ONNX file, which no board runs",
+            hint="quantize it: hil quantize, or hil new for a model of its own",
+        )
+    return _tflite(image) if kind == "tflite" else _espdl(image)
 
 
 def _espdl(image: bytes) -> DeviceFile:

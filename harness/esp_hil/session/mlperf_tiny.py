@@ -172,7 +172,7 @@ def read_data(entry: Entry, model: TfliteModel) -> Data:
     (tensor,) = model.input_tensors
     dtype = np.dtype(tensor.dtype)
     if entry.data is None:
-        shape = (_RANDOM_INPUTS, *tensor.shape[1:])
+        shape = (_RANDOM_INPUTS, *tensor.item_shape)
         generator = np.random.default_rng(0)
         if dtype.kind == "f":
             return Data(inputs=generator.random(shape, np.float32), labels=None, groups=None)
@@ -182,11 +182,13 @@ def read_data(entry: Entry, model: TfliteModel) -> Data:
     arrays = read_npz(entry.data, ("x", "y"))
     inputs, labels = arrays["x"], arrays["y"]
     groups = arrays.get("group")
-    fits = inputs.dtype == dtype and inputs.shape[1:] == tensor.shape[1:] and labels.shape == inputs.shape[:1]
+    fits = (
+        inputs.dtype == dtype and inputs.shape[1:] == tensor.item_shape and labels.shape == inputs.shape[:1]
+    )
     if not fits or (groups is not None and groups.shape != labels.shape):
         raise GoldenError(
             f"{entry.data}: x is {inputs.dtype} {inputs.shape}, y {labels.shape}",
-            hint=f"x: {tensor.dtype} (N, {', '.join(map(str, tensor.shape[1:]))}), y and group: (N,)",
+            hint=f"x: {tensor.dtype} (N, {', '.join(map(str, tensor.item_shape))}), y and group: (N,)",
         )
     return Data(
         inputs=inputs,

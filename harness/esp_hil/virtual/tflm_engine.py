@@ -139,7 +139,7 @@ class TflmEngine:
         self._on_run(self._runs)
         model = interpreter.model
         arrays = [
-            np.frombuffer(data, tensor.dtype).reshape(tensor.shape)
+            np.frombuffer(data, tensor.dtype).reshape((1, *tensor.item_shape))
             for tensor, data in zip(model.input_tensors, inputs, strict=True)
         ]
         if self._faults.delay_s:

@@ -106,11 +106,20 @@ def test_header_with_junk_is_refused() -> None:
         read_espdl(TINY[:12] + b"abcd" + TINY[16:])
 
 
-@pytest.mark.parametrize("data", [b"", b"EDL", b"TFL3" + bytes(30), b"PK\x03\x04"])
-def test_other_files_are_named_as_no_espdl(data: bytes) -> None:
-    with pytest.raises(FormatError, match=r"not an \.espdl file") as caught:
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "an empty file, no model file"),
+        (b"EDL", "text that starts with 'EDL', no model file"),
+        (bytes(4) + b"TFL3" + bytes(30), r"an \.tflite file, not an \.espdl file"),
+        (b"TFL3" + bytes(30), r"neither an \.espdl"),
+        (b"PK\x03\x04", "a ZIP archive"),
+    ],
+)
+def test_other_files_are_named_as_no_espdl(data: bytes, says: str) -> None:
+    with pytest.raises(FormatError, match=says) as caught:
         images(data)
-    assert "EDL2" in caught.value.hint
+    assert caught.value.hint
 
 
 def test_pack_that_promises_a_billion_models_is_refused() -> None:

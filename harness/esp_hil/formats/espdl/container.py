@@ -19,6 +19,7 @@ import struct
 from dataclasses import dataclass
 
 from esp_hil.errors import EncryptedModel, FormatError
+from esp_hil.formats.kinds import require
 
 _HEADER_BYTES = {b"EDL1": 12, b"EDL2": 16}
 _IMAGE_OF_PACK = {b"PDL1": b"EDL1", b"PDL2": b"EDL2", b"PDL3": b"EDL2"}
@@ -83,11 +84,8 @@ def located_images(data: bytes) -> list[Image]:
         return [image]
     if magic in _IMAGE_OF_PACK:
         return _pack(data, magic)
-    raise FormatError(
-        f"not an .espdl file: it starts with {magic!r}",
-        offset=0,
-        hint="expected EDL1, EDL2, PDL1, PDL2 or PDL3",
-    )
+    require(data, "espdl")
+    raise AssertionError("a magic that `kinds` knows and this module does not")
 
 
 def _image(data: bytes, offset: int, name: str) -> Image:

@@ -25,9 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esp_hil.errors import FormatError, HilError, InputError, OutOfMemory, RuntimeFailed, UnsupportedOperator
-from esp_hil.formats.tflite.model import TfliteModel
+from esp_hil.formats.tflite.model import NUMERIC, TfliteModel
 from esp_hil.formats.tflite.operators import resolver_method
 from esp_hil.formats.tflite.reader import read_tflite
+from esp_hil.formats.tflite.variables import unassigned
 from esp_hil.formats.tflite.worker import HEAD
 
 INSTALL = "pip install 'esp-hil[tflm]'"
@@ -36,6 +37,9 @@ ARENA_LIMIT_BYTES = 1 << 29
 LOAD_S = 60.0
 RUN_S = 60.0
 _SECONDS_PER_INPUT = 5.0
+
+TFLM_TYPES = NUMERIC - {"uint16"} | {"resource", "complex64", "complex128", "int4"}
+"""Types that TFLM knows the size of: TfLiteTypeSizeOf, tensorflow/lite/micro/memory_helpers.cc."""
 
 Array = NDArray[Any]
 
@@ -78,19 +82,47 @@ def check(model: TfliteModel) -> None:
     """
     if model.version != SCHEMA_VERSION:
         raise FormatError(f"schema version {model.version}, TFLM reads {SCHEMA_VERSION}")
-    external = [tensor for tensor in model.tensors if model.buffers[tensor.buffer].external]
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    external = [tensor for tensor in tensors if model.buffers[tensor.buffer].external]
     if external:
         raise FormatError(
             f"{len(external)} constants, the first {external[0].name!r}, lie outside the FlatBuffer: "
             "TFLM would compute with garbage",
             hint="esp_hil.formats.tflite.writer.inline_buffers brings them in",
         )
-    unknown = [operator for operator in model.operators if resolver_method(operator.name) is None]
-    if unknown:
-        kind = "custom operator" if unknown[0].custom else "operator"
+    for graph, operator in model.everywhere():
+        if resolver_method(operator.name) is None:
+            kind = "custom operator" if operator.custom else "operator"
+            where = f" of subgraph {graph.index}" if graph.index else ""
+            raise UnsupportedOperator(
+                f"TFLM has no kernel for {kind} {operator.name} (number {operator.index}{where})"
+            )
+    _check_types(model)
+    for variable, graph, operator in unassigned(model):
         raise UnsupportedOperator(
-            f"TFLM has no kernel for {kind} {unknown[0].name} (number {unknown[0].index})"
+            f"{graph.label(operator)} reads variable {variable.name!r}, and nothing in the file assigns it: TFLM has "
+            "no memory for it and reads address 0",
+            hint="convert again with the function that initializes it, so that the file has its ASSIGN_VARIABLE",
         )
+
+
+def _check_types(model: TfliteModel) -> None:
+    for tensor in (*model.input_tensors, *model.output_tensors):
+        if tensor.dtype not in NUMERIC:
+            raise UnsupportedOperator(
+                f"{'input' if tensor.index in model.inputs else 'output'} {tensor.name!r} is of type {tensor.dtype}, "
+                "which nobody can give or take as numbers",
+                hint="keep handles and text inside the model: convert a function of number tensors",
+            )
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            if tensor.dtype not in TFLM_TYPES:
+                inside = f" of subgraph {graph.index}" if graph.index else ""
+                raise UnsupportedOperator(
+                    f"tensor {tensor.name or tensor.index!r}{inside} is of type {tensor.dtype}, which TFLM does not "
+                    "know the size of: AllocateTensors fails",
+                    hint="replace what makes it (lists of tensors, text) by operators on numbers",
+                )
 
 
 class Interpreter:
@@ -124,10 +156,11 @@ class Interpreter:
         """Infer N inputs one after the other.
 
         Args:
-            inputs: for each input of the model its N values: (N, *shape without batch), of its dtype.
+            inputs: for each input of the model its N values: (N, *item_shape), of its dtype. An input of shape
+                [1, ...] has N in place of the 1, one of another shape has N before it.
 
         Returns:
-            For each output (N, *shape without batch).
+            For each output (N, *item_shape).
 
         Raises:
             InputError: another number, dtype or shape. RuntimeFailed: TFLM crashed or ran too long.
@@ -138,7 +171,7 @@ class Interpreter:
         return outputs
 
     def tensor(self, inputs: Sequence[Array], index: int) -> Array:
-        """An intermediate tensor, by number, after an inference of one input each: (1, ...) as in the file.
+        """An intermediate tensor, by number, after an inference of one input each: in the file's shape.
 
         Raises:
             InputError: as `run`, or the file has no such tensor. RuntimeFailed: TFLM crashed or ran too long.
@@ -207,11 +240,18 @@ class Interpreter:
         if len(inputs) != len(wanted):
             raise InputError(f"{len(inputs)} inputs, the model has {len(wanted)}")
         for array, tensor in zip(inputs, wanted, strict=True):
-            if array.dtype != np.dtype(tensor.dtype) or array.shape[1:] != tensor.shape[1:] or not len(array):
+            if (
+                array.dtype != np.dtype(tensor.dtype)
+                or array.shape[1:] != tensor.item_shape
+                or not len(array)
+            ):
+                shape = ", ".join(["N", *map(str, tensor.item_shape)])
                 raise InputError(
                     f"{array.dtype} {array.shape} for input {tensor.name!r}",
-                    hint=f"give {tensor.dtype} of shape (N, {', '.join(map(str, tensor.shape[1:]))})",
+                    hint=f"give {tensor.dtype} of shape ({shape})",
                 )
+        if len({len(array) for array in inputs}) > 1:
+            raise InputError(f"{[len(array) for array in inputs]} values for the inputs: give each as many")
 
 
 def _typed(said: str) -> HilError:

@@ -8,28 +8,58 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
-from esp_hil.errors import FormatError
 from esp_hil.formats.espdl.flat import Buffer as FlatBuffer
 from esp_hil.formats.espdl.flat import Table
-from esp_hil.formats.tflite.model import Buffer, Operator, Tensor, TfliteModel
+from esp_hil.formats.kinds import TFLITE, read_bytes, require
+from esp_hil.formats.tflite.model import Buffer, Operator, Subgraph, Tensor, TfliteModel
 from esp_hil.formats.tflite.operators import BUILTIN, CUSTOM
 
-IDENTIFIER = b"TFL3"
 DTYPES = (
     "float32", "float16", "int32", "uint8", "int64", "string", "bool", "int16", "complex64", "int8",
-    "float64", "complex128", "uint64", "resource", "variant", "uint32", "uint16", "int4",
+    "float64", "complex128", "uint64", "resource", "variant", "uint32", "uint16", "int4", "bfloat16", "int2", "uint4",
 )  # fmt: skip
 """Element types by their number in the schema, as far as any kernel knows them."""
 
 _MAX_ELEMENTS = 1 << 31
 
+_STRIDES = {"stride_w": (1, "i", 0), "stride_h": (2, "i", 0)}
+_FUSED = "fused_activation_function"
+_POOL = {
+    "padding": (0, "b", 0), **_STRIDES, "filter_width": (3, "i", 0), "filter_height": (4, "i", 0), _FUSED: (5, "b", 0),
+}  # fmt: skip
+
+OPTIONS: Mapping[str, Mapping[str, tuple[int, str, int]]] = MappingProxyType({
+    "CONV_2D": {
+        "padding": (0, "b", 0), **_STRIDES, _FUSED: (3, "b", 0),
+        "dilation_w_factor": (4, "i", 1), "dilation_h_factor": (5, "i", 1),
+    },
+    "DEPTHWISE_CONV_2D": {
+        "padding": (0, "b", 0), **_STRIDES, "depth_multiplier": (3, "i", 0), _FUSED: (4, "b", 0),
+        "dilation_w_factor": (5, "i", 1), "dilation_h_factor": (6, "i", 1),
+    },
+    "AVERAGE_POOL_2D": _POOL,
+    "MAX_POOL_2D": _POOL,
+    "ADD": {_FUSED: (0, "b", 0)},
+    "MUL": {_FUSED: (0, "b", 0)},
+    "FULLY_CONNECTED": {_FUSED: (0, "b", 0)},
+    "IF": {"then_subgraph_index": (0, "i", 0), "else_subgraph_index": (1, "i", 0)},
+    "WHILE": {"cond_subgraph_index": (0, "i", 0), "body_subgraph_index": (1, "i", 0)},
+    "CALL_ONCE": {"init_subgraph_index": (0, "i", 0)},
+    "CALL": {"subgraph": (0, "I", 0)},
+})  # fmt: skip
+"""The numbers that are read of an operator's options: position in its table, format and default, by the schema."""
+
+SAME = 0
+"""Option `padding` of convolutions and pools; VALID is 1."""
+
 
 def is_tflite(data: bytes) -> bool:
     """Whether bytes are a `.tflite` file, by its identifier."""
-    return data[4:8] == IDENTIFIER
+    return data[4:8] == TFLITE
 
 
 def read_tflite(source: Path | bytes, *, name: str | None = None) -> TfliteModel:
@@ -42,35 +72,59 @@ def read_tflite(source: Path | bytes, *, name: str | None = None) -> TfliteModel
     Raises:
         FormatError: it cannot be read, is no `.tflite` file or is damaged.
     """
-    if isinstance(source, Path):
-        try:
-            data = source.read_bytes()
-        except OSError as error:
-            raise FormatError(f"cannot read {source}: {error.strerror}") from None
-    else:
-        data = source
-    if not is_tflite(data):
-        raise FormatError("no identifier TFL3: this is no .tflite file", offset=4)
+    data = read_bytes(source) if isinstance(source, Path) else source
+    require(data, "tflite")
     flat = FlatBuffer(data)
     root = flat.root()
-    subgraphs = list(root.tables(2, "subgraph"))
-    if not subgraphs:
+    tables = list(root.tables(2, "subgraph"))
+    if not tables:
         raise root.damaged("the model has no subgraph")
     buffers = tuple(_buffers(root, len(data)))
-    tensors = tuple(_tensors(subgraphs[0], buffers))
+    codes = [_code(table) for table in root.tables(1, "operator code")]
+    subgraphs = tuple(_subgraph(number, table, buffers, codes) for number, table in enumerate(tables))
+    _check_calls(root, subgraphs)
     return TfliteModel(
         name=name or (source.stem if isinstance(source, Path) else "model"),
         sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
         version=int(root.number(0, "I", "version") or 0),
         description=root.text(3, "description"),
-        subgraphs=len(subgraphs),
-        tensors=tensors,
-        operators=tuple(_operators(root, subgraphs[0], len(tensors))),
-        inputs=_indices(subgraphs[0], 1, len(tensors), "inputs"),
-        outputs=_indices(subgraphs[0], 2, len(tensors), "outputs"),
+        subgraphs=subgraphs,
         buffers=buffers,
     )
+
+
+def _subgraph(
+    number: int, table: Table, buffers: Sequence[Buffer], codes: Sequence[tuple[str, bool, int]]
+) -> Subgraph:
+    tensors = tuple(_tensors(table, buffers))
+    return Subgraph(
+        index=number,
+        name=table.text(4, "name"),
+        tensors=tensors,
+        operators=tuple(_operators(table, codes, len(tensors))),
+        inputs=_indices(table, 1, len(tensors), "inputs"),
+        outputs=_indices(table, 2, len(tensors), "outputs"),
+    )
+
+
+def _check_calls(root: Table, subgraphs: Sequence[Subgraph]) -> None:
+    """Operators call subgraphs that are there, and none of them its own caller, which would never end."""
+    calls = {
+        graph.index: {number for operator in graph.operators for number in operator.calls}
+        for graph in subgraphs
+    }
+    for number, called in calls.items():
+        wrong = next((other for other in called if not 0 <= other < len(subgraphs)), None)
+        if wrong is not None:
+            raise root.damaged(f"an operator of subgraph {number} calls subgraph {wrong} of {len(subgraphs)}")
+    reached = {number: set(called) for number, called in calls.items()}
+    for _ in subgraphs:
+        for called in reached.values():
+            called.update(*(reached[other] for other in tuple(called)))
+    own = next((number for number, called in reached.items() if number in called), None)
+    if own is not None:
+        raise root.damaged(f"subgraph {own} calls itself")
 
 
 def _buffers(root: Table, file_bytes: int) -> Iterator[Buffer]:
@@ -111,6 +165,7 @@ def _tensors(graph: Table, buffers: Sequence[Buffer]) -> Iterator[Tensor]:
             buffer=buffer,
             constant=bool(buffers[buffer].data) or buffers[buffer].external,
             variable=bool(table.number(5, "?", "is_variable")),
+            sparse=table.table(6, "sparsity") is not None,
         )
         _check_data(table, tensor, buffers[buffer])
         yield tensor
@@ -118,7 +173,7 @@ def _tensors(graph: Table, buffers: Sequence[Buffer]) -> Iterator[Tensor]:
 
 def _check_data(table: Table, tensor: Tensor, buffer: Buffer) -> None:
     have = len(buffer.data) or buffer.external_bytes
-    packed = tensor.dtype in {"int4", "string"}
+    packed = tensor.sparse or tensor.bits < 8 or tensor.dtype in {"string", "variant", "resource"}
     if tensor.constant and not packed and have != tensor.size_bytes:
         raise table.damaged(
             f"tensor {tensor.index} {tensor.dtype} {list(tensor.shape)} has {have} bytes of data"
@@ -136,8 +191,7 @@ def _quantization(tensor: Table, index: int) -> tuple[tuple[float, ...], tuple[i
     return scales, zero_points, int(table.number(6, "i", "quantized_dimension") or 0)
 
 
-def _operators(root: Table, graph: Table, tensors: int) -> Iterator[Operator]:
-    codes = [_code(table) for table in root.tables(1, "operator code")]
+def _operators(graph: Table, codes: Sequence[tuple[str, bool, int]], tensors: int) -> Iterator[Operator]:
     for index, table in enumerate(graph.tables(3, "operator")):
         code = int(table.number(0, "I", "opcode_index") or 0)
         if code >= len(codes):
@@ -150,7 +204,24 @@ def _operators(root: Table, graph: Table, tensors: int) -> Iterator[Operator]:
             version=version,
             inputs=_indices(table, 1, tensors, "inputs", optional=True),
             outputs=_indices(table, 2, tensors, "outputs"),
+            options=MappingProxyType({} if custom else _options(table, name)),
         )
+
+
+def _options(operator: Table, name: str) -> dict[str, int | str]:
+    if name == "VAR_HANDLE":
+        table = operator.table(4, "options")
+        return {
+            field: "" if table is None else table.text(place, field)
+            for place, field in enumerate(("container", "shared_name"))
+        }
+    wanted = OPTIONS.get(name)
+    table = None if wanted is None else operator.table(4, "options")
+    found: dict[str, int | str] = {}
+    for field, (place, kind, default) in (wanted or {}).items():
+        value = None if table is None else table.number(place, kind, field)
+        found[field] = default if value is None else int(value)
+    return found
 
 
 def _code(table: Table) -> tuple[str, bool, int]:

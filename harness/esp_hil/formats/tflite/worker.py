@@ -67,13 +67,14 @@ class Runner:
         return {"arena_bytes": self.arena_bytes, **self.recorded}
 
     def run(self, batches: list[NDArray[Any]], outputs: int) -> list[NDArray[Any]]:
-        """Infer each input in turn: arrays (N, *shape without batch) to as many answers."""
+        """Infer each input in turn: arrays (N, *item) to as many answers; item: the shape less a leading 1."""
         made: list[list[NDArray[Any]]] = [[] for _ in range(outputs)]
-        for row in range(len(batches[0])):
-            _set_inputs(self._running, [batch[row : row + 1] for batch in batches])
+        for row in range(len(batches[0]) if batches else 1):
+            _set_inputs(self._running, [batch[row] for batch in batches])
             self._running.invoke()
             for index, answers in enumerate(made):
-                answers.append(np.array(self._running.get_output(index)))
+                answer = np.array(self._running.get_output(index))
+                answers.append(answer if answer.shape[:1] == (1,) else answer[np.newaxis])
         return [np.concatenate(answers) for answers in made]
 
     def tensor(self, inputs: list[NDArray[Any]], index: int) -> NDArray[Any]:
@@ -81,7 +82,7 @@ class Runner:
         if self._keeping is None:
             config = self._runtime.InterpreterConfig.kPreserveAllTensors
             self._keeping = self._large(config)
-        _set_inputs(self._keeping, inputs)
+        _set_inputs(self._keeping, [one[0] for one in inputs])
         self._keeping.invoke()
         return np.array(self._keeping.GetTensor(index, 0)["tensor_data"])
 
@@ -162,8 +163,10 @@ def _invoke_ns(interpreter: Any) -> int:  # noqa: ANN401
 
 
 def _set_inputs(interpreter: Any, inputs: list[NDArray[Any]]) -> None:  # noqa: ANN401
+    """Give each input its values, in the shape that the file has for it."""
     for index, values in enumerate(inputs):
-        interpreter.set_input(values, index)
+        shape = tuple(int(extent) for extent in interpreter.get_input_details(index)["shape"])
+        interpreter.set_input(np.ascontiguousarray(values).reshape(shape), index)
 
 
 def _recorded_allocations(interpreter: Any) -> dict[str, int]:  # noqa: ANN401

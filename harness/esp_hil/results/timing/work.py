@@ -157,5 +157,5 @@ def _of_tflite(model: TfliteModel, operator: Operator) -> LayerWork:
         activation_bytes=0
         if renames
         else sum(tensor.size_bytes for tensor in (*inputs, *outputs) if not tensor.constant),
-        bits=8 * np.dtype(inputs[0].dtype).itemsize if inputs else 8,
+        bits=inputs[0].bits if inputs else 8,
     )
