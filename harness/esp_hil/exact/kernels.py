@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esp_hil.exact.lowering import CHANNEL_FIRST, DEVICE_FLOAT, Lowering
-from esp_hil.exact.shapes import window_outputs
+from esp_hil.formats.espdl.shapes import window_outputs
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float32]

@@ -57,7 +57,7 @@ CASES: dict[str, Case] = {
     "transpose": ("Transpose", [(2, 3, 4)], {"perm": (2, 0, 1)}, {}, [(4, 2, 3)]),
     "squeeze": ("Squeeze", [(1, 3, 1)], {}, {1: [0]}, [(3, 1)]),
     "squeeze all": ("Squeeze", [(1, 3, 1)], {}, {}, [(3,)]),
-    "unsqueeze": ("Unsqueeze", [(3,)], {}, {1: [0, -1]}, [(1, 3, 1)]),
+    "unsqueeze": ("Unsqueeze", [(3,)], {}, {1: [0, 2]}, [(1, 3, 1)]),
     "depth to space": ("DepthToSpace", [(1, 2, 3, 8)], {"blocksize": 2}, {}, [(1, 4, 6, 2)]),
     "space to depth": ("SpaceToDepth", [(1, 4, 6, 2)], {"blocksize": 2}, {}, [(1, 2, 3, 8)]),
     "insert zeros": (

@@ -67,5 +67,10 @@ def constant_integers(graph: Graph, node: Node, index: int) -> tuple[int, ...] |
 
 
 def _wrong(node: Node, name: str, wanted: str) -> UnsupportedOperator:
-    state = "is not" if name in node.attributes else "is missing; ESP-DL needs"
-    return UnsupportedOperator(f"attribute {name!r} of {node.op_type} node {node.name!r} {state} {wanted}")
+    about = f"attribute {name!r} of {node.op_type} node {node.name!r}"
+    if name in node.attributes:
+        return UnsupportedOperator(f"{about} is not {wanted}", hint="export the model again")
+    return UnsupportedOperator(
+        f"{about} is missing, and ESP-DL gives it no default",
+        hint=f"write it into the float model: {wanted}",
+    )
