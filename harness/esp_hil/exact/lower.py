@@ -18,6 +18,7 @@ from esp_hil.exact.probe import IntegerKernels
 from esp_hil.exact.proof import Headroom, Proof
 from esp_hil.exact.registry import operator_of
 from esp_hil.formats.espdl.model import EspdlModel, Graph, Node, ValueInfo
+from esp_hil.formats.espdl.operators import ASSIGNS
 from esp_hil.targets import Family
 
 BATCH = "N"
@@ -34,7 +35,6 @@ _INPUTS = {
 
 
 _DTYPES = {"S8": "int8", "S16": "int16", "F32": "float32"}
-_CONVERTING = frozenset({"QuantizeLinear", "DequantizeLinear", "RequantizeLinear"})
 
 
 class NotBatchable(UnsupportedOperator):
@@ -158,7 +158,7 @@ def _check_type(lowering: Lowering, node: Node) -> None:
     """Refuse a node whose first input is of another type than the node computes in."""
     wanted = _DTYPES.get(str(node.attributes.get("quant_type", "")))
     name = node.inputs[0]
-    if wanted is None or node.op_type in _CONVERTING or name in lowering.graph.initializers:
+    if wanted is None or node.op_type in ASSIGNS or name in lowering.graph.initializers:
         return
     if lowering.dtype(name) != wanted:
         raise FormatError(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from esp_hil.errors import HilError
 from esp_hil.formats.espdl.model import Graph, Node
-from esp_hil.formats.espdl.operators import REGISTERED, refusal
+from esp_hil.formats.espdl.operators import ASSIGNS, REGISTERED, refusal
 from esp_hil.formats.espdl.shapes import propagate
 from esp_hil.lint.finding import Finding, Subject, rule
 
@@ -60,7 +60,9 @@ def no_kernel(subject: Subject) -> Iterator[Finding]:
 @rule("float-node")
 def float_node(subject: Subject) -> Iterator[Finding]:
     """Nodes were left in float32: esp-ppq could not quantize them, or did not know the target."""
-    kinds = [node.attributes.get("quant_type") for node in subject.graph.nodes]
+    # an operator that only assigns works on integers whatever its mark says
+    nodes = [node for node in subject.graph.nodes if node.op_type not in ASSIGNS]
+    kinds = [node.attributes.get("quant_type") for node in nodes]
     if kinds and all(kind == "F32" for kind in kinds):
         yield Finding(
             severity="error",
@@ -70,7 +72,7 @@ def float_node(subject: Subject) -> Iterator[Finding]:
             todo="quantize again for a target that esp-ppq knows: c, esp32s3, esp32p4 and their like",
         )
         return
-    for node, kind in zip(subject.graph.nodes, kinds, strict=True):
+    for node, kind in zip(nodes, kinds, strict=True):
         if kind == "F32":
             yield Finding(
                 severity="warning",

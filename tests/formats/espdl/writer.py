@@ -91,10 +91,19 @@ def graph(
 
 
 def edl(
-    written: Graph, *, container: str = "EDL2", mode: int = 0, metadata: Mapping[str, str] | None = None
+    written: Graph,
+    *,
+    container: str = "EDL2",
+    mode: int = 0,
+    metadata: Mapping[str, str] | None = None,
+    old_schema: bool = False,
+    listed: int = 0,
 ) -> bytes:
-    """The EDL image of a graph."""
-    flat = _Writer().model(written, metadata or {})
+    """The EDL image of a graph.
+
+    `old_schema`: that before ESP-DL 3.1, raw_data as bytes; tensors of up to `listed` elements as lists of numbers.
+    """
+    flat = _Writer(old_schema, listed).model(written, metadata or {})
     header = container.encode() + struct.pack("<II", mode, len(flat))
     return header + (bytes(4) if container == "EDL2" else b"") + flat
 
@@ -121,8 +130,9 @@ def pack(magic: str, models: Mapping[str, bytes]) -> bytes:
 
 
 class _Writer:
-    def __init__(self) -> None:
+    def __init__(self, old_schema: bool = False, listed: int = 0) -> None:
         self.builder = flatbuffers.Builder(1024)
+        self.old_schema, self.listed = old_schema, listed
 
     def model(self, written: Graph, metadata: Mapping[str, str]) -> bytes:
         body = self._graph(written)
@@ -179,6 +189,8 @@ class _Writer:
         return self._table(2, {0: number})
 
     def _tensor(self, item: Tensor) -> int:
+        if self.old_schema:
+            return self._old_tensor(item)
         raw = item.data.astype(item.data.dtype.newbyteorder("<")).tobytes()
         raw += bytes(-len(raw) % 16)
         builder = self.builder
@@ -194,6 +206,32 @@ class _Writer:
                 6: item.name,
                 7: f"layout ==> {item.layout or 'UNK'}",
                 8: blocks,
+                13: self._int64s(item.exponents),
+            },
+        )
+
+    def _old_tensor(self, item: Tensor) -> int:
+        builder = self.builder
+        if item.data.size <= self.listed:
+            lists = {
+                "float32": (2, "<f4"),
+                "int64": (5, "<i8"),
+                "float64": (11, "<f8"),
+                "uint64": (12, "<u8"),
+            }
+            field, kind = lists.get(item.dtype, (3, "<i4"))
+            numbers = builder.CreateNumpyVector(item.data.astype(kind))
+        else:
+            field, little = 8, item.data.astype(item.data.dtype.newbyteorder("<"))
+            numbers = builder.CreateByteVector(little.tobytes())
+        return self._table(
+            14,
+            {
+                0: self._int64s(item.shape),
+                1: lambda slot: builder.PrependInt32Slot(slot, TYPE_NUMBERS[item.dtype], 0),
+                field: numbers,
+                6: item.name,
+                7: f"layout ==> {item.layout or 'UNK'}",
                 13: self._int64s(item.exponents),
             },
         )

@@ -6,6 +6,7 @@ import numpy as np
 
 from esp_hil.errors import FormatError
 from esp_hil.exact.lowering import OFFSET, Form, Lowering, attribute_ints, channel_first_perm, size_of
+from esp_hil.exact.operators.quantize import assign
 from esp_hil.exact.registry import operator
 from esp_hil.formats.espdl.model import Node
 
@@ -39,19 +40,31 @@ def reshape(lowering: Lowering, node: Node) -> None:
     )
 
 
-def _requantizing_reshape(lowering: Lowering, node: Node) -> None:
-    """`output->assign(input)`: requantizes where exponents differ and the buffers do."""
-    reshape(lowering, node)
+def _assigning_reshape(lowering: Lowering, node: Node) -> None:
+    """`output->assign(input)` unless the planner put the output where the input is.
+
+    It shares the memory only where the bytes are the same size; from int8 to float32 it converts.
+    """
+    x, y = node.inputs[0], node.outputs[0]
+    if lowering.dtype(x) == lowering.dtype(y):
+        reshape(lowering, node)
+        return
+    if size_of(lowering.shape(x)) != size_of(lowering.shape(y)):
+        raise FormatError(
+            f"{node.op_type} {node.name!r}: from shape {lowering.shape(x)} to {lowering.shape(y)}"
+        )
+    assign(lowering, node, x, y, shape=lowering.shape(y))
 
 
-operator("Reshape", "Flatten", "Squeeze", "Unsqueeze", batches=Lowering.batch_axis_kept)(
-    _requantizing_reshape
-)
+operator("Reshape", "Flatten", "Squeeze", "Unsqueeze", batches=Lowering.batch_axis_kept)(_assigning_reshape)
 
 
 @operator("Identity", batches=True)
 def lower_identity(lowering: Lowering, node: Node) -> None:
-    """The same tensor."""
+    """The same tensor, or `output->assign(input)` where types differ."""
+    if lowering.dtype(node.inputs[0]) != lowering.dtype(node.outputs[0]):
+        assign(lowering, node, node.inputs[0], node.outputs[0])
+        return
     lowering.alias(node.outputs[0], node.inputs[0])
     lowering.prove(node, "move")
 

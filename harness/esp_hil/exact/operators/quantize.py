@@ -19,25 +19,28 @@ def lower_requantize(lowering: Lowering, node: Node) -> None:
     assign(lowering, node, node.inputs[0], node.outputs[0])
 
 
-def assign(lowering: Lowering, node: Node, x: str, y: str) -> None:
-    """Y = x in y's type and exponent."""
+def assign(lowering: Lowering, node: Node, x: str, y: str, *, shape: tuple[int, ...] | None = None) -> None:
+    """Y = x in y's type and exponent; in another shape of as many elements, if one is given."""
     source, target = lowering.dtype(x), lowering.dtype(y)
     shift = (0 if lowering.is_float(x) else lowering.exponent(x)) - (
         0 if lowering.is_float(y) else lowering.exponent(y)
     )
-    if source == target and (shift == 0 or lowering.is_float(x)):
+    if shape is None and source == target and (shift == 0 or lowering.is_float(x)):
         lowering.alias(y, x)
         lowering.prove(node, "move")
         return
     for dtype in (source, target):
         if dtype not in ("int8", "int16", "float32"):
             raise UnsupportedOperator(f"{node.op_type} {node.name!r}: from {source} to {target}")
-    if target == "int8" and -7 <= shift <= 8 and lowering.prefers_offset(x):
+    if shape is None and target == "int8" and -7 <= shift <= 8 and lowering.prefers_offset(x):
         _offset_rescaled(lowering, x, y, shift)
         lowering.prove(node, "integer", note="a power of two times an integer, rounded once")
         return
-    form = CHANNEL_FIRST if lowering.held_channel_first(x) else DEVICE_FLOAT
+    form = CHANNEL_FIRST if shape is None and lowering.held_channel_first(x) else DEVICE_FLOAT
     value = _scaled(lowering, lowering.read(x, form), shift, y)
+    if shape is not None:
+        wanted = lowering.onnx.constant(np.array([-1, *shape[1:]] if shape else [], np.int64), "shape")
+        value = lowering.onnx.op("Reshape", [value, wanted], hint=f"{y}:shape")
     if target == "float32":
         lowering.write(y, value, form)
         lowering.prove(node, "float32", note="a power of two times an integer")

@@ -36,12 +36,14 @@ class Buffer:
     Args:
         data: the FlatBuffer.
         base: its offset in the file; added to the offsets that errors name.
+        old_schema: whether it may follow the schema of ESP-DL before 3.1.
     """
 
-    __slots__ = ("base", "data", "size", "visits_left")
+    __slots__ = ("base", "data", "old_schema", "size", "visits_left")
 
-    def __init__(self, data: bytes, base: int = 0) -> None:
+    def __init__(self, data: bytes, base: int = 0, *, old_schema: bool = False) -> None:
         self.data = data
+        self.old_schema = old_schema
         self.size = len(data)
         self.base = base
         self.visits_left = _VISITS_PER_BYTE * self.size + _VISITS_FREE

@@ -60,9 +60,16 @@ REGISTERED: Mapping[str, Operator] = MappingProxyType(
         **_rows("ReduceMax ReduceMin ScatterND", _ANY, "changed", passive=True),
         **_rows("ReverseSequence", _INTEGER, "changed", passive=True),
         **_rows("Equal Greater GreaterOrEqual Less LessOrEqual Gelu LUT", _INTEGER, "changed"),
-        **_rows("RequantizeLinear QuantizeLinear DequantizeLinear", _INTEGER, "changed"),
+        # `deserialize` does not look at the quant type, and `forward` is output->assign(input) of any types.
+        **_rows("RequantizeLinear QuantizeLinear DequantizeLinear", _ANY, "changed"),
     }
 )
+
+
+ASSIGNS = frozenset(
+    "RequantizeLinear QuantizeLinear DequantizeLinear Reshape Flatten Squeeze Unsqueeze Identity".split()  # noqa: SIM905
+)
+"""Operators that are `output->assign(input)`, from any element type to any, whatever their quant type says."""
 
 
 def refusal(op_type: str) -> str:

@@ -1,6 +1,8 @@
 """Reads `.espdl` files: container, then the FlatBuffer of ESP-DL's schema, every value checked.
 
-The field numbers below are the positions of the fields in that schema, fbs_loader/espdl.fbs of ESP-DL 3.3.9.
+The field numbers below are the positions of the fields in that schema, fbs_loader/espdl.fbs of ESP-DL 3.3.9. Before
+ESP-DL 3.1, whose files have the container EDL1, raw_data was a vector of bytes at any alignment, and the numbers of a
+small tensor could lie in the lists that ONNX has for them.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from esp_hil.errors import FormatError, GoldenError, InputError, UnsupportedOperator
 from esp_hil.formats.espdl.check import check_graph
@@ -101,7 +104,9 @@ def _pick(found: list[Image], name: str | int | None) -> Image:
 
 def _read_image(image: Image, name: str) -> EspdlModel:
     flat = image.flatbuffer()
-    root = Buffer(flat, image.offset + image.header_bytes).root()
+    # EDL1 came with the schema before 3.1; ESP-DL takes its files still, and copies their parameters
+    old_schema = image.container == "EDL1"
+    root = Buffer(flat, image.offset + image.header_bytes, old_schema=old_schema).root()
     if any(True for _ in root.tables(9, "functions")):
         raise UnsupportedOperator(f"model {name!r} has local functions", hint="inline them before export")
     metadata = _dict(root, _string_pairs(root, 8), "metadata entry")
@@ -288,15 +293,7 @@ def _tensor(table: Table) -> Tensor:
     shape = _shape(table, table.array(0, "<i8", f"dims of {name!r}").tolist(), name)
     doc = table.text(7, "layout")
     layout = doc.removeprefix(_LAYOUT_VREFIX) if doc.startswith(_LAYOUT_VREFIX) else ""
-    at, blocks = _raw(table, name)
-    kind = np.dtype(dtype).newbyteorder("<")
-    count = math.prod(shape)
-    used = count * kind.itemsize
-    if blocks * _BLOCK_BYTES != -(-used // _BLOCK_BYTES) * _BLOCK_BYTES:
-        raise table.damaged(
-            f"{name!r} of shape {_short(shape)} has {blocks * _BLOCK_BYTES} bytes instead of {used}"
-        )
-    data = np.frombuffer(table.buffer.data, kind, count, at).astype(dtype, copy=False)
+    data, at = _data(table, name, np.dtype(dtype), shape)
     if dtype == "bool" and (data.view(np.uint8) > 1).any():
         raise table.buffer.damaged(f"{name!r} is bool and has values other than 0 and 1", at)
     return Tensor(
@@ -323,15 +320,67 @@ _ATTRIBUTE_READERS: Mapping[int, Callable[[Table], Attribute]] = MappingProxyTyp
 )
 
 
-def _raw(table: Table, name: str) -> tuple[int, int]:
-    """Offset and number of the 16-byte blocks of a tensor; aligned to 16, because kernels load them so."""
+# Where the schema before 3.1, as ONNX does, may hold the numbers of a small tensor instead of in raw_data.
+_NUMBER_FIELDS: tuple[tuple[int, str, frozenset[str]], ...] = (
+    (2, "<f4", frozenset({"float32"})),
+    (3, "<i4", frozenset({"int8", "uint8", "int16", "uint16", "int32", "bool"})),
+    (5, "<i8", frozenset({"int64"})),
+    (11, "<f8", frozenset({"float64"})),
+    (12, "<u8", frozenset({"uint32", "uint64"})),
+)
+
+
+def _data(table: Table, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[NDArray[Any], int]:
+    """The elements of a tensor, 1-D, and where they lie."""
+    count = math.prod(shape)
+    used = count * dtype.itemsize
+    kind = dtype.newbyteorder("<")
     at = table.reference(8, f"data of {name!r}")
     if at is None:
-        raise table.damaged(f"{name!r} has no data in the file")
+        return _listed_data(table, name, dtype, shape)
+    start, items = table.buffer.vector(at, 1, f"data of {name!r}")
+    if table.buffer.old_schema and items in (used, -(-used // _BLOCK_BYTES) * _BLOCK_BYTES):
+        # raw_data is a vector of bytes there, wherever the builder put it
+        table.buffer.need(start, used, f"data of {name!r}")
+        return np.frombuffer(table.buffer.data, kind, count, start).astype(dtype, copy=False), start
     start, blocks = table.buffer.vector(at, _BLOCK_BYTES, f"data of {name!r}")
     if start % _BLOCK_BYTES:
         raise table.buffer.damaged(f"the data of {name!r} is not aligned to {_BLOCK_BYTES} bytes", start)
-    return start, blocks
+    if blocks * _BLOCK_BYTES != -(-used // _BLOCK_BYTES) * _BLOCK_BYTES:
+        raise table.damaged(
+            f"{name!r} of shape {_short(shape)} has {blocks * _BLOCK_BYTES} bytes instead of {used}"
+        )
+    return np.frombuffer(table.buffer.data, kind, count, start).astype(dtype, copy=False), start
+
+
+def _listed_data(
+    table: Table, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> tuple[NDArray[Any], int]:
+    """Elements that the schema before 3.1 keeps in a list of numbers."""
+    for field, kind, dtypes in _NUMBER_FIELDS:
+        at = (
+            table.reference(field, f"data of {name!r}")
+            if table.buffer.old_schema and dtype.name in dtypes
+            else None
+        )
+        if at is None:
+            continue
+        numbers = table.array(field, kind, f"data of {name!r}")
+        if numbers.size != math.prod(shape):
+            raise table.damaged(f"{name!r} of shape {_short(shape)} has {numbers.size} numbers")
+        limits = (
+            (0, 1)
+            if dtype == np.bool_
+            else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+            if dtype.kind in "iu"
+            else ()
+        )
+        if limits and numbers.size and not limits[0] <= int(numbers.min()) <= int(numbers.max()) <= limits[1]:
+            raise table.damaged(f"{name!r} is {dtype.name} and has numbers beyond that")
+        data = numbers.astype(dtype)
+        data.flags.writeable = False
+        return data, at
+    raise table.damaged(f"{name!r} has no data in the file")
 
 
 def _short(shape: tuple[int, ...]) -> str:
