@@ -155,7 +155,7 @@ EXAMPLES: list[tuple[CrashKind, str]] = [
     ("stack_overflow", STACK_GUARD),
     ("stack_overflow", "\r\n***ERROR*** A stack overflow in task hil_engine has been detected.\r\n"),
     (
-        "stack_overflow",
+        "overrun",
         "Stack smashing protect failure!\r\n\r\nabort() was called at PC 0x400d1f3c on core 0\n",
     ),
     (
@@ -188,6 +188,158 @@ EXAMPLES: list[tuple[CrashKind, str]] = [
         "E (240) cpu_start: Failed to init external RAM!\nabort() was called at PC 0x403768ad on core 0\n",
     ),
 ]
+
+
+# one line of each kind of reason, as ESP-IDF, ESP-DL and TFLM print it
+REASONS: list[tuple[CrashKind, str]] = [
+    *(
+        ("unsupported_operator", line)
+        for line in (
+            "Didn't find op for builtin opcode 'DEPTHWISE_CONV_2D'",
+            "Didn't find op for builtin opcode 'CONV_2D' version '3'. An older version of this"
+            " builtin might be supported.",
+            "Failed to get registration from op code CUSTOM",
+            "Failed to get registration from op code  3",
+            "Missing registration for opcode_index 4",
+            "Did not find a parser for CUMSUM",
+            "Op builtin_code out of range: 207. Are you using old TFLite binary with newer model?",
+            "Hybrid models are not supported on TFLite Micro.",
+            "Type INT16 (7) not supported.",
+            "Input type: FLOAT32 with filter type : INT8 not supported.",
+            "Filter type INT8 (9) for input type FLOAT32 not supported.",
+            "Current data type INT16 is not supported.",
+            "Type 'INT64' is not supported by gather.",
+            "E (512) tflm: Didn't find op for builtin opcode 'LOGISTIC'",
+            "E (512) tflm: Type FLOAT16 (10) currently not supported by Exp.",
+            "E (1234) dl::Model: Do not support Greater, please implement and register it first.",
+            "E (1234) Pad: mode is not supported: reflect",
+            "E (1234) resize: Don't support this mode: 2.",
+            "E (1234) LUT: Only support QUANT_TYPE_SYMM_8BIT or QUANT_TYPE_SYMM_16BIT!",
+        )
+    ),
+    *(
+        ("out_of_memory", line)
+        for line in (
+            "Failed to resize buffer. Requested: 98304, available 80000, missing: 18304",
+            "Failed to allocate tail memory. Requested: 512, available 16, missing: 496",
+            "Failed to allocate temp memory. Requested: 512, available 16, missing: 496",
+            "Failed to allocate memory for context->eval_tensors, 1200 bytes required",
+            "Failed to allocate variable tensor of size 640",
+            "Arena size is too small for all buffers. Needed 98304 but only 65536 was available.",
+            "Couldn't allocate memory of 140000 bytes",
+            "Unable to allocate TfLiteAffineQuantization.",
+            "ESP_ERROR_CHECK failed: esp_err_t 0x101 (ESP_ERR_NO_MEM) at 0x42001000",
+            "E (812) quirc: memory allocation failed: ESP_ERR_NO_MEM",
+            "E (812) app: malloc failed",
+            "E (812) app: out of memory",
+            "E (812) dl::tool: Failed to alloc 40.00KB memory, largest available block size 31.00KB.",
+            "E (812) dl::tool: Input cap=0x800 can not callocate with MALLOC_CAP_SIMD, please try other caps.",
+            "E (812) MemoryManagerGreedy: root_alloc failed",
+            "terminate called after throwing an instance of 'std::bad_alloc'",
+            "E (hil) hil: no memory for INFO; largest free block 960 bytes",
+        )
+    ),
+    ("model_file", "E (1) FbsLoader: Model's flatbuffers is empty or broken."),
+    ("model_file", "E (1) FbsLoader: Unsupported format, or the model file is corrupted!"),
+    ("model_file", "E (1) FbsLoader: This is a cryptographic model, please enter the secret key!"),
+    ("model_file", "Model provided is schema version 2 not equal to supported version 3."),
+    ("partition_table", "E (1) FbsLoader: Can not find model in partition table"),
+    ("partition_table", "E (1) SPIFFS: spiffs partition could not be found"),
+    ("partition_table", "E (1) app: no partition labelled model"),
+    ("model", "AllocateTensors() failed"),
+    ("model", "Node CONV_2D (number 0f) failed to prepare with status 1"),
+    ("model", "E (2) dl::Model: Fail to load model"),
+]
+THAT = (
+    "AllocateTensors() failed\n"
+    "E (999) dl::Model: Fail to load model\n"
+    "Guru Meditation Error: Core  0 panic'ed (LoadProhibited). Exception was unhandled.\n"
+    "Rebooting...\n"
+)
+
+
+@pytest.mark.parametrize(("kind", "line"), REASONS)
+def test_a_line_that_says_why_outranks_those_that_only_say_that(kind: CrashKind, line: str) -> None:
+    assert crash_kind(line) == kind
+    for text in (f"{line}\n{THAT}", f"AllocateTensors() failed\n{line}\n{THAT}"):
+        watch = Watch()
+        watch.feed(text)
+        crash = parse_crash(text)
+        assert crash is not None
+        assert watch.crash is not None
+        assert (crash.kind, watch.crash.kind) == (kind, kind)
+        if kind != "model":
+            assert crash.reason in line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "I (33) app: malloc failed once, tried again",
+        "E (33) spi_master: mode 3 is not supported on this host",
+        "W (33) i2c: clock stretching not supported",
+        "E (33) esp_psram: PSRAM ECC not supported with this chip",
+        "I (80) boot: End of partition table",
+        "W (12) wifi: alloc eb len=24 type=2 fail, heap:1024",
+    ],
+)
+def test_words_of_other_parts_are_no_operator_that_lacks(line: str) -> None:
+    assert crash_kind(line) in {None, "out_of_memory"}
+
+
+def test_of_two_reasons_the_first_is_the_cause() -> None:
+    crash = parse_crash("Didn't find op for builtin opcode 'EXP'\nFailed to allocate memory for x\n" + THAT)
+    assert crash is not None
+    assert crash.kind == "unsupported_operator"
+    other = parse_crash("Failed to allocate memory for x\nDidn't find op for builtin opcode 'EXP'\n" + THAT)
+    assert other is not None
+    assert other.kind == "out_of_memory"
+
+
+def test_an_abort_without_a_known_reason_tells_the_last_error_before_it() -> None:
+    text = (
+        "E (10) wifi: an old one\nE (11) camera: sensor 0x2640 answers nothing\nI (12) x: y\n"
+        "abort() was called at PC 0x42010f33 on core 0\nE (13) later: too late\n"
+    )
+    watch = Watch()
+    watch.feed(text)
+    for crash in (parse_crash(text), watch.crash):
+        assert crash is not None
+        assert crash.kind == "abort"
+        assert crash.reason.endswith("the last error before it: camera: sensor 0x2640 answers nothing")
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("IllegalInstruction", "does not have"),
+        ("Illegal instruction", "does not have"),
+        ("LoadProhibited", "null"),
+        ("Store access fault", "null"),
+        ("Cache disabled but cached memory region accessed", "cache"),
+        ("Cache error", "cache"),
+        ("InstrFetchProhibited", "function pointer"),
+        ("IntegerDivideByZero", "zero"),
+    ],
+)
+def test_a_panic_s_hint_says_what_its_exception_usually_means(reason: str, words: str) -> None:
+    crash = parse_crash(f"Guru Meditation Error: Core  0 panic'ed ({reason}). Exception was unhandled.\n")
+    assert crash is not None
+    assert words in crashed(crash).hint
+
+
+def test_an_unsupported_operator_leads_to_hil_resolver() -> None:
+    crash = parse_crash("Didn't find op for builtin opcode 'EXP'\nAllocateTensors() failed\n")
+    assert crash is not None
+    assert "hil resolver" in crashed(crash).hint
+
+
+def test_a_lockup_is_a_class_of_its_own_and_told_by_the_rom() -> None:
+    watch = Watch()
+    watch.feed("ESP-ROM:esp32p4-eco2-20240710\nrst:0x1a (CPU_LOCKUP),boot:0x30f (SPI_FAST_FLASH_BOOT)\n")
+    assert watch.crash is not None
+    assert watch.crash.kind == "cpu_lockup"
+    assert watch.boot.reset_kind == "cpu_lockup"
 
 
 def seen(watch: Watch) -> Crash | None:

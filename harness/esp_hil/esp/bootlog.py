@@ -9,7 +9,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-ResetKind = Literal["power_on", "software", "watchdog", "brownout", "deep_sleep", "usb", "glitch", "other"]
+ResetKind = Literal[
+    "power_on", "software", "watchdog", "brownout", "cpu_lockup", "deep_sleep", "usb", "glitch", "other"
+]
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -61,6 +63,7 @@ def reset_kind(words: str) -> ResetKind:
 
 _RESETS: tuple[tuple[str, ResetKind], ...] = (
     ("BROWN", "brownout"),
+    ("LOCKUP", "cpu_lockup"),
     ("POWERON", "power_on"),
     ("WDT", "watchdog"),
     ("SLEEP", "deep_sleep"),

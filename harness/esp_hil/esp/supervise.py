@@ -6,7 +6,9 @@ r"""What a chip's console says: how it booted, and that (and why) it crashed. Te
     if watch.crash: raise crashed(watch.crash)
 
 The wording is ESP-IDF's (esp_system/panic.c and panic_arch.c, task_wdt.c, brownout.c, newlib's abort.c and
-assert.c, heap/multi_heap_poisoning.c, bootloader_support, esp_psram) of v5.3 .. v5.5, and the mask ROMs'.
+assert.c, heap/multi_heap_poisoning.c, bootloader_support, esp_psram) of v5.3 .. v6.0, that of the mask ROMs,
+of TFLM's allocators, interpreter and kernels, and of ESP-DL 3.x. A line that says why outranks one that only
+says that.
 """
 
 from __future__ import annotations
@@ -24,9 +26,14 @@ CrashKind = Literal[
     "panic",
     "abort",
     "assert",
+    "cpu_lockup",
     "stack_overflow",
+    "overrun",
     "heap_corruption",
     "out_of_memory",
+    "unsupported_operator",
+    "model_file",
+    "model",
     "task_watchdog",
     "interrupt_watchdog",
     "brownout",
@@ -75,58 +82,154 @@ class Crash:
     text: str
 
 
-# The most telling first: a failed assert of the heap ends in abort(), but the heap is what is wrong.
-_RULES: tuple[tuple[CrashKind, re.Pattern[str]], ...] = (
-    ("brownout", re.compile(r"Brownout detector was triggered")),
-    (
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """Lines of one class.
+
+    Attributes:
+        kind: the class.
+        tier: the lower, the more telling; within a tier the line that came first is the cause.
+        pattern: what the line holds, its log tag included.
+        fatal: a program does not live on after such a line. Others it may survive, or report in an answer:
+            they explain a crash, and are none.
+    """
+
+    kind: CrashKind
+    tier: int
+    pattern: re.Pattern[str]
+    fatal: bool = True
+
+
+_WHY = 50
+"""Tier of what a library says of the cause: no memory, no operator, a bad file."""
+_THAT = 90
+"""Tier of lines that only say that something failed."""
+
+_UNSUPPORTED = (
+    # TFLM since 2020, AllOpsResolver and mutable ones, custom operators
+    r"Didn't find (?:op|custom op)|Failed to get registration from op ?code|Missing registration for opcode"
+    r"|Did(?:n't| not) find a parser for|Op builtin_code out of range|has no custom_code|Unresolved custom op"
+    r"|Hybrid models are not supported|[Dd]ynamic tensors are not supported"
+    # its kernels' "Type INT16 (7) not supported.", without a log tag or with ours
+    r"|^(?:E \([^)]*\) tflm: )?[^():]*\b(?:[Tt]ype|Input|output|tensor|Weight|Filter)\b.* not (?:currently )?supported"
+    # ESP-DL
+    r"|implement and register it first|^(?:E \([^)]*\) \S+: )?Do(?:n't| not) support "
+    r"|^E \([^)]*\) (?:dl|[A-Z])[\w:.]*: (?:.* not supported|Unsupported|Not implemented|Only support )"
+)
+_NO_MEMORY = (
+    r"Mem alloc fail|root_alloc failed|can not callocate|std::bad_alloc"
+    r"|\b(?:fail(?:ed)?|unable|could(?:n't| not)|can(?:'t|not| not)) (?:to )?(?:m|c|re)?alloc(?:ate)?\b"
+    r"|\b(?:m|c|re)?alloc(?:ation|ate)? (?:of \d+ bytes )?fail(?:ed|ure)?\b|heap_caps_\w*alloc\w* fail"
+    r"|Failed to resize buffer|Arena size is too small|Failed starting model allocation"
+    r"|exceeds available tensor arena|Requested: \d+, available:? \d+, missing:? \d+"
+    r"|ESP_ERR_NO_MEM|esp_err_t 0x101\b|\b(?:out of|not enough|no|insufficient) (?:free )?(?:memory|heap|ram)\b"
+    r"|memory allocation failed|no memory for"
+)
+_RULES: tuple[_Rule, ...] = (
+    _Rule("brownout", 0, re.compile(r"Brownout detector was triggered")),
+    # the next start tells of it: by then whoever waits has been told of the reset
+    _Rule("brownout", 1, re.compile(r"rst:0x\w+ \(\w*BROWN_?OUT\w*\)"), fatal=False),
+    _Rule(
         "stack_overflow",
+        10,
         re.compile(
             r"Stack canary watchpoint triggered|A stack overflow in task|Stack protection fault"
-            r"|Stack smashing protect"
+            r"|stack overflow (?:detected|in task)"
         ),
     ),
-    ("heap_corruption", re.compile(r"CORRUPT HEAP|assert failed: .*(heap|tlsf)", re.IGNORECASE)),
-    ("interrupt_watchdog", re.compile(r"Interrupt wdt timeout on CPU")),
-    ("task_watchdog", re.compile(r"Task watchdog got triggered")),
-    (
-        "out_of_memory",
+    _Rule("overrun", 11, re.compile(r"[Ss]tack smashing (?:protect|detected)")),
+    _Rule(
+        "heap_corruption",
+        12,
         re.compile(
-            r"Mem alloc fail|root_alloc failed|MemoryManagerGreedy.*alloc.*fail|Failed to alloc"
-            r"|std::bad_alloc|Failed to resize buffer|Arena size is too small|AllocateTensors\(\) failed",
-            re.IGNORECASE,
+            r"CORRUPT HEAP|assert(?:ion)? .*failed: .*(?:heap|tlsf)|assert failed: .*tlsf", re.IGNORECASE
+        ),
+        fatal=False,
+    ),
+    _Rule("interrupt_watchdog", 13, re.compile(r"Interrupt wdt timeout on CPU")),
+    _Rule("task_watchdog", 14, re.compile(r"Task watchdog got triggered"), fatal=False),
+    _Rule(
+        "model_file",
+        _WHY,
+        re.compile(
+            r"flatbuffers is empty or broken|model file is corrupted|cryptographic model|schema version \d+ not"
+            r"|[Mm]odel .* is not found|model index is out of range|Invalid PDL3"
+        ),
+        fatal=False,
+    ),
+    _Rule("unsupported_operator", _WHY, re.compile(_UNSUPPORTED), fatal=False),
+    _Rule("out_of_memory", _WHY, re.compile(_NO_MEMORY, re.IGNORECASE), fatal=False),
+    _Rule(
+        "psram",
+        60,
+        re.compile(
+            r"PSRAM chip (is not connected|not found)|PSRAM ID read error|PSRAM enabled but init"
+            r"|failed memory test"
+        ),
+        fatal=False,
+    ),
+    _Rule("psram", 60, re.compile(r"Failed to init external RAM")),
+    _Rule(
+        "partition_table",
+        61,
+        re.compile(
+            r"(?:verify|load|read) partition table|[Pp]artition table .*(?:invalid|mismatch|corrupt|MD5)"
+            r"|flash_parts: partition \d+ invalid|No bootable app partitions"
         ),
     ),
-    (
-        "psram",
-        re.compile(r"PSRAM chip (is not connected|not found)|Failed to init external RAM|failed memory test"),
-    ),
-    (
+    _Rule(
         "partition_table",
-        re.compile(r"[Pp]artition table|flash_parts: partition \d+ invalid|No bootable app partitions"),
+        61,
+        re.compile(
+            r"in (?:the )?partition table|[Cc]an(?:not|'t| not) find .*partition"
+            r"|[Pp]artition\b.{0,40}\b(?:could not be|cannot be|not) found|[Nn]o \S+ partition found"
+            r"|(?:[Nn]o|[Ff]ind|[Ff]ound) .{0,30}partition (?:named|with|labell?ed|of type|in the)"
+            r"|Failed to find (?:the )?\S+ partition|no partition `"
+        ),
+        fatal=False,
     ),
-    (
+    _Rule(
         "invalid_image",
+        62,
         re.compile(
             r"^invalid header: 0x|^csum err|invalid magic byte|Image hash failed|image is corrupt"
             r"|mismatch chip ID|Image requires (chip|efuse blk) rev|Invalid app image header"
             r"|Invalid flash size in app image header|Checksum failed"
         ),
     ),
-    (
+    _Rule(
         "flash_read",
+        63,
         re.compile(r"^flash read err|flash_read failed|smaller than the size in the binary image"),
     ),
-    ("assert", re.compile(r"assert failed: ")),
-    ("abort", re.compile(r"abort\(\) was called at PC|ESP_ERROR_CHECK failed|terminate called")),
-    ("panic", re.compile(r"Guru Meditation Error|Panic handler entered multiple times")),
+    _Rule(
+        "model",
+        _THAT - 10,
+        re.compile(
+            r"AllocateTensors(?:\(\))? failed|failed to (?:prepare|invoke) with status"
+            r"|Fail(?:ed)? to load (?:the )?model|Invoke(?:\(\))? failed|Invoke\(\) called after initialization failed"
+        ),
+        fatal=False,
+    ),
+    _Rule("assert", _THAT, re.compile(r"assert failed: |assertion \".*\" failed")),
+    _Rule("cpu_lockup", _THAT + 1, re.compile(r"rst:0x\w+ \(\w*LOCK_?UP\w*\)|cpu_lockup")),
+    _Rule(
+        "abort",
+        _THAT + 2,
+        re.compile(
+            r"abort\(\) was called at PC|ESP_ERROR_CHECK failed|terminate called|Undefined behavior of type"
+        ),
+    ),
+    _Rule("panic", _THAT + 3, re.compile(r"Guru Meditation Error|Panic handler entered multiple times")),
 )
 # Words of a healthy boot log that a rule above would take for its own.
 _HARMLESS = re.compile(r"^[IDV] \(|Partition Table:|End of partition table")
-# These the program may survive, or report in an answer: they are a crash only together with another line.
-_OMENS: frozenset[CrashKind] = frozenset({"task_watchdog", "out_of_memory", "heap_corruption", "psram"})
-_STOPS = re.compile(r"assert failed: |Mem alloc fail|task_wdt: Aborting|^Rebooting\.\.\.|^CPU halted")
+_STOPS = re.compile(
+    r"assert failed: |Mem alloc fail|task_wdt: Aborting|^Rebooting( in \d+ seconds)?\.\.\.|^CPU halted"
+)
+_ERROR_LINE = re.compile(r"^E \(")
 
-_LOG_TAG = re.compile(r"^[EWIDV] \([^)]*\) [\w.\-]+: ?")
+_LOG_TAG = re.compile(r"^[EWIDV] \([^)]*\) \S+?:(?: |$)")
 
 _CORE = re.compile(r"Core +(\d+) (?:panic'ed|register dump)|on core (\d+)|timeout on CPU(\d)")
 _TASK = re.compile(r"triggered \(([^)]+)\)|overflow in task (\S+)|Detected in task \"([^\"]+)\"")
@@ -140,37 +243,43 @@ _ELF = re.compile(r"ELF file SHA256: +([0-9a-fA-F]+)")
 
 def crash_kind(line: str) -> CrashKind | None:
     """The class of crash that one console line names by itself, or None."""
-    rank = _rank(plain(line))
-    return None if rank is None else _RULES[rank][0]
+    rule = _rule(plain(line))
+    return None if rule is None else rule.kind
 
 
-def _rank(line: str) -> int | None:
-    """Place in _RULES of the first rule that a line fulfils: the lower, the more telling."""
+def _rule(line: str) -> _Rule | None:
+    """The most telling rule that a line fulfils."""
     if not line or _HARMLESS.search(line):
         return None
-    return next((rank for rank, (_, pattern) in enumerate(_RULES) if pattern.search(line)), None)
+    # min keeps the first of equals
+    return min(
+        (rule for rule in _RULES if rule.pattern.search(line)), key=lambda rule: rule.tier, default=None
+    )
 
 
-def _is_fatal(line: str, rank: int | None) -> bool:
+def _is_fatal(line: str, rule: _Rule | None) -> bool:
     """Whether a line says that the program has stopped."""
-    return (rank is not None and _RULES[rank][0] not in _OMENS) or bool(_STOPS.search(line))
+    return (rule is not None and rule.fatal) or bool(_STOPS.search(line))
 
 
 def parse_crash(text: str) -> Crash | None:
     """The crash that a piece of console text tells of, or None if it tells of none."""
     lines = [plain(line) for line in text.splitlines()]
-    ranked = [(rank, line) for line in lines if (rank := _rank(line)) is not None]
+    ranked = [(rule, line) for line in lines if (rule := _rule(line)) is not None]
     if not ranked:
         return None
-    rank, reason = min(ranked, key=lambda entry: entry[0])
+    rule, line = min(ranked, key=lambda entry: entry[0].tier)
+    reason = _LOG_TAG.sub("", line).strip()
+    if rule.kind in {"panic", "abort"} and (last := _last_error(lines)):
+        reason += f"; the last error before it: {last}"
     whole = "\n".join(lines)
     registers = {name: int(value, 16) for name, value in _REGISTER.findall(whole)}
     aborted = first_group(_ABORT_PC, whole)  # the registers are those inside abort() then
     pc = int(aborted, 16) if aborted else registers.get("PC", registers.get("MEPC"))
     core = first_group(_CORE, whole)
     return Crash(
-        kind=_RULES[rank][0],
-        reason=_LOG_TAG.sub("", reason).strip(),
+        kind=rule.kind,
+        reason=reason,
         task=first_group(_TASK, whole) or _watched_task(lines),
         core=int(core) if core else None,
         pc=pc,
@@ -181,6 +290,17 @@ def parse_crash(text: str) -> Crash | None:
         elf_sha256=first_group(_ELF, whole),
         text=whole,
     )
+
+
+def _last_error(lines: Iterable[str]) -> str:
+    """The last line that was logged as an error before the program ended: nobody else may say why it did."""
+    last = ""
+    for line in lines:
+        if _is_fatal(line, _rule(line)):
+            break
+        if _ERROR_LINE.match(line):
+            last = line.partition(") ")[2].strip()
+    return last
 
 
 def _watched_task(lines: Iterable[str]) -> str:
@@ -229,15 +349,15 @@ class Watch:
             self._boot.append(line)
         if self._ended:
             return
-        rank = _rank(line)
+        rule = _rule(line)
         if self._fatal:
             if len(self._lines) < CRASH_LINES:
                 self._lines.append(line)
-        elif self._lines or rank is not None:
+        elif self._lines or rule is not None or _ERROR_LINE.match(line):
             self._lines.append(line)
             if len(self._lines) > OMEN_LINES:
                 self._lines.popleft()
-        self._fatal = self._fatal or (bool(self._lines) and _is_fatal(line, rank))
+        self._fatal = self._fatal or (bool(self._lines) and _is_fatal(line, rule))
         self._ended = self._fatal and line.startswith(("Rebooting...", "CPU halted."))
 
     def _starts(self, line: str) -> bool:
@@ -269,18 +389,53 @@ class Watch:
 
 
 _HINTS: Mapping[CrashKind, str] = {
-    "stack_overflow": "raise its stack: HIL_ENGINE_STACK_BYTES or HIL_SERVER_STACK_BYTES of Kconfig",
+    "stack_overflow": "raise its stack: HIL_ENGINE_STACK_BYTES of Kconfig, or ESP_MAIN_TASK_STACK_SIZE for main",
+    "overrun": "a function wrote past the end of an array of its own; the backtrace begins in that function",
     "heap_corruption": "build with --build-profile debug (pytest: --hil-build-profile): "
     "comprehensive heap poisoning names the block",
     "out_of_memory": "use a smaller model, PSRAM, or parameters that stay in flash (param_copy off)",
+    "unsupported_operator": "`hil resolver MODEL.tflite` lists the operators that the firmware must have, `hil lint` "
+    "what this runtime lacks",
+    "model_file": "is the file whole, of this chip's family and not encrypted? hil lint tells; then upload it again",
+    "model": "the line before it says why, if the log is at hand; else hil lint the model",
     "task_watchdog": "the server task was starved: is the engine task pinned with a lower priority?",
     "interrupt_watchdog": "interrupts were off too long; a flash write or a critical section in a kernel",
+    "cpu_lockup": "an exception inside an exception: the stack or the vectors are gone; try --build-profile debug",
     "brownout": "the supply dropped: another cable, a powered hub, a board of its own port",
     "flash_read": "wrong flash mode or size: build with the board's flash settings, try DIO at 40 MHz",
-    "invalid_image": "flash again; the image may be of another chip or cut short",
-    "partition_table": "flash the whole image, partition table included",
+    "invalid_image": "flash again; the image may be of another chip or revision (p4-rev1, p4-rev3), or cut short",
+    "partition_table": "flash the whole image, partition table included; is the partition in it?",
     "psram": "the image expects PSRAM of another mode or size than the board has",
 }
+_CAUSES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"Illegal ?[Ii]nstruction"),
+        "code that this chip does not have (another chip's or revision's image), or a jump into data",
+    ),
+    (
+        re.compile(r"Cache (disabled|error)|cache error|MMU entry fault"),
+        "flash was touched while its cache was off",
+    ),
+    (
+        re.compile(r"(Load|Store)Prohibited|(Load|Store) access fault|LoadStoreError|LoadStorePIF"),
+        "a pointer that leads nowhere: near address 0 it is null, such as that of a model that did not load",
+    ),
+    (
+        re.compile(r"Instr(uction)?(Fetch| access)|InstFetch"),
+        "a jump to what is no code: a stale function pointer",
+    ),
+    (re.compile(r"IntegerDivideByZero"), "a division by zero"),
+    (re.compile(r"misaligned|LoadStoreAlignment"), "an address that is not a multiple of the access's size"),
+)
+_DECODE = "decode the backtrace with the image's ELF"
+
+
+def hint_of(crash: Crash) -> str:
+    """What to do next about a crash."""
+    if crash.kind in _HINTS:
+        return _HINTS[crash.kind]
+    cause = next((said for pattern, said in _CAUSES if pattern.search(crash.reason)), "")
+    return f"{cause}; {_DECODE}" if cause else f"the console text names the cause; {_DECODE}"
 
 
 def crashed(crash: Crash) -> DeviceCrashed:
@@ -293,7 +448,4 @@ def crashed(crash: Crash) -> DeviceCrashed:
         )
     )
     said = f"{crash.kind.replace('_', ' ')}{where}: {crash.reason}"
-    hint = _HINTS.get(
-        crash.kind, "the console text names the cause; decode the backtrace with the image's ELF"
-    )
-    return DeviceCrashed(said, console=crash.text, hint=hint, kind=crash.kind)
+    return DeviceCrashed(said, console=crash.text, hint=hint_of(crash), kind=crash.kind)

@@ -437,6 +437,9 @@ _STATUS_CLASSES: Mapping[int, FailureClass] = {
 
 _CRASH_CLASSES: Mapping[str, FailureClass] = {
     "out_of_memory": "out_of_memory",
+    "unsupported_operator": "load",
+    "model_file": "load",
+    "model": "load",
     "flash_read": "boot",
     "invalid_image": "boot",
     "partition_table": "boot",

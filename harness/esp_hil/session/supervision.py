@@ -37,7 +37,17 @@ LOGS = "logs"
 """Folder below the results."""
 
 _SAME_AGAIN: frozenset[CrashKind] = frozenset(
-    {"stack_overflow", "out_of_memory", "invalid_image", "partition_table", "psram"}
+    {
+        "stack_overflow",
+        "overrun",
+        "out_of_memory",
+        "unsupported_operator",
+        "model_file",
+        "model",
+        "invalid_image",
+        "partition_table",
+        "psram",
+    }
 )
 """Crashes that would come again: the image or the model is wrong for the board."""
 

@@ -45,8 +45,9 @@ HINTS = {
     Status.NO_MODEL: "load a model first",
     Status.WRONG_FAMILY: "use the model's artefact for this chip",
     Status.LOAD_FAILED: "is the file whole, and of this chip's family? hil lint tells",
-    Status.UNSUPPORTED_OPERATOR: "the runtime on the device does not have it",
-    Status.OUT_OF_MEMORY: "use a smaller model, or a board with PSRAM",
+    Status.UNSUPPORTED_OPERATOR: "the runtime on the device does not have it; "
+    "`hil resolver MODEL.tflite` lists what a TFLM image must have, `hil lint` what ESP-DL lacks",
+    Status.OUT_OF_MEMORY: "use a smaller model, or a board with PSRAM; `hil plan` tells what it needs",
     Status.TOO_LARGE: "the device has not that much room; a larger model partition may help",
     Status.MISSING_INPUT: "write every input before running",
     Status.UNKNOWN_TENSOR: "ask for a tensor of the loaded model, by its name in the file",
