@@ -221,3 +221,7 @@ class DeviceCrashed(DeviceError):
 
 class ReportError(HilError):
     """A report or baseline cannot be read or written."""
+
+
+class HistoryUnreachable(ReportError):
+    """The database of a history does not answer or refuses us; it may later."""

@@ -285,7 +285,7 @@ def hil_against(
 ) -> Comparison:
     """What the baseline says of one run; skips without a baseline, or where it does not have the model."""
     if hil_session.baseline is None:
-        pytest.skip("no baseline: give one with --hil-baseline")
+        pytest.skip(hil_session.not_compared or "no baseline: give one with --hil-baseline")
     with _uncaptured(request.config):
         found = hil_session.against(hil_combination)
     if found.added:
@@ -337,7 +337,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     if _controls_workers(session.config):
         hil.gather()
-    hil.write_reports()
+    hil.publish()
+    if session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = hil.published.status
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

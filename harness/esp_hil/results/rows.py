@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from esp_hil.results.history_url import SUFFIXES
 from esp_hil.results.journal import read_runs
 from esp_hil.results.record import Run
 
@@ -14,7 +15,7 @@ Source = str | Path | Sequence[Run]
 
 def is_history(source: str) -> bool:
     """Whether a source names a database rather than a file or folder of rows."""
-    return "://" in source or Path(source).suffix in {".sqlite", ".db"}
+    return "://" in source or source.endswith(SUFFIXES)
 
 
 def rows_of(source: Source) -> tuple[Run, ...]:

@@ -11,14 +11,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from esp_hil.boards.provision import sizes_of
-from esp_hil.errors import BoardUnavailable, ConfigError, HilError, ReportError
+from esp_hil.errors import BoardUnavailable, ConfigError, HilError, HistoryUnreachable, ReportError
 from esp_hil.models.catalogue import Model
 from esp_hil.progress import Progress
-from esp_hil.results.configs import keep_config, kept_configs
+from esp_hil.results.configs import keep_config
+from esp_hil.results.history_url import shown
 from esp_hil.results.journal import RUNS_FILE, Recorder, read_runs
 from esp_hil.results.record import Addendum, Check, Failure, Run
 from esp_hil.results.regress import Comparison, Rules
@@ -30,6 +30,7 @@ from esp_hil.session.fleet import Fleet
 from esp_hil.session.measuring import Measuring
 from esp_hil.session.options import Combination, Options, combinations
 from esp_hil.session.prepared_board import PreparedBoard
+from esp_hil.session.publishing import Publication, check_history, publish
 from esp_hil.session.supervision import is_trouble, is_worth_a_retry, keep_log
 from esp_hil.verdict.diverge import Divergence
 from esp_hil.verdict.verdict import Verdict
@@ -55,8 +56,6 @@ class Measured:
 
 if TYPE_CHECKING:
     from pytest_embedded_serial.dut import SerialDut as Dut
-
-    from esp_hil.results.history import Line
 
 
 def baseline_of(options: Options) -> Baseline | None:
@@ -85,7 +84,7 @@ class Session:
         session_id: of the session that this is a part of (a worker of pytest-xdist); "": a new one.
 
     Raises:
-        ReportError: the results folder cannot be written, or the baseline not read.
+        ReportError: the results folder cannot be written, the baseline not read, or the history not used.
         ConfigError: the plan of virtual faults, a condition or a threshold has no meaning.
     """
 
@@ -93,8 +92,8 @@ class Session:
         self.options = options
         self.id = session_id or str(uuid.uuid4())
         self.rows: list[Run] = []
-        self.reports: dict[str, Path] = {}
-        self.comparison: Comparison | None = None
+        self.published = Publication()
+        self.not_compared = ""
         self._progress = progress
         self._recorder = Recorder(options.results / RUNS_FILE)
         self._measured: dict[Combination, Measured | HilError] = {}
@@ -102,7 +101,14 @@ class Session:
         self._compared: dict[Combination, Comparison] = {}
         faults = load_plan(options.virtual_faults) if options.virtual_faults else None
         self.fleet = Fleet(options, faults, progress)
-        self.baseline = baseline_of(options)
+        self.baseline: Baseline | None = None
+        try:
+            self.baseline = baseline_of(options)
+        except HistoryUnreachable as error:
+            self.not_compared = f"the baseline does not answer: {error.message}"
+        for trouble in (self.not_compared, check_history(options.history)):
+            if trouble:
+                progress.say(f"ATTENTION: {trouble}")
 
     def open(self, combination: Combination) -> BoardSession:
         """The board of the combination, opened once; what is on it is the caller's business.
@@ -274,38 +280,29 @@ class Session:
         """Take over the rows that workers have recorded for this session."""
         self.rows = [run for run in read_runs(self._recorder.path).runs if run.session_id == self.id]
 
-    def write_reports(self) -> None:
-        """Write every report format and the comparison from the rows; put them into the history."""
-        from esp_hil.report import write_comparison, write_reports
-
-        if not self.rows:
-            return
-        lines: tuple[Line, ...] = ()
-        if self.options.history:
-            from esp_hil.results.history import History, lines_about
-
-            with History.open(self.options.history) as history:
-                history.add(self.rows)
-                lines = lines_about(history, self.rows)
-        self.reports = write_reports(
-            self.rows,
-            self.options.results,
-            history=lines,
-            configs=kept_configs(self.options.results),
-        )
-        if self.baseline is not None:
-            self.comparison = self.baseline.judge_all(self.rows)
-            self.reports |= write_comparison(self.comparison, self.options.results)
+    def publish(self) -> None:
+        """Write the reports and the comparison from the rows, then put them into the history."""
+        if self.rows:
+            self.published = publish(
+                self.rows,
+                self.options.results,
+                history=self.options.history,
+                baseline=self.baseline,
+                not_compared=self.not_compared,
+            )
 
     def summary(self) -> list[str]:
-        """The short table, what the baseline says, and the paths of the reports, line by line."""
+        """The short table, what the baseline says, the paths of the reports, what could not be done, line by line."""
         from esp_hil.report import summary
         from esp_hil.report.changes import as_text
 
         lines = summary(self.rows).splitlines()
-        if self.comparison is not None:
-            lines += ["", f"compared with {self.options.baseline}:", *as_text(self.comparison).splitlines()]
-        return [*lines, *(f"{name:8} {path}" for name, path in sorted(self.reports.items()))]
+        done = self.published
+        if done.comparison is not None:
+            source = shown(str(self.options.baseline))
+            lines += ["", f"compared with {source}:", *as_text(done.comparison).splitlines()]
+        lines += [f"{name:8} {path}" for name, path in sorted(done.reports.items())]
+        return [*lines, *(f"ATTENTION: {trouble}" for trouble in done.troubles)]
 
     def close(self) -> None:
         """Close the boards; virtual and emulated ones are ended."""

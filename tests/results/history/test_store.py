@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 
-from esp_hil.errors import ReportError
+from esp_hil.errors import HistoryUnreachable, ReportError
 from esp_hil.results.history import History, Where, default_url
+from esp_hil.results.history_url import parsed, shown
 from esp_hil.results.record import Run
 from tests.report.samples import a_night, sample_run
 from tests.results.history import postgres
@@ -142,7 +143,15 @@ def test_a_row_of_another_schema_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["nonsense://x", "postgresql+nodriver://x/y", "sqlite:////dev/null/x.sqlite", "://"]
+    "url",
+    [
+        "nonsense://x",
+        "postgres//hil:secret@h/d",
+        "reports",
+        "postgresql+nodriver://x/y",
+        "sqlite:////dev/null/x.sqlite",
+        "://",
+    ],
 )
 def test_what_is_no_history_is_refused_in_one_line(url: str) -> None:
     with pytest.raises(ReportError) as caught:
@@ -150,10 +159,41 @@ def test_what_is_no_history_is_refused_in_one_line(url: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_no_password_is_ever_shown() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://hil:secret@127.0.0.1:1/none?connect_timeout=1",
+        "postgres://hil:secret@127.0.0.1:1/none?connect_timeout=1",
+        "postgresql://hil:se@secret@127.0.0.1:1/none?connect_timeout=1",
+        "postgres://hil:a:secret@127.0.0.1/none",
+        "postgres://hil:a/secret@127.0.0.1/none",
+        "nonsense://hil:secret@127.0.0.1/none",
+        "postgres//hil:secret@127.0.0.1/none",
+        "mysql+nodriver://hil:secret@127.0.0.1/none",
+        "postgres://hil:x@y:secret@[/none",
+    ],
+)
+def test_no_password_is_ever_shown(url: str) -> None:
     with pytest.raises(ReportError) as caught:
-        History.open("postgresql+psycopg://hil:secret@127.0.0.1:1/none?connect_timeout=1")
+        History.open(url)
     assert "secret" not in str(caught.value)
+    assert "secret" not in shown(url)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_url_as_databases_print_it_takes_the_driver_that_we_install() -> None:
+    for text in ("postgres://hil@db/hil", "postgresql://hil@db/hil", "postgresql+psycopg://hil@db/hil"):
+        assert parsed(text).drivername == "postgresql+psycopg"
+    assert parsed("reports/h.sqlite").drivername == "sqlite"
+    assert shown("reports/a:b@c.sqlite") == "reports/a:b@c.sqlite"
+
+
+def test_a_database_that_is_down_is_told_from_a_url_that_is_wrong() -> None:
+    with pytest.raises(HistoryUnreachable):
+        History.open("postgres://hil@127.0.0.1:1/none?connect_timeout=1")
+    with pytest.raises(ReportError) as caught:
+        History.open("postgress://hil@127.0.0.1:1/none")
+    assert not isinstance(caught.value, HistoryUnreachable)
 
 
 def test_the_default_is_the_file_beside_the_reports_or_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,10 @@ from typing import Any, Self
 
 import sqlalchemy as sql
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
-from esp_hil.errors import ReportError
+from esp_hil.errors import HistoryUnreachable, ReportError
+from esp_hil.results.history_url import parsed, shown
 from esp_hil.results.record import Run
 
 HISTORY_VERSION = 1
@@ -68,11 +69,6 @@ def default_url() -> str:
     return os.environ.get("HIL_HISTORY") or "sqlite:///reports/history.sqlite"
 
 
-def url_of(text: str) -> str:
-    """A URL from a URL or the path of a SQLite file."""
-    return text if "://" in text else f"sqlite:///{text}"
-
-
 class History:
     """A history that is open; close it, or use it as a context.
 
@@ -92,23 +88,18 @@ class History:
             url: of SQLAlchemy, or the path of a SQLite file; None: `default_url()`.
 
         Raises:
-            ReportError: no such database or driver, or it was made by a later version.
+            HistoryUnreachable: the database does not answer, or refuses us.
+            ReportError: not a URL, no driver, or the history was made by a later version.
         """
-        text = url_of(url or default_url())
-        with _translated(text):
+        found = parsed(url or default_url())
+        name = found.render_as_string(hide_password=True)
+        with _translated(name):
             try:
-                parsed = sql.make_url(text)
-                if parsed.drivername.startswith("sqlite") and parsed.database:
-                    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-                history = cls(sql.create_engine(parsed))
-            except ModuleNotFoundError as error:
-                raise ReportError(
-                    f"no driver for {text.partition('://')[0]}: {error}",
-                    hint='for PostgreSQL: pip install "esp-hil[postgresql]" and postgresql+psycopg://...',
-                    step="history",
-                ) from None
+                if found.drivername.startswith("sqlite") and found.database:
+                    Path(found.database).parent.mkdir(parents=True, exist_ok=True)
+                history = cls(sql.create_engine(found))
             except OSError as error:
-                raise ReportError(f"cannot make {text}: {error.strerror}", step="history") from None
+                raise ReportError(f"cannot make {name}: {error.strerror}", step="history") from None
         with _translated(history.name):
             history._prepare()
         return history
@@ -260,14 +251,14 @@ def _translated(name: str) -> Iterator[None]:
     """Foreign errors become ours where they enter."""
     try:
         yield
-    except ArgumentError as error:
-        raise ReportError(
-            f"{name!r} is no history: {_first_line(error)}",
-            hint="a path, sqlite:///file or postgresql+psycopg://user@host/database",
+    except (OperationalError, InterfaceError) as error:
+        raise HistoryUnreachable(
+            f"{name}: {shown(_first_line(error))}",
+            hint="is the database up, and the URL right?",
             step="history",
         ) from None
     except SQLAlchemyError as error:
-        raise ReportError(f"{name}: {_first_line(error)}", step="history") from None
+        raise ReportError(f"{name}: {shown(_first_line(error))}", step="history") from None
 
 
 def _first_line(error: SQLAlchemyError) -> str:
