@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Literal
 
 from esp_hil.errors import UnknownTarget
+from esp_hil.toml_table import read_toml
 
 Runtime = Literal["espdl", "tflm"]
 Family = Literal["c", "esp32s3", "esp32p4", "tflm"]
@@ -66,8 +66,8 @@ class Target:
 @cache
 def targets() -> dict[str, Target]:
     """All chips by name, in the order of targets.toml."""
-    text = resources.files("esp_hil").joinpath("targets.toml").read_text(encoding="utf-8")
-    return {name: Target(name=name, **row) for name, row in tomllib.loads(text).items()}
+    rows = read_toml(resources.files("esp_hil").joinpath("targets.toml"))
+    return {name: Target(name=name, **row) for name, row in rows.items()}
 
 
 def target(name: str) -> Target:

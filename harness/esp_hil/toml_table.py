@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 
 from esp_hil.errors import ConfigError
 
 T = TypeVar("T")
+
+
+def read_toml(source: Path | Traversable) -> dict[str, Any]:
+    """What a file says, unchecked.
+
+    Raises:
+        ConfigError: it cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(source.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as cause:
+        raise ConfigError(f"{source}: {cause}") from None
 
 
 class Table:
@@ -27,13 +40,9 @@ class Table:
         """The table at the top of a file.
 
         Raises:
-            ConfigError: it cannot be read, or is no TOML.
+            ConfigError: it cannot be read, or is not TOML.
         """
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
-            raise ConfigError(f"{path}: {cause}") from None
-        return cls(path, "", values)
+        return cls(path, "", read_toml(path))
 
     def name(self, key: str) -> str:
         """The key with the tables around it, for messages."""
@@ -102,4 +111,4 @@ class Table:
                 near = difflib.get_close_matches(key, self.known, 1)
                 guess = f"did you mean {near[0]!r}? " if near else ""
                 known = ", ".join(sorted(self.known))
-                raise self.fail(key, "is not a key of model.toml", f"{guess}known here: {known}")
+                raise self.fail(key, f"is not a key of {self.path.name}", f"{guess}known here: {known}")

@@ -105,7 +105,7 @@ def test_the_packaged_file_explains_itself() -> None:
         ("[a]\nurl = 'x'", "no target"),
         ("[a]\ntarget = 'esp32'", "cannot be found"),
         ("[a]\ntarget = 'esp32'\nurl = 'x'\nkind = 'virtual'", "silicon or emulated"),
-        ("a = 5", "no table"),
+        ("a = 5", "not a table"),
         ("[a", "boards.toml"),
     ],
 )

@@ -19,7 +19,7 @@ from tests.formats.espdl.writer import edl, graph, node, value
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HIL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HIL_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "model.espdl"
     path.write_bytes(edl(conv_graph()))
     return path
@@ -52,7 +52,7 @@ def test_all_tensors_are_written_when_asked_for(model: Path, inputs: Path, tmp_p
 def test_a_tensor_may_be_called_file_or_lie_in_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HIL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HIL_CACHE", str(tmp_path / "cache"))
     values = (value("x", (1, 2)), value("file", (1, 2)), value("/a/b", (1, 2)))
     nodes = [node("Identity", ("x",), ("file",)), node("Identity", ("file",), ("/a/b",))]
     (tmp_path / "m.espdl").write_bytes(edl(graph(nodes, values, outputs=("/a/b",))))
@@ -85,7 +85,7 @@ def test_explain_says_per_layer_which_arithmetic_and_how_near_its_limit(
 def test_explain_shows_the_headroom_of_esp32s3(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HIL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HIL_CACHE", str(tmp_path / "cache"))
     weights = np.full((16, 300), 127, np.int8)
     written = gemm_model(weights, np.zeros(16, np.int32), layout="(N/16)HWC16", exponents=(-7, -7, 0)).graph
     (tmp_path / "m.espdl").write_bytes(edl(written))
@@ -132,7 +132,7 @@ def test_what_cannot_be_done_is_one_line(
 def test_a_family_that_was_assumed_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HIL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HIL_CACHE", str(tmp_path / "cache"))
     written = graph(
         [node("RequantizeLinear", ("x",), ("y",))], (value("x", (1, 2), -2), value("y", (1, 2), -1))
     )

@@ -23,7 +23,7 @@ SHAPE = (1, 6, 6, 3)
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HIL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HIL_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
@@ -183,7 +183,7 @@ def test_a_graph_that_cannot_be_kept_is_used_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setenv("HIL_CACHE_DIR", str(tmp_path / "file" / "below"))
+    monkeypatch.setenv("HIL_CACHE", str(tmp_path / "file" / "below"))
     assert ExactReference(conv_model(), "c", integer=False).run({"x": samples(1)})["y"].any()
 
 

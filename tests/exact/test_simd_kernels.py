@@ -73,7 +73,7 @@ def test_a_factor_that_does_not_fit_int8_is_refused() -> None:
 def test_the_command_answers_as_a_pc_and_says_so_unless_told_to_answer_as_a_chip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("HIL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HIL_CACHE", str(tmp_path / "cache"))
     (tmp_path / "m.espdl").write_bytes(prelu((-5, -6)))
     np.savez(tmp_path / "in.npz", x=VALUES)
     said = {}

@@ -25,7 +25,7 @@ from esp_hil.micropython.boards import opened
 from esp_hil.micropython.driver import MicroPythonBoard, open_board
 from esp_hil.micropython.raw_repl import RawRepl
 from esp_hil.micropython.virtual import VirtualMicroPython, missing
-from esp_hil.micropython.virtual.interpreter import VARIABLE, interpreter
+from esp_hil.micropython.virtual.interpreter import interpreter
 from esp_hil.micropython.virtual.quirks import QUIRKS, parse_quirks
 from esp_hil.micropython.virtual.storage import PowerLost, Storage
 from esp_hil.targets import target
@@ -213,7 +213,7 @@ def test_a_second_program_cannot_take_the_port(machine: VirtualMicroPython) -> N
 
 
 def test_a_missing_interpreter_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "nothing.mjs"))
+    monkeypatch.setenv("HIL_MICROPYTHON", str(tmp_path / "nothing.mjs"))
     with pytest.raises(RuntimeFailed, match="npm install"):
         interpreter()
     assert "npm install" in missing() or "nodejs" in missing()

@@ -18,7 +18,7 @@ from esp_hil.models.device_file import DeviceFile, open_device_file
 from esp_hil.session import board_session
 from esp_hil.session.board_session import BoardSession, open_session
 from esp_hil.targets import target
-from esp_hil.virtual.board import BAUD_MODEL_VARIABLE, VirtualBoard
+from esp_hil.virtual.board import VirtualBoard
 from esp_hil.virtual.faults import EngineFaults, FaultPlan
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
@@ -96,7 +96,7 @@ def test_a_board_that_restarts_by_itself_is_brought_back_to_the_tuned_rate(
 def test_a_process_of_ours_is_started_again_and_brought_back_to_the_tuned_rate(
     monkeypatch: pytest.MonkeyPatch, memory: RateMemory, file: DeviceFile
 ) -> None:
-    monkeypatch.setenv(BAUD_MODEL_VARIABLE, LINE)
+    monkeypatch.setenv("HIL_BAUD_MODEL", LINE)
     plan = FaultPlan(engine=EngineFaults(panic_at_run=1))
     with open_session(S3, board="virtual", memory=memory, faults=plan) as session:
         session.put(file, name="mnist")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -29,7 +28,7 @@ from esp_hil.esp.backtrace import toolchain_prefix
 from esp_hil.esp.idf import Idf
 from esp_hil.esp.image import FLASHER_ARGS, Image, Section
 from esp_hil.progress import Progress, Silent
-from esp_hil.settings import shipped
+from esp_hil.settings import shipped, variable_path
 from esp_hil.targets import target as target_of
 
 FINGERPRINT = "hil_fingerprint.json"
@@ -114,8 +113,7 @@ def build(
     """
     source = source or firmware_folder()
     check_order(order, source)
-    named = os.environ.get("HIL_BUILDS")
-    folder = (builds or (Path(named) if named else source / "build")) / order.folder_name
+    folder = (builds or variable_path("HIL_BUILDS") or source / "build") / order.folder_name
     folder.mkdir(parents=True, exist_ok=True)
     # several workers may want the same image: the first one builds, the others find it built
     with _alone(folder):

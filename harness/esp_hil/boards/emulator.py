@@ -26,6 +26,7 @@ from typing import Final, Literal, Self, get_args
 from esp_hil.device.link import Link
 from esp_hil.device.ports import open_link
 from esp_hil.errors import BoardUnavailable, ConfigError
+from esp_hil.settings import Name, variable
 from esp_hil.targets import Target
 
 EmulatorKind = Literal["qemu", "esp-emu"]
@@ -46,7 +47,7 @@ QEMU_PROGRAMS: Final[Mapping[str, str]] = {
 
 ESP_EMU_CHIPS: Final = ("esp32c3", "esp32c5", "esp32c6", "esp32p4", "esp32s3")
 
-_VARIABLES: Final[Mapping[EmulatorKind, str]] = {"qemu": "HIL_QEMU", "esp-emu": "HIL_ESP_EMU"}
+_VARIABLES: Final[Mapping[EmulatorKind, Name]] = {"qemu": "HIL_QEMU", "esp-emu": "HIL_ESP_EMU"}
 _HOW_TO: Final[Mapping[EmulatorKind, str]] = {
     "qemu": "idf_tools.py install qemu-riscv32 qemu-xtensa, or name the board qemu:/path/to/qemu, or set HIL_QEMU",
     "esp-emu": "see github.com/espressif/esp-emulator; or name the board esp-emu:/path, or set HIL_ESP_EMU",
@@ -154,7 +155,7 @@ class EmulatedBoard:
         self.kind: EmulatorKind = kind
         self.url = ""
         self._program = find_program(kind, target, program)
-        self._extra = shlex.split(os.environ.get("HIL_EMULATOR_ARGS", "")) if extra is None else list(extra)
+        self._extra = shlex.split(variable("HIL_EMULATOR_ARGS")) if extra is None else list(extra)
         self._folder = Path(tempfile.mkdtemp(prefix="hil-emulated-"))
         self._flash = self._folder / "flash.bin"
         self._log = self._folder / "log.txt"

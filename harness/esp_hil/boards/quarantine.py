@@ -7,7 +7,6 @@ the user's, which all runs on this machine share: `HIL_STATE` names another fold
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from esp_hil.errors import ConfigError
+from esp_hil.settings import state_folder
 
 FILE = "quarantine.json"
 LOCK_S = 10.0
@@ -32,11 +32,7 @@ class Quarantined:
 
 def state_file() -> Path:
     """Where it is kept: `HIL_STATE`, else the user's folder for such things."""
-    if folder := os.environ.get("HIL_STATE"):
-        return Path(folder) / FILE
-    from platformdirs import user_state_path
-
-    return user_state_path("esp-hil") / FILE
+    return state_folder() / FILE
 
 
 def quarantined() -> dict[str, Quarantined]:

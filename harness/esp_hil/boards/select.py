@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import tempfile
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from importlib import resources
@@ -26,8 +25,10 @@ from esp_hil.boards.quarantine import quarantined
 from esp_hil.device.device import Device
 from esp_hil.device.ports import DEFAULT_BAUD, SerialPort, open_link, serial_ports
 from esp_hil.errors import BoardUnavailable, ConfigError, HilError
+from esp_hil.settings import variable_path
 from esp_hil.targets import Target
 from esp_hil.targets import target as target_of
+from esp_hil.toml_table import read_toml
 from esp_hil.wire.info import Kind
 
 ESPRESSIF_VID = 0x303A
@@ -101,11 +102,11 @@ def rows_file() -> Path | None:
     Raises:
         ConfigError: HIL_BOARDS names no file.
     """
-    named = os.environ.get("HIL_BOARDS")
-    if named:
-        if not Path(named).is_file():
-            raise ConfigError(f"HIL_BOARDS names {named}, which is no file")
-        return Path(named)
+    named = variable_path("HIL_BOARDS")
+    if named is not None:
+        if not named.is_file():
+            raise ConfigError(f"HIL_BOARDS names {named}, which is not a file")
+        return named
     here = Path("boards.toml")
     return here if here.is_file() else None
 
@@ -118,17 +119,13 @@ def rows() -> dict[str, Board]:
     """
     file = rows_file()
     source = file or resources.files("esp_hil").joinpath("boards.toml")
-    try:
-        table = tomllib.loads(source.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{source}: {error}") from error
-    return {name: _row(name, row, str(source)) for name, row in table.items()}
+    return {name: _row(name, row, str(source)) for name, row in read_toml(source).items()}
 
 
 def _row(name: str, row: Any, source: str) -> Board:  # noqa: ANN401 - as TOML gives it
     where = f"{source}: board {name!r}"
     if not isinstance(row, dict):
-        raise ConfigError(f"{where} is no table")
+        raise ConfigError(f"{where} is not a table")
     known = {f.name for f in fields(Board)} - {"id", "listed"}
     for key, value in row.items():
         if key not in known:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from esp_hil.device.device import CALL_S, Device
 from esp_hil.errors import HandshakeError, HilError, LinkError, LinkTimeout
+from esp_hil.settings import cache_folder
 from esp_hil.wire.line_messages import Line, LineAnswer, Prbs, PrbsAnswer
 from esp_hil.wire.messages import HELLO_LINE, Ping
 
@@ -287,15 +288,11 @@ class RateMemory:
     """The best rates of boards by MAC, in a file of the user's cache.
 
     Args:
-        path: the file; None: HIL_CACHE or the user's cache folder.
+        path: the file; None: baud.json in the user's cache.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        if path is None:
-            import platformdirs
-
-            path = Path(os.environ.get("HIL_CACHE") or platformdirs.user_cache_dir("esp-hil")) / "baud.json"
-        self.path = path
+        self.path = cache_folder() / "baud.json" if path is None else path
 
     def get(self, mac: str) -> int | None:
         """The rate that was found for it; what cannot be read is forgotten."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from esp_hil.errors import FlashError
 from esp_hil.esp.esptool_output import Output
 from esp_hil.esp.image import Region
+from esp_hil.settings import variable
 
 BAUDS = (921_600, 460_800, 115_200)
 """Rates to try, the fastest first: bridges and cables differ in what they carry without errors."""
@@ -23,7 +23,7 @@ ESPTOOL = (sys.executable, "-m", "esptool")
 
 def esptool_command() -> tuple[str, ...]:
     """The command line that starts esptool: `HIL_ESPTOOL`, else the one that is installed beside us."""
-    return tuple(shlex.split(os.environ.get("HIL_ESPTOOL", ""))) or ESPTOOL
+    return tuple(shlex.split(variable("HIL_ESPTOOL"))) or ESPTOOL
 
 
 IDENTIFY_SECONDS = 60

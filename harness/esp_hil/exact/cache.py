@@ -24,27 +24,41 @@ from esp_hil.exact.lowering import State
 from esp_hil.exact.probe import IntegerKernels
 from esp_hil.exact.proof import Headroom, Proof
 from esp_hil.formats.espdl.model import EspdlModel, ValueInfo
+from esp_hil.settings import PACKAGE, cache_folder
 from esp_hil.targets import Family
 
 KEPT_BYTES = 512 << 20
 
 
 def folder() -> Path:
-    """Where lowered graphs are kept: HIL_CACHE_DIR, else the user's cache folder."""
-    named = os.environ.get("HIL_CACHE_DIR")
-    if named:
-        return Path(named) / "exact"
-    import platformdirs
+    """Where lowered graphs are kept, in the user's cache."""
+    return cache_folder() / "exact"
 
-    return Path(platformdirs.user_cache_dir("esp-hil")) / "exact"
+
+def sources() -> tuple[Path, ...]:
+    """The files that decide what is lowered: our code, the reader with its tables, the chips."""
+    folders = ("exact", "formats/espdl")
+    modules = (path for folder in folders for path in (PACKAGE / folder).rglob("*.py"))
+    return tuple(
+        sorted(
+            [
+                *modules,
+                *(
+                    PACKAGE / name
+                    for name in ("formats/kinds.py", "targets.py", "targets.toml", "tensors.py")
+                ),
+            ]
+        )
+    )
 
 
 @cache
 def _code_digest() -> bytes:
     """Of the modules that lower: another version of the code must not find this one's graphs."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    for path in sources():
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(PACKAGE).as_posix()} {len(content)} ".encode() + content)
     return digest.digest()
 
 

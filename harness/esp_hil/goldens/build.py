@@ -35,6 +35,7 @@ from esp_hil.models.float_model import FloatModel
 from esp_hil.models.manifest import FILE_NAME, Manifest, file_entry
 from esp_hil.models.recipe import Recipe
 from esp_hil.npz import read_npz
+from esp_hil.settings import variable_path
 from esp_hil.targets import Family
 from esp_hil.verdict.difference import accuracy
 
@@ -103,9 +104,10 @@ def find_data(model: Model, given: Path | None) -> Path:
             raise GoldenError(f"no data set at {given}", hint=model.data.origin)
         return given / model.data.file if (given / model.data.file).is_file() else given
     folders = [model.folder]
-    folders += [Path(os.environ["HIL_DATA"])] if os.environ.get("HIL_DATA") else []
-    if os.environ.get("HIL_SHARED"):
-        folders.append(Path(os.environ["HIL_SHARED"]) / "data")
+    if (data := variable_path("HIL_DATA")) is not None:
+        folders.append(data)
+    if (shared := variable_path("HIL_SHARED")) is not None:
+        folders.append(shared / "data")
     for folder in folders:
         if (folder / model.data.file).exists():
             return folder / model.data.file

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from esp_hil.errors import InputError, QuantizeError
 from esp_hil.goldens.rewrites import rewrite
 from esp_hil.models.recipe import Recipe
+from esp_hil.settings import cache_folder
 from esp_hil.targets import FAMILIES, Family
 
 DEADLINE_S = 900.0
@@ -240,10 +241,7 @@ def _tail(log: Path) -> str:
 def native_path(espdl: Path) -> Path:
     """Where `hil golden build` keeps esp-ppq's own form of the graph of a device file, in the user's cache.
 
-    The name is the device file's sha256, so that it never belongs to another file. HIL_CACHE overrides the
-    folder.
+    The name is the device file's sha256, so that it never belongs to another file. See docs/settings.md
+    for the folder.
     """
-    import platformdirs
-
-    folder = os.environ.get("HIL_CACHE") or platformdirs.user_cache_dir("esp-hil")
-    return Path(folder) / "native" / f"{hashlib.sha256(espdl.read_bytes()).hexdigest()}.pickle"
+    return cache_folder() / "native" / f"{hashlib.sha256(espdl.read_bytes()).hexdigest()}.pickle"

@@ -26,7 +26,7 @@ from esp_hil.models.manifest import Manifest
 from esp_hil.models.model_toml import Golden, ModelSpec, parse
 from esp_hil.models.recipe import Recipe
 from esp_hil.npz import read_npz
-from esp_hil.settings import shipped
+from esp_hil.settings import shipped, variable
 from esp_hil.targets import Family
 from esp_hil.tensors import DeviceTensor, Dtype, InputSpec, Layout, device_permutation
 
@@ -224,8 +224,8 @@ def roots_searched(roots: Sequence[Path] | None = None) -> tuple[Path, ...]:
     """
     if roots is not None:
         return tuple(Path(root) for root in roots)
-    if os.environ.get("HIL_GOLDEN"):
-        return tuple(Path(part) for part in os.environ["HIL_GOLDEN"].split(os.pathsep) if part)
+    if said := variable("HIL_GOLDEN"):
+        return tuple(Path(part) for part in said.split(os.pathsep) if part)
     here = Path.cwd()
     upward = next(
         (

@@ -8,13 +8,12 @@ is the SHA-256: a file of the right name and another digest is an error.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from esp_hil.errors import ConfigError, GoldenError
+from esp_hil.settings import variable_path
 
-VARIABLE = "HIL_ZOO"
 _SHORT = {"esp32s3": "s3", "esp32p4": "p4"}
 
 
@@ -24,11 +23,11 @@ def zoo_folder(given: Path | None) -> Path:
     Raises:
         ConfigError: neither was given, or there is no such folder.
     """
-    named = given or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
+    named = given or variable_path("HIL_ZOO")
     if named is None:
         raise ConfigError(
             "the weights of ESP-DL's models are not part of this project",
-            hint=f"give --zoo DIR (pytest: --hil-zoo DIR) or {VARIABLE}; docs/tasks.md tells where to get them",
+            hint="give --zoo DIR (pytest: --hil-zoo DIR) or HIL_ZOO; docs/tasks.md tells where to get them",
         )
     if not named.is_dir():
         raise ConfigError(f"zoo {named} is no folder", hint="give the folder that has the .espdl files")

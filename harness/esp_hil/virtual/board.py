@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import select
 import shutil
 import subprocess
@@ -15,12 +14,12 @@ from types import TracebackType
 from typing import IO, Self
 
 from esp_hil.errors import BoardUnavailable, LinkError
+from esp_hil.settings import variable
 from esp_hil.targets import Runtime, Target
 from esp_hil.virtual.faults import FaultPlan
 
 START_S = 20.0
 STOP_S = 5.0
-BAUD_MODEL_VARIABLE = "HIL_BAUD_MODEL"
 
 
 class VirtualBoard:
@@ -82,7 +81,7 @@ class VirtualBoard:
         command = [sys.executable, "-m", "esp_hil.virtual", "--target", self.target.name]
         command += ["--runtime", self.runtime, "--control"]
         command += ["--flash", str(self._flash), "--listen", self._listen]
-        if line := self._line or os.environ.get(BAUD_MODEL_VARIABLE):
+        if line := self._line or variable("HIL_BAUD_MODEL"):
             command += ["--baud-model", line]
         if self._faults is not None:
             command += ["--faults", self._faults.to_json()]

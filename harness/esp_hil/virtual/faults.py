@@ -54,13 +54,13 @@ A plan is JSON or TOML (a file, or the JSON text itself):
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from esp_hil.errors import ConfigError
+from esp_hil.toml_table import read_toml
 
 T = TypeVar("T")
 
@@ -160,7 +160,7 @@ def load_plan(source: str) -> FaultPlan:
         if source.lstrip().startswith("{"):
             table = json.loads(source)
         elif source.endswith(".toml"):
-            table = tomllib.loads(Path(source).read_text(encoding="utf-8"))
+            table = read_toml(Path(source))
         else:
             table = json.loads(Path(source).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -7,14 +7,12 @@ runs wherever Node.js does.
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from esp_hil.errors import RuntimeFailed
-from esp_hil.settings import checkout
+from esp_hil.settings import checkout, variable_path
 
-VARIABLE = "HIL_MICROPYTHON"
 PACKAGE = "@micropython/micropython-webassembly-pyscript"
 VERSION = "1.27.0"
 _FILE = Path("node_modules") / PACKAGE / "micropython.mjs"
@@ -43,11 +41,11 @@ def interpreter() -> Path:
     Raises:
         RuntimeFailed: it is not installed.
     """
-    named = os.environ.get(VARIABLE)
-    if named:
-        if Path(named).is_file():
-            return Path(named)
-        raise RuntimeFailed(f"{VARIABLE} names {named}, which is no file", hint=INSTALL, step="start")
+    named = variable_path("HIL_MICROPYTHON")
+    if named is not None:
+        if named.is_file():
+            return named
+        raise RuntimeFailed(f"HIL_MICROPYTHON names {named}, which is not a file", hint=INSTALL, step="start")
     here = Path.cwd()
     for folder in (here, *here.parents, *([root] if (root := checkout()) is not None else [])):
         if (folder / _FILE).is_file():

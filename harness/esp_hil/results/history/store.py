@@ -5,7 +5,6 @@ Figures are not stored: they are pure functions of rows, so a new metric has a h
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from esp_hil.errors import HistoryUnreachable, ReportError
 from esp_hil.results.history_url import parsed, shown
 from esp_hil.results.record import Run
+from esp_hil.settings import variable
 
 HISTORY_VERSION = 1
 BATCH = 500
@@ -66,7 +66,7 @@ class Where:
 
 def default_url() -> str:
     """The history that HIL_HISTORY names, or the file beside the reports."""
-    return os.environ.get("HIL_HISTORY") or "sqlite:///reports/history.sqlite"
+    return variable("HIL_HISTORY") or "sqlite:///reports/history.sqlite"
 
 
 class History:
