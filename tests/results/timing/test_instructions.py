@@ -1,0 +1,131 @@
+"""Instructions by formulas: against those that were executed, node by node, and against loops counted by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from esp_hil.formats.espdl import EspdlModel, read_espdl
+from esp_hil.formats.espdl.shapes import propagate
+from esp_hil.results.timing.instructions import kernel_calls, simd_chip
+from esp_hil.results.timing.instructions.copies import copy_instructions
+from esp_hil.results.timing.instructions.kernels import kernel_names
+from esp_hil.results.timing.instructions.windows import Axis, windows_of
+from esp_hil.results.timing.latency import quantile
+
+ROOT = Path(__file__).parents[3]
+
+FORCED = ("_w_", "_shift0")
+"""Cases with shifts that esp-ppq never exports: there the S3's kernels leave out their rounding."""
+
+
+def axis(size: int, window: int, *, stride: int = 1, before: int = 0, after: int = 0) -> Axis:
+    made = (size + before + after - window) // stride + 1
+    return Axis(size=size, made=made, window=window, stride=stride, dilation=1, before=before, after=after)
+
+
+def test_a_padded_window_is_computed_over_the_part_that_lies_inside() -> None:
+    same = axis(4, 3, before=1, after=1)
+    assert same.spans() == [(2, False), (3, True), (3, True), (2, False)]
+
+
+def test_a_filter_larger_than_its_input_has_no_position_that_lies_inside() -> None:
+    wide = axis(2, 5, before=2, after=2)
+    assert wide.spans() == [(2, False), (2, False)]
+
+
+def test_positions_that_begin_at_other_offsets_are_told_apart_only_where_channels_do_not_fill_vectors() -> (
+    None
+):
+    one = axis(4, 1)
+    assert {window.offset for window in windows_of(one, one, 32)} == {0}
+    assert {window.offset for window in windows_of(one, one, 24)} == {0, 8}
+
+
+def test_a_copy_between_aligned_places_takes_its_rounds_and_nothing_for_the_head() -> None:
+    small = copy_instructions("s3", 32, destination=0, source=0)
+    assert copy_instructions("s3", 64, destination=0, source=0) == small + 4
+    assert copy_instructions("s3", 64, destination=0, source=1) > small + 4
+    assert copy_instructions("p4", 32, destination=3, source=0) > copy_instructions(
+        "p4", 32, destination=0, source=0
+    )
+
+
+def test_chips_without_vectors_have_no_kernels_to_count() -> None:
+    assert simd_chip("c") is None
+    assert simd_chip("tflm") is None
+
+
+@pytest.fixture(scope="module")
+def counted(shared: Path) -> list[tuple[str, str, float, int]]:
+    """(case, operator, by formula, executed) of every node."""
+    return list(_counted(shared))
+
+
+def _counted(folder: Path) -> Iterator[tuple[str, str, float, int]]:
+    for case in sorted((folder / "vectors" / "simd").iterdir()):
+        path = case / "meta.json"
+        if not path.is_file() or any(word in case.name for word in FORCED):
+            continue
+        meta = json.loads(path.read_text())
+        image = _file(folder, case, meta)
+        if image is None:
+            continue
+        yield from _nodes(case.name, meta, read_espdl(image.read_bytes()))
+
+
+def _file(folder: Path, case: Path, meta: dict[str, str]) -> Path | None:
+    name = meta.get("model") or meta.get("origin") or f"{case.name.split('zoo_')[-1]}.espdl"
+    places = [case / "model.espdl", folder / "zoo" / meta["target"] / Path(name).name, ROOT / name]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _nodes(case: str, meta: dict[str, object], model: EspdlModel) -> Iterator[tuple[str, str, float, int]]:
+    graph = model.graph
+    shapes, nodes = propagate(graph), {node.name: node for node in graph.nodes}
+    chip = "s3" if meta["target"] == "esp32s3" else "p4"
+    listed = meta.get("instructions") or meta["nodes"]
+    assert isinstance(listed, list)
+    for row in listed:
+        node = nodes[row["name"] if chip == "p4" else row["node"]]
+        if chip == "p4":
+            executed = sum(kernel["n"] for kernel in row["kernels"].values())
+        else:
+            executed = sum(row["instructions"][kind] for kind in ("vec", "scalar", "fpu"))
+        formula = sum(made.instructions for made in kernel_calls(graph, node, shapes, chip))
+        yield case, node.op_type, formula, executed
+
+
+def test_nodes_lie_within_two_percent_of_the_executed_instructions(
+    counted: list[tuple[str, str, float, int]],
+) -> None:
+    errors = sorted(abs(formula / executed - 1) for _, _, formula, executed in counted if executed)
+    assert len(errors) > 2000
+    assert median(errors) <= 0.02
+    assert quantile(errors, 0.95) <= 0.10
+
+
+def test_a_node_that_calls_no_kernel_counts_none(counted: list[tuple[str, str, float, int]]) -> None:
+    assert [row for row in counted if not row[3] and row[2]] == []
+
+
+def test_networks_lie_within_three_percent(counted: list[tuple[str, str, float, int]]) -> None:
+    totals: dict[str, list[float]] = {}
+    for name, _, formula, executed in counted:
+        total = totals.setdefault(name, [0.0, 0.0])
+        total[0] += formula
+        total[1] += executed
+    networks = {name: total for name, total in totals.items() if "_zoo_" in name or "golden" in name}
+    assert len(networks) >= 12
+    for name, (by_formula, by_chip) in networks.items():
+        assert by_formula == pytest.approx(by_chip, rel=0.03), name
+
+
+@pytest.mark.parametrize("kind", ["unaligned", "depthwise", "requantize", "lut", "prelu", "pool"])
+def test_every_kind_of_kernel_is_counted(kind: str) -> None:
+    for chip in ("s3", "p4"):
+        assert any(name.startswith(chip) and kind in name for name in kernel_names())
