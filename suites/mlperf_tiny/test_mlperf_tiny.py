@@ -55,19 +55,12 @@ def tiny(tiny_case: Case, hil_session: Session, request: pytest.FixtureRequest) 
 def _measure(entry: Entry, chip: str, session: Session, asked_s: float | None) -> Measured | HilError:
     board = session.options.board
     window_s = asked_s or (VIRTUAL_WINDOW_S if board == "virtual" else WINDOW_S)
-    combination = mlperf_tiny.combination(entry, target(chip), board, window_s)
-    try:
-        measured = Measurement(
-            entry=entry,
-            combination=combination,
-            board=session.open(combination),
-            window_s=window_s,
-            session_id=session.id,
-        ).run()
-    except HilError as error:
-        return error
-    session.record(measured.run)
-    return measured
+    return session.run(
+        mlperf_tiny.combination(entry, target(chip), board, window_s),
+        lambda attempt: Measurement(
+            entry=entry, attempt=attempt, window_s=window_s, cores=session.options.cores
+        ).run(),
+    )
 
 
 def test_the_device_answers_what_tflite_micro_answers(tiny: Measured) -> None:

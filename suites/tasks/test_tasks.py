@@ -77,24 +77,14 @@ def measured(
 
 
 def _measure(task: Task, chip: str, session: Session) -> TaskMeasured | HilError:
-    options = session.options
-    asked = combination(task.name, target(chip), options.board)
     try:
-        made = TaskMeasurement(
-            task=task,
-            combination=asked,
-            board=session.open(asked),
-            session_id=session.id,
-            repeats=options.runs,
-            warmup=options.warmup,
-        ).run({name: pictures.picture(name) for name in task.spec.golden})
+        golden = {name: pictures.picture(name) for name in task.spec.golden}
     except GoldenError as error:
         pytest.skip(str(error))
-    except HilError as error:
-        return error
-    for row in made.runs:
-        session.record(row)
-    return made
+    return session.run(
+        combination(task.name, target(chip), session.options.board),
+        lambda attempt: TaskMeasurement(task=task, attempt=attempt, options=session.options).run(golden),
+    )
 
 
 def test_every_network_answers_as_the_exact_reference(measured: TaskMeasured) -> None:

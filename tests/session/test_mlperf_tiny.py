@@ -91,7 +91,11 @@ def run_suite(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @needs_tflm
-def test_the_suite_measures_five_windows_and_the_accuracy_of_the_device(folder: Path) -> None:
+def test_the_suite_measures_five_windows_and_the_accuracy_of_the_device(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIL_BAUD_MODEL", "115200,limit=1000000")
+    monkeypatch.setenv("HIL_CACHE", str(folder / "cache"))
     images = np.random.default_rng(0).integers(-128, 128, (6, 28, 28, 1), np.int8)
     np.savez(folder / "kws_ref_model.npz", x=images, y=np.full(6, 3))
     results = folder / "results"
@@ -108,6 +112,11 @@ def test_the_suite_measures_five_windows_and_the_accuracy_of_the_device(folder: 
     assert row.verdict.bit_exact
     assert len(row.cycles) >= mlperf_tiny.WINDOWS * mlperf_tiny.LEAST_INFERENCES
     assert row.counters["mlperf_window_s"] == (0.05, "s")
+    assert row.link is not None
+    assert row.link.baud == 921_600  # tuned, like every line
+    assert row.layers
+    assert row.steps is not None
+    assert row.leak_bytes == 0
 
 
 def test_without_a_folder_the_suite_says_how_to_give_one() -> None:

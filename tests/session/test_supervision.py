@@ -165,6 +165,20 @@ def test_a_panic_is_one_failed_row_with_its_log_and_the_second_attempt_counts(
     assert "crash" not in quarantine.quarantined()
 
 
+def test_the_second_attempt_runs_at_the_rate_that_the_line_was_tuned_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIL_BAUD_MODEL", "115200,limit=1000000")
+    monkeypatch.setenv("HIL_CACHE", str(tmp_path / "cache"))
+    plan = json.dumps({"engine": {"panic_at_run": 3}})
+    done = suites(tmp_path, "--hil-board", "virtual", "--hil-virtual-faults", plan)
+    # the process is started anew and its counter of runs with it: the fault comes again
+    found = rows(tmp_path)
+    assert done.returncode == 1
+    assert [row.attempt for row in found] == [1, 2]
+    assert [row.link.baud for row in found if row.link is not None] == [921_600, 921_600]
+
+
 @pytest.mark.parametrize("desk", [EngineFaults(panic_at_run=3, panic_again=True)], indirect=True)
 def test_a_board_that_two_models_in_a_row_crash_goes_to_quarantine_until_it_is_lifted(
     desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]

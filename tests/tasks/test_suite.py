@@ -44,12 +44,23 @@ def weights() -> Path:
     return zoo()
 
 
-def test_a_right_board_passes_and_each_network_has_a_row(weights: Path, tmp_path: Path) -> None:
+def test_a_right_board_passes_and_each_network_has_a_whole_row(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIL_BAUD_MODEL", "115200,limit=1000000")
+    monkeypatch.setenv("HIL_CACHE", str(tmp_path / "cache"))
     done = suite(tmp_path, weights=weights)
     assert done.returncode == 0, done.stdout
     rows = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
     assert [row["model"] for row in rows] == ["face_detect-msr", "face_detect-mnp"]
     assert [row["inputs"] for row in rows] == [21, 21]
+    for row in rows:
+        assert row["link"]["baud"] == 921_600  # tuned, like every line
+        assert row["link"]["bytes_up"] > 0
+        assert row["layers"]
+        assert row["steps"]["load_ms"] > 0
+        assert row["steps"]["pre_ms"] > 0
+        assert row["leak_bytes"] == 0
 
 
 def test_a_network_that_is_wrong_fails_as_integers_and_as_boxes(weights: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from esp_hil.results.codec import from_plain, to_plain
 from esp_hil.verdict.verdict import Verdict
 from esp_hil.wire.status import Status
 
-SCHEMA = 5
+SCHEMA = 6
 """Version of the row. Raised by every change of a field's name, type or meaning, and by every new field."""
 
 OLDEST_SCHEMA = 2
@@ -97,7 +97,10 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkStats:
-    """What went over the line, both ways, and what went wrong on it; `seconds` is the time spent there."""
+    """What went over the line, both ways, and what went wrong on it.
+
+    `seconds` is the time spent there; `baud` the line's rate at the end, None if it has none or that was not kept.
+    """
 
     bytes_up: int
     bytes_down: int
@@ -106,6 +109,7 @@ class LinkStats:
     retransmissions: int
     errors: int
     seconds: float
+    baud: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from esp_hil.boards.provision import Provision, Source
 from esp_hil.device.device import Device
 from esp_hil.device.tuning import RateMemory, choose_pad, tune
 from esp_hil.errors import HilError
+from esp_hil.esp.image import Image
 from esp_hil.lint.preflight import preflight
 from esp_hil.models.device_file import DeviceFile
 from esp_hil.progress import Progress, Silent
@@ -87,6 +88,11 @@ class BoardSession:
     def device(self) -> Device:
         """What answers there; `connect` first."""
         return self.board.device
+
+    @property
+    def image(self) -> Image | None:
+        """The firmware on it; None if that is not known."""
+        return self.provision.image if self.provision else None
 
     # the line
 
@@ -175,7 +181,7 @@ class BoardSession:
 
     def explain(self, error: HilError) -> None:
         """Decode the backtrace of a crash, and keep with the error what that tells of its cause."""
-        explain(error, self.provision.image if self.provision else None, self.target)
+        explain(error, self.image, self.target)
 
     def recover(self, error: HilError) -> None:
         """Bring it back after trouble, and meet it again.

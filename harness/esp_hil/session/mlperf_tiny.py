@@ -12,10 +12,8 @@ counts. A window of other length is marked in the row (counter mlperf_window_s) 
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,11 +26,10 @@ from esp_hil.formats.tflite.model import TfliteModel
 from esp_hil.goldens.litert import LiteRt
 from esp_hil.models.device_file import DeviceFile, open_device_file
 from esp_hil.npz import read_npz
-from esp_hil.results.provenance import provenance_of
-from esp_hil.results.record import DeviceInfo as DeviceRow
 from esp_hil.results.record import Run
-from esp_hil.session.board_session import BoardSession
+from esp_hil.session import steps
 from esp_hil.session.options import Combination
+from esp_hil.session.run_builder import Answered, Attempt, Judged, Timed
 from esp_hil.targets import Target
 from esp_hil.tensors import Affine
 from esp_hil.verdict.verdict import Verdict, judge
@@ -122,6 +119,11 @@ class Measured:
     per_second: tuple[float, ...]
     quality: float | None
     quality_exact: float | None
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Its one row."""
+        return (self.run,)
 
     @property
     def median_per_second(self) -> float:
@@ -244,38 +246,35 @@ class Measurement:
 
     Attributes:
         entry: which.
-        combination: as the row names it.
-        board: open.
+        attempt: the board, and where the row goes.
         window_s: length of a window.
-        session_id: of the row.
+        cores: that an inference may use.
     """
 
     entry: Entry
-    combination: Combination
-    board: BoardSession
+    attempt: Attempt
     window_s: float
-    session_id: str
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    cores: int = 1
 
     def run(self) -> Measured:
         """Upload, compare, time five windows, measure the accuracy.
 
         Raises:
-            HilError: the board, the link or the model failed.
+            HilError: the board, the line or the model failed.
         """
-        began_s = time.monotonic()
+        session, builder = self.attempt.session, self.attempt.builder
         file = open_device_file(self.entry.model)
         assert isinstance(file.content, TfliteModel)
-        device = self.board.device
-        self.board.put(file, name=self.combination.model)
+        device, name = session.device, file.inputs[0].name
+        session.put(file, name=builder.combination.model)
+        builder.add(steps.on_board(session, file, macs=file.content.macs()))
         data = read_data(self.entry, file.content)
         answers = self._answers(device, file, data)
-        exact = file.exact("tflm").run_batch({file.inputs[0].name: data.inputs})
+        # the inputs are the model's own integers: nothing is left to prepare
+        builder.add(Answered(inputs=len(data.inputs), outputs=answers, pre_ms=0.0))
+        exact = file.exact("tflm").run_batch({name: data.inputs})
         verdict = self._judge(file, data, answers, exact)
-        cold, windows = self._windows(device, {file.inputs[0].name: data.inputs[:1]})
-        clock_hz = device.info().clock_hz
-        seconds = tuple(sum(window) / clock_hz for window in windows)
-        per_second = tuple(len(window) / s for window, s in zip(windows, seconds, strict=True))
+        began_s = time.monotonic()
         shares = [
             quality(
                 self.entry.benchmark.quality,
@@ -286,23 +285,24 @@ class Measurement:
             )
             for outputs in (answers, exact)
         ]
-        counters: dict[str, tuple[int | float, str]] = {
-            counter.name: (counter.value, counter.unit) for counter in device.counters().values()
+        post_ms = 1e3 * (time.monotonic() - began_s) / (2 * len(data.inputs))
+        builder.add(Judged(verdict=verdict, post_ms=post_ms if shares[0] is not None else None))
+        first = {name: data.inputs[:1]}
+        timed, windows = self._windows(first)
+        clock_hz = device.info().clock_hz
+        seconds = tuple(sum(window) / clock_hz for window in windows)
+        per_second = tuple(len(window) / s for window, s in zip(windows, seconds, strict=True))
+        figures: dict[str, tuple[int | float, str]] = {
+            "mlperf_window_s": (self.window_s, "s"),
+            "mlperf_median_per_s": (float(np.median(per_second)), "1/s"),
+            "mlperf_quality_target": (self.entry.benchmark.least, ""),
         }
-        counters["mlperf_window_s"] = (self.window_s, "s")
-        counters["mlperf_median_per_s"] = (float(np.median(per_second)), "1/s")
-        counters["mlperf_quality_target"] = (self.entry.benchmark.least, "")
         if shares[0] is not None:
-            counters["mlperf_quality"] = (shares[0], "")
-        run = replace(
-            self._row(file, inputs=len(data.inputs), duration_s=time.monotonic() - began_s),
-            cold_cycles=cold,
-            cycles=tuple(count for window in windows for count in window),
-            counters=counters,
-            verdict=verdict,
-        )
+            figures["mlperf_quality"] = (shares[0], "")
+        builder.add(replace(timed, counters={**timed.counters, **figures}))
+        builder.add(steps.profile_layers(session, file, first, cores=self.cores))
         return Measured(
-            run=run,
+            run=builder.build(),
             verdict=verdict,
             window_s=self.window_s,
             windows_s=seconds,
@@ -343,44 +343,24 @@ class Measurement:
             classes=names[0] if labelled else None,
         )
 
-    def _windows(
-        self, device: Device, inputs: Mapping[str, NDArray[Any]]
-    ) -> tuple[int | None, tuple[tuple[int, ...], ...]]:
-        """Cycles of the cold run, and of each inference of each window."""
-        self.board.reload()
-        info = device.info()
-        first = device.infer(inputs, repeats=_ESTIMATE_RUNS)
-        cycles = max(1, min(first.cycles))
+    def _windows(self, inputs: Mapping[str, NDArray[Any]]) -> tuple[Timed, tuple[tuple[int, ...], ...]]:
+        """The load, the cold run and the counters; and the cycles of each inference of each window."""
+        session = self.attempt.session
+        timed = steps.time_inference(session, inputs, runs=_ESTIMATE_RUNS, warmup=0, cores=self.cores)
+        info = session.device.info()
+        cycles = max(1, min(timed.cycles))
         count = max(LEAST_INFERENCES, -(-int(self.window_s * info.clock_hz) // cycles) + 1)
+        began_s = time.monotonic()
         windows = []
         for _ in range(WINDOWS):
             window: list[int] = []
             while len(window) < count or sum(window) < self.window_s * info.clock_hz:
                 more = min(max(1, count - len(window)), info.max_repeats)
                 allowed_s = 60 + 5 * more * cycles / info.clock_hz
-                window += device.infer(inputs, repeats=more, timeout_s=allowed_s).cycles
+                window += session.device.infer(
+                    inputs, repeats=more, cores=self.cores, timeout_s=allowed_s
+                ).cycles
             windows.append(tuple(window))
-        return first.cold_cycles, tuple(windows)
-
-    def _row(self, file: DeviceFile, *, inputs: int, duration_s: float) -> Run:
-        info = self.board.device.info()
-        assert isinstance(file.content, TfliteModel)
-        return Run(
-            run_id=str(uuid.uuid4()),
-            session_id=self.session_id,
-            started_utc=self.started.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            duration_s=duration_s,
-            model=self.combination.model,
-            recipe=self.combination.recipe,
-            runtime="tflm",
-            target=self.combination.target.name,
-            board=self.board.id,
-            kind=self.board.board.kind,
-            location=info.model.location if info.model else "",
-            cores_used=1,
-            inputs=inputs,
-            macs=file.content.macs(),
-            counters={},
-            device=DeviceRow(**{f.name: getattr(info, f.name) for f in fields(DeviceRow)}),
-            provenance=provenance_of(model_sha256=file.sha256, golden_sha256=""),
-        )
+        kept = tuple(count for window in windows for count in window)
+        # the clock was held against the timer over the first runs only
+        return replace(timed, cycles=kept, timed_s=time.monotonic() - began_s, clock=None), tuple(windows)

@@ -6,14 +6,12 @@ select the board -> open -> hello -> upload what changed -> load -> infer all in
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from esp_hil.boards.provision import sizes_of
 from esp_hil.errors import BoardUnavailable, ConfigError, HilError, HistoryUnreachable, ReportError
 from esp_hil.models.catalogue import Model
 from esp_hil.progress import Progress
@@ -24,13 +22,14 @@ from esp_hil.results.record import Addendum, Check, Failure, Run
 from esp_hil.results.regress import Comparison, Rules
 from esp_hil.results.regress.comparable import check_names
 from esp_hil.results.regress.gates import with_thresholds
+from esp_hil.session import steps
 from esp_hil.session.baseline import Baseline, base_rows
 from esp_hil.session.board_session import BoardSession
 from esp_hil.session.fleet import Fleet
-from esp_hil.session.measuring import Measuring
 from esp_hil.session.options import Combination, Options, combinations
 from esp_hil.session.prepared_board import PreparedBoard
 from esp_hil.session.publishing import Publication, check_history, publish
+from esp_hil.session.run_builder import Attempt, HasRuns, RunBuilder
 from esp_hil.session.supervision import is_trouble, is_worth_a_retry, keep_log
 from esp_hil.verdict.diverge import Divergence
 from esp_hil.verdict.verdict import Verdict
@@ -48,11 +47,18 @@ class Measured:
     divergence: Divergence | None = None
 
     @property
+    def runs(self) -> tuple[Run, ...]:
+        """Its one row."""
+        return (self.run,)
+
+    @property
     def story(self) -> str:
         """The verdict with its table and, if the device is wrong, where it first goes wrong and why."""
         text = self.verdict.text()
         return text if self.divergence is None else f"{text}\n{self.divergence.text()}"
 
+
+R = TypeVar("R", bound=HasRuns)
 
 if TYPE_CHECKING:
     from pytest_embedded_serial.dut import SerialDut as Dut
@@ -209,8 +215,22 @@ class Session:
         return self._compared[combination]
 
     def _measure(self, combination: Combination, attempt: int = 1) -> Measured | HilError:
-        """Run it; once more if the board broke in a way that may not come again."""
-        found = self._attempt(combination, attempt)
+        return self.run(combination, self._measured_once, attempt)
+
+    def run(
+        self, combination: Combination, measure: Callable[[Attempt], R], attempt: int = 1
+    ) -> R | HilError:
+        """Run something on the combination's board and record its rows; once more if the board broke in between.
+
+        Args:
+            combination: what is run.
+            measure: does it, once.
+            attempt: the number of the first one.
+
+        Returns:
+            What `measure` gave, or the error of the last attempt, of which a row was recorded.
+        """
+        found = self._attempt(combination, measure, attempt)
         if not isinstance(found, HilError):
             return found
         held = self.fleet.open_one(combination)
@@ -218,53 +238,73 @@ class Session:
             return found
         if not self._recovered(held, combination, found) or not is_worth_a_retry(found):
             return found
-        found = self._attempt(combination, attempt + 1)
+        found = self._attempt(combination, measure, attempt + 1)
         if isinstance(found, HilError) and is_trouble(found) and (gone := held.supervisor.judge(found)):
             self.fleet.give_up(combination, gone)
         return found
 
-    def _attempt(self, combination: Combination, attempt: int) -> Measured | HilError:
-        started_s = time.monotonic()
-        measuring = Measuring(
-            combination=combination, options=self.options, session_id=self.id, attempt=attempt
-        )
-        held: BoardSession | None = None
+    def _attempt(
+        self, combination: Combination, measure: Callable[[Attempt], R], number: int
+    ) -> R | HilError:
+        builder = RunBuilder(combination, session_id=self.id, attempt=number, cores=self.options.cores)
+        attempt: Attempt | None = None
         try:
-            held = self.fleet.held(combination)
-            measuring.opened(held.board)
-            image = held.provision.image if held.provision else None
-            measuring.sizes = sizes_of(image)
-            if image is not None:
-                keep_config(self.options.results, image.folder)
-            bench = self.fleet.prepared(combination)
-            measuring.prepared(bench)
-            measuring.run_golden(bench, self._progress)
-            measuring.time(bench)
-            measuring.profile(bench)
-            measuring.judge(bench)
-            measuring.locate(bench)
+            session = self.fleet.held(combination)
+            attempt = Attempt(session=session, builder=builder)
+            builder.opened(session)
+            if session.image is not None:
+                keep_config(self.options.results, session.image.folder)
+            result = measure(attempt)
         except HilError as error:
-            if held is not None:
-                held.explain(error)
-            measuring.failure = Failure.of(error)
-            row = measuring.row(time.monotonic() - started_s)
-            self.record(row)
-            if held is not None and is_trouble(error):
-                console = [line.text for line in held.board.device.console]
-                self._progress.say(f"log: {keep_log(self.options.results, row, error, console)}")
+            if attempt is None:
+                self.record(builder.build(Failure.of(error)))
+            else:
+                self._record_failed(attempt, error)
             return error
-        held.supervisor.fine()
-        row = measuring.row(time.monotonic() - started_s)
+        session.supervisor.fine()
+        for row in result.runs:
+            self.record(row)
+        return result
+
+    def _record_failed(self, attempt: Attempt, error: HilError) -> None:
+        """The rows that were finished before, that of the step that failed, and its log if the board is in trouble."""
+        attempt.session.explain(error)
+        for finished in attempt.finished.values():
+            self.record(finished)
+        row = attempt.builder.build(Failure.of(error))
         self.record(row)
-        for note in measuring.notes:
+        if is_trouble(error):
+            console = [line.text for line in attempt.session.device.console]
+            self._progress.say(f"log: {keep_log(self.options.results, row, error, console)}")
+
+    def _measured_once(self, attempt: Attempt) -> Measured:
+        """The steps of one run of a catalogue's model."""
+        builder, options = attempt.builder, self.options
+        board = self.fleet.prepared(builder.combination)
+        builder.add(steps.on_prepared(board))
+        golden = steps.golden_of(board, options)
+        answered = steps.answer_inputs(board, golden, options, self._progress)
+        builder.add(answered)
+        first = board.first_inputs()
+        builder.add(
+            steps.time_inference(
+                board.session, first, runs=options.runs, warmup=options.warmup, cores=options.cores
+            )
+        )
+        builder.add(steps.profile_layers(board.session, board.file, first, cores=options.cores))
+        judged = steps.judge_answers(board, golden, answered)
+        located = steps.locate(board, golden, judged, options)
+        builder.add(judged, located)
+        assert judged.verdict is not None
+        row = builder.build()
+        for note in builder.notes:
             self._progress.say(f"{row.title}: {note}")
-        assert row.verdict is not None
         return Measured(
             run=row,
-            verdict=row.verdict,
-            model=bench.model,
-            options=self.options,
-            divergence=measuring.divergence,
+            verdict=judged.verdict,
+            model=board.model,
+            options=options,
+            divergence=located.divergence,
         )
 
     def _recovered(self, held: BoardSession, combination: Combination, error: HilError) -> bool:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from esp_hil.models.device_file import DeviceFile, open_device_file
-from esp_hil.results.provenance import provenance_of
-from esp_hil.results.record import DeviceInfo as DeviceRow
+from esp_hil.models.device_file import open_device_file
 from esp_hil.results.record import Run
-from esp_hil.session.board_session import BoardSession
-from esp_hil.session.options import Combination
+from esp_hil.session import steps
+from esp_hil.session.options import Combination, Options
+from esp_hil.session.run_builder import Answered, Attempt, Judged, RunBuilder
 from esp_hil.targets import Target
 from esp_hil.tasks import Image, Results, Task, Trace
 from esp_hil.tasks.match import Match, match
@@ -61,22 +57,16 @@ class TaskMeasurement:
 
     Attributes:
         task: with its weights for the board's chip.
-        combination: as the rows name it.
-        board: open.
-        session_id: of the rows.
-        repeats: timed inferences of each network.
-        warmup: inferences before them.
+        attempt: the board and where the rows go.
+        options: of the session.
     """
 
     task: Task
-    combination: Combination
-    board: BoardSession
-    session_id: str
-    repeats: int = 30
-    warmup: int = 3
+    attempt: Attempt
+    options: Options
     _asked: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
     _answered: dict[str, list[Arrays]] = field(default_factory=dict)
-    _rows: dict[str, Run] = field(default_factory=dict)
+    _builders: dict[str, RunBuilder] = field(default_factory=dict)
 
     def run(self, pictures: Mapping[str, Image]) -> TaskMeasured:
         """Answer all pictures with the networks on the board, and again on the exact reference.
@@ -88,12 +78,14 @@ class TaskMeasurement:
         device = answer_all(self.task, pictures, self._ask, traces)
         exact = {name: self.task.run(image) for name, image in pictures.items()}
         thresholds = self.task.spec.thresholds
+        self._share_host_time(traces.values())
+        rows = self.attempt.finished
         return TaskMeasured(
             device=device,
             exact=exact,
             matches={name: match(device[name], exact[name], thresholds) for name in pictures},
-            verdicts={name: row.verdict for name, row in self._rows.items() if row.verdict is not None},
-            runs=tuple(self._rows.values()),
+            verdicts={name: row.verdict for name, row in rows.items() if row.verdict is not None},
+            runs=tuple(rows.values()),
             inferences={
                 name: sum(trace.inferences.get(name, 0) for trace in traces.values())
                 for name in self.task.networks
@@ -101,66 +93,73 @@ class TaskMeasurement:
         )
 
     def _ask(self, network: str, inputs: Sequence[NDArray[Any]]) -> Sequence[Arrays]:
-        """Load the network, infer every input, time the first; make or renew its row."""
-        started, began_s = datetime.now(UTC), time.monotonic()
-        device, file = self.board.device, open_device_file(self.task.networks[network].path)
+        """Load the network, infer every input, time and profile the first; make or renew its row."""
+        whole, session, options = self.attempt.builder, self.attempt.session, self.options
+        builder = self._builders.get(network) or whole.of_network(network)
+        self._builders[network] = self.attempt.builder = builder
+        file = open_device_file(self.task.networks[network].path)
         name = file.inputs[0].name
-        self._prepare(file, f"{self.task.name} {network}")
-        answers = [
-            dict(one.outputs) for one in device.infer_many(({name: x} for x in inputs), timeout_s=_ALLOWED_S)
-        ]
-        timed = device.infer(
-            {name: inputs[0]}, repeats=self.repeats, warmup=self.warmup, timeout_s=_ALLOWED_S
+        session.put(file, name=f"{self.task.name} {network}")
+        builder.add(steps.on_board(session, file, macs=self.task.spec.networks[network].macs))
+        jobs = session.device.infer_many(
+            ({name: x} for x in inputs), cores=options.cores, timeout_s=_ALLOWED_S
         )
+        answers = [dict(one.outputs) for one in jobs]
         self._asked.setdefault(network, []).extend(inputs)
         self._answered.setdefault(network, []).extend(answers)
-        row = self._row(network, file, started)
-        counters: dict[str, tuple[int | float, str]] = {
-            counter.name: (counter.value, counter.unit) for counter in device.counters().values()
-        }
-        self._rows[network] = replace(
-            row,
-            cycles=timed.cycles,
-            counters=counters,
-            verdict=self._judged(network),
-            duration_s=time.monotonic() - began_s,
+        answered = self._all_answers(network)
+        builder.add(answered)
+        first = {name: inputs[0]}
+        builder.add(
+            steps.time_inference(
+                session,
+                first,
+                runs=options.runs,
+                warmup=options.warmup,
+                cores=options.cores,
+                timeout_s=_ALLOWED_S,
+            )
         )
+        builder.add(steps.profile_layers(session, file, first, cores=options.cores))
+        builder.add(self._judged(network, answered))
+        self.attempt.finished[network] = builder.build()
+        self.attempt.builder = whole
         return answers
 
-    def _prepare(self, file: DeviceFile, name: str) -> None:
-        self.board.put(file, name=name)
+    def _share_host_time(self, traces: Collection[Trace]) -> None:
+        """Into each row: what this PC does before and after the networks, a picture's time over its inferences."""
+        count = max(1, sum(sum(trace.inferences.values()) for trace in traces))
+        before_s = sum(trace.seconds.get(name, 0.0) for trace in traces for name in ("decode", "resize"))
+        after_s = sum(trace.seconds.get("post", 0.0) for trace in traces)
+        for network, builder in self._builders.items():
+            answered = self._all_answers(network)
+            judged = self._judged(network, answered)
+            builder.add(
+                replace(answered, pre_ms=1e3 * before_s / count),
+                replace(judged, post_ms=1e3 * after_s / count),
+            )
+            self.attempt.finished[network] = builder.build()
 
-    def _judged(self, network: str) -> Verdict:
-        tensor = self.task.networks[network].input
+    def _all_answers(self, network: str) -> Answered:
+        """Of every round so far."""
+        asked, answered = self._asked[network], self._answered[network]
+        return Answered(
+            inputs=len(asked),
+            outputs={name: np.concatenate([one[name] for one in answered]) for name in answered[0]},
+            what="golden pictures of the task",
+        )
+
+    def _judged(self, network: str, answered: Answered) -> Judged:
+        tensor, outputs = self.task.networks[network].input, self.task.networks[network].outputs
         stacked = np.concatenate(self._asked[network])
         exact = self.task.networks[network].exact.run_batch({tensor.name: stacked})
-        answers = self._answered[network]
-        device = {name: np.concatenate([answer[name] for answer in answers]) for name in exact}
-        outputs = self.task.networks[network].outputs
         exponents = {name: outputs[name].exponent for name in exact}
-        return judge(device, exact, None, None, labels=None, exponents=exponents)
-
-    def _row(self, network: str, file: DeviceFile, started: datetime) -> Run:
-        info = self.board.device.info()
-        return Run(
-            run_id=str(uuid.uuid4()),
-            session_id=self.session_id,
-            started_utc=started.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            duration_s=0.0,
-            model=f"{self.task.name}-{network}",
-            recipe=RECIPE,
-            runtime="espdl",
-            target=self.combination.target.name,
-            board=self.board.id,
-            kind=self.board.board.kind,
-            location=info.model.location if info.model else "",
-            cores_used=1,
-            inputs=len(self._asked[network]),
-            warmup=self.warmup,
-            macs=self.task.spec.networks[network].macs,
-            counters={},
-            device=DeviceRow(**{f.name: getattr(info, f.name) for f in fields(DeviceRow)}),
-            provenance=provenance_of(
-                model_sha256=file.sha256, golden_sha256="", inputs="golden pictures of the task"
-            ),
+        verdict = judge(
+            {name: answered.outputs[name] for name in exact},
+            exact,
+            None,
+            None,
+            labels=None,
+            exponents=exponents,
         )
+        return Judged(verdict=verdict)

@@ -1,0 +1,243 @@
+"""The steps of a run on a board that is ready: each asks the device something and returns a frozen value.
+
+Suites, tasks and MLPerf Tiny share those that need no catalogue's model: `time_inference` and `profile_layers`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esp_hil.counters import CLOCK_CYCLES, CLOCK_TIMER
+from esp_hil.device.device import RUN_S
+from esp_hil.device.resident import infer_all
+from esp_hil.errors import DeviceFault, QuantizeError, RuntimeFailed, UnsupportedOperator
+from esp_hil.goldens.build import find_data
+from esp_hil.goldens.references import Answers, ExactReference, FloatReference, quantized_reference
+from esp_hil.models.catalogue import GoldenSet
+from esp_hil.models.device_file import DeviceFile
+from esp_hil.progress import Progress
+from esp_hil.results.record import ClockCheck
+from esp_hil.results.timing.profiling import layers_of, predicted_memory
+from esp_hil.results.timing.work import total_macs, work_of
+from esp_hil.session.board_session import BoardSession
+from esp_hil.session.options import Options
+from esp_hil.session.prepared_board import HEAPS, PreparedBoard
+from esp_hil.session.run_builder import Answered, Figures, Judged, Located, OnBoard, Profiled, Timed
+from esp_hil.session.shown import shown_inputs
+from esp_hil.verdict.verdict import judge
+from esp_hil.wire.info import LayerCycles
+
+Arrays = Mapping[str, NDArray[Any]]
+
+CLOCKS = (CLOCK_CYCLES, CLOCK_TIMER)
+"""Counters that tell nothing by themselves: what passed between two readings does."""
+
+PROFILES = 3
+"""Profiled runs: enough for a median of each layer."""
+
+PROFILE_S = 5.0
+"""Profiling stops when it has taken so long."""
+
+
+def on_board(session: BoardSession, file: DeviceFile, *, macs: int | None = None) -> OnBoard:
+    """What the device says of itself, with this file loaded."""
+    return OnBoard(info=session.device.info(), model_sha256=file.sha256, macs=macs)
+
+
+def on_prepared(board: PreparedBoard) -> OnBoard:
+    """The same of a model of the catalogue."""
+    found = on_board(board.session, board.file, macs=board.model.expected.macs)
+    return replace(found, labels=board.model.labels)
+
+
+def golden_of(board: PreparedBoard, options: Options) -> GoldenSet:
+    """The golden inputs, or the test images that the options name."""
+    if options.data is None:
+        return board.model.golden(options.inputs)
+    return board.model.test_set(find_data(board.model, options.data), options.inputs)
+
+
+def answer_inputs(board: PreparedBoard, golden: GoldenSet, options: Options, progress: Progress) -> Answered:
+    """Send all inputs; keep the device's answers (integers, device layout)."""
+    started_s = time.monotonic()
+    encoded = board.encode(golden.inputs)
+    pre_ms = 1e3 * (time.monotonic() - started_s) / max(1, len(encoded))
+    answers: dict[str, list[NDArray[Any]]] = {}
+    what = "golden inputs" if options.data is None else "test images"
+    title = f"{board.model.name}-{board.recipe.name}-{board.target.name}: {what}"
+    with progress.task(title, total=len(encoded), unit="inputs") as advance:
+        singles = [{board.input.name: encoded[i : i + 1]} for i in range(len(encoded))]
+        # a test set is seen once: to keep it would only wear the flash
+        resident = options.resident and options.data is None
+        for inference in infer_all(board.device, singles, resident=resident):
+            for name, values in inference.outputs.items():
+                answers.setdefault(name, []).append(values)
+            advance(1)
+    return Answered(
+        inputs=len(golden.inputs),
+        outputs={name: np.concatenate(values) for name, values in answers.items()},
+        golden_sha256=golden.sha256,
+        what="" if options.data is None else f"{len(encoded)} test images of {board.model.data.file}",
+        pre_ms=pre_ms,
+    )
+
+
+def time_inference(
+    session: BoardSession, inputs: Arrays, *, runs: int, warmup: int, cores: int, timeout_s: float = RUN_S
+) -> Timed:
+    """Load twice, for a leak and for a cold first run; then repeat one input; read the counters.
+
+    Args:
+        session: with the model loaded.
+        inputs: the one that is repeated, by name, in the device's shape and dtype.
+        runs: that are kept.
+        warmup: before them.
+        cores: 1 or 2.
+        timeout_s: for all runs.
+
+    Raises:
+        HilError: the device refused, or the line failed.
+    """
+    loaded = load_twice(session)
+    before = read_counters(session)
+    started_s = time.monotonic()
+    job = session.device.infer(inputs, repeats=runs, warmup=warmup, cores=cores, timeout_s=timeout_s)
+    timed_s = time.monotonic() - started_s
+    after = read_counters(session)
+    clock = None
+    if CLOCK_CYCLES in after and CLOCK_TIMER in after:
+        cycles, timer_us = (int(after[n][0] - before[n][0]) for n in CLOCKS)
+        clock = ClockCheck(cycles=cycles, timer_us=timer_us)
+    return replace(
+        loaded,
+        warmup=warmup,
+        cold_cycles=job.cold_cycles,
+        cycles=tuple(job.cycles),
+        timed_s=timed_s,
+        counters={name: figure for name, figure in after.items() if name not in CLOCKS},
+        clock=clock,
+    )
+
+
+def load_twice(session: BoardSession) -> Timed:
+    """Load the model again, and once more: the time of a load, and what it takes of the heap for good."""
+    session.reload()
+    once = read_counters(session)
+    started_s = time.monotonic()
+    session.reload()
+    load_ms = 1e3 * (time.monotonic() - started_s)
+    twice = read_counters(session)
+    heaps = [name for name in HEAPS if name in once and name in twice]
+    leak = int(sum(once[name][0] - twice[name][0] for name in heaps)) if heaps else None
+    return Timed(load_ms=load_ms, leak_bytes=leak)
+
+
+def read_counters(session: BoardSession) -> dict[str, tuple[int | float, str]]:
+    """All counters of the device now: value and unit by name."""
+    return {one.name: (one.value, one.unit) for one in session.device.counters().values()}
+
+
+def profile_layers(session: BoardSession, file: DeviceFile, inputs: Arrays, *, cores: int) -> Profiled:
+    """Cycles of each layer, from runs of their own, beside the work that the graph says it is."""
+    notes: list[str] = []
+    macs: int | None = None
+    predicted: Figures = {}
+    try:
+        work = work_of(file)
+        macs = total_macs(work)
+        predicted = predicted_memory(file, session.target, psram_bytes=session.device.info().psram_bytes)
+    except UnsupportedOperator as error:
+        work = ()
+        notes.append(f"no work of the layers: {error}")
+    started_s = time.monotonic()
+    profiles: list[tuple[LayerCycles, ...]] = []
+    try:
+        while len(profiles) < PROFILES and time.monotonic() - started_s < PROFILE_S:
+            profiles.append(session.device.profile(inputs, cores=cores))
+    except DeviceFault as error:
+        notes.append(f"no profile of the layers: {error}")
+    return Profiled(
+        layers=layers_of(profiles, work) or None, macs=macs, predicted=predicted, notes=tuple(notes)
+    )
+
+
+def judge_answers(board: PreparedBoard, golden: GoldenSet, answered: Answered) -> Judged:
+    """Ask the three references for the same inputs and compare."""
+    model, recipe, notes = board.model, board.recipe.name, list[str]()
+    reference = ExactReference(model, recipe, board.family)
+    exact = reference.run(golden.inputs)
+    quantized: Answers | None = None
+    try:
+        quantized = quantized_reference(model, recipe, board.family).run(golden.inputs)
+    except (QuantizeError, RuntimeFailed) as error:
+        notes.append(f"no quantized reference: {error}")
+    float_ = FloatReference(model, model.device_outputs(board.file)).run(golden.inputs)
+    verdict = judge(
+        answered.outputs,
+        _values(exact),
+        _values(quantized) if quantized else None,
+        _values(float_),
+        labels=golden.labels,
+        exponents={name: a.meaning for name, a in exact.items() if a.meaning is not None},
+        tolerance_lsb=model.tolerance_of(recipe).device_vs_exact_lsb,
+        tolerance_reason=model.tolerance_of(recipe).reason,
+        classes=model.output,
+        decide=model.postprocess.classes if model.postprocess.threshold is not None else None,
+        headroom=reference.headroom,
+    )
+    answer = replace(exact[model.output], values=answered.outputs[model.output])
+    table: tuple[tuple[int, int, int], ...] = ()
+    post_ms: float | None = None
+    if golden.labels is not None:
+        started_s = time.monotonic()
+        chosen = model.postprocess.classes(answer.real())
+        post_ms = 1e3 * (time.monotonic() - started_s) / max(1, len(chosen))
+        table = confusion(golden.labels, chosen)
+    return Judged(
+        verdict=verdict,
+        confusion=table,
+        shown=shown_inputs(answer, golden, model) if model.labels else (),
+        post_ms=post_ms,
+        notes=tuple(notes),
+    )
+
+
+def locate(board: PreparedBoard, golden: GoldenSet, judged: Judged, options: Options) -> Located:
+    """Where a wrong device first goes wrong, by the first input it answered wrongly; saves tensors."""
+    assert judged.verdict is not None
+    worst = [output.device_vs_exact for output in judged.verdict.outputs]
+    firsts = [diff.first_input for diff in worst if diff.first_input is not None]
+    if judged.verdict.ok or not firsts:
+        return Located()
+    first, name = min(firsts), board.input.name
+    encoded = board.encode(golden.inputs[max(0, first - 1) : first + 1])
+    before = [{name: encoded[:1]}] if first else []
+    try:
+        found = board.diverge({name: encoded[-1:]}, before=before)
+    except UnsupportedOperator as error:
+        return Located(notes=(f"no first wrong layer: {error}",))
+    if found is None:
+        return Located(
+            notes=(f"input {first} was answered wrongly and, asked again, rightly: not repeatable",)
+        )
+    title = f"{board.model.name}-{board.recipe.name}-{board.target.name}"
+    saved = found.save(options.results / "divergence" / f"{title}.npz")
+    return Located(divergence=found, notes=(f"{found.words}; both tensors in {saved}",))
+
+
+def confusion(labels: NDArray[np.int64], chosen: NDArray[np.int64]) -> tuple[tuple[int, int, int], ...]:
+    """How often each pair of (label, chosen class) happened, sorted; pairs that did not are left out."""
+    pairs, counts = np.unique(np.stack([labels, chosen]), axis=1, return_counts=True)
+    return tuple(
+        (int(label), int(choice), int(count)) for (label, choice), count in zip(pairs.T, counts, strict=True)
+    )
+
+
+def _values(answers: Answers) -> dict[str, NDArray[Any]]:
+    return {name: answer.values for name, answer in answers.items()}
