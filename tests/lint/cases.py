@@ -342,6 +342,41 @@ CASES: dict[str, list[tuple[Subject, str, Subject]]] = {
             onnx(node("BatchNormalization", ("x",), ("y",))),
         ),
     ],
+    "float-operator": [
+        (onnx(node("Log", ("x",), ("y",))), "runs in float32", onnx(node("Exp", ("x",), ("y",)))),
+        (
+            onnx(node("Softmax", ("x",), ("s",)), node("Relu", ("s",), ("y",))),
+            "answers in float32 inside the graph",
+            onnx(node("Softmax", ("x",), ("y",))),
+        ),
+    ],
+    "onnx-shape": [
+        (
+            onnx(
+                node("Add", ("x", "w"), ("y",)),
+                initializers=(tensor("w", np.ones((1, 3, 4, 4), np.float32)),),
+            ),
+            "do not broadcast",
+            onnx(
+                node("Add", ("x", "w"), ("y",)),
+                initializers=(tensor("w", np.ones((1, 2, 1, 1), np.float32)),),
+            ),
+        )
+    ],
+    "onnx-type": [
+        (
+            onnx(node("Add", ("x", "w"), ("y",)), initializers=(tensor("w", np.ones((1,), np.float16)),)),
+            "are float16",
+            onnx(node("Add", ("x", "w"), ("y",)), initializers=(tensor("w", np.ones((1,), np.float32)),)),
+        )
+    ],
+    "quantized-onnx": [
+        (
+            onnx(node("QLinearConv", ("x",), ("y",))),
+            "quantized already",
+            onnx(node("Relu", ("x",), ("y",))),
+        )
+    ],
     "skip-from-input": [
         (
             onnx(NEG, node("Add", ("x", "a"), ("y",))),

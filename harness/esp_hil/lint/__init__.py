@@ -19,7 +19,7 @@ from esp_hil.errors import EncryptedModel, InputError
 from esp_hil.formats.espdl.model import EspdlModel
 from esp_hil.formats.espdl.reader import read_espdl
 from esp_hil.formats.kinds import kind_of, read_bytes
-from esp_hil.lint import fitting, headroom, kernels, loops, onnx_rules, prelu, semantics, wiring
+from esp_hil.lint import fitting, headroom, kernels, loops, onnx_rules, onnx_shapes, prelu, semantics, wiring
 from esp_hil.lint.finding import RULES, SEVERITIES, Finding, Rule, Severity, Subject
 from esp_hil.targets import Target
 
@@ -35,7 +35,7 @@ __all__ = [
     "run_rules",
 ]
 
-RULE_MODULES = (wiring, kernels, semantics, loops, prelu, fitting, headroom, onnx_rules)
+RULE_MODULES = (wiring, kernels, semantics, loops, prelu, fitting, headroom, onnx_rules, onnx_shapes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +129,14 @@ def lint_file(
     if kind == "onnx":
         from esp_hil.lint.onnx_graph import read_onnx
 
-        subject = Subject(graph=read_onnx(path), stage="onnx", target=target)
+        file = read_onnx(path)
+        subject = Subject(
+            graph=file.graph,
+            stage="onnx",
+            target=target,
+            declared=file.declared,
+            inference=file.inference,
+        )
         return Report(name=path.stem, sha256="", target=chip, findings=run_rules(subject))
     try:
         model = read_espdl(path, name=name)

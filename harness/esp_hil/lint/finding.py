@@ -50,6 +50,8 @@ class Subject:
         inputs: data that will be fed, by graph input: real numbers, or the integers of the device.
         partition_bytes: size of the flash partition for the model, None if unsaid.
         psram_bytes: PSRAM of the board, None for that of the target's usual module.
+        declared: shapes that an ONNX file declares of what nodes make, by name; those of `graph` are inferred.
+        inference: what onnx's strict inference of shapes and types has against an ONNX file, "" if nothing.
     """
 
     graph: Graph
@@ -59,6 +61,8 @@ class Subject:
     inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     partition_bytes: int | None = None
     psram_bytes: int | None = None
+    declared: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    inference: str = ""
 
 
 Check = Callable[[Subject], Iterator[Finding]]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from esp_hil.errors import FormatError, GoldenError
+from esp_hil.errors import FormatError, GoldenError, HilError
 from esp_hil.formats.espdl.model import Attribute, Graph, Node, Tensor, ValueInfo
 
 if TYPE_CHECKING:
@@ -18,7 +19,22 @@ if TYPE_CHECKING:
 OPEN = -1
 
 
-def read_onnx(path: Path) -> Graph:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxFile:
+    """An ONNX file, looked at.
+
+    Attributes:
+        graph: with shapes as inference finds them from the inputs, not as the file declares them.
+        declared: shapes that the file declares of what nodes make, by name; open dimensions are -1.
+        inference: what onnx's strict inference says against the graph, "" if nothing.
+    """
+
+    graph: Graph
+    declared: Mapping[str, tuple[int, ...]]
+    inference: str
+
+
+def read_onnx(path: Path) -> OnnxFile:
     """Read an ONNX file; dimensions without a number are -1.
 
     Raises:
@@ -34,29 +50,76 @@ def read_onnx(path: Path) -> Graph:
     try:
         model = onnx.load_model_from_string(data)
         onnx.load_external_data_for_model(model, str(path.parent))
-        model = onnx.shape_inference.infer_shapes(model)
+        return look_at(model, path.name)
+    except HilError:
+        raise
     except Exception as error:  # protobuf, onnx and numpy each raise their own kinds
         raise FormatError(f"{path.name} is no readable ONNX file: {error}", offset=0) from error
+
+
+def look_at(model: onnx.ModelProto, name: str) -> OnnxFile:
+    """Infer shapes twice: strictly with what the file declares, and anew from the inputs alone.
+
+    Raises:
+        FormatError: there is no graph.
+    """
+    import onnx
+
     if not model.graph.node:
-        raise FormatError(f"{path.name} holds no graph", offset=0)
-    return graph_of(model)
+        raise FormatError(f"{name} holds no graph", offset=0)
+    infer = onnx.shape_inference.infer_shapes
+    try:
+        infer(model, check_type=True, strict_mode=True, data_prop=True)
+        inference = ""
+    except Exception as error:  # InferenceError, and what its bindings raise for graphs they do not know
+        inference = str(error)
+    shaped = [*model.graph.value_info, *model.graph.output]
+    declared = {item.name: _value(item).shape for item in shaped if item.type.tensor_type.HasField("shape")}
+    made = {name for node in model.graph.node for name in node.output}
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.graph.value_info[:]
+    for item in bare.graph.output:
+        item.type.tensor_type.ClearField("shape")
+    inferred = infer(bare, data_prop=True)
+    known = {item.name for item in (*inferred.graph.value_info, *inferred.graph.output) if _shaped(item)}
+    inferred.graph.value_info.extend(item for item in model.graph.value_info if item.name not in known)
+    return OnnxFile(
+        graph=graph_of(inferred, model.graph.output),
+        declared={name: shape for name, shape in declared.items() if name in made},
+        inference=inference,
+    )
 
 
-def graph_of(model: onnx.ModelProto) -> Graph:
-    """The graph of an ONNX model."""
+def _shaped(item: onnx.ValueInfoProto) -> bool:
+    return bool(item.type.tensor_type.HasField("shape"))
+
+
+def graph_of(model: onnx.ModelProto, outputs: Iterable[onnx.ValueInfoProto]) -> Graph:
+    """The graph of an ONNX model; `outputs` as the file has them, for those whose shape nothing tells.
+
+    Constant nodes count as initializers; what has no shape is in no `values`.
+    """
     from onnx import numpy_helper
 
     body = model.graph
     initializers = {item.name: _tensor(item.name, numpy_helper.to_array(item)) for item in body.initializer}
+    for node in body.node:
+        value = next((item.t for item in node.attribute if item.name == "value" and item.HasField("t")), None)
+        if node.op_type == "Constant" and value is not None:
+            initializers[node.output[0]] = _tensor(node.output[0], numpy_helper.to_array(value))
     inputs = tuple(_value(item) for item in body.input if item.name not in initializers)
-    outputs = tuple(_value(item) for item in body.output)
-    values = (*inputs, *outputs, *(_value(item) for item in body.value_info))
+    shaped = [item for item in (*body.input, *body.value_info, *body.output, *outputs) if _shaped(item)]
+    values: dict[str, ValueInfo] = {}
+    for item in shaped:
+        if item.name not in initializers:
+            values.setdefault(item.name, _value(item))
     return Graph(
         name=body.name,
         nodes=tuple(_node(index, item) for index, item in enumerate(body.node)),
         inputs=inputs,
-        outputs=outputs,
-        values={value.name: value for value in values},
+        outputs=tuple(values.get(item.name) or _value(item) for item in body.output),
+        values=values,
         initializers=initializers,
         test_inputs={},
         test_outputs={},

@@ -8,33 +8,118 @@ from collections.abc import Iterator
 from esp_hil.formats.espdl.model import Graph, Node
 from esp_hil.formats.espdl.operators import REGISTERED, refusal
 from esp_hil.lint.finding import Finding, Subject, rule
+from esp_hil.lint.onnx_shapes import QUANTIZED
 
 # esp-ppq turns these into registered operators (BatchNormalization into a Conv, ConvTranspose into
 # InsertZeros and Conv) or drops them.
 _REWRITTEN = frozenset({"BatchNormalization", "ConvTranspose", "Constant", "Dropout"})
 # Operators on shapes and constants: onnxsim folds them when shapes are fixed.
 _FOLDED = frozenset(
-    {"Cast", "ConstantOfShape", "Expand", "Floor", "Range", "Shape", "Size", "Tile", "Where", "Ceil"}
+    {
+        "Cast",
+        "ConstantOfShape",
+        "Expand",
+        "Floor",
+        "Range",
+        "Shape",
+        "Size",
+        "Tile",
+        "Where",
+        "Ceil",
+        "And",
+        "Or",
+        "Not",
+        "Xor",
+        "NonZero",
+        "ScatterElements",
+        "Max",
+        "Min",
+        "Abs",
+        "Sign",
+        "Trilu",
+        "EyeLike",
+        "CumSum",
+    }
 )
+_SHAPE_ONLY = frozenset({"Shape", "Size"})
+_FLOAT_ONLY = frozenset({"Log", "Sqrt", "Pow"})
+_FLOAT_ANSWER = frozenset({"Softmax", "LogSoftmax"})
+_WAYS_OUT = {
+    "Where": "blend with a Mul and an Add of masks computed outside, or choose outside the model",
+    "Cast": "leave the type as it is: ESP-DL's values are integers of one type inside the model",
+    "Tile": "broadcast in the operator that follows, or Concat the value with itself",
+    "Expand": "broadcast in the operator that follows (Add, Mul ...)",
+    "Erf": "use GELU as one operator (opset 20) or its tanh form, which become a table",
+    "GlobalMaxPool": "use MaxPool with the size of its input as window",
+    "Max": "use Relu: max(a, b) = a + relu(b - a)",
+    "Min": "use Relu: min(a, b) = a - relu(a - b)",
+    "Abs": "use Relu twice: |x| = relu(x) + relu(-x)",
+}
 _JOINED = frozenset({"Add", "Sub", "Concat", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
 _MATMUL_COUNT_THAT_BREAKS_ONNXSIM = 3
 
 
 @rule("unsupported-operator", "onnx")
 def unsupported_operator(subject: Subject) -> Iterator[Finding]:
-    """ESP-DL has no such operator, whatever esp-ppq makes of it."""
+    """ESP-DL has no such operator, and it does not fold away before export."""
+    computed = _on_data(subject.graph)
+    open_input = any(dim <= 0 for value in subject.graph.inputs for dim in value.shape)
     for node in subject.graph.nodes:
-        if node.op_type in REGISTERED or node.op_type in _REWRITTEN:
+        if node.op_type in REGISTERED or node.op_type in _REWRITTEN or _is_quantized(node):
             continue
-        folds = node.op_type in _FOLDED
+        if node.op_type in _FOLDED and node.name not in computed:
+            yield Finding(
+                severity="warning" if open_input else "note",
+                node=node.name,
+                why=f"{node.op_type} must fold away before export; ESP-DL does not have it",
+                todo="fix all shapes before export"
+                if open_input
+                else "nothing: shapes are fixed, so onnxsim folds it",
+            )
+            continue
+        what = "computes on data, not on shapes, so that it stays: " if node.op_type in _FOLDED else ""
         yield Finding(
-            severity="warning" if folds else "error",
+            severity="error",
             node=node.name,
-            why=f"{node.op_type} must fold away before export; ESP-DL does not have it"
-            if folds
-            else f'esp-ppq may export it, but loading fails: "{refusal(node.op_type)}"',
-            todo="fix all shapes before export" if folds else "replace it by operators that ESP-DL has",
+            why=f'{what}esp-ppq may export it, but loading fails: "{refusal(node.op_type)}"',
+            todo=_WAYS_OUT.get(node.op_type, "replace it by operators that ESP-DL has"),
         )
+
+
+@rule("float-operator", "onnx")
+def float_operator(subject: Subject) -> Iterator[Finding]:
+    """esp-ppq does not quantize the operator: it runs in float32, with conversions on both sides."""
+    computed = _on_data(subject.graph)
+    outputs = {value.name for value in subject.graph.outputs}
+    for node in subject.graph.nodes:
+        if node.name not in computed:
+            continue
+        inside = node.op_type in _FLOAT_ANSWER and not outputs.intersection(node.outputs)
+        if node.op_type in _FLOAT_ONLY or inside:
+            yield Finding(
+                severity="warning" if node.op_type in _FLOAT_ONLY else "note",
+                node=node.name,
+                why=f"{node.op_type} runs in float32 on the chip, many times slower than in integers"
+                if node.op_type in _FLOAT_ONLY
+                else f"{node.op_type} answers in float32 inside the graph: the values behind it are quantized again",
+                todo="compute it outside the model, or replace it by an operator with a table (Exp, Sigmoid, Tanh ...)",
+            )
+
+
+def _on_data(graph: Graph) -> set[str]:
+    """Nodes whose answer depends on the values of a graph input, not on its shape or on constants alone."""
+    tainted = {value.name for value in graph.inputs}
+    found = set()
+    for node in graph.nodes:
+        if node.op_type not in _SHAPE_ONLY and tainted.intersection(node.inputs):
+            found.add(node.name)
+            tainted.update(node.outputs)
+    return found
+
+
+def _is_quantized(node: Node) -> bool:
+    """Operators of quantized files, which have a rule of their own."""
+    return QUANTIZED.fullmatch(node.op_type) is not None
 
 
 @rule("skip-from-input", "onnx")
