@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from esp_hil.errors import DeviceCrashed, HilError
-from esp_hil.session.option_rows import ROWS, Options, Sources, given, meant, words
+from esp_hil.session.option_rows import ROWS, Options, Sources, given, meant, read, words
 
 if TYPE_CHECKING:
     from esp_hil.results.regress import Comparison
@@ -117,8 +117,12 @@ def _micropython_named(config: pytest.Config) -> bool:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave suites/micropython out unless it was named: it would disturb a board with any other firmware."""
-    ours = collection_path.name == "micropython" and collection_path.parent.name == "suites"
-    return True if ours and not _micropython_named(config) else None
+    if collection_path.name != "micropython" or _micropython_named(config):
+        return None
+    from esp_hil.session import suites
+
+    ours = suites.folder()
+    return True if ours is not None and collection_path.parent == ours else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -137,17 +141,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Finish one combination before the next, so that each board is prepared once for each model."""
+    """Finish one combination before the next, so that each board is prepared once for each model.
+
+    Tests that are not ours stay in their places.
+    """
     problem = config.stash.get(PROBLEM, None)
     if problem is not None:
         raise pytest.UsageError(str(problem))
 
-    def key(item: pytest.Item) -> tuple[str, ...]:
-        callspec = getattr(item, "callspec", None)
-        combination = callspec.params.get("hil_combination") if callspec else None
-        return combination.sort_key if combination else ()
+    places = [place for place, item in enumerate(items) if _combination(item) is not None]
+    # stable: the files' own order stays within a combination
+    ordered = sorted((items[place] for place in places), key=_sort_key)
+    for place, item in zip(places, ordered, strict=True):
+        items[place] = item
 
-    items.sort(key=key)  # stable: the files' own order stays within a combination
+
+def _combination(item: pytest.Item) -> Combination | None:
+    """The combination that a test runs on; None if it is not ours."""
+    callspec = getattr(item, "callspec", None)
+    found: Combination | None = callspec.params.get("hil_combination") if callspec else None
+    return found
+
+
+def _sort_key(item: pytest.Item) -> tuple[str, ...]:
+    combination = _combination(item)
+    return combination.sort_key if combination is not None else ()
 
 
 @contextmanager
@@ -164,9 +182,13 @@ def _uncaptured(config: pytest.Config) -> Iterator[None]:
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Open the file of rows before the first test: a folder that cannot be written ends the run here."""
     config = session.config
+    # a process that controls workers does not collect: it opens its session when it knows what they found
     ours = any({"hil_combination", "hil_session"} & set(_fixtures(item)) for item in session.items)
-    if config.option.collectonly or not (ours or _controls_workers(config)):
-        return
+    if ours and not config.option.collectonly:
+        _open_session(config)
+
+
+def _open_session(config: pytest.Config) -> None:
     from esp_hil.progress import progress_on
     from esp_hil.session.session import Session
 
@@ -182,26 +204,42 @@ def pytest_configure(config: pytest.Config) -> None:
     """Find the suites; with pytest-xdist, name the session that all workers record for."""
     from esp_hil.session import suites
 
-    suites.add_to(config)
-    if _controls_workers(config):
-        told = {"hil_session": str(uuid.uuid4()), "hil_results": str(options_of(config).results)}
-        config.stash[CONTROLLER] = told
+    try:
+        suites.add_to(config, asked=read(ROWS["suites"], _sources(config)) is True)
+    except HilError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa: ANN401 - of pytest-xdist
-    """Keep all tests of a board on one worker: they share what was measured."""
+    """Keep all tests of a board on one worker: they share what was measured. Other tests are dealt out as ever."""
     if config.getoption("dist") != "load" or not _controls_workers(config):
         return None
-    from esp_hil.session.workers import BoardScheduling
+    from esp_hil.session.options import combinations
+    from esp_hil.session.workers import Scheduling, groups_of
 
-    return BoardScheduling(config, log, options_of(config))
+    try:
+        groups = groups_of(combinations(options_of(config)))
+    except HilError:
+        return None  # the workers say it, if any test is ours
+    return Scheduling(config, log, groups, lambda: _open_session(config))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - of pytest-xdist, which may be absent
     """Tell a worker whose session its rows belong to."""
-    node.workerinput.update(node.config.stash.get(CONTROLLER, {}))
+    node.workerinput.update(_told_to_workers(node.config))
+
+
+def _told_to_workers(config: pytest.Config) -> dict[str, str]:
+    """One session and one folder for all workers; nothing where the options are wrong, which each of them says."""
+    if CONTROLLER not in config.stash and _controls_workers(config):
+        try:
+            results = str(options_of(config).results)
+        except HilError:
+            return {}
+        config.stash[CONTROLLER] = {"hil_session": str(uuid.uuid4()), "hil_results": results}
+    return config.stash.get(CONTROLLER, {})
 
 
 def _controls_workers(config: pytest.Config) -> bool:
@@ -332,14 +370,28 @@ def pytest_runtest_makereport(
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the reports of what was recorded; workers leave that to the process that controls them."""
-    hil = session.config.stash.get(SESSION, None)
-    if hil is None or hasattr(session.config, "workerinput"):
+    config = session.config
+    if hasattr(config, "workerinput"):
         return
-    if _controls_workers(session.config):
+    if _controls_workers(config) and SESSION not in config.stash and _workers_recorded(config):
+        _open_session(config)
+    hil = config.stash.get(SESSION, None)
+    if hil is None:
+        return
+    if _controls_workers(config):
         hil.gather()
     hil.publish()
     if session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = hil.published.status
+
+
+def _workers_recorded(config: pytest.Config) -> bool:
+    """Whether workers have made rows of this session, whoever dealt out the tests to them."""
+    from esp_hil.results.journal import RUNS_FILE
+
+    told = config.stash.get(CONTROLLER, {})
+    path = Path(told["hil_results"]) / RUNS_FILE if told else None
+    return path is not None and path.is_file() and told["hil_session"] in path.read_text(encoding="utf-8")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

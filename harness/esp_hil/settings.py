@@ -40,9 +40,13 @@ VARIABLES: Mapping[Name, tuple[str, str]] = MappingProxyType(
             "they take none",
         ),
         "HIL_BOARDS": ("file of boards", "`boards.toml` here, else the packaged one"),
-        "HIL_BUILDS": ("folder of build folders of the firmware", "`firmware/build`"),
+        "HIL_BUILDS": (
+            "folder of build folders of the firmware",
+            "`firmware/build`; of an installed package in the cache",
+        ),
         "HIL_CACHE": (
-            "folder of what can be made again: lowered graphs, esp-ppq's graphs, the best rates of lines",
+            "folder of what can be made again: lowered graphs, esp-ppq's graphs, the best rates of lines, an installed "
+            "package's firmware",
             "the user's cache folder",
         ),
         "HIL_DATA": ("folder of the models' data sets", "the model's own folder only"),

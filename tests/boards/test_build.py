@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from esp_hil import __version__
 from esp_hil.boards.build import (
     BuildOrder,
     build,
     build_failed,
     fingerprint,
+    firmware_folder,
     has_build_apps,
     parse_sizes,
     with_sizes,
@@ -56,6 +58,43 @@ def idf(fake: FakeIdf) -> Idf:
 
 
 C3 = BuildOrder(target="esp32c3")
+
+
+def test_an_installed_package_s_firmware_is_built_in_the_cache_and_left_as_it_is(
+    source: Path, idf: Idf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("esp_hil.boards.build.checkout", lambda: None)
+    monkeypatch.setattr("esp_hil.boards.build.shipped", lambda name: source if name == "firmware" else None)
+    monkeypatch.setenv("HIL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HIL_BUILDS", raising=False)
+    before = {path: path.stat().st_mtime_ns for path in source.rglob("*")}
+    for path in [source, *source.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        image = build(C3, idf)
+        assert {path: path.stat().st_mtime_ns for path in source.rglob("*")} == before
+        copied = firmware_folder()
+        assert image.folder.is_relative_to(copied)
+        assert copied.is_relative_to(tmp_path / "cache")
+        assert (copied / "main" / "app_main.cpp").read_text() == "main/app_main.cpp"
+        assert (copied / "version.txt").read_text().strip() == __version__
+        assert os.access(copied / "sdkconfig.defaults", os.W_OK)
+    finally:
+        for path in [source, *source.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    (source / "main" / "app_main.cpp").write_text("another release")
+    assert firmware_folder() != copied
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("esp_hil.boards.build.checkout", lambda: None)
+    monkeypatch.setattr("esp_hil.boards.build.shipped", lambda name: source)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HIL_CACHE", str(tmp_path / "file"))
+    with pytest.raises(BuildError, match="HIL_CACHE"):
+        firmware_folder()
 
 
 class Counting:

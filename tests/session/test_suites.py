@@ -46,14 +46,27 @@ def test_what_was_named_is_all_that_is_collected(own: Path, arguments: tuple[str
     assert "test_numerics" not in told
 
 
-def test_without_models_nothing_is_added(tmp_path: Path) -> None:
+def test_without_models_nothing_is_added_beside_anything_else(tmp_path: Path) -> None:
+    (tmp_path / "main.c").touch()
     told = collected(tmp_path, "--target", "esp32s3", "--hil-board", "virtual")
     assert "no tests collected" in told
+    asked = collected(tmp_path, "--target", "esp32s3", "--hil-board", "virtual", "--hil-suites")
+    assert "test_numerics" in asked
+
+
+def test_in_an_empty_folder_the_suites_run_on_the_models_that_come_with_the_package(tmp_path: Path) -> None:
+    (tmp_path / "boards.toml").touch()
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "pyvenv.cfg").touch()
+    told = collected(tmp_path, "--target", "esp32s3", "--hil-board", "virtual")
+    assert "test_the_device_answers_what_the_exact_reference_says[mnist-w8a8-esp32s3]" in told
+    assert "no tests collected" in collected(tmp_path)
 
 
 def test_the_wheel_has_the_suites_where_they_are_looked_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     packages = project["tool"]["scikit-build"]["wheel"]["packages"]
-    assert packages["esp_hil/suites"] == "suites"
+    for name in ("suites", "golden", "firmware"):
+        assert packages[f"esp_hil/{name}"] == name
     assert suites.folder() == ROOT / "suites"
     assert (ROOT / "suites" / "test_numerics.py").is_file()

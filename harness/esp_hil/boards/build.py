@@ -23,12 +23,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from esp_hil import __version__
 from esp_hil.errors import BuildError, ConfigError
 from esp_hil.esp.backtrace import toolchain_prefix
 from esp_hil.esp.idf import Idf
 from esp_hil.esp.image import FLASHER_ARGS, Image, Section
 from esp_hil.progress import Progress, Silent
-from esp_hil.settings import shipped, variable_path
+from esp_hil.settings import cache_folder, checkout, shipped, variable_path
 from esp_hil.targets import target as target_of
 
 FINGERPRINT = "hil_fingerprint.json"
@@ -75,15 +76,43 @@ class BuildOrder:
 
 
 def firmware_folder() -> Path:
-    """The firmware's sources.
+    """The firmware's sources, in a folder that can be written.
+
+    ESP-IDF keeps fetched components and their lock beside the sources. Those of an installed package stay as they
+    are: they are copied into the user's cache, once for each content, and built there.
 
     Raises:
-        BuildError: an installed package does not carry them.
+        BuildError: the package does not carry them, or the cache cannot be written.
     """
     folder = shipped("firmware")
     if folder is None or not (folder / "CMakeLists.txt").is_file():
         hint = "run from a checkout of esp-hil, or give a prebuilt image with --build-dir"
         raise BuildError("the firmware's sources are not installed", hint=hint, step="build")
+    return folder if checkout() is not None else _in_cache(folder)
+
+
+def _in_cache(source: Path) -> Path:
+    """A copy of the sources, found again by their content."""
+    digest = hashlib.sha256(__version__.encode())
+    files = [path.relative_to(source) for path in sources(source)]
+    for path in files:
+        data = (source / path).read_bytes()
+        digest.update(f"{path.as_posix()} {len(data)} ".encode() + data)
+    folder = cache_folder() / "firmware" / digest.hexdigest()[:16]
+    done = folder / ".complete"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder):
+            if not done.is_file():
+                for path in files:
+                    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                    # contents only: an installed package may be read-only
+                    shutil.copyfile(source / path, folder / path)
+                (folder / "version.txt").write_text(f"{__version__}\n", encoding="utf-8")
+                done.touch()
+    except OSError as error:
+        hint = "set HIL_CACHE to a folder that can be written"
+        raise BuildError(f"cannot write {folder}: {error.strerror}", hint=hint, step="build") from error
     return folder
 
 

@@ -257,6 +257,12 @@ class Options:
         kind="place",
         metavar="PLAN",
     )
+    suites: bool = option(
+        False,
+        "suites",
+        "collect the suites of esp-hil also where no golden/ lies; they are added to what is named",
+        kind="switch",
+    )
     zoo: Path | None = option(None, "zoo", "folder with ESP-DL's own models", kind="path", metavar="DIR")
     mlperf_tiny: Path | None = option(
         None, "mlperf-tiny", "folder with MLPerf Tiny's .tflite models", kind="path", metavar="DIR"

@@ -5,17 +5,15 @@ What a test reads was measured once, by the worker that has the board; and a boa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadScheduling, LoadScopeScheduling
 
-from esp_hil.session.options import Combination, combinations
+from esp_hil.session.options import Combination
 
 if TYPE_CHECKING:
     import pytest
-
-    from esp_hil.session.options import Options
 
 
 def groups_of(found: Iterable[Combination]) -> Mapping[str, str]:
@@ -46,12 +44,53 @@ class BoardScheduling(LoadScopeScheduling):  # type: ignore[misc]  # has no type
     Args:
         config: of the controlling process.
         log: of pytest-xdist.
-        options: of the run; they tell the combinations.
+        groups: of `groups_of`.
     """
 
-    def __init__(self, config: pytest.Config, log: Any, options: Options) -> None:  # noqa: ANN401
+    def __init__(self, config: pytest.Config, log: Any, groups: Mapping[str, str]) -> None:  # noqa: ANN401
         super().__init__(config, log)
-        self._groups = groups_of(combinations(options))
+        self._groups = groups
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid, self._groups)
+
+
+class Scheduling:
+    """Pytest-xdist's own scheduling, until the workers tell that they found tests of a board.
+
+    Args:
+        config: of the controlling process.
+        log: of pytest-xdist.
+        groups: of `groups_of`.
+        found: called once if there are tests of a board, before any is handed out.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        log: Any,  # noqa: ANN401
+        groups: Mapping[str, str],
+        found: Callable[[], None],
+    ) -> None:
+        self._chosen: Any = LoadScheduling(config, log)
+        self._decided = False
+        self._boards: Callable[[], Any] = lambda: BoardScheduling(config, log, groups)
+        self._groups, self._found = groups, found
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of whichever was chosen
+        return getattr(self._chosen, name)
+
+    def schedule(self) -> None:
+        """Hand out tests; the first call decides how."""
+        if not self._decided:
+            self._decided = True
+            plain = self._chosen
+            nodeids = [nodeid for collected in plain.node2collection.values() for nodeid in collected]
+            if any(group_of(nodeid, self._groups) != nodeid for nodeid in nodeids):
+                self._found()
+                self._chosen = self._boards()
+                for node in plain.nodes:
+                    self._chosen.add_node(node)
+                for node, collected in plain.node2collection.items():
+                    self._chosen.add_node_collection(node, collected)
+        self._chosen.schedule()
