@@ -75,7 +75,10 @@ COMMAND = ("--target", "ESP32S3", "--env", "generic", "--model", "mobilenet")
 @pytest.fixture
 def foreign(tmp_path: Path) -> Path:
     (tmp_path / "conftest.py").write_text(CONFTEST, encoding="utf-8")
-    (tmp_path / "pytest.ini").write_text("[pytest]\npython_files = pytest_*.py\naddopts = --strict-markers\n")
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\npython_files = pytest_*.py\naddopts = --strict-markers\n"
+        "filterwarnings = ignore::pytest.PytestExperimentalApiWarning\n"  # of pytest-embedded; ESP-DL's has it too
+    )
     # a folder of theirs that is named as one of ours
     for folder in (tmp_path / "apps", tmp_path / "suites" / "micropython"):
         folder.mkdir(parents=True)
