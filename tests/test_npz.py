@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from esp_hil.errors import GoldenError
-from esp_hil.npz import read_npz
+from esp_hil.npz import read_npy, read_npz
 
 
 def test_arrays_come_back_by_name(tmp_path: Path) -> None:
@@ -44,3 +46,42 @@ def test_a_flipped_byte_is_an_error_and_the_file_is_closed(tmp_path: Path) -> No
         except GoldenError:
             continue
         assert found.shape == (40,), "a flip that zip does not check changed the shape"
+
+
+def archive(path: Path, shape: str, data: bytes) -> Path:
+    """An .npz whose only array has a header of that shape."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    header += b" " * (64 - (len(header) + 11) % 64) + b"\n"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("x.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + data)
+    return path
+
+
+def test_a_header_that_promises_more_than_there_is_allocates_nothing(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.npz", "(3000000000,)", b"\0" * 16)
+    tracemalloc.start()
+    with pytest.raises(GoldenError, match=r"promises \(3000000000,\)"):
+        read_npz(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_zeros_that_unpack_to_more_than_a_board_could_take_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("esp_hil.npz.MAX_BYTES", 1000)
+    with pytest.raises(GoldenError, match="at most 1,000 are read"):
+        read_npz(archive(tmp_path / "a.npz", "(500,)", b"\0" * 2000))
+
+
+def test_a_single_array_file_that_is_cut_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((100, 100), np.float32))
+    assert read_npy(tmp_path / "a.npy").shape == (100, 100)
+    whole = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(whole[:5000])
+    with pytest.raises(GoldenError, match="promises"):
+        read_npy(tmp_path / "a.npy")
+    (tmp_path / "a.npy").write_bytes(b"<html>")
+    with pytest.raises(GoldenError, match=r"not a readable \.npy"):
+        read_npy(tmp_path / "a.npy")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -39,6 +40,60 @@ def read_npz(path: Path, names: Iterable[str] | None = None, *, hint: str = "") 
             if missing:
                 there = ", ".join(archive.files)
                 raise GoldenError(f"{path} has no {', '.join(missing)}, only {there}", hint=hint)
+            _check_sizes(path, archive, wanted, hint)
             return {name: archive[name] for name in wanted}
     except _REASONS as cause:
         raise GoldenError(f"{path}: not a readable .npz: {cause}", hint=hint) from None
+
+
+def read_npy(path: Path, *, hint: str = "") -> NDArray[Any]:
+    """The array of an .npy file.
+
+    Raises:
+        GoldenError: no such file, not an .npy, pickled, or shorter than its header promises.
+    """
+    try:
+        with path.open("rb") as file:
+            shape, dtype = _header(file)
+            held = path.stat().st_size - file.tell()
+            promised = math.prod(shape) * dtype.itemsize
+            if promised > held:
+                raise GoldenError(
+                    f"{path} promises {shape} of {dtype}, {promised:,} bytes, and holds {held:,}", hint=hint
+                )
+            file.seek(0)
+            values: NDArray[Any] = np.load(file, allow_pickle=False)
+    except _REASONS as cause:
+        raise GoldenError(f"{path}: not a readable .npy: {cause}", hint=hint) from None
+    return values
+
+
+MAX_BYTES = 4 << 30
+"""Of all arrays that are read at once; golden inputs of 4 GiB would take a day on any board."""
+
+
+def _check_sizes(path: Path, archive: Any, names: Iterable[str], hint: str) -> None:  # noqa: ANN401 - of numpy
+    """Refuse an array whose header promises more than its file holds, before numpy allocates it."""
+    total = 0
+    for name in names:
+        member = name if name in archive.zip.namelist() else f"{name}.npy"
+        held = archive.zip.getinfo(member).file_size
+        with archive.zip.open(member) as file:
+            shape, dtype = _header(file)
+        promised = math.prod(shape) * dtype.itemsize
+        if promised > held:
+            raise GoldenError(
+                f"{path}: {name} promises {shape} of {dtype}, {promised:,} bytes, and holds {held:,}",
+                hint=hint,
+            )
+        total += promised
+    if total > MAX_BYTES:
+        raise GoldenError(f"{path}: {total:,} bytes of arrays, at most {MAX_BYTES:,} are read", hint=hint)
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of a .npy stream."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype

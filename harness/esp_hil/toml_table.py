@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from importlib.resources.abc import Traversable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self, TypeVar, get_args
 
 from esp_hil.errors import ConfigError
 
 T = TypeVar("T")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def stays_inside(path: str) -> bool:
+    """Whether a relative path with forward slashes cannot lead out of its folder, on any system."""
+    parts = PurePosixPath(path).parts
+    return not (path.startswith(("/", "~")) or "\\" in path or ":" in path or "\0" in path or ".." in parts)
 
 
 def read_toml(source: Path | Traversable) -> dict[str, Any]:
@@ -77,6 +86,28 @@ class Table:
         if any(type(value) is not kind for value in values):
             raise self.fail(key, f"is {values!r}", f"give a list of {kind.__name__}")
         return tuple(values)
+
+    def file(self, key: str, default: str | None = None) -> str:
+        """Path of a file in the folder of the TOML file, with forward slashes; it must stay inside.
+
+        Files of other people come with other people's paths: `..`, an absolute path or a drive would read or write
+        anywhere.
+        """
+        value = self.take(key, str, default)
+        if value and not stays_inside(value):
+            raise self.fail(key, f"is {value!r}", f"a file inside {self.path.parent}, as `inputs.npz`")
+        return value
+
+    def names(self) -> tuple[str, ...]:
+        """The keys of this table, where each names something that becomes a folder or a part of a file's name."""
+        for name in self.values:
+            if not _NAME.fullmatch(name):
+                raise self.fail(
+                    repr(name),
+                    "cannot be a name",
+                    "letters, digits, `_`, `-` and `.`, a letter or digit first",
+                )
+        return tuple(self.values)
 
     def share(self, key: str) -> float:
         """A number from 0 to 1."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from esp_hil.cli import main
-from esp_hil.errors import FormatError, InputError
+from esp_hil.errors import FormatError, GoldenError, InputError
 from esp_hil.lint import RULES, lint_file
 from esp_hil.lint import tflite as tflm_lint
 from esp_hil.lint.finding import rule
@@ -93,13 +93,13 @@ def test_inputs_are_compared_with_the_exponent(
 def test_unreadable_inputs_are_an_error(good: Path, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "in.npz"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"in\.npz"):
+    with pytest.raises(GoldenError, match=r"in\.npz"):
         lint_file(good, inputs=path)
 
 
 def test_plain_npy_is_no_set_of_inputs(good: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "in.npy", np.zeros(3))
-    with pytest.raises(InputError, match=r"in\.npy"):
+    with pytest.raises(GoldenError, match=r"in\.npy"):
         lint_file(good, inputs=tmp_path / "in.npy")
 
 

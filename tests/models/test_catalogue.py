@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from esp_hil.errors import ConfigError, GoldenError, UnknownModel
 from esp_hil.models import catalogue
-from esp_hil.models.manifest import FILE_NAME, Manifest, file_entry
+from esp_hil.models.manifest import FILE_NAME, Manifest, check_file, file_entry
 from tests.conftest import ROOT
 from tests.golden.tiny import MODEL_TOML, write_folder
 
@@ -216,3 +218,46 @@ def test_the_test_images_are_spread_over_the_whole_set_and_counted(tmp_path: Pat
     for wrong in (0, 13):
         with pytest.raises(ConfigError, match="test images of model fashion asked for"):
             model.test_set(path, wrong)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('float = "model.onnx"', 'float = "/etc/hostname"'),
+        ('inputs = "inputs.npz"', 'inputs = "../.."'),
+        ('inputs = "inputs.npz"', 'inputs = "a/../../x.npz"'),
+        ('answers = "answers.npz"', 'answers = "C:/x.npz"'),
+        ('answers = "answers.npz"', "answers = '..\\x.npz'"),
+        ("[recipes.w8a8]", '[recipes."../../../x"]'),
+        ("[recipes.w8a8]", '[recipes."a/b"]'),
+        ("[recipes.w8a8]", '[recipes."-x"]'),
+    ],
+)
+def test_a_model_toml_of_somebody_else_leads_nowhere_else(tmp_path: Path, old: str, new: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_with(tmp_path, old, new)
+    assert "model.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_link_out_of_the_folder_is_not_followed(root: Path) -> None:
+    outside = root.parent / "outside.npz"
+    outside.write_bytes(b"inputs.npz")
+    (root / "tiny" / "answers.npz").unlink()
+    (root / "tiny" / "answers.npz").symlink_to(outside)
+    with pytest.raises(GoldenError, match="is not inside"):
+        check_file(root / "tiny", "answers.npz", catalogue.load("tiny", (root,)).manifest())
+
+
+def inputs_file(path: Path, images: NDArray[Any], labels: list[int]) -> Path:
+    np.savez(path, images=images, labels=np.array(labels), ids=np.array([str(i) for i in range(len(images))]))
+    return path
+
+
+def test_golden_inputs_that_cannot_be_are_one_line_each(tmp_path: Path) -> None:
+    empty = inputs_file(tmp_path / "a.npz", np.zeros((0, 2, 2), np.uint8), [])
+    with pytest.raises(GoldenError, match="holds no inputs"):
+        catalogue.read_inputs(empty)
+    nan = inputs_file(tmp_path / "b.npz", np.full((1, 2), np.nan, np.float32), [0])
+    with pytest.raises(GoldenError, match="NaN"):
+        catalogue.read_inputs(nan)

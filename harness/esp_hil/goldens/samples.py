@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esp_hil.errors import ConfigError, GoldenError
+from esp_hil.npz import read_npy
 
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
 UNKNOWN = -1
@@ -93,10 +94,7 @@ def _label(path: Path, folder: Path, classes: tuple[str, ...]) -> int:
 
 def _array(path: Path, shape: tuple[int, ...], image_shape: tuple[int, ...] | None) -> NDArray[Any]:
     """One or several inputs of an .npy file, as float32 (N, *shape), or uint8 if they are bytes."""
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as cause:
-        raise GoldenError(f"{path}: {cause}", hint="save it with numpy.save") from None
+    values = read_npy(path, hint="save it with numpy.save")
     if values.dtype not in {np.dtype(np.float32), np.dtype(np.uint8)}:
         raise GoldenError(
             f"{path} is {values.dtype}",
@@ -110,6 +108,13 @@ def _array(path: Path, shape: tuple[int, ...], image_shape: tuple[int, ...] | No
         expected = "x".join(map(str, plain))
         raise GoldenError(
             f"{path} has shape {values.shape}", hint=f"the model's input is {expected}, or Nx{expected}"
+        )
+    if not one and len(values) == 0:
+        raise GoldenError(f"{path} holds no inputs", hint="save at least one")
+    if values.dtype == np.float32 and not np.isfinite(values).all():
+        raise GoldenError(
+            f"{path} holds {int((~np.isfinite(values)).sum())} values that are NaN or infinite",
+            hint="a quantizer that is calibrated on them puts every scale at the edge: take them out",
         )
     return np.ascontiguousarray(values[np.newaxis] if one else values)
 

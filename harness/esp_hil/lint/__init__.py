@@ -6,13 +6,11 @@ modules below, registered by `@rule`; a new one needs nothing else.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from esp_hil.errors import EncryptedModel, InputError
@@ -21,6 +19,7 @@ from esp_hil.formats.espdl.reader import read_espdl
 from esp_hil.formats.kinds import kind_of, read_bytes
 from esp_hil.lint import fitting, headroom, kernels, loops, onnx_rules, onnx_shapes, prelu, semantics, wiring
 from esp_hil.lint.finding import RULES, SEVERITIES, Finding, Rule, Severity, Subject
+from esp_hil.npz import read_npz
 from esp_hil.targets import Target
 
 __all__ = [
@@ -156,12 +155,4 @@ def _encrypted(error: EncryptedModel) -> Finding:
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    hint = "an .npz with one array per graph input"
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path} holds one array without a name", hint=hint)
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"cannot read inputs from {path}: {error}", hint=hint) from error
+    return read_npz(path, hint="an .npz with one array for each graph input")

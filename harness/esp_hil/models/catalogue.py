@@ -198,6 +198,11 @@ class Model(ModelSpec):
         """
         path = manifests.check_file(self.folder, self.golden_inputs.inputs, self.manifest())
         images, labels, ids = read_inputs(path)
+        if labels.max() >= len(self.labels) or labels.min() < -1:
+            raise GoldenError(
+                f"{path} has label {int(max(labels, key=abs))}, model.toml names {len(self.labels)} classes",
+                hint="labels are 0 to the number of classes less 1; -1: not known",
+            )
         if limit is not None and not 1 <= limit <= len(images):
             raise ConfigError(
                 f"{limit} golden inputs of model {self.name} asked for", hint=f"there are {len(images)}"
@@ -283,6 +288,12 @@ def read_inputs(path: Path) -> tuple[NDArray[Any], NDArray[np.int64], tuple[str,
         raise GoldenError(
             f"{path}: images {images.dtype} {images.shape}, labels {labels.shape}, ids {ids.shape}"
         )
+    if len(images) == 0:
+        raise GoldenError(f"{path} holds no inputs", hint="hil golden build makes them again")
+    if images.dtype == np.float32 and not np.isfinite(images).all():
+        raise GoldenError(f"{path}: images hold NaN or infinite values")
+    if labels.dtype.kind not in "iu":
+        raise GoldenError(f"{path}: labels are {labels.dtype}, not integers")
     return images, labels.astype(np.int64), tuple(map(str, ids))
 
 

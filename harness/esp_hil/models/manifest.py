@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from esp_hil.errors import GoldenError
+from esp_hil.toml_table import stays_inside
 
 FILE_NAME = "manifest.json"
 _SCHEMA = 1
@@ -76,13 +77,27 @@ def file_entry(path: Path) -> FileEntry:
     return FileEntry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
 
 
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file in a model's folder.
+
+    Raises:
+        GoldenError: it lies elsewhere, by its name or because it is a link.
+    """
+    path = folder / name
+    if not stays_inside(name) or (path.is_symlink() and not path.resolve().is_relative_to(folder.resolve())):
+        raise GoldenError(
+            f"{path} is not inside {folder}", hint="put the file itself into the model's folder"
+        )
+    return path
+
+
 def check_file(folder: Path, name: str, manifest: Manifest) -> Path:
     """The path of a file whose content is what the manifest says.
 
     Raises:
         GoldenError: it is missing, not in the manifest, or changed.
     """
-    path = folder / name
+    path = inside(folder, name)
     hint = f"hil golden build {folder.name}, or git checkout -- {folder.name}/{name} in {folder.parent}"
     if name not in manifest.files:
         raise GoldenError(f"{path} is not in {FILE_NAME}", hint=hint)

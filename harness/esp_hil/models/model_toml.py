@@ -114,7 +114,7 @@ def parse(path: Path) -> ModelSpec:
         source=top.take("source", str),
         task=top.choice("task", Task),
         labels=top.many("labels", str),
-        float_file=top.take("float", str),
+        float_file=top.file("float"),
         output=top.take("output", str),
         input=_input(top.table("input")),
         golden_inputs=_golden(top.table("golden")),
@@ -124,7 +124,7 @@ def parse(path: Path) -> ModelSpec:
         expected=_expected(top.table("expected")),
         postprocess=_postprocess(top.optional("postprocess")),
         recipes=MappingProxyType(
-            {name: parse_recipe(name, runtime, recipes.table(name)) for name in list(recipes.values)}
+            {name: parse_recipe(name, runtime, recipes.table(name)) for name in recipes.names()}
         ),
     )
     top.done()
@@ -184,7 +184,7 @@ def _float_input(table: Table) -> InputSpec:
 
 def _golden(table: Table) -> Golden:
     golden = Golden(
-        inputs=table.take("inputs", str), answers=table.take("answers", str), origin=table.take("origin", str)
+        inputs=table.file("inputs"), answers=table.file("answers"), origin=table.take("origin", str)
     )
     table.done()
     return golden
@@ -192,11 +192,11 @@ def _golden(table: Table) -> Golden:
 
 def _data(table: Table) -> Data:
     data = Data(
-        file=table.take("file", str),
+        file=table.file("file"),
         origin=table.take("origin", str),
         enlarge=table.take("enlarge", int, 1),
         classes=table.many("classes", int, []),
-        test_images=table.take("test_images", str, ""),
+        test_images=table.file("test_images", ""),
     )
     table.done()
     if data.enlarge not in {1, 2}:

@@ -173,7 +173,7 @@ def _network(name: str, tables: Table) -> NetworkSpec:
     digests = table.table("sha256")
     spec = NetworkSpec(
         name=name,
-        file=table.take("file", str),
+        file=table.file("file"),
         preprocessing=Preprocessing(
             mean=_three(table, "mean"),
             std=_three(table, "std"),
@@ -244,7 +244,7 @@ def _stage(table: Table, index: int, row: object) -> Stage:
 
 def _labels(top: Table) -> tuple[str, ...]:
     """The names in the file that `labels` names, one a line; () without."""
-    name = top.take("labels", str, "")
+    name = top.file("labels", "")
     if not name:
         return ()
     try:

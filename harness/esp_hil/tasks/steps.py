@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esp_hil.errors import ConfigError, GoldenError, ReportError
+from esp_hil.errors import ConfigError, ReportError
+from esp_hil.npz import read_npy
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -91,7 +92,4 @@ def read_steps(folder: Path) -> dict[str, NDArray[Any]]:
     paths = sorted(folder.glob("[0-9][0-9][0-9]_*.npy")) if folder.is_dir() else []
     if not paths:
         raise ConfigError(f"{folder} has no steps", hint="hil task ... --dump DIR writes them")
-    try:
-        return {path.stem[4:]: np.load(path, allow_pickle=False) for path in paths}
-    except (OSError, ValueError, EOFError) as error:
-        raise GoldenError(f"{folder}: a step cannot be read: {error}") from None
+    return {path.stem[4:]: read_npy(path, hint="hil task ... --dump DIR writes them") for path in paths}
