@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from esp_hil.cli import main
-from esp_hil.errors import FormatError, GoldenError, InputError
+from esp_hil.errors import FormatError, GoldenError
 from esp_hil.lint import RULES, lint_file
 from esp_hil.lint import tflite as tflm_lint
 from esp_hil.lint.finding import rule
