@@ -137,7 +137,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         # the same for every test of the suites: it is said once, when all are collected
         metafunc.config.stash[PROBLEM] = error
         found = ()
-    metafunc.parametrize("hil_combination", found, ids=lambda c: c.id, scope="session")
+    # where only tasks are asked for, nothing is left of the suites of models
+    metafunc.parametrize(
+        "hil_combination", found or (None,), ids=lambda c: c.id if c else "none", scope="session"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -148,6 +151,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     problem = config.stash.get(PROBLEM, None)
     if problem is not None:
         raise pytest.UsageError(str(problem))
+    left = [item for item in items if _of_no_combination(item)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if not _of_no_combination(item)]
 
     places = [place for place, item in enumerate(items) if _combination(item) is not None]
     # stable: the files' own order stays within a combination
@@ -166,6 +173,12 @@ def _combination(item: pytest.Item) -> Combination | None:
 def _sort_key(item: pytest.Item) -> tuple[str, ...]:
     combination = _combination(item)
     return combination.sort_key if combination is not None else ()
+
+
+def _of_no_combination(item: pytest.Item) -> bool:
+    """Whether a test of the suites has no model to be about."""
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and callspec.params.get("hil_combination", item) is None
 
 
 @contextmanager

@@ -76,3 +76,20 @@ def test_without_weights_it_is_skipped_aloud(tmp_path: Path) -> None:
     done = suite(tmp_path, weights=None)
     assert done.returncode == 0
     assert "give --zoo DIR (pytest: --hil-zoo DIR) or HIL_ZOO" in done.stdout
+
+
+def test_a_task_is_found_without_naming_its_suite() -> None:
+    command = [sys.executable, "-m", "pytest", "suites", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    command += ["--target", "esp32s3", "--hil-board", "virtual", "--hil-model"]
+
+    def collected(models: str) -> str:
+        done = subprocess.run([*command, models], cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    alone = collected("face_detect")
+    assert "test_tasks.py::test_every_network_answers_as_the_exact_reference[face_detect-esp32s3]" in alone
+    assert "test_numerics" not in alone
+    both = collected("face_detect,mnist")
+    assert "face_detect-esp32s3" in both
+    assert "mnist-w8a8-esp32s3" in both
+    assert "did you mean 'face_detect'" in collected("face_detekt")

@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,11 +39,15 @@ __all__ = [
     "artifact_name",
     "load",
     "models",
+    "names",
     "read_inputs",
     "roots_searched",
 ]
 
+Kind = Literal["model", "task"]
+
 _MODEL_FILE = "model.toml"
+_FILES: dict[Kind, str] = {"task": "task.toml", "model": _MODEL_FILE}
 _FOLDER = "golden"
 
 
@@ -244,6 +248,15 @@ def roots_searched(roots: Sequence[Path] | None = None) -> tuple[Path, ...]:
     return tuple(dict.fromkeys((upward, *([beside] if beside is not None else []))))
 
 
+def names(roots: Sequence[Path] | None = None) -> dict[str, Kind]:
+    """All that `--hil-model` can name, sorted, and what each is: a folder with a model.toml or a task.toml."""
+    found: dict[str, Kind] = {}
+    for kind, file in _FILES.items():
+        for root in roots_searched(roots):
+            found |= {path.parent.name: kind for path in root.glob(f"*/{file}")}
+    return dict(sorted(found.items()))
+
+
 def models(roots: Sequence[Path] | None = None) -> tuple[str, ...]:
     """Names of all models, sorted."""
     found = {path.parent.name for root in roots_searched(roots) for path in root.glob(f"*/{_MODEL_FILE}")}
@@ -263,7 +276,7 @@ def load(name: str, roots: Sequence[Path] | None = None) -> Model:
             spec = parse(root / name / _MODEL_FILE)
             values = {entry.name: getattr(spec, entry.name) for entry in fields(ModelSpec)}
             return Model(name=name, folder=root / name, **values)
-    known = models(roots)
+    known = names(roots)
     near = difflib.get_close_matches(name, known, 1)
     guess = f"did you mean {near[0]!r}? " if near else ""
     where = ", ".join(map(str, searched))

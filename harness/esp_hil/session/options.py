@@ -49,6 +49,8 @@ class Combination:
 def combinations(options: Options) -> tuple[Combination, ...]:
     """All combinations of the options, sorted so that each board is prepared once for each model.
 
+    Tasks that the options name are left to suites/tasks; if they name nothing else there is none.
+
     Raises:
         ConfigError: no target given; an unknown target, model or recipe; nothing left to run.
     """
@@ -57,7 +59,10 @@ def combinations(options: Options) -> tuple[Combination, ...]:
             "the suites need to know which chip to test",
             hint="e.g. pytest --target esp32s3, or without a board: pytest --target esp32s3 --hil-board virtual",
         )
-    names = options.models or catalogue.models()
+    kinds = catalogue.names()
+    names = [name for name in options.models or catalogue.models() if kinds.get(name) != "task"]
+    if options.models and not names:
+        return ()
     found = [
         Combination(model=name, recipe=recipe.name, runtime=recipe.runtime, target=chip, board=options.board)
         for chip in map(target, options.targets)

@@ -78,7 +78,7 @@ def baseline_of(options: Options) -> Baseline | None:
         gate_simulated=options.gate_simulated,
     )
     rows = base_rows(options.baseline, first=options.history == options.baseline)
-    return Baseline(rows, rules, tests=len(combinations(options)))
+    return Baseline(rows, rules, tests=max(1, len(combinations(options))))
 
 
 class Session:
