@@ -209,6 +209,18 @@ def test_the_port_of_another_board_is_refused(chip: FakeChip, image: Image) -> N
         ({"psram_bytes": 0}, {"embedded_psram_bytes": 8 << 20}, {}, "0 MB of PSRAM, the chip has 8 MB"),
         ({"psram_bytes": 8 << 20}, {"embedded_psram_bytes": 0}, {"needs_psram": True}, None),
         ({}, {"revision": 301}, {"revisions": (0, 199)}, "revision 3.01"),
+        (
+            {"target": "esp32p4"},
+            {"target": "esp32p4", "revision": 103},
+            {"target": "esp32p4", "revisions": (300, 399)},
+            "the image is for v3.00 to v3.99; build with --build-profile p4-rev1",
+        ),
+        (
+            {"target": "esp32p4"},
+            {"target": "esp32p4", "revision": 301},
+            {"target": "esp32p4", "revisions": (1, 199)},
+            "build with --build-profile p4-rev3",
+        ),
         ({}, {"revision": 2}, {"revisions": (3, 199)}, "revision 0.02"),
         ({}, {"revision": None, "mac": "", "flash_bytes": None}, {}, None),
     ],

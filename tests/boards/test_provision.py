@@ -11,11 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from esp_hil.boards import provision
+from esp_hil.boards.build import BuildOrder
+from esp_hil.boards.profiles import check_idf
 from esp_hil.boards.provision import profile_of, sizes_of
 from esp_hil.boards.select import Board
+from esp_hil.errors import BuildError
+from esp_hil.esp.esptool_output import Chip
+from esp_hil.esp.esptool_program import Flasher
 from esp_hil.esp.image import Image, model_label
 from esp_hil.models import catalogue
 from esp_hil.models.device_file import open_device_file
+from esp_hil.progress import Silent
 from esp_hil.results.journal import read_runs
 from esp_hil.results.record import Run
 from esp_hil.targets import target
@@ -206,15 +213,61 @@ def test_an_image_does_not_go_onto_another_chip(desk: Bench, tmp_path: Path) -> 
     [
         (Board(id="a", target="esp32s3"), (), ("perf",)),
         (Board(id="a", target="esp32s3"), ("debug",), ("debug",)),
+        (Board(id="a", target="esp32s3"), ("size", "usb"), ("size", "usb")),
+        (Board(id="a", target="esp32s3"), ("fast-uart",), ("perf", "fast-uart")),
+        (Board(id="a", target="esp32s3", flash_bytes=8 << 20), ("usb",), ("perf", "flash-8mb", "usb")),
+        (Board(id="a", target="esp32s3", flash_bytes=8 << 20), ("flash-4mb",), ("perf", "flash-4mb")),
+        (Board(id="a", target="esp32s3", psram_bytes=0), ("psram-quad",), ("perf", "psram-quad")),
+        (
+            Board(id="a", target="esp32c3", kind="emulated", emulator="qemu"),
+            ("fast-uart",),
+            ("perf", "emulated", "fast-uart"),
+        ),
+        (Board(id="a", target="esp32p4"), (), ("perf", "p4-rev1")),
+        (Board(id="a", target="esp32p4"), ("p4-rev3",), ("perf", "p4-rev3")),
         (Board(id="a", target="esp32s3", flash_bytes=8 << 20), (), ("perf", "flash-8mb")),
         (Board(id="a", target="esp32", psram_bytes=0), (), ("perf", "psram-off")),
         (Board(id="a", target="esp32c3", kind="emulated", emulator="qemu"), (), ("perf", "emulated")),
     ],
 )
-def test_the_profile_follows_from_the_board_s_row_unless_one_is_given(
+def test_what_was_asked_for_is_added_to_what_the_board_needs(
     board: Board, wanted: tuple[str, ...], profile: tuple[str, ...]
 ) -> None:
-    assert profile_of(board, wanted) == profile
+    assert profile_of(board, wanted, target=board.target) == profile
+
+
+@pytest.mark.parametrize(
+    ("revision", "profile"),
+    [
+        (None, "p4-rev1"),
+        (0, "p4-rev1"),
+        (103, "p4-rev1"),
+        (300, "p4-rev3"),
+        (301, "p4-rev3"),
+        (400, "p4-rev3"),
+    ],
+)
+def test_an_esp32p4_gets_the_image_of_its_revision(revision: int | None, profile: str) -> None:
+    board = Board(id="a", target="esp32p4", flash_bytes=16 << 20)
+    assert profile_of(board, (), target="esp32p4", revision=revision) == ("perf", profile, "flash-16mb")
+    assert profile_of(board, ("p4-rev3", "debug"), target="esp32p4", revision=revision) == (
+        "flash-16mb",
+        "p4-rev3",
+        "debug",
+    )
+
+
+@pytest.mark.parametrize("version", ["5.3.5", "5.4.0", "5.4.3", "5.5.0", "5.5.1"])
+def test_an_esp_idf_that_knows_no_esp32p4_v3_is_refused_before_it_builds(version: str) -> None:
+    with pytest.raises(BuildError, match=r"v3\.0 and newer") as refused:
+        check_idf(("perf", "p4-rev3"), version)
+    assert "5.5.2" in refused.value.hint
+    check_idf(("perf", "p4-rev1"), version)
+
+
+@pytest.mark.parametrize("version", ["5.4.4", "5.5.2", "5.5.5", "6.0.0", "6.1.0"])
+def test_an_esp_idf_that_knows_esp32p4_v3_builds_it(version: str) -> None:
+    check_idf(("perf", "p4-rev3"), version)
 
 
 def test_sizes_of_an_image_that_nobody_measured_are_not_zero_but_absent(tmp_path: Path) -> None:
@@ -230,3 +283,37 @@ def test_every_committed_model_that_fits_a_chip_passes_lint_there() -> None:
         chip = target(name)
         file = open_device_file(model.artifact("w8a8", chip.family))
         assert not [finding for finding in preflight(file, chip) if finding.severity == "error"]
+
+
+def test_the_revision_of_an_attached_esp32p4_is_asked_before_its_image_is_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    orders: list[tuple[str, ...]] = []
+
+    def build(order: BuildOrder, idf: object, **rest: object) -> Image:
+        del idf, rest
+        orders.append(order.profile)
+        raise BuildError("enough", step="build")
+
+    asked: list[str] = []
+
+    def identify(flasher: Flasher) -> Chip:
+        asked.append(flasher.port)
+        return Chip(target="esp32p4", revision=301)
+
+    monkeypatch.setattr(provision, "build", build)
+    monkeypatch.setattr(provision, "find_idf", lambda: None)
+    monkeypatch.setattr(provision, "identify", identify)
+    desk = Board(id="desk", target="esp32p4", listed=True)
+    for profile in ((), ("p4-rev1",)):
+        making = provision.Provision(
+            target("esp32p4"),
+            "espdl",
+            provision.Source(profile=profile),
+            lambda: pytest.fail("no model"),
+            Silent(),
+        )
+        with pytest.raises(BuildError, match="enough"):
+            making.flash(desk, "/dev/ttyACM0")
+    assert orders == [("perf", "p4-rev3"), ("perf", "p4-rev1")]
+    assert asked == ["/dev/ttyACM0"]

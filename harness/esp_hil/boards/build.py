@@ -24,6 +24,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from esp_hil import __version__
+from esp_hil.boards import profiles
 from esp_hil.errors import BuildError, ConfigError
 from esp_hil.esp.backtrace import toolchain_prefix
 from esp_hil.esp.idf import Idf
@@ -34,7 +35,6 @@ from esp_hil.targets import target as target_of
 
 FINGERPRINT = "hil_fingerprint.json"
 LOG = "hil_build.log"
-DEFAULT_PROFILE = ("perf",)
 
 _NOT_SOURCES = {"build", "managed_components", "__pycache__", "tests", "fuzz", "bindings"}
 _NOT_SOURCE_FILES = {"sdkconfig", "sdkconfig.old", "dependencies.lock"}
@@ -61,7 +61,7 @@ class BuildOrder:
 
     target: str
     runtime: str = "espdl"
-    profile: tuple[str, ...] = DEFAULT_PROFILE
+    profile: tuple[str, ...] = profiles.DEFAULT
     model: Path | None = None
     definitions: Mapping[str, str] = field(default_factory=dict)
 
@@ -142,6 +142,7 @@ def build(
     """
     source = source or firmware_folder()
     check_order(order, source)
+    profiles.check_idf(order.profile, idf.version)
     folder = (builds or variable_path("HIL_BUILDS") or source / "build") / order.folder_name
     folder.mkdir(parents=True, exist_ok=True)
     # several workers may want the same image: the first one builds, the others find it built
@@ -179,10 +180,10 @@ def check_order(order: BuildOrder, source: Path) -> None:
         raise ConfigError(
             f"no runtime {order.runtime!r}", hint=f"one of: {', '.join(runtimes)}", step="build"
         )
-    profiles = [path.name for path in sorted((source / "profiles").iterdir()) if "." not in path.name]
+    known = [path.name for path in sorted((source / "profiles").iterdir()) if "." not in path.name]
     for name in order.profile:
-        if name not in profiles:
-            hint = f"one or several of: {', '.join(profiles)}"
+        if name not in known:
+            hint = f"one or several of: {', '.join(known)}"
             raise ConfigError(f"no build profile {name!r}", hint=hint, step="build")
     if order.model is not None and not order.model.is_file():
         raise ConfigError(f"no model at {order.model}", step="build")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from esp_hil.boards.profiles import P4, p4_profile
 from esp_hil.boards.select import Board
 from esp_hil.errors import FlashError
 from esp_hil.esp.esptool_output import Chip, Output
@@ -111,10 +112,17 @@ def problems(chip: Chip, image: Image, board: Board, others: Iterable[Board] = (
         found.append(f"boards.toml says {_mb(board.psram_bytes)} of PSRAM, the chip has {_mb(embedded)}")
     least, most = image.revisions
     if chip.revision is not None and not least <= chip.revision <= most:
-        found.append(
-            f"the chip has revision {chip.revision / 100:.2f}, the image is for {least}..{most} / 100"
-        )
+        found.append(_wrong_revision(chip.revision, image))
     return found
+
+
+def _wrong_revision(revision: int, image: Image) -> str:
+    least, most = (f"v{number / 100:.2f}" for number in image.revisions)
+    span = f"{least} and newer" if image.revisions[1] == 0xFFFF else f"{least} to {most}"
+    said = f"the chip has revision {revision / 100:.2f}, the image is for {span}"
+    if image.target != P4:
+        return said
+    return f"{said}; build with --build-profile {p4_profile(revision)} (pytest: --hil-build-profile)"
 
 
 def _wrong_board(mac: str, board: Board, others: Iterable[Board]) -> list[str]:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from esp_hil.boards.build import DEFAULT_PROFILE, BuildOrder, build, firmware_folder, with_sizes
-from esp_hil.boards.flash import flash, merge
+from esp_hil.boards import profiles
+from esp_hil.boards.build import BuildOrder, build, firmware_folder, with_sizes
+from esp_hil.boards.flash import flash, identify, merge
 from esp_hil.boards.select import Board, rows
 from esp_hil.device.ports import is_pty
 from esp_hil.errors import BuildError, ConfigError
@@ -38,7 +39,7 @@ class Source:
         build_dir: pytest-embedded's `--build-dir`: a prebuilt image.
         app_path: pytest-embedded's `--app-path`: the application whose build folder it is.
         skip_flash: pytest-embedded's `--skip-autoflash`: the board has its firmware; nothing is built.
-        profile: fragments of firmware/profiles to build with; empty: what suits the board.
+        profile: fragments of firmware/profiles to build with, added to what suits the board.
         lint: whether a model with a known hazard is refused.
     """
 
@@ -92,7 +93,7 @@ class Provision:
         if self._source.skip_flash or not (prebuilt or _expects_firmware(board, port)):
             self.image = prebuilt and with_sizes(prebuilt)
             return
-        self.image = with_sizes(prebuilt) if prebuilt else self._built(board)
+        self.image = with_sizes(prebuilt) if prebuilt else self._built(board, port)
         flash(
             self._with_model(self.image, board),
             board,
@@ -129,16 +130,26 @@ class Provision:
             )
         return image
 
-    def _built(self, board: Board) -> Image:
-        order = BuildOrder(
-            target=self._target.name, runtime=self._runtime, profile=profile_of(board, self._source.profile)
+    def _built(self, board: Board, port: str = "") -> Image:
+        profile = profile_of(
+            board, self._source.profile, target=self._target.name, revision=self._revision(port)
         )
+        order = BuildOrder(target=self._target.name, runtime=self._runtime, profile=profile)
         try:
             return build(order, find_idf(), progress=self._progress)
         except BuildError as error:
             if not board.emulator:
                 error.hint += "; a board that has its firmware: --skip-autoflash y"
             raise
+
+    def _revision(self, port: str) -> int | None:
+        """Revision of the chip at a port, where the build depends on it and nobody said which it is."""
+        asked = {profiles.P4_REV1, profiles.P4_REV3}.intersection(self._source.profile)
+        return (
+            identify(Flasher.at(port)).revision
+            if port and self._target.name == profiles.P4 and not asked
+            else None
+        )
 
     def _with_model(self, image: Image, board: Board) -> Image:
         place = model_partition(image.partitions)
@@ -156,11 +167,18 @@ def _expects_firmware(board: Board, port: str) -> bool:
     return board.listed or not (port.startswith("socket://") or is_pty(port))
 
 
-def profile_of(board: Board, wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """The fragments to build with: those that were asked for, else what the board's row says of it."""
-    if wanted:
-        return wanted
-    found = [*DEFAULT_PROFILE]
+def profile_of(
+    board: Board, wanted: tuple[str, ...], *, target: str, revision: int | None = None
+) -> tuple[str, ...]:
+    """The fragments to build with: what the board's row says of it, and those that were asked for.
+
+    Args:
+        board: to be built for.
+        wanted: fragments that were asked for.
+        target: its chip.
+        revision: of its chip, where it is known.
+    """
+    found = []
     if board.kind == "emulated":
         found.append("emulated")
     elif board.psram_bytes == 0:
@@ -169,7 +187,14 @@ def profile_of(board: Board, wanted: tuple[str, ...]) -> tuple[str, ...]:
         name = f"flash-{board.flash_bytes >> 20}mb"
         if (firmware_folder() / "profiles" / name).is_file():
             found.append(name)
-    return tuple(found)
+    # another flash size or PSRAM than the row's, because somebody wants to see what it does
+    kinds = {name.partition("-")[0] for name in wanted} & {"flash", "psram"}
+    return profiles.added_up(
+        wanted,
+        target=target,
+        board=[name for name in found if name.partition("-")[0] not in kinds],
+        revision=revision,
+    )
 
 
 def flashed_before() -> Path:

@@ -22,8 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runtime", default="espdl", help="the runtime: a folder of firmware/engines")
     parser.add_argument(
         "--build-profile",
-        default="perf",
-        help="fragments of firmware/profiles, comma-separated (default perf)",
+        default="",
+        help="fragments of firmware/profiles, comma-separated; perf is among them unless size or debug is",
+    )
+    parser.add_argument(
+        "--port", help="a board that is attached: an ESP32-P4 gets the image of its revision (default: v1.x)"
     )
     parser.add_argument("--model", type=Path, help="a model to embed in the application")
     parser.add_argument("--builds", type=Path, help="where build folders go (default firmware/build)")
@@ -61,11 +64,24 @@ def _built(args: argparse.Namespace) -> Image:
     order = BuildOrder(
         target=args.target,
         runtime=args.runtime,
-        profile=tuple(name for name in args.build_profile.split(",") if name),
+        profile=_profile(args),
         model=args.model,
         definitions=definitions,
     )
     return build(order, find_idf(), builds=args.builds, progress=progress_on(sys.stderr))
+
+
+def _profile(args: argparse.Namespace) -> tuple[str, ...]:
+    from esp_hil.boards.profiles import P4, added_up
+
+    revision = None
+    if args.port and args.target == P4:
+        from esp_hil.boards.flash import identify
+        from esp_hil.esp.esptool_program import Flasher
+
+        revision = identify(Flasher.at(args.port)).revision
+    wanted = [name for name in args.build_profile.split(",") if name]
+    return added_up(wanted, target=args.target, revision=revision)
 
 
 def _plain(image: Image) -> dict[str, object]:
