@@ -141,6 +141,7 @@ class NullStorage final : public Storage {
   }
   Outcome begin(std::uint8_t location, std::uint32_t length, std::uint32_t crc, bool& held) override {
     if (length > kCapacity) return failure(Status::kTooLarge, "the partition has 65536 bytes");
+    if (begin_fails) return failure(Status::kStorageFailed, "the flash was erased by half");
     Image& image = images[location];
     held = image.whole && image.bytes.size() == length && image.crc == crc;
     if (!held) image = Image{std::vector<std::uint8_t>(length), std::vector<bool>(length), crc, false};
@@ -178,6 +179,7 @@ class NullStorage final : public Storage {
 
   Image images[2];
   bool failing = false;
+  bool begin_fails = false;
   int rewritten = 0;
   int aborts = 0;
 };

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -201,3 +202,21 @@ def test_kept_graphs_are_named_by_content(tmp_path: Path, monkeypatch: pytest.Mo
     first, same, other = (native_path(tmp_path / name) for name in "abc")
     assert first == same != other
     assert first.is_relative_to(tmp_path / "cache")
+
+
+@pytest.mark.quantize
+def test_the_roots_that_equalization_divides_by_are_rounded_correctly_on_every_processor() -> None:
+    pytest.importorskip("torch")
+    code = """
+import numpy as np, torch
+from esp_hil.goldens.esp_ppq_worker import _round_correctly
+_round_correctly(torch)
+values = np.random.default_rng(0).uniform(0.01, 100, 100_000).astype(np.float32)
+exact = np.sqrt(values.astype(np.float64)).astype(np.float32)
+assert np.array_equal(torch.sqrt(torch.from_numpy(values)).numpy(), exact)
+assert torch.sqrt(torch.tensor(2.0)).shape == ()
+trained = torch.tensor([4.0], requires_grad=True)
+torch.sqrt(trained).sum().backward()
+assert trained.grad.item() == 0.25
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)  # its own process: torch stays as it is in this one
