@@ -189,6 +189,8 @@ char letter(Status status) {
       return 'M';
     case Status::kNoModel:
       return 'N';
+    case Status::kBadObject:
+      return 'O';
     default:
       return '?';
   }
@@ -196,7 +198,7 @@ char letter(Status status) {
 
 }  // namespace
 
-// A row a state, a column a request, in the orders above; . ok, B busy, M missing_input, N no_model.
+// A row a state, a column a request, in the orders above; . ok, B busy, M missing_input, N no_model, O bad_object: it is gone.
 TEST(each_request_beside_each_open_transfer_has_the_status_that_keeps_what_is_in_use) {
   const std::vector<std::string> expected = {
       //   write     read        load
@@ -206,12 +208,12 @@ TEST(each_request_beside_each_open_transfer_has_the_status_that_keeps_what_is_in
       "...........M.......",  // ... and given up: half of it is another input's
       "B.B.......B.BB.....",  // the input of slot 0 is being read
       "..B.......BBBB.....",  // the output of slot 0 is being read
-      "...............B...",  // TENSOR
+      "..........B....B...",  // TENSOR: a model that is loaded may need its memory
       "................B..",  // PROFILE
       "...........BBBBBB..",  // CYCLES: every run makes them anew
       "...................",  // INFO
-      "NN..NN....BNNNNNN..",  // the loaded model is being overwritten: it is not loaded any more
-      "...................",  // another location's model is being written
+      "NN..NNO...BNNNNNN..",  // the loaded model is being overwritten: it is not loaded any more
+      "......O............",  // another location's model is being written: it may need the captured tensor's memory
       ".............M...B.",  // a golden set is being written
       "B.BB.B..B.BBBB...B.",  // a run of slot 0 goes on
       "BBBB.BBBB.BBBBBBBB.",  // one that captures and profiles waits behind one of slot 1

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from esp_hil.device.device import Device
-from esp_hil.device.tuning import RateMemory, restore, try_line, tune
+from esp_hil.device.tuning import (
+    PAD_BYTES,
+    RECONNECT_S,
+    TRIAL_MS,
+    RateMemory,
+    choose_pad,
+    restore,
+    try_line,
+    tune,
+)
 from esp_hil.errors import DeviceFault, HandshakeError
 from esp_hil.virtual.faults import FaultPlan, LineFaults
 from esp_hil.virtual.simline import LineModel
@@ -20,14 +29,22 @@ from esp_hil.wire.status import Status
 START = 115_200
 
 
-def connected(limit_baud: int = 0, faults: FaultPlan | None = None) -> tuple[SimulatedLink, Device]:
+def connected(
+    limit_baud: int = 0, faults: FaultPlan | None = None, latency_s: float = 0.001
+) -> tuple[SimulatedLink, Device]:
     board = SimulatedDevice()
     board.storage.hold(b"a model")
-    link = SimulatedLink(LineModel(baud=START, limit_baud=limit_baud), board, faults)
+    link = SimulatedLink(LineModel(baud=START, limit_baud=limit_baud, latency_s=latency_s), board, faults)
     device = Device(link, seed=1, reopen=link.reopen)
     device.connect(60.0)
     device.load()
     return link, device
+
+
+def round_trip_s(device: Device) -> float:
+    began_s = device.conversation.now()
+    device.ping()
+    return device.conversation.now() - began_s
 
 
 def works(device: Device) -> bool:
@@ -143,3 +160,27 @@ def test_a_device_that_never_restarts_is_told_as_it_is_at_the_deadline(
     stopping(device, monkeypatch, times=float("inf"))
     with pytest.raises(HandshakeError, match="stopping"):
         device.connect(1.0)
+
+
+def test_a_bridge_that_keeps_short_packets_is_padded_and_answers_sooner() -> None:
+    _, device = connected(latency_s=0.016)
+    before_s = round_trip_s(device)
+    assert choose_pad(device) == PAD_BYTES
+    assert round_trip_s(device) < before_s / 2
+    assert works(device)
+
+
+def test_a_bridge_without_latency_is_not_padded() -> None:
+    _, device = connected(latency_s=0.0)
+    before_s = round_trip_s(device)
+    assert choose_pad(device) == 0
+    assert round_trip_s(device) <= before_s
+
+
+@pytest.mark.parametrize("limit_baud", [0, 200_000, 1_000_000])
+def test_tuning_ends_in_seconds_also_where_the_line_gives_way(limit_baud: int) -> None:
+    _, device = connected(limit_baud=limit_baud)
+    began_s = device.conversation.now()
+    tuned = tune(device)
+    tried = len(tuned.tests) + len(tuned.given_up)
+    assert device.conversation.now() - began_s < tried * 2 * TRIAL_MS / 1e3 + RECONNECT_S

@@ -343,3 +343,16 @@ def test_a_table_is_refused_for_a_constant_of_another_type() -> None:
     op = node("Tanh", ("w",), ("y",), lut="t")
     with pytest.raises(FormatError, match="256 entries for int32"):
         answer(op, values, {"x": [1, 2, 3, 4]}, constants=(table, wide))
+
+
+def test_broadcasting_that_needs_a_fifth_loop_is_refused_as_esp_dl_asserts() -> None:
+    def add(first: tuple[int, ...], second: tuple[int, ...]) -> NDArray[Any]:
+        inputs = {"a": np.ones(first, I8), "b": np.ones(second, I8)}
+        shape = np.broadcast_shapes(first, second)
+        values = [value("a", first), value("b", second), value("y", shape)]
+        return answer(node("Add", ["a", "b"], ["y"]), values, inputs)
+
+    assert (add((2, 1, 2, 1), (1, 2, 1, 2)) == 2).all(), "four loops"
+    assert (add((2, 1, 2, 1, 1, 1), (1, 2, 1, 2, 3, 4)) == 2).all(), "six axes that merge to four"
+    with pytest.raises(UnsupportedOperator, match="needs 5 loops; ESP-DL has 4"):
+        add((2, 1, 2, 1, 2), (1, 2, 1, 2, 1))

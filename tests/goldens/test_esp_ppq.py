@@ -219,4 +219,6 @@ trained = torch.tensor([4.0], requires_grad=True)
 torch.sqrt(trained).sum().backward()
 assert trained.grad.item() == 0.25
 """
-    subprocess.run([sys.executable, "-c", code], check=True)  # its own process: torch stays as it is in this one
+    subprocess.run(
+        [sys.executable, "-c", code], check=True
+    )  # its own process: torch stays as it is in this one

@@ -142,3 +142,19 @@ def test_a_short_job_says_nothing_of_the_clock() -> None:
 def test_the_faster_revision_of_a_chip_has_no_wrong_clock() -> None:
     assert check(clocked(sample_run(), 400_000_000)).valid
     assert check(clocked(sample_run(), 400_000_001)).codes == ("clock_mismatch",)
+
+
+@pytest.mark.parametrize(
+    ("warmup", "cold_s", "job_s"),
+    [(0, 0, 15.0), (4, 0, 17.0), (1, 3, 18.0), (4, 3, 19.5)],
+    ids=["no warm-up", "warm-up", "only a cold run", "a cold run and warm-up"],
+)
+def test_the_runs_of_the_warm_up_are_part_of_what_the_host_waited_for(
+    warmup: int, cold_s: int, job_s: float
+) -> None:
+    """Thirty repetitions of half a second; the first run after a load is one of the warm-up and has its own time."""
+    hz = target("esp32p4").clock_hz
+    run = sample_run(cycles=(hz // 2,) * 30, cold_cycles=cold_s * hz or None, warmup=warmup, duration_s=90.0)
+    longest = (job_s + 0.5) / 0.95
+    assert check(dataclasses.replace(run, timed_s=longest * 0.999)).valid
+    assert check(dataclasses.replace(run, timed_s=longest * 1.001)).codes == ("throttled",)

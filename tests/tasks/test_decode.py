@@ -116,3 +116,37 @@ def test_the_second_stage_looks_at_a_square_inside_the_picture() -> None:
     assert square(box(10, 20, 30, 60), 100, 100) == (0, 20, 40, 60)
     assert square(box(80, 80, 120, 100), 100, 100) == (80, 70, 99, 99)
     assert square(box(-9, 5, 20, 30), 100, 100) == (0, 3, 20, 32)
+
+
+def test_a_face_of_the_first_stage_is_where_its_anchor_was_moved_to() -> None:
+    """Anchor 32 around (4, 4) is -12..20, moved by 16 and 8 in x and by -16 and 0 in y; x is shrunk twofold."""
+    stage = Stage(score="score", box="box", stride=8, offset=4, anchors=(16, 32))
+    two = Head(
+        score=np.array([-20, 16], np.int8).reshape(1, 1, 1, 2),
+        box=np.array([9, 9, 9, 9, 8, -8, 4, 0], np.int8).reshape(1, 1, 1, 8),
+        score_tensor=Tensor(name="score", dtype="int8", shape=(1, 1, 1, 2), exponent=-4),
+        box_tensor=Tensor(name="box", dtype="int8", shape=(1, 1, 1, 8), exponent=-4),
+        stage=stage,
+    )
+    wide = Placement(inverse_x=np.float32(2), inverse_y=np.float32(1), crop=(0, 0, 448, 224))
+    (found,) = decode.msr(two, 0.5, wide, "half_up")
+    assert found.box == (8, -28, 56, 20)
+    assert found.score == pytest.approx(1 / (1 + np.exp(-1)))
+    assert found.index == 0
+
+
+def test_a_face_of_the_second_stage_lies_in_the_part_that_was_looked_at() -> None:
+    outputs = {
+        "score": np.array([16, 0], np.int8).reshape(1, 1, 1, 2),
+        "box": np.array([4, -4, 8, 0], np.int8).reshape(1, 1, 1, 4),
+        "landmark": np.arange(10, dtype=np.int8).reshape(1, 1, 1, 10),
+    }
+    tensors = {
+        name: Tensor(name=name, dtype="int8", shape=values.shape, exponent=-4)
+        for name, values in outputs.items()
+    }
+    part = Placement(inverse_x=np.float32(2), inverse_y=np.float32(1), crop=(10, 20, 106, 68))
+    found = decode.mnp(outputs, tensors, 0.5, part, 48)
+    assert found is not None
+    assert found.box == (12 * 2 + 10, -12 + 20, (24 + 48) * 2 + 10, 48 + 20)
+    assert found.landmarks == tuple((6 * i + 10, 3 * (i + 1) + 20) for i in range(0, 10, 2))

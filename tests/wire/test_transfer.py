@@ -216,3 +216,21 @@ def test_the_time_out_follows_the_round_trips_and_a_slow_line_s_queue() -> None:
     assert trip.timeout_s() == pytest.approx(RTO_MIN_S, abs=0.02)
     trip.queue_s = 1.5
     assert trip.timeout_s() > 1.5
+
+
+@pytest.mark.parametrize("news", [Ack(7, Status.OK, 0, 400, ((100, 200),)), Ack(7, Status.OK, 50, 400)])
+def test_whatever_news_an_acknowledgement_brings_the_time_out_begins_again(news: Ack) -> None:
+    """A chunk beyond a gap, or half of one: either proves that the line lives."""
+    sender = upload(bytes(400))
+    take_all(sender, 400)
+    wait = sender.deadline
+    sender.acknowledge(news, now=wait / 2)
+    assert sender.deadline >= wait / 2 + RTO_MIN_S
+
+
+def test_an_acknowledgement_without_news_does_not_put_the_time_out_off() -> None:
+    sender = upload(bytes(400))
+    take_all(sender, 400)
+    wait = sender.deadline
+    sender.acknowledge(Ack(7, Status.OK, 0, 400), now=wait / 2)
+    assert sender.deadline == wait

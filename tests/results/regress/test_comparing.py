@@ -276,3 +276,19 @@ def test_the_last_session_of_several_is_judged() -> None:
     old = dataclasses.replace(slower(sample_run(), 1.5), session_id="one")
     new = dataclasses.replace(sample_run(), session_id="two", started_utc="2026-03-20T00:00:00Z")
     assert compare([sample_run()], [old, new]).regressions == ()
+
+
+def test_a_figure_that_changed_says_what_else_did_and_one_that_did_not_says_nothing() -> None:
+    def built(run: Run, sha: str) -> Run:
+        return dataclasses.replace(run, provenance=dataclasses.replace(run.provenance, git_sha=sha))
+
+    base = built(sample_run(counters={"arena_bytes": (1000, "B")}), "aaaa")
+    for new, metric in (
+        (sample_run(counters={"arena_bytes": (1001, "B")}), "arena_bytes"),
+        (sample_run(counters={"arena_bytes": (999, "B")}), "arena_bytes"),
+        (sample_run(counters={"arena_bytes": (1000, "B")}, wrong=1), "port_different"),
+    ):
+        found = {change.metric: change for change in compare([base], [built(new, "bbbb")]).changes}
+        assert found[metric].judgement in {"worse", "better"}
+        assert "git_sha aaaa -> bbbb" in found[metric].causes
+        assert all(change.causes == () for change in found.values() if change.judgement == "same")

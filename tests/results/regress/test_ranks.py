@@ -59,3 +59,8 @@ def test_benjamini_and_hochberg_s_own_example_finds_four() -> None:
 def test_no_correction_and_no_probabilities_stay_as_they_are() -> None:
     assert adjusted([0.2, 0.1], "none") == (0.2, 0.1)
     assert adjusted([], "holm") == ()
+
+
+def test_latencies_below_a_millisecond_are_values_like_any_other() -> None:
+    base, new = [0.0012, 0.0011, 0.0013], [0.0024, 0.0022, 0.0026]
+    assert shift(base, new).ratio == pytest.approx(2)

@@ -1,0 +1,1 @@
+"""Changes planted in the code, one at a time: does a test notice? See `__main__`."""

@@ -1,0 +1,277 @@
+"""`python -m tests.mutation`: plant changes in a copy of this checkout, one at a time; count those no test notices.
+
+    python -m tests.mutation                    # seeds 1..100, a line each, then the count; 1 if fewer than 90 died
+    python -m tests.mutation --seeds 7,12-20
+    python -m tests.mutation --near             # only the tests of the module's own folder: stricter, and quick
+    python -m tests.mutation --list             # what the seeds draw
+
+Nothing of the ground truth beside the project is used: what dies here dies in a clean clone. A mutant of Python meets
+the tests of its module, then those of its layer, then those that use it; a mutant of the device core is compiled and
+meets the C++ tests, and if it lives the Python tests with a module made of it. Survivors and equivalents that are known
+stand in survivors.toml with their reasons; an equivalent is a change that no test can notice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.mutation.sites import Site, draws
+
+ROOT = Path(__file__).resolve().parents[2]
+KNOWN = Path(__file__).with_name("survivors.toml")
+LEAST_KILLED_PERCENT = 90
+DEADLINE_S = 900.0
+NO_TESTS = 5
+"""pytest's status where a folder has none."""
+
+# What follows the tests of a module's own folder, narrow ones first.
+WIDER = {
+    "wire": ("tests/device", "tests/virtual"),
+    "device": ("tests/virtual", "tests/boards", "tests/session"),
+    "verdict": ("tests/commands", "tests/golden", "tests/benchmarks", "tests/lint"),
+    "results": ("tests/report", "tests/session", "tests/commands", "tests/models"),
+    "exact": ("tests/lint", "tests/verdict", "tests/goldens", "tests/golden", "tests/commands"),
+}
+CORE = ("tests/test_native.py", "tests/test_native_server.py", "tests/wire", "tests/device", "tests/virtual")
+
+# The import hook of an editable install would find the checkout instead of the copy.
+_SITE = """
+import sys
+sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__name__ != "ScikitBuildRedirectingFinder"]
+"""
+
+
+@dataclass(slots=True)
+class Bench:
+    """A copy of the checkout in which changes are planted and taken back."""
+
+    folder: Path
+    _clock: int = field(default_factory=lambda: int(time.time()))
+
+    def prepare(self) -> None:
+        """Copy what git knows, and the compiled module; build the C++ tests."""
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for name in listed.stdout.split("\0"):
+            if name and (ROOT / name).is_file():
+                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, self.folder / name)
+        import esp_hil._device
+
+        module = Path(str(esp_hil._device.__file__))
+        shutil.copyfile(module, self.folder / "harness" / "esp_hil" / module.name)
+        (self.folder / ".mutation").mkdir()
+        (self.folder / ".mutation" / "sitecustomize.py").write_text(_SITE, encoding="utf-8")
+
+    def write(self, file: str, text: str) -> None:
+        """Write a file with a time of its own, so that neither bytecode nor an object file is taken for it."""
+        path = self.folder / file
+        path.write_text(text, encoding="utf-8")
+        self._clock += 2
+        os.utime(path, (self._clock, self._clock))
+
+    def run(self, command: list[str], *, log: str = "log.txt", well: tuple[int, ...] = (0,)) -> bool:
+        """Whether a command of the copy ends well, in time; its output is kept."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HIL_")}
+        paths = [self.folder / ".mutation", self.folder, self.folder / "harness"]
+        environment["PYTHONPATH"] = os.pathsep.join(map(str, paths))
+        with (
+            (self.folder / ".mutation" / log).open("wb") as output,
+            subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            ) as process,
+        ):
+            try:
+                return process.wait(DEADLINE_S) in well
+            except subprocess.TimeoutExpired:
+                return False
+            finally:
+                if process.poll() is None or process.returncode:
+                    _end_group(process.pid)
+
+    def tests(self, paths: tuple[str, ...]) -> bool:
+        """Whether these tests pass; the first failure ends them."""
+        there = [path for path in paths if (self.folder / path.split("::")[0]).exists()]
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--timeout", "120"]
+        return not there or self.run([*command, "--hypothesis-seed", "0", *there], well=(0, NO_TESTS))
+
+    def last_failure(self) -> str:
+        """The line of the output that names what failed."""
+        lines = (self.folder / ".mutation" / "log.txt").read_text(errors="replace").splitlines()
+        named = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+        return named[0].split(" - ")[0] if named else "it did not end, or ended badly"
+
+    def require_sound(self, failure: str) -> None:
+        """Make sure that a test of pytest which killed a change passes without it."""
+        _, _, test = failure.partition(" ")
+        if "::" in test and not self.tests((test,)):
+            raise SystemExit(f"{test} fails without any change: {self.folder}")
+
+    def build(self, name: str, target: str, *options: str) -> bool:
+        """Configure and build a program of the C++ side in a folder of its own."""
+        made = self.folder / ".mutation" / name
+        if not (made / "build.ninja").is_file() and not self.run(
+            ["cmake", "-S", ".", "-B", str(made), "-G", "Ninja", *options], log="build.txt"
+        ):
+            raise SystemExit((self.folder / ".mutation" / "build.txt").read_text(errors="replace"))
+        return self.run(["cmake", "--build", str(made), "--target", target, "-j", "1"], log="build.txt")
+
+    def build_tests(self) -> bool:
+        """Build the C++ tests without optimization; false if the change does not compile."""
+        options = ("-DHIL_BUILD_TESTS=ON", "-DHIL_BUILD_BINDINGS=OFF", "-DCMAKE_BUILD_TYPE=Debug")
+        return self.build("core", "test_core", *options)
+
+    def build_module(self) -> bool:
+        """Build esp_hil._device of the copy and put it in its place."""
+        python = f"-DPython_EXECUTABLE={sys.executable}"
+        if not self.build("module", "_device", "-DCMAKE_BUILD_TYPE=Debug", python):
+            return False
+        (made,) = (self.folder / ".mutation" / "module").rglob("_device.*.so")
+        shutil.copyfile(made, self.module)
+        return True
+
+    @property
+    def module(self) -> Path:
+        """esp_hil._device of the copy."""
+        (found,) = (self.folder / "harness" / "esp_hil").glob("_device.*.so")
+        return found
+
+    def run_core(self) -> bool:
+        """Run the C++ tests."""
+        return self.run([str(self.folder / ".mutation" / "core" / "firmware" / "tests" / "test_core")])
+
+
+def _end_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def stages(site: Site, near: bool) -> Iterator[tuple[str, ...]]:
+    """The tests that a change of Python meets, one step after the other."""
+    parts = Path(site.file).relative_to("harness/esp_hil").with_suffix("").parts
+    folders = [Path("tests", *parts[:-1]), *Path("tests", *parts[:-1]).parents]
+    mirrored = [folder for folder in folders if len(folder.parts) > 1]
+    yield tuple(str(folder / f"test_{parts[-1]}.py") for folder in mirrored)
+    for folder in mirrored:
+        yield (str(folder),)
+    for wider in () if near else WIDER[parts[0]]:
+        yield (wider,)
+
+
+def try_python(bench: Bench, site: Site, near: bool) -> str:
+    """What killed a change of Python; empty if nothing did."""
+    if not bench.run([sys.executable, "-c", f"import ast; ast.parse(open({site.file!r}).read())"]):
+        return "it does not compile"
+    for paths in stages(site, near):
+        if not bench.tests(paths):
+            return bench.last_failure()
+    return ""
+
+
+def try_core(bench: Bench, site: Site, near: bool) -> str | None:
+    """What killed a change of the core; empty if nothing did, None if it does not compile."""
+    if not bench.build_tests():
+        return None
+    if not bench.run_core():
+        return bench.last_failure()
+    if near:
+        return ""
+    whole = bench.module.read_bytes()
+    try:
+        if not bench.build_module():
+            return None
+        return "" if bench.tests(CORE) else bench.last_failure()
+    finally:
+        bench.module.write_bytes(whole)
+
+
+def mutant(bench: Bench, seed: int, near: bool) -> tuple[Site, str]:
+    """Plant what a seed draws; returns the change and what killed it."""
+    for site in draws(bench.folder, seed):
+        source = (bench.folder / site.file).read_text(encoding="utf-8")
+        attempt = try_python if site.file.endswith(".py") else try_core
+        bench.write(site.file, site.applied_to(source))
+        try:
+            killed = attempt(bench, site, near)
+        finally:
+            bench.write(site.file, source)
+        if killed is not None:
+            bench.require_sound(killed)
+            return site, killed
+    raise AssertionError("draws() does not end")
+
+
+def known() -> dict[str, str]:
+    """Change -> why it lives, of survivors.toml."""
+    if not KNOWN.is_file():
+        return {}
+    with KNOWN.open("rb") as file:
+        return {row["change"]: row["verdict"] for row in tomllib.load(file)["mutant"]}
+
+
+def numbers(text: str) -> list[int]:
+    """`1,5-7` -> 1, 5, 6, 7."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def main() -> int:
+    """Try each seed's change; 0 if enough died."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutation", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--seeds", type=numbers, default=numbers("1-100"), help="such as 1,5-7")
+    parser.add_argument("--near", action="store_true", help="only the tests of the module's own folder")
+    parser.add_argument("--list", action="store_true", help="only print what the seeds draw")
+    arguments = parser.parse_args()
+    if arguments.list:
+        for seed in arguments.seeds:
+            print(f"{seed:4} {next(draws(ROOT, seed))}")
+        return 0
+    reasons = known()
+    killed = equivalent = 0
+    with tempfile.TemporaryDirectory(prefix="hil-mutants-") as name:
+        bench = Bench(Path(name))
+        bench.prepare()
+        if not (bench.build_tests() and bench.run_core()):
+            raise SystemExit("the C++ tests do not pass as they are")
+        for seed in arguments.seeds:
+            begin = time.monotonic()
+            site, by = mutant(bench, seed, arguments.near)
+            said = "killed" if by else reasons.get(str(site), "SURVIVED")
+            killed += bool(by)
+            equivalent += said == "equivalent"
+            print(f"{seed:4} {said:10} {site}  [{time.monotonic() - begin:.0f} s] {by}", flush=True)
+    total = len(arguments.seeds)
+    print(f"{killed} of {total} killed, {equivalent} equivalent, {total - killed - equivalent} survived")
+    return int(100 * killed < LEAST_KILLED_PERCENT * total)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
