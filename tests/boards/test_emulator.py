@@ -99,7 +99,7 @@ def test_what_is_missing_or_cannot_be_is_said_with_what_to_do(tmp_path: Path) ->
         find_program("qemu", target("esp32p4"), environ=empty, home=tmp_path)
     with pytest.raises(ConfigError, match="esp-emu does not emulate the esp32 "):
         find_program("esp-emu", target("esp32"), environ=empty, home=tmp_path)
-    with pytest.raises(ConfigError, match=r"HIL_QEMU names .*nowhere, which is no program"):
+    with pytest.raises(ConfigError, match=r"HIL_QEMU names .*nowhere, which is not a program"):
         find_program("qemu", C3, environ=empty | {"HIL_QEMU": "/nowhere"}, home=tmp_path)
 
 
@@ -226,6 +226,6 @@ def test_a_row_of_an_emulator_is_emulated_even_if_it_never_started(
         "--hil-model", "mnist", "--hil-recipe", "w8a8", "--hil-results", str(tmp_path / "out"),
         "-k", "exact_reference_says",
     )  # fmt: skip
-    assert "the board names /nowhere, which is no program" in done.stdout
+    assert "the board names /nowhere, which is not a program" in done.stdout
     kinds = {(row.kind, row.passed) for row in read_runs(tmp_path / "out").runs}
     assert kinds == {("emulated", False)}

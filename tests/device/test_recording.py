@@ -102,7 +102,7 @@ def test_a_line_without_meaning_is_named(file: Path, line: str) -> None:
 def test_another_file_is_no_recording(file: Path) -> None:
     for text in ("", "hello\n", json.dumps({"hil_recording": 99}) + "\n"):
         file.write_text(text, encoding="utf-8")
-        with pytest.raises(FormatError, match="no recording"):
+        with pytest.raises(FormatError, match="not a recording"):
             list(read_recording(file))
 
 

@@ -66,7 +66,7 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "y.zip", "w") as archive:
         archive.writestr("a", "b")
     for name in ("x.zip", "y.zip", "none.zip"):
-        with pytest.raises(ReportError, match="is no bundle"):
+        with pytest.raises(ReportError, match="is not a bundle"):
             problems_of(tmp_path / name)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ReportError, match="nothing to pack"):

@@ -73,7 +73,10 @@ def test_repetitions_that_took_longer_than_the_run_are_a_mismatch() -> None:
     ("run", "words"),
     [
         (sample_run(kind="virtual", cycles=(1,)), "not checked: latency is simulated on virtual boards"),
-        (sample_run(kind="emulated", cycles=(1,)), "not checked: the cycles of an emulator are no latency"),
+        (
+            sample_run(kind="emulated", cycles=(1,)),
+            "not checked: the cycles of an emulator are not a latency",
+        ),
         (failed_run(), "not checked: nothing was timed"),
         (dataclasses.replace(sample_run(), target="esp64"), "not checked: unknown target 'esp64'"),
     ],

@@ -35,9 +35,9 @@ def written(folder: Path, text: str) -> Path:
         ("std = [1, 1, 1]", "std = [1, 0, 1]", "std must be positive"),
         ("mean = [0, 0, 0]", "mean = [0, 0]", "three numbers"),
         ('esp32s3 = "ab7', 'esp32s3 = "', "a SHA-256 of 64 digits"),
-        ("esp32s3 =", "esp32x =", "no numeric family"),
+        ("esp32s3 =", "esp32x =", "not a numeric family"),
         ("stride = 8", "stride = 0", "stages\\[0\\].stride is 0"),
-        ("QVGA = 15.2", "QVAG = 15.2", "no frame size"),
+        ("QVGA = 15.2", "QVAG = 15.2", "not a frame size"),
         ('labels = "labels.txt"', 'labels = "names.txt"', "labels cannot be read"),
         ('kind = "two_stage_faces"', 'kind = "recognition"', "decode is not a key|detector is ''"),
     ],
@@ -103,7 +103,7 @@ def test_without_a_zoo_it_is_said_what_to_give(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.delenv("HIL_ZOO", raising=False)
     with pytest.raises(ConfigError, match=r"give --zoo DIR \(pytest: --hil-zoo DIR\) or HIL_ZOO"):
         tasks.zoo_folder(None)
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         tasks.zoo_folder(tmp_path / "nowhere")
     monkeypatch.setenv("HIL_ZOO", str(tmp_path))
     assert tasks.zoo_folder(None) == tmp_path

@@ -110,7 +110,7 @@ def _program_name(kind: EmulatorKind, target: Target) -> str:
 def _checked(path: Path, name: str, source: str) -> Path:
     program = path / name if path.is_dir() else path
     if not program.is_file() or not os.access(program, os.X_OK):
-        raise ConfigError(f"{source} names {program}, which is no program", hint=f"the path of {name}")
+        raise ConfigError(f"{source} names {program}, which is not a program", hint=f"the path of {name}")
     return program.absolute()
 
 

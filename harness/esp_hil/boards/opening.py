@@ -212,7 +212,7 @@ def open_board(
         )
     if faults is not None:
         raise ConfigError(
-            f"faults can only be planted in a virtual board, {chosen.id} is none",
+            f"faults can only be planted in a virtual board, and {chosen.id} is not one",
             hint="name the board `virtual`",
         )
     if chosen.emulator:

@@ -144,7 +144,7 @@ def _accept(base: str, new: tuple[Run, ...]) -> None:
 
     if is_history(base) or Path(base).suffix != ".jsonl":
         raise ReportError(
-            f"--accept writes a .jsonl file, {base} is none",
+            f"--accept writes a .jsonl file, and {base} is not one",
             hint="a history needs no accepting: add the new rows with hil history add",
             step="compare",
         )

@@ -128,13 +128,13 @@ def read_recording(path: Path) -> Iterator[Moment]:
         raise FormatError(f"{path}: {error}", hint=MADE_BY) from error
     head = _parsed(lines[0]) if lines else None
     if not isinstance(head, dict) or head.get("hil_recording") != VERSION:
-        raise FormatError(f"{path} is no recording of this version", hint=MADE_BY)
+        raise FormatError(f"{path} is not a recording of this version", hint=MADE_BY)
     for number, line in enumerate(lines[1:], start=2):
         moment = _moment(_parsed(line))
         if moment is None:
             if number == len(lines):
                 return
-            raise FormatError(f"{path}: line {number} has no meaning", hint=MADE_BY)
+            raise FormatError(f"{path}: line {number} cannot be read", hint=MADE_BY)
         yield moment
 
 

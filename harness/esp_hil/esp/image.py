@@ -200,7 +200,7 @@ def _flasher_args(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else error
         raise BuildError(
-            f"{folder} is no build folder: {path.name}: {said}", hint=_REBUILD, step="build"
+            f"{folder} is not a build folder: {path.name}: {said}", hint=_REBUILD, step="build"
         ) from None
     if not isinstance(arguments, dict) or not isinstance(arguments.get("flash_files"), dict):
         raise BuildError(f"{path} has no flash_files", hint=_REBUILD, step="build")
@@ -234,7 +234,7 @@ def _partitions(table: Region) -> tuple[Partition, ...]:
 def _description(app: bytes) -> tuple[str, str, str]:
     """SHA-256 of the ELF, version of ESP-IDF and of the application: esp_app_desc_t, esp_app_desc.h."""
     if len(app) < _DESCRIPTION + 256 or app[0] != _APP_MAGIC:
-        raise BuildError("the application is no image of a chip", hint=_REBUILD, step="build")
+        raise BuildError("the application is not an image of a chip", hint=_REBUILD, step="build")
     description = app[_DESCRIPTION : _DESCRIPTION + 256]
     if struct.unpack_from("<I", description)[0] != _DESCRIPTION_MAGIC:
         raise BuildError(

@@ -94,7 +94,7 @@ def _number(text: str, name: str) -> int:
     try:
         return int(text[:-1] if factor > 1 else text, 0) * factor
     except ValueError:
-        raise ConfigError(f"partition {name}: {text!r} is no number of bytes") from None
+        raise ConfigError(f"partition {name}: {text!r} is not a number of bytes") from None
 
 
 def parse_binary(table: bytes) -> tuple[Partition, ...]:

@@ -89,7 +89,7 @@ def read_build_config(build_dir: Path) -> SdkConfig:
         hint = "is this a build folder of idf.py? give the one with flasher_args.json"
         raise ConfigError(f"cannot read {path}: {error}", hint=hint, step="build") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} is no object", step="build")
+        raise ConfigError(f"{path} is not a JSON object", step="build")
     return SdkConfig(values=values, sha256=hashlib.sha256(raw).hexdigest())
 
 

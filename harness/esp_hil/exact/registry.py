@@ -15,7 +15,6 @@ from esp_hil.formats.espdl.model import Node
 if TYPE_CHECKING:
     from esp_hil.exact.lowering import Lowering
 
-Lower = "Callable[[Lowering, Node], None]"
 
 _operators: dict[str, Operator] = {}
 

@@ -81,7 +81,7 @@ class _State:
     def constant(self, node: _Node, index: int) -> NDArray[np.float32]:
         name = node.inputs[index]
         if name not in self.constants:
-            raise node.refuse(f"input {name} is no constant")
+            raise node.refuse(f"input {name} is not a constant")
         return np.asarray(self.constants[name], np.float32)
 
 

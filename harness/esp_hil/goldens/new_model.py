@@ -112,7 +112,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     except GoldenError:
         raise
     except Exception as cause:  # protobuf, onnx.checker and shape inference have no common base
-        raise GoldenError(f"{path} is no ONNX model that can be used: {cause}") from None
+        raise GoldenError(f"{path} is not an ONNX model that can be used: {cause}") from None
 
 
 def _require_weights(path: Path, proto: onnx.ModelProto) -> None:

@@ -51,7 +51,7 @@ def _clip_to_relu(model: onnx.ModelProto, source: Path) -> None:
         low = constants.get(node.input[1]) if len(node.input) > 1 else None
         if low is None or float(low) != 0:
             raise QuantizeError(
-                f"Clip {node.name} does not begin at 0: it is no ReLU6",
+                f"Clip {node.name} does not begin at 0: it is not a ReLU6",
                 hint="leave the rewrite out of the recipe",
             )
         node.op_type = "Relu"

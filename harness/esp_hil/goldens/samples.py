@@ -101,7 +101,7 @@ def _array(path: Path, shape: tuple[int, ...], image_shape: tuple[int, ...] | No
             hint="save float32 as the model takes it: numpy.save(path, x.numpy())",
         )
     if values.dtype == np.uint8 and image_shape is None:
-        raise GoldenError(f"{path} holds bytes, and the model's input is no image", hint="save float32")
+        raise GoldenError(f"{path} holds bytes, and the model's input is not an image", hint="save float32")
     plain = image_shape if values.dtype == np.uint8 and image_shape is not None else shape
     one = values.shape == plain
     if not one and values.shape[1:] != plain:
@@ -123,7 +123,7 @@ def _image(path: Path, image_shape: tuple[int, ...] | None) -> tuple[NDArray[np.
     """An image in the model's size and colours, and whether it had another size."""
     if image_shape is None:
         raise ConfigError(
-            f"{path.name} is an image, and the model's input is none",
+            f"{path.name} is an image, and the model's input is not one",
             hint="give .npy files of float32 in the shape of the model's input",
         )
     try:

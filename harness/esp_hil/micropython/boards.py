@@ -62,7 +62,7 @@ def opened(
         return _virtual(target, zoo, quirks, image)
     if quirks:
         raise ConfigError(
-            f"quirks can only be planted in a virtual board, {chosen.id} is none",
+            f"quirks can only be planted in a virtual board, and {chosen.id} is not one",
             hint="name the board `virtual`",
         )
     found, lock = held(chosen)

@@ -306,7 +306,3 @@ class RawRepl:
                 time.sleep(SETTLE_S)
             else:
                 return
-
-    def leave(self) -> None:
-        """Back to the REPL for people."""
-        self._send(b"\r" + _CONTROL_B, self.link.now() + 1.0)

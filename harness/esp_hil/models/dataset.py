@@ -85,7 +85,7 @@ def read_digests(path: Path) -> tuple[str, ...]:
     """The digests in a text file, one a line.
 
     Raises:
-        GoldenError: it cannot be read, or a line is no digest, or occurs twice.
+        GoldenError: it cannot be read, or a line is not a digest, or occurs twice.
     """
     try:
         lines = path.read_text(encoding="ascii").split()
@@ -93,7 +93,7 @@ def read_digests(path: Path) -> tuple[str, ...]:
         raise GoldenError(f"{path}: {cause}") from None
     wrong = [line for line in lines if not _DIGEST.fullmatch(line)]
     if wrong or len(set(lines)) != len(lines):
-        said = f"{wrong[0]!r} is no digest" if wrong else "a digest occurs twice"
+        said = f"{wrong[0]!r} is not a digest" if wrong else "a digest occurs twice"
         raise GoldenError(f"{path}: {said}", hint="16 hex digits a line, each once")
     return tuple(lines)
 

@@ -74,7 +74,7 @@ def problems_of(bundle: Path) -> tuple[str, ...]:
             listed = json.loads(archive.read(MANIFEST))["files"]
             contents = {name: archive.read(name) for name in archive.namelist() if name != MANIFEST}
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
-        raise ReportError(f"{bundle} is no bundle of esp-hil: {error}", step="bundle") from None
+        raise ReportError(f"{bundle} is not a bundle of esp-hil: {error}", step="bundle") from None
     found = [f"{name}: missing" for name in sorted(listed.keys() - contents.keys())]
     found += [f"{name}: not in the manifest" for name in sorted(contents.keys() - listed.keys())]
     found += [

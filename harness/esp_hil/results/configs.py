@@ -53,7 +53,7 @@ def kept_configs(results: Path) -> dict[str, Config]:
         except (OSError, ValueError) as error:
             raise ReportError(f"cannot read {path}: {error}", step="report") from None
         if not isinstance(values, dict):
-            raise ReportError(f"{path} is no configuration", hint="remove it", step="report")
+            raise ReportError(f"{path} is not a configuration", hint="remove it", step="report")
         found[path.stem] = values
     return found
 

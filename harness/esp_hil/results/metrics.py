@@ -295,7 +295,13 @@ METRICS: tuple[Metric, ...] = (
         "bytes over the line, both ways",
         whole=True,
     ),
-    _row("link_bytes_per_s", "B/s", HIGHER, _link(_rate), "bytes over the line per second on it"),
+    _row(
+        "link_bytes_per_s",
+        "B/s",
+        HIGHER,
+        _link(_rate),
+        "bytes over the line by wall time, host's work included (not gated)",
+    ),
     _row(
         "link_retransmissions",
         "frames",

@@ -97,7 +97,7 @@ def check(run: Run, macs: int | None = None) -> Validity:
         macs: multiply-accumulates of one inference if `run.macs` is None.
     """
     if run.kind == "emulated":
-        return Validity(not_applied="the cycles of an emulator are no latency")
+        return Validity(not_applied="the cycles of an emulator are not a latency")
     if run.simulated:
         return Validity(not_applied=f"latency is simulated on {run.kind} boards")
     if run.device is None or not run.cycles:

@@ -54,7 +54,9 @@ class Image:
     def of_rgb(rgb: NDArray[np.uint8]) -> Image:
         """From uint8 (height, width, 3)."""
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
-            raise InputError(f"{rgb.dtype} {rgb.shape} is no RGB picture", hint="uint8 (height, width, 3)")
+            raise InputError(
+                f"{rgb.dtype} {rgb.shape} is not an RGB picture", hint="uint8 (height, width, 3)"
+            )
         height, width, _ = rgb.shape
         return Image(width=width, height=height, format="rgb888", data=np.ascontiguousarray(rgb).tobytes())
 

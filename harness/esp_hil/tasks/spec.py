@@ -206,7 +206,7 @@ def _three(table: Table, key: str) -> tuple[float, float, float]:
 def _family(table: Table, key: str) -> Family:
     families: dict[str, Family] = {name: name for name in get_args(Family)}
     if key not in families:
-        raise table.fail(key, "is no numeric family", f"one of: {', '.join(families)}")
+        raise table.fail(key, "is not a numeric family", f"one of: {', '.join(families)}")
     return families[key]
 
 
@@ -280,7 +280,7 @@ def _published(table: Table) -> tuple[Published, ...]:
         for frame in frames.values:
             width, height = FRAMES.get(frame, (0, 0))
             if not width:
-                raise frames.fail(frame, "is no frame size", f"one of: {', '.join(FRAMES)}")
+                raise frames.fail(frame, "is not a frame size", f"one of: {', '.join(FRAMES)}")
             fps = frames.take(frame, float)
             rows.append(Published(target=chip, frame=frame, width=width, height=height, fps=fps))
     return tuple(rows)

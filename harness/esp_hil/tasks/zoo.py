@@ -30,7 +30,7 @@ def zoo_folder(given: Path | None) -> Path:
             hint="give --zoo DIR (pytest: --hil-zoo DIR) or HIL_ZOO; docs/tasks.md tells where to get them",
         )
     if not named.is_dir():
-        raise ConfigError(f"zoo {named} is no folder", hint="give the folder that has the .espdl files")
+        raise ConfigError(f"zoo {named} is not a folder", hint="give the folder that has the .espdl files")
     return named
 
 

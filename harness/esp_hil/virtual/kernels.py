@@ -83,7 +83,7 @@ def run_node(model: EspdlModel, node: Node, x: NDArray[Any], wrong: Wrong) -> ND
     depthwise = node.op_type == "Conv" and _int(node, "group") != 1
     weights = filter_oihw(filter_, depthwise=depthwise, old_names="packed").astype(np.int64)
     if node.op_type not in {"Conv", "Gemm"} or weights.ndim != 4:
-        raise ValueError(f"{node.op_type} {node.name} is no 2-D Conv and no Gemm")
+        raise ValueError(f"{node.op_type} {node.name} is neither a 2-D Conv nor a Gemm")
     outputs = weights.shape[0]
     bias = np.zeros(outputs, np.int64)
     if node.input(2):

@@ -140,7 +140,7 @@ def _loads(data: bytes, what: str) -> Any:  # noqa: ANN401 - whatever the CBOR h
     try:
         return cbor2.loads(data)
     except (cbor2.CBORDecodeError, ValueError, RecursionError) as error:
-        raise WireError(f"{what} is no CBOR: {error}") from error
+        raise WireError(f"{what} is not CBOR: {error}") from error
 
 
 def _field(table: Mapping[Any, Any], key: str, kind: type[T], what: str) -> T:

@@ -377,11 +377,11 @@ def parse_answer(frame: Frame) -> Message | Failure:
     """The answer that a frame of kind A0..A7 carries.
 
     Raises:
-        WireError: no status byte, a body of the wrong length, or a kind that is no answer's.
+        WireError: no status byte, a body of the wrong length, or a kind that is not an answer's.
     """
     answer = ANSWERS.get(frame.kind)
     if answer is None:
-        raise WireError(f"kind {frame.kind:#04x} is no answer")
+        raise WireError(f"kind {frame.kind:#04x} is not an answer")
     if not frame.payload:
         raise WireError(f"answer of kind {frame.kind:#04x} without a status")
     status = frame.payload[0]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -170,6 +168,3 @@ def output_bounds(node: Node, dtype: str) -> Bounds:
 def with_zero(bounds: Bounds) -> Bounds:
     """Bounds that admit zero padding."""
     return Bounds(min(bounds.low, 0), max(bounds.high, 0))
-
-
-Array = NDArray[Any]

@@ -220,7 +220,7 @@ def _dimension(table: Table, name: str) -> int:
 def _dtype(table: Table, index: int, name: str) -> str:
     number = int(table.number(index, "i", "data type") or 0)
     if number not in DTYPES:
-        raise table.damaged(f"{name!r} has data type {number}, which is no number type")
+        raise table.damaged(f"{name!r} has data type {number}, which is not a type of numbers")
     return DTYPES[number]
 
 

@@ -110,7 +110,7 @@ GATES: tuple[Gate, ...] = (
         share=0.01,
         absolute=256,
     ),
-    _metric("link_bytes_per_s", "link", share=0.25),
+    # not link_bytes_per_s: its time is the wall's, with what the PC computed between the frames in it
     _metric("link_errors", "link", share=0.25, absolute=20),
     _metric("link_retransmissions", "link", share=0.25, absolute=20),
 )
