@@ -3,9 +3,9 @@
     HIL_SHARED=... python -m tests.exact.make_answers
 
 Takes the cases of the ground truth that are small enough: the model as esp-ppq exported it from a graph of this
-project, the first inputs, and the numbers that ESP-DL 3.3.9, compiled for a PC, gave for them. Each becomes answers/<case>.npz:
-`model` (the .espdl's bytes), `in0__NAME`, `out0__NAME` (integers in ESP-DL's layout), and `one_lsb` (0-d bool: the
-numbers hang on the last bit of float32 sums, which compilers order in their own ways).
+project, the first inputs, and the numbers that ESP-DL 3.3.9, compiled for a PC, gave for them. Each becomes
+answers/<case>.npz: `model` (the .espdl's bytes), `in0__NAME`, `out0__NAME` (integers in ESP-DL's layout), and
+`one_lsb` (0-d bool: the numbers hang on the last bit of float32 sums, which compilers order in their own ways).
 """
 
 from __future__ import annotations

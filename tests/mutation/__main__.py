@@ -24,7 +24,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutation.sites import Site, draws
@@ -58,7 +58,7 @@ class Bench:
     """A copy of the checkout in which changes are planted and taken back."""
 
     folder: Path
-    _clock: int = field(default_factory=lambda: int(time.time()))
+    _clock: int = 0
 
     def prepare(self) -> None:
         """Copy what git knows, and the compiled module; build the C++ tests."""
@@ -84,7 +84,9 @@ class Bench:
         """Write a file with a time of its own, so that neither bytecode nor an object file is taken for it."""
         path = self.folder / file
         path.write_text(text, encoding="utf-8")
-        self._clock += 2
+        self._clock = max(
+            self._clock + 2, int(time.time()) + 1
+        )  # newer than any object file, and never the same twice
         os.utime(path, (self._clock, self._clock))
 
     def run(self, command: list[str], *, log: str = "log.txt", well: tuple[int, ...] = (0,)) -> bool:
