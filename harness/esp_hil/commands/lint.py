@@ -24,6 +24,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--psram", type=int, metavar="BYTES", help="PSRAM of the board, if not the usual module's"
     )
+    parser.add_argument(
+        "--esp-dl", default="", metavar="VERSION", help="of the firmware (default: the newest known)"
+    )
+    parser.add_argument(
+        "--esp-nn", default="", metavar="VERSION", help="of the firmware, or off (default: the newest known)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--rules", action="store_true", help="list the rules and stop")
 
@@ -51,6 +57,8 @@ def run(args: Namespace) -> int:
         inputs=args.inputs,
         partition_bytes=args.partition,
         psram_bytes=args.psram,
+        esp_dl=args.esp_dl,
+        esp_nn=args.esp_nn,
     )
     print(_json(report) if args.json else _text(report))
     return 0 if report.passed else 1

@@ -74,6 +74,7 @@ def lint_model(
     inputs: Mapping[str, NDArray[Any]] | None = None,
     partition_bytes: int | None = None,
     psram_bytes: int | None = None,
+    esp_dl: str = "",
 ) -> Report:
     """Examine a model that was read; the arguments are those of `Subject`.
 
@@ -87,6 +88,7 @@ def lint_model(
         inputs=inputs or {},
         partition_bytes=partition_bytes,
         psram_bytes=psram_bytes,
+        esp_dl=esp_dl,
     )
     return Report(
         name=model.name,
@@ -104,9 +106,12 @@ def lint_file(
     inputs: Path | None = None,
     partition_bytes: int | None = None,
     psram_bytes: int | None = None,
+    esp_dl: str = "",
+    esp_nn: str = "",
 ) -> Report:
     """Examine a model file: `.espdl`, `.tflite` or `.onnx`, told apart by what is in it.
 
+    `esp_dl` and `esp_nn` are the versions that the firmware has ("" for the newest known; `esp_nn` may be "off").
     `inputs` (an npz with one array per graph input) and `name` (of a pack, which model) are for `.espdl` files.
 
     Raises:
@@ -122,7 +127,7 @@ def lint_file(
         from esp_hil.lint.tflite import lint_tflite
 
         tflite, findings = lint_tflite(
-            path, target=target, partition_bytes=partition_bytes, psram_bytes=psram_bytes
+            path, target=target, partition_bytes=partition_bytes, psram_bytes=psram_bytes, esp_nn=esp_nn
         )
         return Report(name=path.stem, sha256=tflite.sha256, target=chip, findings=findings)
     if kind == "onnx":
@@ -147,6 +152,7 @@ def lint_file(
         inputs=_arrays(inputs) if inputs else None,
         partition_bytes=partition_bytes,
         psram_bytes=psram_bytes,
+        esp_dl=esp_dl,
     )
 
 

@@ -29,6 +29,8 @@ class Finding:
         node: the node or tensor it is about, "" for the model as a whole.
         why: what happens and for what reason.
         todo: what to do about it.
+        gates: whether an error keeps the model from a board. Not where the answers that come out tell more: whether
+            the board's firmware has the faulty kernel is known for sure only then.
     """
 
     severity: Severity
@@ -36,6 +38,7 @@ class Finding:
     why: str
     todo: str
     rule: str = ""
+    gates: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,7 @@ class Subject:
         inputs: data that will be fed, by graph input: real numbers, or the integers of the device.
         partition_bytes: size of the flash partition for the model, None if unsaid.
         psram_bytes: PSRAM of the board, None for that of the target's usual module.
+        esp_dl: version of ESP-DL in the firmware, "" if unknown.
         declared: shapes that an ONNX file declares of what nodes make, by name; those of `graph` are inferred.
         inference: what onnx's strict inference of shapes and types has against an ONNX file, "" if nothing.
     """
@@ -61,6 +65,7 @@ class Subject:
     inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     partition_bytes: int | None = None
     psram_bytes: int | None = None
+    esp_dl: str = ""
     declared: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     inference: str = ""
 

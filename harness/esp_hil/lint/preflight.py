@@ -42,7 +42,7 @@ def preflight(
         _seen[key] = _examine(file, target, psram_bytes, partition_bytes)
         while len(_seen) > _KEPT:
             _seen.popitem(last=False)
-    errors = [finding for finding in _seen[key] if finding.severity == "error"]
+    errors = [finding for finding in _seen[key] if finding.severity == "error" and finding.gates]
     if errors:
         first, others = errors[0], len(errors) - 1
         where = f" at {first.node}" if first.node else ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esp_hil.errors import HilError
+from esp_hil.exact.esp_nn import FAULTS, NEWEST, faults_of, layer_of, version_of
 from esp_hil.formats.kinds import read_bytes
 from esp_hil.formats.tflite.interpreter import SCHEMA_VERSION, TFLM_TYPES, Interpreter
 from esp_hil.formats.tflite.model import NUMERIC, WEIGHTED, TfliteModel
@@ -41,6 +42,7 @@ class Subject:
         operators: those that the firmware's image has.
         partition_bytes: size of the flash partition for the model, None if unsaid.
         psram_bytes: PSRAM of the board, None for that of the target's usual module.
+        esp_nn: version of ESP-NN in the firmware; "" if unknown, "off" if it has TFLM's reference kernels.
     """
 
     model: TfliteModel
@@ -49,6 +51,7 @@ class Subject:
     operators: frozenset[str] = IMAGE_OPERATORS
     partition_bytes: int | None = None
     psram_bytes: int | None = None
+    esp_nn: str = ""
 
 
 Check = Callable[[Subject], Iterator[Finding]]
@@ -87,6 +90,7 @@ def lint_tflite(
     operators: frozenset[str] = IMAGE_OPERATORS,
     partition_bytes: int | None = None,
     psram_bytes: int | None = None,
+    esp_nn: str = "",
 ) -> tuple[TfliteModel, tuple[Finding, ...]]:
     """Examine a `.tflite` file; the arguments are those of `Subject`. Findings come worst first.
 
@@ -101,6 +105,7 @@ def lint_tflite(
         operators=operators,
         partition_bytes=partition_bytes,
         psram_bytes=psram_bytes,
+        esp_nn=esp_nn,
     )
     found = [finding for entry in RULES.values() for finding in entry.check(subject)]
     return subject.model, tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
@@ -271,6 +276,35 @@ def float_io(subject: Subject) -> Iterator[Finding]:
         else "the model is float32: its arena is 4 times as large, and ESP-NN has no float kernels",
         todo='let the converter make int8 inputs and outputs (io = "integer"), if the application can',
     )
+
+
+@rule("tflm-esp-nn")
+def esp_nn_faults(subject: Subject) -> Iterator[Finding]:
+    """ESP-NN's kernel for a layer is known to be wrong on this chip, in this version."""
+    chip = subject.target
+    if chip is None or subject.esp_nn == "off" or chip.name not in {fault.chip for fault in FAULTS}:
+        return
+    version = version_of(subject.esp_nn or NEWEST)
+    judged = "" if subject.esp_nn else f" (version assumed: {NEWEST})"
+    for graph, operator in subject.model.everywhere():
+        layer = layer_of(graph, operator)
+        for fault in faults_of(layer, chip.name, version) if layer is not None else ():
+            yield Finding(
+                severity="warning" if fault.name == "mul-leftover" else "error",
+                node=graph.label(operator),
+                why=f"{fault.label} on {chip.name}, {fault.versions}{judged}: {fault.words} ({fault.effect}; seen in "
+                "ESP-NN's own assembly, executed instruction by instruction)",
+                todo=fault.todo,
+                gates=False,
+            )
+    if version > version_of(NEWEST):
+        yield Finding(
+            severity="note",
+            node="",
+            why=f"ESP-NN {subject.esp_nn} is newer than {NEWEST}, the last one looked into: judged as that one "
+            "without what its issues call mended",
+            todo="compare the board's answers with the exact reference",
+        )
 
 
 @rule("tflm-arena")
