@@ -317,7 +317,7 @@ def test_psram_that_must_be_there_is_known_from_the_configuration(tmp_path: Path
 @pytest.mark.parametrize(
     ("missing", "said"),
     [
-        ("flasher_args.json", "no build folder"),
+        ("flasher_args.json", "not a build folder"),
         ("esp_hil.bin", "cannot read"),
         ("partition_table/partition-table.bin", "cannot read"),
     ],

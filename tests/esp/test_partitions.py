@@ -133,8 +133,8 @@ def test_a_good_table_has_no_problems() -> None:
         ("a, app, factory, 0x10000", "of at least 5 cells"),
         ("a, code, factory, 0x10000, 1M", "unknown type"),
         ("a, app, spiffs, 0x10000, 1M", "unknown subtype"),
-        ("a, app, factory, , 1M", "no number of bytes"),
-        ("a, app, factory, 0x10000, lots", "no number of bytes"),
+        ("a, app, factory, , 1M", "not a number of bytes"),
+        ("a, app, factory, 0x10000, lots", "not a number of bytes"),
     ],
 )
 def test_a_row_that_is_none_is_refused(text: str, said: str) -> None:

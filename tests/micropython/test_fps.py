@@ -105,7 +105,7 @@ def test_the_plot_has_every_frame_and_every_published_rate() -> None:
     [
         (["--classes", "DogDetector"], "no class 'DogDetector'"),
         (["--runs", "0"], "at least 1"),
-        (["--board", "virtual", "--zoo", "/nowhere/at/all"], "is no folder"),
+        (["--board", "virtual", "--zoo", "/nowhere/at/all"], "is not a folder"),
         (["--image", "nothing.jpg"], "nothing.jpg"),
     ],
 )

@@ -72,7 +72,7 @@ def test_impossible_pictures_are_refused() -> None:
         Image(width=1, height=1, format="rgb444", data=bytes(2))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="cannot be read"):
         Image.of_file(b"\xff\xd8\xff no JPEG")
-    with pytest.raises(InputError, match="no RGB picture"):
+    with pytest.raises(InputError, match="not an RGB picture"):
         Image.of_rgb(np.zeros((2, 2), np.uint8))
 
 

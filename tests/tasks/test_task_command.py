@@ -76,7 +76,7 @@ def test_frames_are_timed_at_every_size(
         (["cat"], "no picture given"),
         (["cat", "a.png", "b.png", "--save", "c.png"], "--save draws one picture"),
         (["cat", "x.png"], "give --zoo DIR (pytest: --hil-zoo DIR) or HIL_ZOO"),
-        (["cat", "x.png", "--zoo", "nowhere"], "zoo nowhere is no folder"),
+        (["cat", "x.png", "--zoo", "nowhere"], "zoo nowhere is not a folder"),
     ],
 )
 def test_wrong_words_are_answered_in_one_line(

@@ -73,7 +73,7 @@ def test_an_answer_without_a_status_is_refused() -> None:
 
 
 def test_a_request_is_no_answer_and_an_unknown_kind_is_nothing() -> None:
-    with pytest.raises(WireError, match="no answer"):
+    with pytest.raises(WireError, match="not an answer"):
         messages.parse_answer(Frame(0x80, 1, 1, b"\0"))
     assert messages.parse_unanswered(Frame(0xBF, 1, 1, b"anything")) is None
 
