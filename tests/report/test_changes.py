@@ -42,9 +42,7 @@ def test_the_terminal_hears_the_worst_first(mixed: Comparison) -> None:
 
 def test_markdown_has_a_row_a_change_and_a_line_a_refusal(mixed: Comparison) -> None:
     text = as_markdown(mixed)
-    assert (
-        "| ❌ worse | mnist w8a8 espdl on esp32p4 @<!-- --> esp32p4-a | latency\\_median\\_ms | 2.5" in text
-    )
+    assert "| ❌ worse | mnist w8a8 espdl on esp32p4 @<!-- --> esp32p4-a | latency\\_ms | 2.5" in text
     assert "- **not compared** a w8a8" in text
     assert "- **missing** gone" in text
 

@@ -89,7 +89,7 @@ def _where(args: Namespace) -> Where:
 def _show(history: History, args: Namespace) -> int:
     from esp_hil.results.history import lines_of
 
-    lines = lines_of(history.runs(_where(args)), args.metric)
+    lines = lines_of(history.last_runs(history.combinations(_where(args))), args.metric)
     for line in lines:
         values = [point.value for point in line.points]
         mark = {"silicon": "", "emulated": " (emulated)", "virtual": " (simulated)"}[line.kind]
@@ -107,7 +107,7 @@ def _steps(history: History, args: Namespace) -> int:
     from esp_hil.results.history import lines_of
 
     worse = found = 0
-    for line in lines_of(history.runs(_where(args)), args.metric):
+    for line in lines_of(history.last_runs(history.combinations(_where(args))), args.metric):
         for step in line.steps:
             if args.last is None or step.at >= len(line.points) - args.last:
                 found += 1

@@ -14,6 +14,9 @@ from esp_hil.results.text import clean
 MOST_ROWS = 200
 """Lines of a Markdown table; GitHub cuts a summary at 1 MiB."""
 
+MOST_NOT_GATED = 8
+"""Figures that are named because nobody judged them; the others are counted."""
+
 _SIGNS = {"worse": "WORSE", "unconfirmed": "unsure", "better": "better", "same": "same"}
 _EMOJI = {"worse": "❌ worse", "unconfirmed": "❔ not confirmed", "better": "✅ better"}
 
@@ -24,6 +27,9 @@ def as_text(comparison: Comparison, *, every: bool = False) -> str:
     lines = [f"{_SIGNS[change.judgement]:7} {clean(change.words)}" for change in told]
     lines += [f"BROKEN  {clean(words)}" for words in comparison.broken]
     lines += [f"refused {clean(refusal.words)}" for refusal in comparison.refusals]
+    lines += [f"no gate {clean(words)}" for words in comparison.not_gated[:MOST_NOT_GATED]]
+    if (left := len(comparison.not_gated) - MOST_NOT_GATED) > 0:
+        lines.append(f"no gate {left} further figures, for the same reason")
     lines += [f"missing {clean(identity.words)}: only the base has it" for identity in comparison.missing]
     lines += [f"new     {clean(identity.words)}: the base does not have it" for identity in comparison.added]
     return "\n".join([*lines, comparison.words])
@@ -42,6 +48,7 @@ def as_markdown(comparison: Comparison) -> str:
         parts.append(f"{len(told) - MOST_ROWS} further changes are in the other reports.")
     others = [f"**broken** {escape(clean(words))}" for words in comparison.broken]
     others += [f"**not compared** {escape(clean(refusal.words))}" for refusal in comparison.refusals]
+    others += [f"**not gated** {escape(clean(words))}" for words in comparison.not_gated[:MOST_NOT_GATED]]
     others += [f"**missing** {escape(clean(identity.words))}" for identity in comparison.missing]
     others += [f"**new** {escape(clean(identity.words))}" for identity in comparison.added]
     if others:
@@ -138,5 +145,6 @@ def as_json(comparison: Comparison) -> str:
         "missing": [asdict(identity) for identity in comparison.missing],
         "added": [asdict(identity) for identity in comparison.added],
         "broken": list(comparison.broken),
+        "not_gated": list(comparison.not_gated),
     }
     return json.dumps(document, indent=1, allow_nan=False)

@@ -15,13 +15,13 @@ Config = Mapping[str, bool | int | str]
 
 
 def details_of(run: Run) -> dict[str, Json]:
-    """Conditions and further causes by name, gated figures with unit and better side, layers in ms."""
+    """Conditions and further causes by name, gated figures with unit, better side and allowance, layers in ms."""
     conditions = {condition.name: condition.of(run) for condition in CONDITIONS}
     conditions |= {"git_sha": run.provenance.git_sha, "harness": run.provenance.harness}
     if run.device:
         conditions["image_sha256"] = run.device.image_sha256
     figures = {
-        clean(name): [float(f"{value:.6g}"), gate.unit, gate.better.value]
+        clean(name): [float(f"{value:.6g}"), gate.unit, gate.better.value, gate.allowance(value)]
         for gate in GATES
         for name, value in gate.of(run).items()
     }

@@ -12,6 +12,9 @@ from esp_hil.results.regress import Comparison, Rules, compare
 from esp_hil.results.regress.comparable import Identity, identity_of
 from esp_hil.results.rows import is_history
 
+LATEST_ROWS = 100
+"""Of each combination in a history, as many of the last rows are looked at: those of several boards and settings."""
+
 
 def base_rows(source: str, *, before_utc: str | None = None, first: bool = False) -> tuple[Run, ...]:
     """Rows to compare with.
@@ -29,7 +32,8 @@ def base_rows(source: str, *, before_utc: str | None = None, first: bool = False
     from esp_hil.results.history import History, Where
 
     with History.open(source) as history:
-        rows = tuple(history.runs(Where(before_utc=before_utc)))
+        wanted = history.combinations(Where(before_utc=before_utc))
+        rows = tuple(history.last_runs(wanted, latest=LATEST_ROWS))
     if not rows and not first:
         raise ReportError(
             f"the history {history.name} has no rows older than the new ones",

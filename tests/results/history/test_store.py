@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +36,7 @@ def history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[History]
         url = request.getfixturevalue("postgresql")
         engine = sql.create_engine(url)
         with engine.begin() as connection:
-            connection.execute(sql.text("DROP TABLE IF EXISTS hil_runs, hil_version"))
+            connection.execute(sql.text("DROP TABLE IF EXISTS hil_runs, hil_version, hil_combinations"))
         engine.dispose()
     with History.open(url) as opened:
         yield opened
@@ -201,3 +202,38 @@ def test_the_default_is_the_file_beside_the_reports_or_what_is_named(monkeypatch
     assert default_url() == "sqlite:///reports/history.sqlite"
     monkeypatch.setenv("HIL_HISTORY", "postgresql+psycopg://db/hil")
     assert default_url() == "postgresql+psycopg://db/hil"
+
+
+def test_the_last_rows_of_a_combination_are_read_and_no_others(history: History) -> None:
+    many = [
+        dataclasses.replace(
+            sample_run(model=name, seed=i + 1),
+            run_id=f"{name}-{i}",
+            started_utc=f"2026-01-{i + 1:02}T00:00:00Z",
+        )
+        for name in ("a", "b")
+        for i in range(9)
+    ]
+    assert history.add(many) == 18
+    assert history.add(many) == 0
+    wanted = history.combinations(Where(model="b"))
+    assert [where.model for where in wanted] == ["b"]
+    found = list(history.last_runs(wanted, latest=3))
+    assert [run.run_id for run in found] == ["b-6", "b-7", "b-8"]
+    assert len(history.combinations()) == 2
+
+
+def test_a_history_of_the_first_version_is_upgraded_and_keeps_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    with History.open(str(path)) as history:
+        history.add(a_night())
+    with sqlite3.connect(path) as old:  # as version 1 left it
+        old.execute("DROP TABLE hil_combinations")
+        old.execute("DROP INDEX hil_runs_latest")
+        old.execute("UPDATE hil_version SET version = 1")
+    with History.open(str(path)) as history:
+        assert {run.run_id for run in history.runs()} == {run.run_id for run in a_night()}
+        assert {where.model for where in history.combinations()} == {run.model for run in a_night()}
+    with sqlite3.connect(path) as new:
+        names = {name for (name,) in new.execute("SELECT name FROM sqlite_master")}
+    assert {"hil_combinations", "hil_runs_latest"} <= names

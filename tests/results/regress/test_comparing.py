@@ -11,8 +11,8 @@ import pytest
 from esp_hil.errors import ConfigError
 from esp_hil.results.record import Layer, Run
 from esp_hil.results.regress import GATES, Comparison, Rules, compare
-from esp_hil.results.regress.change import exit_status
-from esp_hil.results.regress.comparable import check_names
+from esp_hil.results.regress.change import Change, exit_status
+from esp_hil.results.regress.comparable import check_names, identity_of
 from esp_hil.results.regress.gates import with_thresholds
 from tests.report.samples import failed_run, sample_run, sample_verdict
 
@@ -292,3 +292,43 @@ def test_a_figure_that_changed_says_what_else_did_and_one_that_did_not_says_noth
         assert found[metric].judgement in {"worse", "better"}
         assert "git_sha aaaa -> bbbb" in found[metric].causes
         assert all(change.causes == () for change in found.values() if change.judgement == "same")
+
+
+def test_a_model_that_was_trained_again_is_asked_whether_it_got_worse_and_its_identity_is_said() -> None:
+    base = sample_run()
+    again = dataclasses.replace(
+        sample_run(wrong=40, seed=1), provenance=dataclasses.replace(base.provenance, model_sha256="e" * 64)
+    )
+    found = compare([base], [again])
+    assert "agreement_device_exact_pct" in worse(found)
+    change = found.regressions[0]
+    assert any("model_sha256" in cause for cause in change.causes)
+    assert any("model_sha256" in refusal.words and "latency" in refusal.groups for refusal in found.refusals)
+
+
+def test_what_nobody_gates_is_named_with_what_gates_it() -> None:
+    base = sample_run(kind="virtual")
+    slower = sample_run(kind="virtual", median_ms=2.665)
+    found = compare([base], [slower])
+    (words,) = found.not_gated
+    assert "+6.6 %" in words
+    assert "--gate-simulated" in words
+    assert "not gated" in found.words
+    assert compare([base], [slower], Rules(gate_simulated=True)).not_gated == ()
+
+
+def test_figures_that_differ_are_printed_so_that_they_differ() -> None:
+    change = Change(
+        identity=identity_of(sample_run()),
+        board="b",
+        simulated=False,
+        metric="quantization_cosine",
+        group="accuracy",
+        unit="",
+        base=0.999981,
+        new=0.999984,
+        allowed=0.0,
+        judgement="better",
+    )
+    before, after = change.figures.split(" (")[0].split(" -> ")
+    assert before != after

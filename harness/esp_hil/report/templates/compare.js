@@ -64,7 +64,8 @@ function figureRows(a, b) {
     const after = b[name] ? b[name][0] : null;
     if (before === null || after === null) return { cells: [name, before === null ? "–" : number(before, unit), after === null ? "–" : number(after, b[name][1]), ""] };
     const worse = better === "lower" ? after > before : after < before;
-    return { cells: [name, number(before, unit), number(after, unit), change(before, after)], look: before === after ? "" : worse ? "worse" : "better" };
+    const within = Math.abs(after - before) <= (a[name][3] || 0);
+    return { cells: [name, number(before, unit), number(after, unit), change(before, after)], look: within ? "" : worse ? "worse" : "better" };
   });
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from esp_hil.results.history.store import History
+from esp_hil.results.history.store import History, Where
 from esp_hil.results.metrics import METRICS, Better, Metric
 from esp_hil.results.record import BoardKind, Run
 from esp_hil.results.regress.comparable import Identity, identity_of
@@ -103,8 +103,15 @@ def lines_of(runs: Iterable[Run], metrics: Sequence[str] | None = None) -> tuple
 
 def lines_about(history: History, runs: Iterable[Run]) -> tuple[Line, ...]:
     """Lines of what some rows are about: everything in the history of the same identities."""
-    wanted = {identity_of(run) for run in runs}
-    return lines_of(run for run in history.runs() if identity_of(run) in wanted)
+    wanted = sorted({identity_of(run) for run in runs})
+    return lines_of(history.last_runs(where_of(identity) for identity in wanted))
+
+
+def where_of(identity: Identity) -> Where:
+    """The rows of an identity."""
+    return Where(
+        model=identity.model, recipe=identity.recipe, runtime=identity.runtime, target=identity.target
+    )
 
 
 Figure = tuple[str, str, Better, Callable[[Run], dict[str, float]]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,8 +22,14 @@ from esp_hil.results.history_url import parsed, shown
 from esp_hil.results.record import Run
 from esp_hil.settings import variable
 
-HISTORY_VERSION = 1
+HISTORY_VERSION = 2
 BATCH = 500
+
+LATEST = 300
+"""Rows of a combination that are looked at for its level and its steps: the last ones."""
+
+SESSION_ROWS = 1000
+"""A session that is listed is looked for among so many rows for each that is asked for."""
 
 _TABLES = sql.MetaData()
 
@@ -45,8 +51,19 @@ _RUNS = sql.Table(
     sql.Column("passed", sql.Boolean, nullable=False),
     sql.Column("git_sha", sql.String(64), nullable=False),
     sql.Column("row", sql.LargeBinary, nullable=False),
-    sql.Index("hil_runs_identity", "model", "recipe", "runtime", "target"),
 )
+
+_IDENTITY = ("model", "recipe", "runtime", "target")
+
+_LATEST = sql.Index("hil_runs_latest", *(_RUNS.c[name] for name in _IDENTITY), _RUNS.c.started_utc)
+"""Every question about a combination is for its last rows: read from this index, whatever lies before."""
+
+_COMBINATIONS = sql.Table(
+    "hil_combinations",
+    _TABLES,
+    *(sql.Column(name, sql.Text, primary_key=True) for name in _IDENTITY),
+)
+"""Each identity that has rows: a few hundred, where the rows are millions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +125,9 @@ class History:
         _TABLES.create_all(self._engine)
         with self._engine.begin() as connection:
             found = connection.execute(sql.select(sql.func.max(_VERSION.c.version))).scalar()
-            if found is None:
+            if found is None or found < HISTORY_VERSION:
+                if found is not None:
+                    self._upgrade(connection)
                 self._insert_ignoring(connection, _VERSION, [{"version": HISTORY_VERSION}])
             elif found > HISTORY_VERSION:
                 raise ReportError(
@@ -116,6 +135,14 @@ class History:
                     hint="use the esp-hil that wrote it, or a later one",
                     step="history",
                 )
+
+    def _upgrade(self, connection: sql.Connection) -> None:
+        """Version 1 had neither the index of the last rows nor the list of combinations; no row changes."""
+        _LATEST.create(connection, checkfirst=True)
+        distinct = sql.select(*(_RUNS.c[name] for name in _IDENTITY)).distinct()
+        rows = [dict(zip(_IDENTITY, found, strict=True)) for found in connection.execute(distinct)]
+        for batch in _batches(rows):
+            self._insert_ignoring(connection, _COMBINATIONS, batch)
 
     def close(self) -> None:
         """Close all connections."""
@@ -136,15 +163,25 @@ class History:
             ReportError: the database refused; none of these rows is in it then.
         """
         rows = {run.run_id: _columns(run) for run in runs}
+        combinations = {tuple(row[name] for name in _IDENTITY) for row in rows.values()}
+        new = 0
         with _translated(self.name), self._engine.begin() as connection:
-            before = self._count(connection)
+            known = [dict(zip(_IDENTITY, found, strict=True)) for found in sorted(combinations)]
+            for batch in _batches(known):
+                self._insert_ignoring(connection, _COMBINATIONS, batch)
             for batch in _batches(list(rows.values())):
+                before = self._count(connection, batch)
                 self._insert_ignoring(connection, _RUNS, batch)
-            return self._count(connection) - before
+                new += self._count(connection, batch) - before
+        return new
 
     @staticmethod
-    def _count(connection: sql.Connection) -> int:
-        return int(connection.execute(sql.select(sql.func.count()).select_from(_RUNS)).scalar_one())
+    def _count(connection: sql.Connection, rows: list[dict[str, Any]]) -> int:
+        """How many of these rows are there, by their key."""
+        there = _RUNS.c.run_id.in_([row["run_id"] for row in rows])
+        return int(
+            connection.execute(sql.select(sql.func.count()).select_from(_RUNS).where(there)).scalar_one()
+        )
 
     @staticmethod
     def _insert_ignoring(connection: sql.Connection, table: sql.Table, rows: list[dict[str, Any]]) -> None:
@@ -157,10 +194,11 @@ class History:
         elif dialect == "sqlite":
             connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
         else:
-            key = next(iter(table.primary_key.columns))
-            wanted = [row[key.name] for row in rows]
-            there = set(connection.execute(sql.select(key).where(key.in_(wanted))).scalars())
-            fresh = [row for row in rows if row[key.name] not in there]
+            keys = list(table.primary_key.columns)
+            wanted = [tuple(row[key.name] for key in keys) for row in rows]
+            query = sql.select(*keys).where(sql.tuple_(*keys).in_(wanted))
+            there = {tuple(found) for found in connection.execute(query)}
+            fresh = [row for row, key in zip(rows, wanted, strict=True) if key not in there]
             if fresh:
                 connection.execute(sql.insert(table), fresh)
 
@@ -187,12 +225,34 @@ class History:
             for run_id, blob in connection.execution_options(yield_per=BATCH).execute(query):
                 yield _run(self.name, run_id, blob)
 
+    def combinations(self, where: Where | None = None) -> tuple[Where, ...]:
+        """The identities that have rows, as far as `where` names model, recipe, runtime and target; sorted."""
+        query = sql.select(*(_COMBINATIONS.c[name] for name in _IDENTITY))
+        for name in _IDENTITY:
+            value = getattr(where, name) if where is not None else None
+            if value is not None:
+                query = query.where(_COMBINATIONS.c[name] == _text(value))
+        with _translated(self.name), self._engine.connect() as connection:
+            found = sorted(connection.execute(query).all())
+        base = where or Where()
+        return tuple(replace(base, **dict(zip(_IDENTITY, row, strict=True))) for row in found)
+
+    def last_runs(self, wanted: Iterable[Where], *, latest: int = LATEST) -> Iterator[Run]:
+        """The last rows of each of some combinations: as fast with a million rows before them as with none."""
+        for where in wanted:
+            yield from self.runs(where, latest=latest)
+
     def sessions(self, *, latest: int = 20) -> tuple[tuple[str, str, int, int], ...]:
         """The last sessions, the newest first: id, start, number of rows, how many of them passed."""
         passed = sql.func.sum(sql.case((_RUNS.c.passed, 1), else_=0))
         start = sql.func.min(_RUNS.c.started_utc)
+        # of the last rows by index: a session has some hundreds
+        recent = (
+            sql.select(_RUNS.c.session_id).order_by(_RUNS.c.started_utc.desc()).limit(latest * SESSION_ROWS)
+        )
         query = (
             sql.select(_RUNS.c.session_id, start, sql.func.count(), passed)
+            .where(_RUNS.c.session_id.in_(recent.subquery().select()))
             .group_by(_RUNS.c.session_id)
             .order_by(start.desc())
             .limit(latest)

@@ -70,7 +70,7 @@ class Change:
         unit = f" {self.unit}" if self.unit else ""
         share = f" ({100 * self.share:+.1f} %)" if self.share is not None else ""
         simulated = " (simulated)" if self.simulated and self.group in {"latency", "memory"} else ""
-        return f"{_number(self.base)} -> {_number(self.new)}{unit}{share}{simulated}"
+        return f"{' -> '.join(_apart(self.base, self.new))}{unit}{share}{simulated}"
 
     def _how_sure(self) -> str:
         if self.probability is None or self.low is None or self.high is None:
@@ -84,8 +84,17 @@ class Change:
         return f"confirmed by {times}" if self.reruns and self.judgement == "worse" else ""
 
 
-def _number(value: float) -> str:
-    return f"{int(value)}" if float(value).is_integer() else f"{value:.5g}"
+def _apart(base: float, new: float) -> tuple[str, str]:
+    """Both numbers with as few digits, five or more, as tell them apart."""
+    for digits in (5, 7, 9, 17):
+        found = _number(base, digits), _number(new, digits)
+        if found[0] != found[1] or base == new:
+            break
+    return found
+
+
+def _number(value: float, digits: int = 5) -> str:
+    return f"{int(value)}" if float(value).is_integer() else f"{value:.{digits}g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +128,7 @@ class Comparison:
         missing: identities that only the base has.
         added: identities that only the new rows have.
         broken: new runs that failed where the base has figures, in words.
+        not_gated: figures that both sides have and nobody judged, in words with what gates them.
     """
 
     changes: tuple[Change, ...]
@@ -126,6 +136,7 @@ class Comparison:
     missing: tuple[Identity, ...] = ()
     added: tuple[Identity, ...] = ()
     broken: tuple[str, ...] = field(default_factory=tuple)
+    not_gated: tuple[str, ...] = ()
 
     @property
     def regressions(self) -> tuple[Change, ...]:
@@ -158,6 +169,7 @@ class Comparison:
             (len(self.refusals), "not comparable"),
             (len(self.missing), "missing"),
             (len(self.added), "new"),
+            (len(self.not_gated), "not gated"),
         ]
         told = ", ".join(f"{count} {what}" for count, what in counts if count)
         figures = f"{len(self.changes)} figure{'s' if len(self.changes) != 1 else ''} compared"

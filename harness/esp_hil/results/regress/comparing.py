@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from esp_hil.results.metrics import latency_of
+from esp_hil.results.metrics import figure_of, latency_of
 from esp_hil.results.record import Run
 from esp_hil.results.regress.change import Change, Comparison, Judgement, Refusal
 from esp_hil.results.regress.comparable import (
@@ -98,6 +98,12 @@ def compare(
         missing=tuple(sorted(known.keys() - fresh)),
         added=tuple(sorted(fresh - known.keys())),
         broken=tuple(_broken(known, new)),
+        not_gated=tuple(
+            words
+            for found in sets
+            if found.identity in known
+            for words in _not_gated(known[found.identity], found, rules)
+        ),
     )
 
 
@@ -134,6 +140,18 @@ def _broken(known: Mapping[Identity, Sequence[Run]], new: Sequence[Run]) -> Iter
         identity = identity_of(run)
         if not _finished(run) and identity in known and identity not in finished:
             yield f"{identity.words}: {run.failure_words}"
+
+
+def _not_gated(base: Sequence[Run], found: _Set, rules: Rules) -> Iterator[str]:
+    """What a row that is not a chip's has and nobody judges: its latency, unless that is asked for."""
+    new, old = latency_of(found.first), latency_of(base[0])
+    if "latency" in rules.groups_of(found.first) or new is None or old is None:
+        return
+    change = 100 * (new.median_ms / old.median_ms - 1)
+    yield (
+        f"{found.identity.words}: latency_ms {old.median_ms:.4g} -> {new.median_ms:.4g} ms ({change:+.1f} %) is "
+        f"{figure_of(found.first)} and not gated: --gate-simulated, with pytest --hil-gate-simulated, gates it"
+    )
 
 
 def _compare_set(base: Sequence[Run], found: _Set, rules: Rules) -> tuple[list[Change], list[Refusal]]:
