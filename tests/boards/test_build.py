@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -129,6 +130,20 @@ def test_a_build_gives_the_image_of_its_folder(source: Path, idf: Idf, fake: Fak
     assert progress.done == 100
     assert "-DIDF_TARGET=esp32c3 " in fake.calls[0]
     assert "-DHIL_PROFILE=perf " in fake.calls[0]
+
+
+def test_the_log_has_the_command_line_of_a_build_and_says_where_none_was_needed(
+    source: Path, idf: Idf, fake: FakeIdf, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="esp_hil")
+    image = build(C3, idf, source=source)
+    ((line,), calls) = (caplog.messages, fake.calls)
+    assert line.startswith(f"$ {idf.python} {idf.path / 'tools' / 'idf.py'} -C {source} -B {image.folder} ")
+    assert line.endswith(" build")
+    assert len(calls) == 1
+    caplog.clear()
+    build(C3, idf, source=source)
+    assert caplog.messages == [f"{image.folder} is built already"]
 
 
 def test_nothing_is_built_twice(source: Path, idf: Idf, fake: FakeIdf) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -113,7 +114,10 @@ def test_esp_emu_is_given_chip_image_and_uart_and_keeps_its_flash() -> None:
 # running
 
 
-def test_a_restart_is_a_power_cycle_and_the_flash_stays(programs: Path, flash: Path) -> None:
+def test_a_restart_is_a_power_cycle_and_the_flash_stays(
+    programs: Path, flash: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="esp_hil.boards.emulator")
     original = flash.read_bytes()
     with EmulatedBoard(C3, "qemu", flash, program=str(programs), extra=["-icount", "3"]) as board:
         device = Device(board.connect(), reopen=board.connect)
@@ -136,6 +140,8 @@ def test_a_restart_is_a_power_cycle_and_the_flash_stays(programs: Path, flash: P
         assert '"-icount", "3"' in board.log_text()
         device.close()
     assert not board.running
+    # its command line is in the log, once for each start
+    assert [" -icount 3" in line for line in caplog.messages] == [True, True]
     assert flash.read_bytes() == original
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -255,6 +256,18 @@ def test_a_rate_that_the_cable_does_not_carry_gives_way_to_the_next(chip: FakeCh
     assert done.baud == 460_800
     rates = [int(words[words.index("--baud") + 1]) for words in chip.calls]
     assert rates == [921_600, 460_800, 921_600, 460_800]
+
+
+def test_the_log_has_each_command_line_of_esptool_and_why_a_rate_gave_way(
+    chip: FakeChip, image: Image, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="esp_hil")
+    chip.set(max_baud=460_800)
+    flash(image, BOARD, chip.flasher)
+    command_lines = [line for line in caplog.messages if line.startswith("$ ")]
+    rates = [int(line.split(" --baud ")[1].split()[0]) for line in command_lines]
+    assert rates == [921_600, 460_800, 921_600, 460_800]
+    assert sum(line.startswith("esptool at 921600 baud: ") for line in caplog.messages) == 2
 
 
 def test_a_line_that_carries_no_rate_is_an_error_with_esptool_s_own_words(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterator
 
@@ -25,6 +26,7 @@ from esp_hil.errors import (
 )
 from esp_hil.models.device_file import FileTensor
 from esp_hil.targets import target
+from esp_hil.wire import session as wire_session
 from esp_hil.wire.frame import Frame, FrameDecoder, encode_frame
 from esp_hil.wire.messages import Ack, Location
 from esp_hil.wire.status import Status
@@ -385,6 +387,60 @@ def test_a_line_with_one_flipped_bit_in_a_thousand_gives_right_answers(seed: int
     conversation(device)
     assert device.link_statistics().noise_segments > 0
     assert link.clock < 300
+
+
+def test_the_log_of_a_bad_line_tells_of_the_board_what_was_sent_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, logger="esp_hil")
+    source = random.Random(5)
+
+    def lossy(data: bytes) -> bytes:
+        return bytes(byte ^ (1 << source.randrange(8) if source.random() < 8e-3 else 0) for byte in data)
+
+    link = FakeLink(InProcessBoard(), to_device=lossy, to_host=lossy)
+    device = Device(link, board="desk", seed=5)
+    device.connect()
+    again = device.link_statistics().repeated_requests
+    conversation(device)
+    told = [record.message for record in caplog.records if record.levelno == logging.INFO]
+    assert all(line.startswith("desk: ") for line in told)
+    repeated = [line for line in told if line.endswith("is sent again: no answer came")]
+    # every request that was repeated is told, but for the HELLO before the first answer
+    assert 0 < len(repeated) == device.link_statistics().repeated_requests - again
+    assert any("a damaged frame came" in line for line in told)
+    assert sum(int(line.split()[1]) for line in told if "bytes of DATA are sent again" in line) > 0
+
+
+def test_the_log_of_a_clean_line_has_every_frame_at_debug_and_nothing_louder(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="esp_hil")
+    device = Device(FakeLink(InProcessBoard()), board="desk", seed=1)
+    conversation(device)
+    assert {record.levelno for record in caplog.records} == {logging.DEBUG}
+    told = [record.message for record in caplog.records]
+    counted = device.link_statistics()
+    assert sum(line.startswith("desk: > ") for line in told) == counted.sent_frames
+    assert sum(line.startswith("desk: < ") for line in told) == counted.received_frames
+    assert told[0].startswith("desk: > Hello, seq ")
+    assert any(line.startswith("desk: < RunAnswer, seq ") for line in told)
+
+
+def test_without_the_log_no_record_of_a_frame_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("a frame was described for nobody")
+
+    monkeypatch.setattr(wire_session.LOG, "debug", never)
+    conversation(Device(FakeLink(InProcessBoard()), seed=1))
+
+
+def test_the_log_tells_a_reset_and_how_it_was_done(device: Device, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="esp_hil")
+    device.reset()
+    device.connect()
+    device.reset(hard=True)
+    assert caplog.messages == ["bench: reset by request", "bench: reset by its line"]
 
 
 def test_a_read_whose_last_ack_was_lost_does_not_block_the_next_run() -> None:

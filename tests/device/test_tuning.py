@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,6 +68,15 @@ def test_a_rate_that_the_line_does_not_carry_is_given_up() -> None:
     assert found.baud == link.baud == link.device.rate.baud == 921_600
     assert found.given_up[0][0] == 1_500_000
     assert works(device)
+
+
+def test_the_log_tells_the_rates_and_why_one_was_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="esp_hil.device")
+    _, device = connected(limit_baud=1_000_000)
+    tune(device)
+    told = "\n".join(caplog.messages)
+    assert "the line goes on at 921600 baud" in told
+    assert ": 1500000 baud given up: " in told
 
 
 def test_no_rate_above_the_one_allowed_is_tried() -> None:

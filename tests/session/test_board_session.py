@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -84,13 +85,20 @@ def test_a_reset_by_request_ends_at_the_tuned_rate(session: BoardSession) -> Non
     ids=["reset button", "power", "process"],
 )
 def test_a_board_that_restarts_by_itself_is_brought_back_to_the_tuned_rate(
-    session: BoardSession, machine: VirtualBoard, restart: Callable[[VirtualBoard], None]
+    session: BoardSession,
+    machine: VirtualBoard,
+    restart: Callable[[VirtualBoard], None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, logger="esp_hil")
     restart(machine)
     with pytest.raises(HilError) as broken:
         ping_until_it_fails(session)
     session.recover(broken.value)
     assert rate(session) == BEST
+    warned = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert warned == [f"{session.id}: is brought back after: {broken.value}"]
+    assert any(line.startswith(f"{session.id}: connected at {BEST} baud") for line in caplog.messages)
 
 
 def test_a_process_of_ours_is_started_again_and_brought_back_to_the_tuned_rate(

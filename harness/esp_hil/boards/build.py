@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,8 +35,10 @@ from esp_hil.progress import Progress, Silent
 from esp_hil.settings import cache_folder, checkout, shipped, variable_path
 from esp_hil.targets import target as target_of
 
+LOG = logging.getLogger(__name__)
+
 FINGERPRINT = "hil_fingerprint.json"
-LOG = "hil_build.log"
+LOG_FILE = "hil_build.log"
 
 _NOT_SOURCES = {"build", "managed_components", "__pycache__", "tests", "fuzz", "bindings"}
 _NOT_SOURCE_FILES = {"sdkconfig", "sdkconfig.old", "dependencies.lock"}
@@ -147,7 +151,9 @@ def build(
     folder.mkdir(parents=True, exist_ok=True)
     # several workers may want the same image: the first one builds, the others find it built
     with _alone(folder):
-        if _recorded(folder) != fingerprint(order, idf, source):
+        if _recorded(folder) == fingerprint(order, idf, source):
+            LOG.info("%s is built already", folder)
+        else:
             # ESP-IDF keeps an existing configuration when its defaults change
             for stale in ("sdkconfig", FINGERPRINT):
                 (folder / stale).unlink(missing_ok=True)
@@ -250,7 +256,7 @@ def _run_idf(order: BuildOrder, idf: Idf, source: Path, folder: Path, progress: 
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
     failures: list[str] = []
     with (
-        (folder / LOG).open("w", encoding="utf-8") as log,
+        (folder / LOG_FILE).open("w", encoding="utf-8") as log,
         progress.task(f"build {order.folder_name}", total=100, unit="%") as advance,
     ):
         done = 0
@@ -268,7 +274,7 @@ def _run_idf(order: BuildOrder, idf: Idf, source: Path, folder: Path, progress: 
 
         status = _follow(command, idf.environment, take)
     if status != 0:
-        raise build_failed(status, failures, tail, folder / LOG)
+        raise build_failed(status, failures, tail, folder / LOG_FILE)
 
 
 def _command(
@@ -300,6 +306,7 @@ def has_build_apps(idf: Idf) -> bool:
 
 def _follow(command: Sequence[str], environment: Mapping[str, str], take: Callable[[str], None]) -> int:
     """Run a program, give each line of its output to `take`; returns its exit status."""
+    LOG.info("$ %s", shlex.join(command))
     try:
         process = subprocess.Popen(
             command,

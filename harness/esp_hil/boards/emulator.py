@@ -11,6 +11,7 @@ What an emulator computes is the firmware's own code, so its answers and its mem
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import shutil
@@ -28,6 +29,8 @@ from esp_hil.device.ports import open_link
 from esp_hil.errors import BoardUnavailable, ConfigError
 from esp_hil.settings import Name, variable
 from esp_hil.targets import Target
+
+LOG = logging.getLogger(__name__)
 
 EmulatorKind = Literal["qemu", "esp-emu"]
 
@@ -212,6 +215,7 @@ class EmulatedBoard:
         command = command_line(
             self.kind, self._program, self.target, flash=self._flash, port=port, extra=self._extra
         )
+        LOG.info("$ %s", shlex.join(command))
         with self._log.open("ab") as log:
             try:
                 self._process = subprocess.Popen(

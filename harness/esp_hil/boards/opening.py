@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import subprocess
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from esp_hil.targets import Runtime, Target
 from esp_hil.virtual.board import VirtualBoard
 from esp_hil.virtual.faults import FaultPlan
 from esp_hil.wire.info import Kind
+
+LOG = logging.getLogger(__name__)
 
 POWER_CYCLE_S = 60.0
 
@@ -132,6 +135,7 @@ class OpenBoard:
             LinkError: its line has no wires for that.
         """
         if self._machine is not None:
+            LOG.info("%s: its process is started anew", self.id)
             self._machine.restart()
             self.device.drop_link()
         else:
@@ -148,6 +152,8 @@ class OpenBoard:
             hint = 'power_cycle = "uhubctl -l 1-1 -p 2 -a cycle" in its row'
             raise LinkError("no command cuts its power", hint=hint, board=self.id, step="power cycle")
         self.device.drop_link()
+        # without its arguments: a switch may want a password
+        LOG.info("%s: power cycle by %s", self.id, command[0])
         try:
             subprocess.run(command, capture_output=True, text=True, timeout=POWER_CYCLE_S, check=True)
         except (OSError, subprocess.SubprocessError) as error:

@@ -7,6 +7,7 @@ or a lost port the moment the stream tells, and names board and step in what it 
 from __future__ import annotations
 
 import codecs
+import logging
 import random
 import time
 from collections import deque
@@ -22,6 +23,8 @@ from esp_hil.wire.frame import FrameDecoder
 from esp_hil.wire.messages import Failure
 from esp_hil.wire.pace import ChunkSize
 from esp_hil.wire.session import Session
+
+LOG = logging.getLogger(__name__)
 
 CRASH_TEXT_S = 0.5
 """How long the rest of a crash's text (registers, backtrace) is waited for."""
@@ -166,6 +169,7 @@ class Conversation:
             on_text=self._take_text,
             statistics=self.statistics,
             chunk=self._chunk,
+            board=self.board,
         )
         self.wait([session.hello], "hello", max(0.0, deadline - self.now()))
         return session
@@ -185,6 +189,7 @@ class Conversation:
                 self._decoder = FrameDecoder()
                 self._chunk.forget()
                 self._pace_outgoing()
+                LOG.info("%s: its port is open again", self.board)
 
     @property
     def link(self) -> Link:
@@ -198,6 +203,7 @@ class Conversation:
             LinkError: the line has no rate, or not this one.
         """
         self._link.set_baud(baud)
+        LOG.info("%s: the line goes on at %d baud", self.board, baud)
         self._pace_outgoing()
         self._chunk.forget()
         if self._session is not None and self._link.bytes_per_s:
@@ -280,6 +286,7 @@ class Conversation:
             self._session = None
             self._link_lost = self._link_lost or isinstance(error, LinkClosed)
             error.at(step=step, board=self.board)
+            LOG.info("%s", error)
             raise
 
     def _turn(self, until: float) -> None:

@@ -12,6 +12,7 @@ board and step. After all of these but the last there is no session: `connect` m
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     from esp_hil.targets import Target
 
 T = TypeVar("T")
+
+LOG = logging.getLogger(__name__)
 
 CONNECT_S = 10.0
 CALL_S = 5.0
@@ -151,6 +154,7 @@ class Device:
 
     def reset(self, *, hard: bool = False) -> None:
         """Restart the device: by request, or (hard) by the reset line. `connect` again afterwards."""
+        LOG.info("%s: reset by %s", self.board, "its line" if hard else "request")
         if hard:
             self._talk.pull_reset_line()
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from esp_hil.errors import HandshakeError, HilError, LinkError, LinkTimeout
 from esp_hil.settings import cache_folder
 from esp_hil.wire.line_messages import Line, LineAnswer, Prbs, PrbsAnswer
 from esp_hil.wire.messages import HELLO_LINE, Ping
+
+LOG = logging.getLogger(__name__)
 
 RATES = (230_400, 460_800, 921_600, 1_500_000, 2_000_000, 3_000_000)
 TRIAL_MS = 1500
@@ -209,6 +212,7 @@ def _climb(device: Device, start: int, rates: Iterable[int]) -> Tuned:
                 best = rate
                 continue
         given_up.append((rate, _why_not(found)))
+        LOG.info("%s: %d baud given up: %s", device.board, *given_up[-1])
         best = _go_back(device, best, start)
         break
     return Tuned(baud=best, tests=tuple(tests), given_up=tuple(given_up))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 import subprocess
@@ -14,6 +15,8 @@ from esp_hil.errors import FlashError
 from esp_hil.esp.esptool_output import Output
 from esp_hil.esp.image import Region
 from esp_hil.settings import variable
+
+LOG = logging.getLogger(__name__)
 
 BAUDS = (921_600, 460_800, 115_200)
 """Rates to try, the fastest first: bridges and cables differ in what they carry without errors."""
@@ -95,6 +98,7 @@ def run_esptool(
         status = run_program([*command, *arguments], deadline_s, output, follow)
         if status == 0:
             return output, baud
+        LOG.info("esptool at %d baud: %s", baud, output.fatal or f"status {status}")
         last = number == len(flasher.bauds)
         if last or not _LINE_TROUBLE.search(output.fatal or output.tail):
             raise failed(output, status)
@@ -108,6 +112,7 @@ def run_program(
     follow: Callable[[Output], None] = lambda _: None,
 ) -> int:
     """Run a program and feed its output; returns its exit status, negative if the deadline killed it."""
+    LOG.info("$ %s", shlex.join(command))
     try:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"

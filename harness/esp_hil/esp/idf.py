@@ -8,8 +8,10 @@ for the others idf_tools.py says what activation would have set.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esp_hil.errors import BuildError
+
+LOG = logging.getLogger(__name__)
 
 MINIMUM = (5, 3)
 """Oldest ESP-IDF that ESP-DL 3.3 and the firmware's drivers compile with."""
@@ -156,6 +160,7 @@ def _exported(candidate: Candidate, environ: Mapping[str, str]) -> dict[str, str
         base["IDF_TOOLS_PATH"] = candidate.tools
     tools = candidate.path / "tools" / "idf_tools.py"
     command = [sys.executable, str(tools), "export", "--format", "key-value"]
+    LOG.info("$ %s", shlex.join(command))
     try:
         done = subprocess.run(
             command, env=base, capture_output=True, text=True, timeout=EXPORT_SECONDS, check=True

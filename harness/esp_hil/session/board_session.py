@@ -128,7 +128,6 @@ class BoardSession:
         Raises:
             HilError: it did not restart, or does not answer.
         """
-        LOG.info("%s: reset", self.id)
         self.device.reset()
         self.connect()
 
@@ -189,7 +188,6 @@ class BoardSession:
         Raises:
             BoardUnavailable: it does not answer; it is given up.
         """
-        LOG.info("%s: recovering from: %s", self.id, error)
         self.supervisor.recover(error)
 
     def lend(self) -> None:

@@ -9,6 +9,7 @@ the line or the supply is what failed twice, or if two models in a row crashed i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from esp_hil.esp.image import Image
 from esp_hil.esp.supervise import CrashKind, parse_crash
 from esp_hil.results.record import Run
 from esp_hil.targets import Target
+
+LOG = logging.getLogger(__name__)
 
 CRASHES_IN_A_ROW = 2
 """So many models in a row that crash a board are taken for the board's own fault."""
@@ -136,6 +139,7 @@ class Supervisor:
         Raises:
             BoardUnavailable: it does not answer; it is in quarantine now.
         """
+        LOG.warning("%s: is brought back after: %s", self._board.id, error)
         steps: list[tuple[str, Callable[[], None]]] = [("reset", self._board.reset)]
         if self._board.board.power_cycle:
             steps.append(("power cycle", self._board.power_cycle))
@@ -156,6 +160,7 @@ class Supervisor:
             except HilError as problem:
                 last = problem
             else:
+                LOG.info("%s: answers again after a %s", self._board.id, name)
                 return
         tried = " and ".join(name for name, _ in steps)
         raise self.give_up(f"does not answer after {tried}: {last.message}")
@@ -187,5 +192,6 @@ class Supervisor:
             said = f"in quarantine now: {reason}"
             hint = f"look at the board, then: hil boards --lift {board.id}"
         error = BoardUnavailable(said, hint=hint, board=board.id, step="recover")
+        LOG.warning("%s", error)
         self._say(str(error))
         return error

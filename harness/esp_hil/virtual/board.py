@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import select
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,8 @@ from esp_hil.errors import BoardUnavailable, LinkError
 from esp_hil.settings import variable
 from esp_hil.targets import Runtime, Target
 from esp_hil.virtual.faults import FaultPlan
+
+LOG = logging.getLogger(__name__)
 
 START_S = 20.0
 STOP_S = 5.0
@@ -85,6 +89,7 @@ class VirtualBoard:
             command += ["--baud-model", line]
         if self._faults is not None:
             command += ["--faults", self._faults.to_json()]
+        LOG.info("$ %s", shlex.join(command))
         with self._log.open("a", encoding="utf-8") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True

@@ -4,10 +4,13 @@ It reads no port and no clock: `receive` takes what came and the time, `transmit
 `deadline` says when to call `transmit` again though nothing came. docs/PROTOCOL.md section 2.
 
 Waiting, and what an answer means, are the business of esp_hil.device.device.
+
+It logs what is wrong with the line (INFO) and every frame (DEBUG), with the board's name.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from esp_hil.errors import WireError
@@ -26,6 +29,7 @@ from esp_hil.wire.message import Message
 from esp_hil.wire.messages import (
     ANSWERS,
     HELLO_PACKED,
+    UNANSWERED,
     WHOLE,
     Ack,
     Boot,
@@ -44,10 +48,13 @@ from esp_hil.wire.pattern import pattern
 from esp_hil.wire.status import Status
 from esp_hil.wire.transfers import DownloadTask, Transfers, UploadTask
 
+LOG = logging.getLogger(__name__)
+
 VERSION = 1
 DATA_HEADER_BYTES = 6
 LAST_REQUEST = 0x8F
 UNLIMITED = 1 << 30
+_NAMES = {kind: message.__name__ for kind, message in (ANSWERS | UNANSWERED).items()}
 
 
 class Session:
@@ -64,6 +71,7 @@ class Session:
         on_text: gets console text as it comes.
         statistics: counted into; the sessions of a device share it.
         chunk: what earlier sessions learnt of the line; None: nothing is known.
+        board: name for the log.
     """
 
     def __init__(
@@ -79,8 +87,10 @@ class Session:
         on_text: Callable[[bytes], None],
         statistics: Statistics,
         chunk: ChunkSize | None = None,
+        board: str = "",
     ) -> None:
         self.number = number
+        self._board = board
         self.limits: HelloAnswer | None = None
         self.reset = ""
         """Why the device must have restarted since the HELLO; empty while nothing says so."""
@@ -180,21 +190,26 @@ class Session:
             limit_bytes: no further DATA once there are so many bytes; what is not sent yet can still be overtaken.
         """
         outgoing = self._transfers.acknowledge(now)
+        self._missed(outgoing)
         outgoing += [(frame, frame.number) for frame in self._patterns]
         self._patterns.clear()
         repeated = self._statistics.repeated_requests
-        outgoing += self._calls.transmit(now)
-        if self.limits:
-            # a HELLO is also repeated because the device has just booted: that tells nothing of the line
-            for _ in range(self._statistics.repeated_requests - repeated):
-                self._transfers.chunk.lost()
+        requests = self._calls.transmit(now)
+        self._repeated(requests[: self._statistics.repeated_requests - repeated])
+        outgoing += requests
         outgoing += self._transfers.transmit(now, limit_bytes)
+        if self._transfers.repeated_bytes:
+            LOG.info("%s: %d bytes of DATA are sent again", self._board, self._transfers.repeated_bytes)
+        logs = LOG.isEnabledFor(logging.DEBUG)
         if not outgoing:
             return b""
         frames = []
         for message, seq in outgoing:
             frame = encode_frame(message.KIND, self.number, seq, message.payload())
             frames.append(frame)
+            if logs:
+                name = type(message).__name__.strip("_")
+                LOG.debug("%s: > %s, seq %d, %d bytes", self._board, name, seq, len(frame))
             at = self._departures.send(len(frame), now)
             if message.KIND <= LAST_REQUEST:
                 self._calls.departs(seq, at)
@@ -204,9 +219,25 @@ class Session:
         self._statistics.sent_bytes += len(data)
         return data
 
+    def _missed(self, outgoing: list[tuple[Message, int]]) -> None:
+        """Of these ACKs, some ask again for what did not come."""
+        for ack, _ in outgoing:
+            if isinstance(ack, Ack) and ack.status == Status.GAP:
+                what = (self._board, ack.transfer, ack.cumulative)
+                LOG.info("%s: transfer %d is asked for again from byte %d on", *what)
+
+    def _repeated(self, requests: list[tuple[Message, int]]) -> None:
+        """These are sent again; a HELLO also because the device has just booted, which tells nothing of the line."""
+        for message, seq in requests:
+            if self.limits:
+                self._transfers.chunk.lost()
+                name = type(message).__name__.strip("_")
+                LOG.info("%s: %s, seq %d, is sent again: no answer came", self._board, name, seq)
+
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes of the line."""
         self._statistics.received_bytes += len(data)
+        restarted = self._statistics.restarted_transfers
         for item in self._decoder.feed(data):
             if isinstance(item, Text):
                 self._statistics.text_bytes += len(item.data)
@@ -214,9 +245,17 @@ class Session:
             elif isinstance(item, Noise):
                 self._statistics.noise_segments += 1
                 self._statistics.noise_bytes += item.size
+                if self.limits:
+                    # before the first answer it may be the tail of anything
+                    LOG.info("%s: a damaged frame came: %d bytes", self._board, item.size)
             else:
                 self._statistics.received_frames += 1
+                if LOG.isEnabledFor(logging.DEBUG):
+                    name = _NAMES.get(item.kind, f"kind {item.kind:#04x}")
+                    LOG.debug("%s: < %s, seq %d, %d bytes", self._board, name, item.seq, len(item.payload))
                 self._on_frame(item, now)
+        if restarted != self._statistics.restarted_transfers:
+            LOG.info("%s: a transfer arrived damaged and begins anew", self._board)
 
     def _on_frame(self, frame: Frame, now: float) -> None:
         try:

@@ -84,6 +84,8 @@ class Transfers:
         self.packer = Packer(enabled=False)
         self.has_more = False
         """DATA could have been sent and was held back by the limit."""
+        self.repeated_bytes = 0
+        """Of the DATA of the last `transmit`: so many had been sent before."""
         self._calls = calls
         self._round_trip = round_trip
         self._statistics = statistics
@@ -204,11 +206,13 @@ class Transfers:
 
     def _send_data(self, now: float, out: Outgoing, limit_bytes: int) -> None:
         self.has_more = False
+        self.repeated_bytes = 0
         flowing = [task for task in self._uploads.values() if self._flows(task)]
         if not flowing:
             return
         room = self.rx_window - sum(task.upload.in_flight_bytes for task in flowing)
         most = room - limit_bytes
+        repeated = sum(task.upload.retransmitted_bytes for task in flowing)
         for task in flowing:
             upload = task.upload
             if now >= upload.deadline and (data := upload.expire(now)):
@@ -221,6 +225,7 @@ class Transfers:
                 out.append((data, upload.transfer))
                 room -= len(data.data)
                 allowance -= len(data.data)
+        self.repeated_bytes = sum(task.upload.retransmitted_bytes for task in flowing) - repeated
         self.has_more = room <= most
 
     # downloads
