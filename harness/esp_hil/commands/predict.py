@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +11,14 @@ from esp_hil.errors import ConfigError
 
 if TYPE_CHECKING:
     from esp_hil.models.device_file import DeviceFile
+    from esp_hil.results.timing.forecast import Forecast
+    from esp_hil.results.timing.setup import Setup
     from esp_hil.targets import Target
 
-HELP = "predict the latency of a model on a chip, with the band of its error"
+HELP = "predict the latency of a model on a chip, node by node, with the band of its error"
+
+_BAR = 24
+"""Width of the longest bar, in characters."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -23,7 +29,20 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--kernels", choices=("esp-nn", "portable"), default="esp-nn", help="of TFLM (default esp-nn)"
     )
-    parser.add_argument("--clock-mhz", type=int, help="of the CPU (default: the chip's fastest)")
+    what_if = parser.add_argument_group("what if (default: the settings of ESP-DL's own examples)")
+    what_if.add_argument("--clock-mhz", type=int, help="of the CPU (default: the chip's fastest)")
+    what_if.add_argument("--psram", help="mode of the PSRAM: octal80, octal40, quad80, hex200 ...")
+    what_if.add_argument("--flash", help="mode of the flash: qio80, dio80, qio120 ...")
+    what_if.add_argument(
+        "--cache-kb", type=int, help="data cache (esp32s3: 16, 32, 64) or L2 (esp32p4: 128 to 512)"
+    )
+    what_if.add_argument(
+        "--param-copy", choices=("on", "off"), help="parameters copied to PSRAM (default), or read from flash"
+    )
+    what_if.add_argument("--opt", choices=("O2", "Os", "Og"), help="of the compiler (default O2)")
+    what_if.add_argument("--cores", type=int, choices=(1, 2), help="that an inference may use (default 1)")
+    parser.add_argument("--learn", type=Path, metavar="RESULTS", help="correct by your own measured rows")
+    parser.add_argument("--json", action="store_true", help="print it for a program to read")
     parser.add_argument("--error", action="store_true", help="print how well held-out models are predicted")
 
 
@@ -35,40 +54,134 @@ def run(args: Namespace) -> int:
         raise ConfigError(
             "hil predict needs MODEL and --target", hint="e.g. hil predict mnist --target esp32s3"
         )
-    from esp_hil.results.timing.predict import predict
-    from esp_hil.results.timing.published import published_of, spread_words
-    from esp_hil.results.timing.work import total_bytes, total_macs, work_of
+    from esp_hil.results.timing.forecast import forecast
     from esp_hil.targets import target
 
     chip = target(args.target)
-    name, file = _file(args, chip)
-    work = work_of(file)
-    macs = total_macs(work)
-    print(f"{name} on {chip.name}: {macs:,} MACs, {total_bytes(work):,} bytes, {len(work)} layers")
-    clock_hz = args.clock_mhz * 1_000_000 if args.clock_mhz else None
-    found = predict(macs, chip, runtime=file.runtime, kernels=args.kernels, clock_hz=clock_hz)
-    print(found.words)
+    name, file = _file(args.model, args.recipe, chip)
+    found = forecast(file, chip, setup=_setup(args, chip), kernels=args.kernels)
+    if args.learn:
+        found = _learned(args.learn, chip, found)
+    if args.json:
+        print(json.dumps(_as_json(name, chip, found), indent=1))
+    else:
+        _print(name, chip, file, found)
+    return 0
+
+
+def _setup(args: Namespace, chip: Target) -> Setup:
+    from esp_hil.results.timing.setup import setup_of
+
+    return setup_of(
+        chip,
+        clock_hz=args.clock_mhz * 1_000_000 if args.clock_mhz else None,
+        psram=args.psram,
+        flash=args.flash,
+        cache_bytes=args.cache_kb * 1024 if args.cache_kb else None,
+        optimize=args.opt,
+        cores=args.cores,
+        param_copy=None if args.param_copy is None else args.param_copy == "on",
+    )
+
+
+def _as_json(name: str, chip: Target, found: Forecast) -> dict[str, object]:
+    return {
+        "model": name,
+        "target": chip.name,
+        "nodes": [
+            {
+                "name": node.name,
+                "op": node.op,
+                "instructions": round(node.instructions),
+                "bytes": node.bytes,
+                "ms": node.ms,
+                "compute_ms": node.compute_ms,
+                "weights_ms": node.weights_ms,
+                "activations_ms": node.activations_ms,
+                "cpp_ms": node.cpp_ms,
+                "why": node.why,
+                "kernels": list(node.kernels),
+            }
+            for node in found.nodes
+        ],
+        "instructions": round(found.instructions),
+        "ms": found.ms,
+        "low_ms": found.low_ms,
+        "high_ms": found.high_ms,
+        "settings": found.setup.words,
+        "reasons": list(found.reasons),
+    }
+
+
+def _print(name: str, chip: Target, file: DeviceFile, found: Forecast) -> None:
+    from esp_hil.results.timing.published import published_of, spread_words
+    from esp_hil.results.timing.work import total_macs, work_of
+
+    macs = total_macs(work_of(file))
+    print(f"{name} on {chip.name}: {macs:,} MACs, {round(found.instructions):,} instructions of SIMD kernels")
+    print(f"{found.words} at {found.setup.words}; 80 % of published models lie in such a band")
+    for reason in found.reasons:
+        print(f"  {reason}")
+    _print_bars(found)
     rows = published_of(name, chip.name, file.runtime, macs)
     if rows:
         print(f"published of this model: {spread_words(rows)}")
         for row in rows:
             print(f"  {row.words}  {row.source}")
-    return 0
 
 
-def _file(args: Namespace, chip: Target) -> tuple[str, DeviceFile]:
+def _print_bars(found: Forecast) -> None:
+    """A bar a node: c compute, w weights, a activations, + C++."""
+    longest = max((node.ms for node in found.nodes), default=0.0)
+    if not longest:
+        return
+    print(f"mostly {found.dominant}; bars: c instructions, w weights, a activations, + C++")
+    for node in found.nodes:
+        parts = (
+            ("c", node.compute_ms),
+            ("w", node.weights_ms),
+            ("a", node.activations_ms),
+            ("+", node.cpp_ms),
+        )
+        bar = "".join(sign * round(_BAR * part / longest) for sign, part in parts)
+        print(f"  {node.ms:9.3f} ms  {bar:{_BAR + 2}} {node.op:18} {node.name}")
+
+
+def _learned(results: Path, chip: Target, found: Forecast) -> Forecast:
+    """Rows that were measured on this chip, beside what is predicted for their models with the same settings."""
+    from esp_hil.results.journal import read_runs
+    from esp_hil.results.metrics import latency_of
+    from esp_hil.results.timing.forecast import forecast, learned
+
+    pairs = []
+    for row in read_runs(results).runs:
+        latency = None if row.target != chip.name or row.simulated else latency_of(row)
+        if latency is None:
+            continue
+        try:
+            _, file = _file(row.model, row.recipe, chip)
+            expected = forecast(file, chip, setup=found.setup)
+        except ConfigError:
+            continue  # a model that is not in this catalogue cannot be predicted, so it teaches nothing
+        pairs.append((latency.median_ms, expected.ms))
+    factor, half = learned(pairs)
+    said = f"corrected by {len(pairs)} of your rows: boards take {factor:.2g} times what is predicted"
+    return found.scaled(factor, half=half, reason=said)
+
+
+def _file(model_name: str, recipe_name: str | None, chip: Target) -> tuple[str, DeviceFile]:
     from esp_hil.models import catalogue
     from esp_hil.models.device_file import open_device_file
 
-    path = Path(args.model)
+    path = Path(model_name)
     if path.suffix in {".espdl", ".tflite"}:
         return path.stem, open_device_file(path)
-    model = catalogue.load(args.model)
+    model = catalogue.load(model_name)
     fitting = [
         name for name, recipe in model.recipes.items() if chip.family_of(recipe.runtime) in recipe.targets
     ]
-    if args.recipe:
-        fitting = [model.recipe(args.recipe).name]
+    if recipe_name:
+        fitting = [model.recipe(recipe_name).name]
     if not fitting:
         raise ConfigError(f"model {model.name} has no device file for {chip.name}")
     recipe = model.recipes[fitting[0]]
@@ -76,20 +189,7 @@ def _file(args: Namespace, chip: Target) -> tuple[str, DeviceFile]:
 
 
 def _errors() -> int:
-    from esp_hil.results.timing.predict import groups, held_out
-    from esp_hil.results.timing.published import published
+    from esp_hil.results.timing.errors_table import print_errors
 
-    print("models held out, a third at a time; factor: the larger of predicted/published and its inverse")
-    print(f"{'group':24}{'models':>8}{'median':>9}{'worst':>8}{'in band':>9}   missed most")
-    for group in groups():
-        try:
-            found = held_out(published(), group)
-        except ConfigError:
-            print(f"{group:24}{'':8} too few published models to hold out a third")
-            continue
-        model, factor = found.missed[0]
-        print(
-            f"{group:24}{found.models:8d}{found.median_factor:9.2f}{found.worst_factor:8.2f}"
-            f"{100 * found.inside:8.0f}%   {model} x{factor:.2f}"
-        )
+    print_errors()
     return 0

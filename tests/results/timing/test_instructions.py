@@ -13,7 +13,7 @@ from esp_hil.formats.espdl import EspdlModel, read_espdl
 from esp_hil.formats.espdl.shapes import propagate
 from esp_hil.results.timing.instructions import kernel_calls, simd_chip
 from esp_hil.results.timing.instructions.copies import copy_instructions
-from esp_hil.results.timing.instructions.kernels import kernel_names
+from esp_hil.results.timing.instructions.kernels import alignment, blocks, kernel_names, quantity_names
 from esp_hil.results.timing.instructions.windows import Axis, windows_of
 from esp_hil.results.timing.latency import quantile
 
@@ -129,3 +129,14 @@ def test_networks_lie_within_three_percent(counted: list[tuple[str, str, float, 
 def test_every_kind_of_kernel_is_counted(kind: str) -> None:
     for chip in ("s3", "p4"):
         assert any(name.startswith(chip) and kind in name for name in kernel_names())
+
+
+def test_every_quantity_of_the_table_is_one_that_the_dispatch_gives() -> None:
+    given = {
+        *blocks(20, 16, "c"),
+        *blocks(20, 16, "n"),
+        *alignment(0),
+        *("1", "h", "p", "w1", "we", "h1", "bias", "relu", "pc"),
+        *("n", "quads", "blocks", "lr", "any_lr"),
+    }
+    assert quantity_names() <= given

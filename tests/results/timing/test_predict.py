@@ -74,16 +74,6 @@ def test_a_held_out_model_is_not_seen_in_another_version() -> None:
     assert found.median_factor == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(
-    ("group", "median", "inside"), [("espdl esp32p4", 1.4, 0.75), ("espdl esp32s3", 2.1, 0.75)]
-)
-def test_the_held_out_third_is_predicted_as_well_as_is_said(group: str, median: float, inside: float) -> None:
-    found = held_out(published(), group)
-    assert found.models >= 12
-    assert found.median_factor <= median
-    assert found.inside >= inside
-
-
 def test_a_prediction_scales_with_work_and_clock_and_says_what_it_is() -> None:
     chip = target("esp32s3")
     one, two = predict(10**6, chip), predict(2 * 10**6, chip)
@@ -146,9 +136,11 @@ def test_the_command_predicts_and_names_its_sources(capsys: pytest.CaptureFixtur
     assert "predicted " in said
     assert "https://www.haraldkreuzer.net" in said
     assert main(["predict", "--error"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + len(groups())
-    assert main(["predict", "mnist", "--target", "esp32c3"]) == 2
+    said = capsys.readouterr().out
+    assert all(group in said for group in groups() if group.startswith("tflm"))
+    assert "contradiction, not fitted: imagenet_mobilenetv2" in said
+    assert main(["predict", "mnist", "--target", "esp32c3"]) == 0
+    assert "portable C++" in capsys.readouterr().out
     assert main(["predict"]) == 2
 
 

@@ -10,7 +10,8 @@ loops. Most are whole numbers because they are the length of a loop body. Quanti
   whether there are any, and blocks less one. A depthwise kernel counts its channels so.
 * `cb`, `cr`, `any_cb`, `any_cr`, `no_cb`, `cr_one`, `cr8` ... `cr1`: the same for input channels (elements, in an
   elementwise kernel); `cr8` ... `cr1` are bits of the remainder, which the kernels test one by one. `cb_odd`,
-  `two_cb`: blocks that are left after pairs, and whether there is a pair.
+  `two_cb`, `one_cb`: blocks that are left after pairs, whether there is a pair, whether there is one block alone;
+  `no_cr`: no remainder.
 * `bias`, `relu`, `pc`: whether a bias, a ReLU, one exponent per channel take part.
 * `out0`, `out8`: whether the output begins at a multiple of 16 bytes, or 8 bytes beyond one.
 * `n`, `quads`, `blocks`, `lr`, `any_lr`: elements, groups of four, loop rounds; remainder of the input where it
@@ -41,6 +42,11 @@ def _table() -> dict[str, tuple[tuple[tuple[str, ...], float], ...]]:
 def kernel_names() -> tuple[str, ...]:
     """All kernels of the table, the chip first: `s3 s8_lut`."""
     return tuple(_table())
+
+
+def quantity_names() -> set[str]:
+    """All quantities that the table multiplies."""
+    return {name for terms in _table().values() for names, _ in terms for name in names}
 
 
 def known(kernel: str) -> bool:
@@ -75,7 +81,13 @@ def blocks(count: int, lanes: int, prefix: str) -> dict[str, float]:
         found["nb_1"] = max(whole - 1, 0)
     else:
         found |= {f"cr{bit}": float(rest & bit > 0) for bit in (8, 4, 2, 1)}
-        found |= {"cr_one": rest == 1, "cb_odd": whole % 2, "two_cb": whole >= 2}
+        found |= {
+            "one_cb": whole == 1,
+            "no_cr": rest == 0,
+            "cr_one": rest == 1,
+            "cb_odd": whole % 2,
+            "two_cb": whole >= 2,
+        }
     return found
 
 

@@ -1,0 +1,295 @@
+"""The latency of a model, node by node, from what it executes and moves; with a band, and with reasons.
+
+For chips with published figures of ESP-DL (esp32s3, esp32p4) the numbers are `esp_hil.results.timing.physics`;
+for portable C++ nothing is published, so the band is wide and says why; for TFLM the published latencies tell cycles
+for a multiply-accumulate of its kernels (`esp_hil.results.timing.predict`), which the nodes share by their work.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from statistics import median
+
+from esp_hil.errors import ConfigError, UnsupportedOperator
+from esp_hil.formats.espdl.model import EspdlModel
+from esp_hil.models.device_file import DeviceFile
+from esp_hil.results.timing.cost import NodeCost, costs_of
+from esp_hil.results.timing.physics import Physics, half_width, physics_of
+from esp_hil.results.timing.predict import fit_of
+from esp_hil.results.timing.published import group_of, published
+from esp_hil.results.timing.setup import Setup, setup_of
+from esp_hil.results.timing.work import LayerWork, work_of
+from esp_hil.targets import Target
+
+_KIN = {"esp32s31": "esp32p4"}
+"""Chips with the kernels of another, whose numbers serve with a wider band."""
+
+_UNMEASURED = math.log(2.5)
+"""Half width of a band, as a logarithm, where no figure is published: a factor of 2.5 either way."""
+
+_SECOND_CORE = 0.9
+"""Share of a split node that the second core takes off one half: both wait for the same memory."""
+
+_TFLM_ELEMENT_CYCLES = 25.0
+"""Of TFLM for an output element of an operator without multiply-accumulates (facts of ESP-NN: pools 10-33, add 35)."""
+
+_TFLM_UNCOUNTED = frozenset(
+    {
+        "BATCH_MATMUL",
+        "SVDF",
+        "TRANSPOSE_CONV",
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        "WHILE",
+        "IF",
+        "CALL_ONCE",
+    }
+)
+"""Operators of TFLM that no published figure tells of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeForecast:
+    """One node; its time is the sum of the four parts, all in ms."""
+
+    name: str
+    op: str
+    instructions: float
+    bytes: int
+    kernels: tuple[str, ...]
+    compute_ms: float
+    weights_ms: float
+    activations_ms: float
+    cpp_ms: float
+
+    @property
+    def ms(self) -> float:
+        """Its whole time."""
+        return self.compute_ms + self.weights_ms + self.activations_ms + self.cpp_ms
+
+    @property
+    def why(self) -> str:
+        """What takes most of its time."""
+        parts = {
+            "compute": self.compute_ms,
+            "weights": self.weights_ms,
+            "activations": self.activations_ms,
+            "C++": self.cpp_ms,
+        }
+        return max(parts, key=lambda name: parts[name])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """A predicted latency.
+
+    Attributes:
+        nodes: in the file's order.
+        ms: of one inference.
+        low_ms: four of five models lie above this.
+        high_ms: and below this, so that 80 % lie between.
+        setup: what it is for.
+        reasons: why the band is wider than that of published networks; () if it is not.
+    """
+
+    nodes: tuple[NodeForecast, ...]
+    ms: float
+    low_ms: float
+    high_ms: float
+    setup: Setup
+    reasons: tuple[str, ...]
+
+    @property
+    def instructions(self) -> float:
+        """Of SIMD kernels, all nodes together."""
+        return sum(node.instructions for node in self.nodes)
+
+    @property
+    def words(self) -> str:
+        """As `predicted 5.1 ms (4.1 to 6.4 ms)`."""
+        return f"predicted {self.ms:.3g} ms ({self.low_ms:.3g} to {self.high_ms:.3g} ms)"
+
+    @property
+    def dominant(self) -> str:
+        """Which part of the whole inference takes most: `weights 68 %`."""
+        parts = {
+            "compute": sum(node.compute_ms for node in self.nodes),
+            "weights": sum(node.weights_ms for node in self.nodes),
+            "activations": sum(node.activations_ms for node in self.nodes),
+            "C++": sum(node.cpp_ms for node in self.nodes),
+        }
+        name = max(parts, key=lambda part: parts[part])
+        return f"{name} {100 * parts[name] / self.ms:.0f} %" if self.ms else "nothing"
+
+    def scaled(self, factor: float, *, half: float, reason: str) -> Forecast:
+        """The same with every time multiplied, and a band of its own; for what a user's boards have told."""
+        nodes = tuple(
+            replace(
+                node,
+                compute_ms=node.compute_ms * factor,
+                weights_ms=node.weights_ms * factor,
+                activations_ms=node.activations_ms * factor,
+                cpp_ms=node.cpp_ms * factor,
+            )
+            for node in self.nodes
+        )
+        ms = self.ms * factor
+        return replace(
+            self,
+            nodes=nodes,
+            ms=ms,
+            low_ms=ms * math.exp(-half),
+            high_ms=ms * math.exp(half),
+            reasons=(*self.reasons, reason),
+        )
+
+
+def forecast(
+    file: DeviceFile, chip: Target, *, setup: Setup | None = None, kernels: str = "esp-nn"
+) -> Forecast:
+    """Predict the latency of a device file.
+
+    Args:
+        file: `.espdl` or `.tflite`.
+        chip: the target.
+        setup: what to predict for; None: the settings of ESP-DL's own examples.
+        kernels: of TFLM: esp-nn or portable.
+
+    Raises:
+        UnsupportedOperator: operators that the runtime lacks, or that nothing is known of.
+        ConfigError: too little is published for this chip and runtime.
+    """
+    setup = setup or setup_of(chip)
+    if not isinstance(file.content, EspdlModel):
+        return _tflm(file, chip, setup, kernels)
+    costs = costs_of(file, chip.family, setup)
+    if chip.family == "c":
+        return _joined([_node(cost, _PORTABLE, setup) for cost in costs], setup, _UNMEASURED, _portable())
+    name = _KIN.get(chip.name, chip.name)
+    half, reasons = _band(costs, half_width(name), chip.name)
+    return _joined([_node(cost, physics_of(name), setup) for cost in costs], setup, half, reasons)
+
+
+_PORTABLE = Physics(cycles=1.0, weights=2.0, activations=1.2, models=0)
+
+
+def _portable() -> tuple[str, ...]:
+    return ("portable C++: no latency of ESP-DL is published for this chip, its loops are estimated",)
+
+
+def _node(cost: NodeCost, physics: Physics, setup: Setup) -> NodeForecast:
+    share = 1 - _SECOND_CORE / 2 if cost.parallel and setup.cores > 1 else 1.0
+    clock = setup.clock_hz / 1e3
+    return NodeForecast(
+        name=cost.name,
+        op=cost.op,
+        instructions=cost.instructions,
+        bytes=cost.bytes,
+        kernels=cost.kernels,
+        compute_ms=share * physics.cycles * cost.instructions / clock,
+        weights_ms=_moved_ms(
+            physics.weights, cost.weight_bytes + cost.streamed_bytes, setup.weight_bytes_per_s
+        ),
+        activations_ms=_moved_ms(physics.activations, cost.activation_bytes, setup.psram_bytes_per_s),
+        cpp_ms=share * cost.c_cycles / clock,
+    )
+
+
+def _moved_ms(factor: float, count: int, bytes_per_s: float) -> float:
+    """Internal RAM, where there is no external memory, costs what its instructions cost: nothing more."""
+    return 1e3 * factor * count / bytes_per_s if bytes_per_s else 0.0
+
+
+def _band(costs: tuple[NodeCost, ...], half: float, chip: str) -> tuple[float, tuple[str, ...]]:
+    reasons = []
+    if chip in _KIN:
+        half = math.hypot(half, math.log(1.5))
+        reasons.append(f"the numbers are those of {_KIN[chip]}")
+    total = sum(cost.instructions + cost.c_cycles for cost in costs) or 1.0
+    guessed = [cost for cost in costs if not cost.known_c and cost.c_cycles]
+    share = sum(cost.c_cycles for cost in guessed) / total
+    if share > 0.02:
+        half = math.hypot(half, share * _UNMEASURED)
+        names = ", ".join(sorted({cost.op for cost in guessed}))
+        reasons.append(f"{names}: C++ without a measured figure, {100 * share:.0f} % of the cycles")
+    return half, tuple(reasons)
+
+
+def _joined(nodes: list[NodeForecast], setup: Setup, half: float, reasons: tuple[str, ...]) -> Forecast:
+    ms = sum(node.ms for node in nodes)
+    return Forecast(
+        nodes=tuple(nodes),
+        ms=ms,
+        low_ms=ms * math.exp(-half),
+        high_ms=ms * math.exp(half),
+        setup=setup,
+        reasons=reasons,
+    )
+
+
+def _tflm(file: DeviceFile, chip: Target, setup: Setup, kernels: str) -> Forecast:
+    layers = work_of(file)
+    uncounted = sorted({layer.operator for layer in layers if _uncounted(layer)})
+    if not any(layer.macs for layer in layers):
+        named = ", ".join(sorted({layer.operator for layer in layers}))
+        raise UnsupportedOperator(
+            f"no prediction: no published figure tells of {named}", hint="measure it: hil run"
+        )
+    fit = fit_of(published(), group_of("tflm", kernels, chip.name))
+    half = math.log(fit.high / fit.low) / 2
+    nodes = [_tflm_node(layer, fit.cycles_per_mac, setup) for layer in layers]
+    reasons = []
+    if uncounted:
+        half = math.hypot(half, math.log(2))
+        reasons.append(f"{', '.join(uncounted)}: no published figure tells of it")
+    floats = sorted({layer.operator for layer in layers if layer.macs and layer.bits > 16})
+    if floats:
+        half = math.hypot(half, _UNMEASURED)
+        reasons.append(f"{', '.join(floats)} in floats: the figures are of int8 kernels")
+    wide = sorted({layer.operator for layer in layers if layer.macs and layer.bits == 16})
+    if wide:
+        half = math.hypot(half, math.log(2))
+        reasons.append(f"{', '.join(wide)} at 16 bits: ESP-NN has no such kernels")
+    return _joined(nodes, setup, half, tuple(reasons))
+
+
+def _uncounted(layer: LayerWork) -> bool:
+    return layer.operator in _TFLM_UNCOUNTED
+
+
+def _tflm_node(layer: LayerWork, cycles_per_mac: float, setup: Setup) -> NodeForecast:
+    bits = {16: 4.0, 32: 8.0}.get(layer.bits, 1.0)
+    clock = setup.clock_hz / 1e3
+    elements = layer.activation_bytes * 8 / max(layer.bits, 8) / 2
+    plain = 0.0 if layer.macs else _TFLM_ELEMENT_CYCLES * elements
+    return NodeForecast(
+        name=layer.name,
+        op=layer.operator,
+        instructions=0.0,
+        bytes=layer.bytes,
+        kernels=(),
+        compute_ms=bits * cycles_per_mac * layer.macs / clock,
+        weights_ms=0.0,
+        activations_ms=0.0,
+        cpp_ms=plain / clock,
+    )
+
+
+def learned(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+    """What a user's own rows say: the factor to multiply predictions by, and the half width of the band.
+
+    Args:
+        pairs: (measured ms, predicted ms) of one chip and settings.
+
+    Raises:
+        ConfigError: no pair.
+    """
+    if not pairs:
+        raise ConfigError(
+            "none of the rows has a latency that was measured on this chip",
+            hint="run the suites on a board of this chip first; simulated rows tell nothing",
+        )
+    ratios = [math.log(measured / predicted) for measured, predicted in pairs]
+    middle = median(ratios)
+    spread = median(abs(ratio - middle) for ratio in ratios)
+    return math.exp(middle), max(math.log(1.15), 2 * spread)
