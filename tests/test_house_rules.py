@@ -73,7 +73,8 @@ def circle(imports: dict[str, set[str]]) -> list[str]:
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
     """Imports in functions and for type checking count: a circle is one idea torn apart, whenever it is imported."""
-    known = modules()
+    # the front door names everything, for type checkers; nothing inside comes in by it (tests/test_api.py)
+    known = {name: path for name, path in modules().items() if name != "esp_hil"}
     assert circle({name: imported(path, known) - {name} for name, path in known.items()}) == []
 
 

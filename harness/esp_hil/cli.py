@@ -8,8 +8,9 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 
-from esp_hil import __version__, commands
+from esp_hil import commands
 from esp_hil.errors import HilError
+from esp_hil.version import VERSION
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -17,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hil", description="Test and benchmark neural networks on ESP32 chips."
     )
-    parser.add_argument("--version", action="version", version=f"esp-hil {__version__}")
+    parser.add_argument("--version", action="version", version=f"esp-hil {VERSION}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for info in pkgutil.iter_modules(commands.__path__):
         module = importlib.import_module(f"{commands.__name__}.{info.name}")

@@ -25,7 +25,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from esp_hil import __version__
 from esp_hil.boards import profiles
 from esp_hil.errors import BuildError, ConfigError
 from esp_hil.esp.backtrace import toolchain_prefix
@@ -34,6 +33,7 @@ from esp_hil.esp.image import FLASHER_ARGS, Image, Section
 from esp_hil.progress import Progress, Silent
 from esp_hil.settings import cache_folder, checkout, shipped, variable_path
 from esp_hil.targets import target as target_of
+from esp_hil.version import VERSION
 
 LOG = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def firmware_folder() -> Path:
 
 def _in_cache(source: Path) -> Path:
     """A copy of the sources, found again by their content."""
-    digest = hashlib.sha256(__version__.encode())
+    digest = hashlib.sha256(VERSION.encode())
     files = [path.relative_to(source) for path in sources(source)]
     for path in files:
         data = (source / path).read_bytes()
@@ -112,7 +112,7 @@ def _in_cache(source: Path) -> Path:
                     (folder / path).parent.mkdir(parents=True, exist_ok=True)
                     # contents only: an installed package may be read-only
                     shutil.copyfile(source / path, folder / path)
-                (folder / "version.txt").write_text(f"{__version__}\n", encoding="utf-8")
+                (folder / "version.txt").write_text(f"{VERSION}\n", encoding="utf-8")
                 done.touch()
     except OSError as error:
         hint = "set HIL_CACHE to a folder that can be written"

@@ -9,8 +9,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from esp_hil import __version__
 from esp_hil.errors import ReportError
+from esp_hil.version import VERSION
 
 MANIFEST = "manifest.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -39,7 +39,7 @@ def make_bundle(folder: Path, bundle: Path) -> int:
                 name, content = path.relative_to(folder).as_posix(), path.read_bytes()
                 digests[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
                 archive.writestr(_entry(name), content)
-            manifest = {"esp_hil": __version__, "files": digests}
+            manifest = {"esp_hil": VERSION, "files": digests}
             archive.writestr(_entry(MANIFEST), json.dumps(manifest, indent=1, sort_keys=True))
         fresh.replace(bundle)
     except OSError as error:

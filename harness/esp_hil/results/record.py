@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from esp_hil import __version__
 from esp_hil.errors import (
     BuildError,
     DeviceCrashed,
@@ -31,6 +30,7 @@ from esp_hil.errors import (
 )
 from esp_hil.results.codec import from_plain, to_plain
 from esp_hil.verdict.verdict import Verdict
+from esp_hil.version import VERSION
 from esp_hil.wire.status import Status
 
 SCHEMA = 6
@@ -86,7 +86,7 @@ class Provenance:
     host without telling its name: simulated time is that machine's.
     """
 
-    harness: str = __version__
+    harness: str = VERSION
     git_sha: str
     dirty: bool
     model_sha256: str
@@ -390,7 +390,7 @@ def _row(line: str | bytes) -> dict[str, Any]:
     if not isinstance(row, dict) or type(row.get("schema")) is not int:
         raise ReportError("not a row of esp-hil: no schema")
     if not OLDEST_SCHEMA <= (schema := row.pop("schema")) <= SCHEMA:
-        said = f"row has schema {schema}, esp-hil {__version__} reads {OLDEST_SCHEMA} to {SCHEMA}"
+        said = f"row has schema {schema}, esp-hil {VERSION} reads {OLDEST_SCHEMA} to {SCHEMA}"
         raise ReportError(said, hint=_needs(row))
     return row
 

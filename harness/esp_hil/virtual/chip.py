@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from esp_hil import __version__
 from esp_hil._device import Server
 from esp_hil.counters import BYTES, CLOCK_CYCLES, CLOCK_TIMER, HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
 from esp_hil.targets import Runtime, Target
+from esp_hil.version import VERSION
 from esp_hil.virtual.engine import SYSTEM_BYTES, ExactEngine
 from esp_hil.virtual.faults import EngineFaults
 from esp_hil.virtual.flash import Flash, GoldenPartition
@@ -71,7 +71,7 @@ class Identity:
         target = self.target
         return {
             "app": "hil-virtual",
-            "app_version": __version__,
+            "app_version": VERSION,
             "chip": target.name,
             "mac": self.mac,
             "idf": "none",
@@ -254,7 +254,7 @@ def boot_log(identity: Identity, reason: ResetReason) -> str:
     lines += [
         f"I (12) cpu_start: cpu freq: {target.clock_hz} Hz",
         "I (12) app_init: Project name:     hil-virtual",
-        f"I (12) app_init: App version:      {__version__}",
+        f"I (12) app_init: App version:      {VERSION}",
         "",
     ]
     return "\r\n".join(lines)

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from esp_hil import __version__, counters
+from esp_hil import counters
 from esp_hil.errors import ConfigError, FormatError, HilError, UnsupportedOperator
 from esp_hil.targets import Target
+from esp_hil.version import VERSION
 from esp_hil.virtual.faults import EngineFaults, FlippedBit, OffByLsb
 from esp_hil.virtual.pace import Pace, macs_of
 from esp_hil.wire.messages import LOAD_PARAMETERS_IN_FLASH
@@ -103,7 +104,7 @@ class ExactEngine:
     """
 
     name = "exact"
-    version = __version__
+    version = VERSION
 
     def __init__(self, target: Target, faults: EngineFaults, on_run: Callable[[int], None]) -> None:
         self.families = (target.family,)

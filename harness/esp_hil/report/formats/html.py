@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from esp_hil import __version__
 from esp_hil.esp.sdkconfig import EFFECTS
 from esp_hil.report.cards import card_of
 from esp_hil.report.columns import page_data
@@ -28,6 +27,7 @@ from esp_hil.results.metrics import latency_of
 from esp_hil.results.outcome import deciding
 from esp_hil.results.text import clean
 from esp_hil.verdict.verdict import IntegerDiff
+from esp_hil.version import VERSION
 
 FILE = "report.html"
 
@@ -80,7 +80,7 @@ def render(report: Report, path: Path) -> None:
     axis, rows = _latency(chosen)
     script = script_text()
     page = environment.get_template("report.html.j2").render(
-        version=__version__,
+        version=VERSION,
         when=_when(report),
         revisions=sorted({clean(run.provenance.git_sha[:10]) for run in report.runs} - {""}),
         tally=report.tally,
