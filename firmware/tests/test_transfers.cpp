@@ -61,6 +61,14 @@ TEST(a_hole_is_sent_again_when_something_sent_after_its_repetition_has_arrived) 
   CHECK_EQ(sent(transfer).substr(0, 9), "!100-200 ");
 }
 
+TEST(an_acknowledgement_of_what_was_sent_before_the_repetition_says_nothing_of_it) {
+  ReadTransfer transfer(view(kSource), 500);
+  (void)sent(transfer);
+  CHECK_EQ(transfer.acknowledge(ack(Status::kOk, 100, 500, {{200, 500}})), 100u);
+  (void)sent(transfer);
+  CHECK_EQ(transfer.acknowledge(ack(Status::kOk, 100, 500, {{200, 500}})), 0u);
+}
+
 TEST(a_time_out_acknowledgement_brings_back_everything_unnamed) {
   ReadTransfer transfer(view(kSource), 1000);
   (void)sent(transfer);

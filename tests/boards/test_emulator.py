@@ -36,7 +36,7 @@ def programs(tmp_path: Path) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "qemu-system-riscv32"
-    fake = ROOT / "tests" / "fake_qemu.py"
+    fake = ROOT / "tests" / "boards" / "fake_qemu.py"
     program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} {fake} "$@"\n')
     program.chmod(0o755)
     return folder

@@ -54,7 +54,7 @@ class FakeChip:
 
     @property
     def flasher(self) -> Flasher:
-        script = Path(__file__).parents[1] / "fake_esptool.py"
+        script = Path(__file__).parents[1] / "esp" / "fake_esptool.py"
         return Flasher(port="/dev/ttyUSB0", program=(sys.executable, str(script), str(self._state)))
 
     @property

@@ -105,7 +105,7 @@ class Bench:
             "HIL_STATE": str(self.folder / "state"),
             "HIL_BUILDS": str(self.folder / "builds"),
             "XDG_CACHE_HOME": str(self.folder / "cache"),
-            "HIL_ESPTOOL": f"{sys.executable} {ROOT / 'tests' / 'fake_esptool.py'} {self._state}",
+            "HIL_ESPTOOL": f"{sys.executable} {ROOT / 'tests' / 'esp' / 'fake_esptool.py'} {self._state}",
             "HOME": str(self.folder),
         }
         others = {name: value for name, value in os.environ.items() if not name.startswith("IDF_")}

@@ -30,7 +30,7 @@ from esp_hil.wire import session as wire_session
 from esp_hil.wire.frame import Frame, FrameDecoder, encode_frame
 from esp_hil.wire.messages import Ack, Location
 from esp_hil.wire.status import Status
-from tests.in_process import FakeLink, InProcessBoard, answer
+from tests.device.in_process import FakeLink, InProcessBoard, answer
 
 IMAGE = b"esp32p4 adder " + bytes(range(256))
 A = np.arange(16, dtype=np.int8)[np.newaxis]

@@ -32,7 +32,7 @@ from esp_hil.virtual import VirtualBoard
 from esp_hil.virtual.faults import FlippedBit, NodeFault
 from esp_hil.wire.messages import Location
 from tests.conftest import ROOT
-from tests.planted import Broken, Case
+from tests.verdict.planted import Broken, Case
 from tests.verdict.test_diverge import check, faults, golden_inputs
 
 FOLDER = ROOT / "golden" / "gesture"

@@ -16,7 +16,7 @@ from esp_hil.errors import ConfigError, FlashError, FormatError
 from esp_hil.esp.esptool_program import Flasher
 from esp_hil.micropython.prebuilt import flash_image, read_image
 
-FAKE = Path(__file__).resolve().parents[1] / "fake_esptool.py"
+FAKE = Path(__file__).resolve().parents[1] / "esp" / "fake_esptool.py"
 BOARD = Board(id="desk", target="esp32s3", url="/dev/null")
 CLASSES = (b"FaceDetector", b"ImageNet", b"CocoDetector")
 

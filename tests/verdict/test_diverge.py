@@ -20,7 +20,7 @@ from esp_hil.targets import FAMILIES, Family, rounding_of
 from esp_hil.verdict.diverge import Divergence
 from esp_hil.virtual.faults import FlippedBit, NodeFault
 from tests.conftest import ROOT
-from tests.planted import Broken, Case
+from tests.verdict.planted import Broken, Case
 
 OTHER = {"half_up": "half_even", "half_even": "half_up"}
 ROUNDING_WORDS = {"half_up": "half up", "half_even": "half to even"}
