@@ -12,7 +12,7 @@ which equals TFLM's. Later versions were not run: what an upstream issue calls m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esp_hil.errors import ConfigError
-from esp_hil.formats.tflite.model import Operator, Subgraph, Tensor
+from esp_hil.formats.tflite.model import Operator, Subgraph, Tensor, TfliteModel
 from esp_hil.formats.tflite.reader import SAME
 
 Kernel = Literal["conv", "depthwise", "fully connected", "add", "mul", "max pool", "average pool", "softmax"]
@@ -729,6 +729,52 @@ def wrong_answer(fault: Fault, layer: Layer, operands: Operands, right: NDArray[
     """
     model = _MODELS.get(fault.name)
     return None if model is None else model(layer, operands, right)
+
+
+def modelled(fault: Fault) -> bool:
+    """Whether `wrong_answer` computes a fault."""
+    return fault.name in _MODELS
+
+
+def constant_of(model: TfliteModel, graph: Subgraph, number: int) -> NDArray[Any]:
+    """The values of a constant, in its shape; of bytes only where its type is a numpy type."""
+    tensor = graph.tensors[number]
+    return np.frombuffer(model.buffers[tensor.buffer].data, np.dtype(tensor.dtype).newbyteorder("<")).reshape(
+        tensor.shape
+    )
+
+
+def answer_of(
+    model: TfliteModel,
+    graph: Subgraph,
+    operator: Operator,
+    fault: Fault,
+    *,
+    inputs: Sequence[NDArray[Any] | None],
+    right: NDArray[Any],
+) -> Answer | None:
+    """What a chip with a fault answers for an operator; None if that is not modelled, or it has a batch.
+
+    Args:
+        model: the file.
+        graph: the subgraph.
+        operator: one of its operators, which the fault hits.
+        fault: the fault.
+        inputs: values of the operator's inputs in order; None for one that is left out or a constant.
+        right: the reference's answer.
+    """
+    layer = layer_of(graph, operator)
+    if layer is None or layer.batch != 1:
+        return None
+    given: list[Any] = [
+        constant_of(model, graph, number) if value is None and number >= 0 else value
+        for number, value in zip(operator.inputs, inputs, strict=True)
+    ]
+    second = given[1] if operator.name == "MUL" else None
+    operands = operands_of(
+        graph, operator, lambda number: constant_of(model, graph, number), given[0], second
+    )
+    return wrong_answer(fault, layer, operands, right.reshape(-1))
 
 
 def rounded_product(values: NDArray[np.int64], multiplier: Any, nudge: int = 1 << 30) -> NDArray[np.int64]:  # noqa: ANN401

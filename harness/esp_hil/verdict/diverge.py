@@ -25,6 +25,7 @@ from esp_hil.tensors import Affine
 from esp_hil.verdict.bisection import Fetch, Search, Step
 from esp_hil.verdict.diagnosis import Diagnosis, Symptom, diagnose
 from esp_hil.verdict.difference import FloatDiff, IntegerDiff, compare_answers
+from esp_hil.verdict.esp_nn import known_faults
 from esp_hil.verdict.tflm_graph import graph_of
 from esp_hil.verdict.variants import variants_of
 
@@ -196,6 +197,9 @@ def _described(
             symptom = replace(symptom, layer=layer, variants=variants)
     else:
         affine = model.tensors[labels(model).index(name)].affine
+        if node is not None:
+            faults = known_faults(model, number, sources, right[name], got)
+            symptom = replace(symptom, variants=tuple(faults))
     return Divergence(
         tensor=name,
         node=node,

@@ -26,6 +26,7 @@ Kind = Literal[
     "parameter",
     "bias",
     "activation",
+    "known fault",
     "unknown",
 ]
 

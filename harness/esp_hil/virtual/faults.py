@@ -13,6 +13,7 @@ A plan is JSON or TOML (a file, or the JSON text itself):
     reset_at_run = 3                             # the chip restarts in the middle of it (1: the first)
     panic_at_run = 3                             # the same with a crash on the console
     panic_again = true                           # after each restart as well, not only after power-on
+    kernels = "esp-nn 1.2.3"                     # TFLM: with the known faults of that version of ESP-NN
     crash = "brownout"                           # which: panic (the default), stack_overflow, out_of_memory,
                                                  # task_watchdog, brownout
 
@@ -60,6 +61,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from esp_hil.errors import ConfigError
+from esp_hil.exact.esp_nn import version_of
 from esp_hil.toml_table import read_toml
 
 T = TypeVar("T")
@@ -112,6 +114,7 @@ class EngineFaults:
     panic_at_run: int = 0
     panic_again: bool = False
     crash: str = "panic"
+    kernels: str = ""
     output: tuple[OffByLsb, ...] = ()
     parameter: tuple[OffByLsb, ...] = ()
     bit: tuple[FlippedBit, ...] = ()
@@ -188,12 +191,22 @@ def parse_plan(table: Mapping[str, Any]) -> FaultPlan:
     crash = engine.get("crash", CRASH_KINDS[0])
     if crash not in CRASH_KINDS:
         raise ConfigError(f"fault plan: engine.crash is {crash!r}", hint=f"one of: {', '.join(CRASH_KINDS)}")
+    _check_kernels(str(engine.get("kernels", "")))
     return FaultPlan(
         seed=int(table.get("seed", 0)),
         engine=_record(EngineFaults, {**engine, **offs}, "engine"),
         to_device=_record(LineFaults, _table(line, "to_device"), "line.to_device"),
         to_host=_record(LineFaults, _table(line, "to_host"), "line.to_host"),
     )
+
+
+def _check_kernels(kernels: str) -> None:
+    """`kernels` is empty, or "esp-nn" and a version."""
+    name, _, version = kernels.partition(" ")
+    if kernels and (name != "esp-nn" or not version):
+        raise ConfigError(f"fault plan: engine.kernels is {kernels!r}", hint="such as esp-nn 1.2.3")
+    if kernels:
+        version_of(version)
 
 
 def _check_node_fault(fault: NodeFault) -> None:

@@ -9,7 +9,7 @@ timed as a file of its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from esp_hil import counters
 from esp_hil.errors import FormatError, HilError, OutOfMemory, UnsupportedOperator
+from esp_hil.exact.esp_nn import version_of
 from esp_hil.exact.tflite import labels
 from esp_hil.formats.tflite import TfliteModel
 from esp_hil.formats.tflite.interpreter import Interpreter, require_tflm
@@ -32,6 +33,7 @@ from esp_hil.virtual.engine import (
     Role,
     off_by_lsb,
 )
+from esp_hil.virtual.esp_nn import EspNnModel
 from esp_hil.virtual.faults import EngineFaults, OffByLsb
 from esp_hil.virtual.pace import Pace
 from esp_hil.wire.status import Status
@@ -61,13 +63,16 @@ class TflmEngine:
 
     def __init__(self, target: Target, faults: EngineFaults, on_run: Callable[[int], None]) -> None:
         require_tflm()
-        self.version = metadata.version("tflite-micro")
+        # as the firmware words it: TFLM's version, then that of ESP-NN and which of its kernels
+        kernels = f" {faults.kernels} optimized" if faults.kernels else ""
+        self.version = metadata.version("tflite-micro") + kernels
         self._target = target
         self._faults = faults
         self._on_run = on_run
         self._runs = 0
         self._interpreter: Interpreter | None = None
         self._labels: tuple[str, ...] = ()
+        self._chip: EspNnModel | None = None
         self._pace = Pace(target, faults)
 
     def load(self, image: bytes, *, location: int, path: str, cores: int, options: int) -> LoadedModel:
@@ -93,6 +98,9 @@ class TflmEngine:
         self._interpreter = interpreter = Interpreter(damaged, arena_limit_bytes=room)
         model = interpreter.model
         self._labels = labels(model)
+        if self._faults.kernels:
+            version = self._faults.kernels.partition(" ")[2]
+            self._chip = EspNnModel(model, damaged, self._target.name, version_of(version))
         tensors = [self._tensor("input", i, number) for i, number in enumerate(model.inputs)]
         tensors += [self._tensor("output", i, number) for i, number in enumerate(model.outputs)]
         return LoadedModel(family=FAMILY, name=model.description, tensors=tuple(tensors))
@@ -121,9 +129,10 @@ class TflmEngine:
 
     def unload(self) -> None:
         """Forget the model and end the process behind it."""
-        if self._interpreter is not None:
-            self._interpreter.close()
-        self._interpreter = None
+        for part in (self._interpreter, self._chip):
+            if part is not None:
+                part.close()
+        self._interpreter = self._chip = None
 
     def run(self, inputs: list[bytes], *, cores: int, capture: str | None, profile: bool) -> Result:
         """Infer once; with a profile the run's cycles are shared among the operators as they take this machine's time.
@@ -148,7 +157,10 @@ class TflmEngine:
         try:
             outputs = interpreter.run(arrays)
             elapsed_ns = time.perf_counter_ns() - start
-            captured = self._captured(interpreter, arrays, capture)
+            values = self._chip.run(arrays) if self._chip else None
+            if values is not None:
+                outputs = [values[number] for number in model.outputs]
+            captured = self._captured(interpreter, arrays, capture, values)
             times_ns = interpreter.operator_times_ns(arrays) if profile else []
         except HilError as error:
             raise EngineError(Status.ENGINE_FAILED, str(error)) from error
@@ -172,12 +184,17 @@ class TflmEngine:
         ]
 
     def _captured(
-        self, interpreter: Interpreter, inputs: list[NDArray[Any]], capture: str | None
+        self,
+        interpreter: Interpreter,
+        inputs: list[NDArray[Any]],
+        capture: str | None,
+        values: Mapping[int, NDArray[Any]] | None,
     ) -> bytes | None:
         made = {number for operator in interpreter.model.operators for number in operator.outputs}
         if capture not in self._labels or self._labels.index(capture) not in made:
             return None
-        return self._faulty(capture, interpreter.tensor(inputs, self._labels.index(capture)))
+        number = self._labels.index(capture)
+        return self._faulty(capture, values[number] if values else interpreter.tensor(inputs, number))
 
     def _faulty(self, name: str, array: NDArray[Any]) -> bytes:
         for fault in self._faults.output:

@@ -192,20 +192,33 @@ def operators_apart(data: bytes) -> list[bytes]:
 
 
 def _operator_alone(data: bytes, index: int) -> bytes:
+    return operators_between(data, index, index + 1)
+
+
+def operators_between(data: bytes, first: int, last: int) -> bytes:
+    """A file of the operators first, first + 1 ... last - 1 of the first subgraph, with their constants.
+
+    Its inputs are the activations that they read and do not make, each once, in the order in which they are read;
+    its outputs are all that they make, in that order.
+    """
     model = schema().ModelT.InitFromPackedBuf(bytearray(data), 0)
     graph = model.subgraphs[0]
-    operator = graph.operators[index]
-    used = list(dict.fromkeys(number for number in (*operator.inputs, *operator.outputs) if number >= 0))
+    operators = graph.operators[first:last]
+    used = list(dict.fromkeys(n for item in operators for n in (*item.inputs, *item.outputs) if n >= 0))
     places = {number: place for place, number in enumerate(used)}
     constant = [model.buffers[graph.tensors[number].buffer].data is not None for number in used]
     graph.tensors = [graph.tensors[number] for number in used]
-    operator.inputs = [places.get(number, -1) for number in operator.inputs]
-    operator.outputs = [places[number] for number in operator.outputs]
+    for item in operators:
+        item.inputs = [places.get(number, -1) for number in item.inputs]
+        item.outputs = [places[number] for number in item.outputs]
     model.buffers = [model.buffers[0], *(model.buffers[tensor.buffer] for tensor in graph.tensors)]
     for place, tensor in enumerate(graph.tensors):
         tensor.buffer = place + 1
-    graph.operators = [operator]
-    read = dict.fromkeys(place for place in operator.inputs if place >= 0 and not constant[place])
-    graph.inputs, graph.outputs = list(read), operator.outputs
+    graph.operators = operators
+    made = dict.fromkeys(place for item in operators for place in item.outputs)
+    read = dict.fromkeys(
+        place for item in operators for place in item.inputs if place >= 0 and not constant[place]
+    )
+    graph.inputs, graph.outputs = [place for place in read if place not in made], list(made)
     model.subgraphs, model.signatureDefs, model.metadata = [graph], [], []
     return pack(model)
