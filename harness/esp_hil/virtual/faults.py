@@ -61,7 +61,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from esp_hil.errors import ConfigError
-from esp_hil.exact.esp_nn import version_of
 from esp_hil.toml_table import read_toml
 
 T = TypeVar("T")
@@ -206,6 +205,8 @@ def _check_kernels(kernels: str) -> None:
     if kernels and (name != "esp-nn" or not version):
         raise ConfigError(f"fault plan: engine.kernels is {kernels!r}", hint="such as esp-nn 1.2.3")
     if kernels:
+        from esp_hil.exact.esp_nn import version_of  # numpy: not for every --help
+
         version_of(version)
 
 
