@@ -22,6 +22,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "runs", type=Path, nargs="?", metavar="DIR|RUNS.jsonl", help="folder or file of recorded rows"
     )
     parser.add_argument(
+        "new",
+        nargs="?",
+        metavar="NEW",
+        help="rows to set beside the first ones, before and after: a folder or file, or a history to compare with",
+    )
+    parser.add_argument(
         "--columns", action="store_true", help="what the columns of the tables mean, as Markdown"
     )
     parser.add_argument("--out", type=Path, help="folder for the reports (default: where the rows are)")
@@ -60,7 +66,10 @@ def run(args: Namespace) -> int:
     from esp_hil.report.view import tally
     from esp_hil.results.configs import kept_configs
     from esp_hil.results.journal import read_runs
+    from esp_hil.results.outcome import judged
+    from esp_hil.results.regress import compare
 
+    base, source = _before(args)
     recorded = read_runs(args.runs)
     gc.freeze()  # rows stay until the end: looking at millions of them again and again takes as long as the page
     out = args.out or (args.runs if args.runs.is_dir() else args.runs.parent)
@@ -68,22 +77,41 @@ def run(args: Namespace) -> int:
         raise ConfigError("--bundle packs the folder of the rows", hint="leave out --out", step="report")
     configs = kept_configs(args.runs)
     configs |= {config.sha256: config.values for config in map(read_build_config, args.build_dir)}
+    comparison = compare(base, recorded.runs) if base else None
+    runs = recorded.runs if comparison is None else tuple(judged(recorded.runs, comparison))
     written = write_reports(
-        recorded.runs,
+        runs,
         out,
         formats=args.formats,
         warnings=recorded.warnings,
-        history=_history(args.history, recorded.runs),
+        comparison=comparison,
+        baseline=source,
+        history=_history(args.history, runs),
         configs=configs,
     )
     for warning in recorded.warnings:
         print(f"warning: {warning}")
-    print(summary(recorded.runs))
+    print(summary(runs))
     for name, path in sorted(written.items()):
         print(f"{name:11} {path}")
     if args.bundle:
         print(f"{'bundle':11} {args.bundle} ({make_bundle(out, args.bundle)} files)")
-    return 1 if tally(recorded.runs).red else 0
+    return 1 if tally(runs).red else 0
+
+
+def _before(args: Namespace) -> tuple[tuple[Run, ...], str]:
+    """Rows of the baseline and what it is; `args.runs` becomes what is reported: the later of two."""
+    if args.new is None:
+        return (), ""
+    from esp_hil.results.history_url import shown
+    from esp_hil.results.journal import read_runs
+    from esp_hil.results.rows import is_history
+    from esp_hil.session.baseline import base_rows
+
+    source, new = (args.new, args.runs) if is_history(args.new) else (str(args.runs), Path(args.new))
+    oldest = min(run.started_utc for run in read_runs(new).runs)
+    args.runs = new
+    return base_rows(source, before_utc=oldest), shown(source)
 
 
 def _history(url: str | None, runs: tuple[Run, ...]) -> tuple[Line, ...]:

@@ -28,6 +28,8 @@ def write_reports(
     warnings: Sequence[str] = (),
     history: Sequence[HistoryLine] = (),
     configs: Mapping[str, Config] | None = None,
+    comparison: Comparison | None = None,
+    baseline: str = "",
 ) -> dict[str, Path]:
     """Write the reports of some runs.
 
@@ -38,6 +40,8 @@ def write_reports(
         warnings: what else readers must know, such as rows that were left out.
         history: figures over time, for the page.
         configs: configurations of the firmware by their digest, for the page's comparison of two runs.
+        comparison: with what came before, for "before and after" in page and Markdown.
+        baseline: what that is, in words.
 
     Returns:
         The file of each format by the format's name.
@@ -47,7 +51,16 @@ def write_reports(
     """
     from esp_hil.report.writing import write
 
-    return write(runs, out_dir, formats=formats, warnings=warnings, history=history, configs=configs)
+    return write(
+        runs,
+        out_dir,
+        formats=formats,
+        warnings=warnings,
+        history=history,
+        configs=configs,
+        comparison=comparison,
+        baseline=baseline,
+    )
 
 
 def write_comparison(comparison: Comparison, out_dir: Path) -> dict[str, Path]:

@@ -118,3 +118,18 @@ def _line(x1: float, y1: float, x2: float, y2: float, look: str) -> str:
 
 def _bar(x: float, y: float, width: float, height: float, look: str) -> str:
     return f'<rect class="{look}" x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:.2f}"/>'
+
+
+def sparkline(values: Sequence[float]) -> Svg:
+    """A line through the values from the lowest to the highest, and a mark at the last; stretched to its box."""
+    if len(values) < 2:
+        return ""
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    wide = 100 / (len(values) - 1)
+    points = [(place * wide, 22 - 20 * (value - low) / span) for place, value in enumerate(values)]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return (
+        '<svg class="plot spark" viewBox="0 0 100 24" height="24" preserveAspectRatio="none" aria-hidden="true">'
+        f'<polyline class="series" points="{path}" vector-effect="non-scaling-stroke"/></svg>'
+    )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from esp_hil.report.details import Config
     from esp_hil.results.history import Line as HistoryLine
+    from esp_hil.results.regress import Comparison
 
 
 class Report:
@@ -29,6 +30,8 @@ class Report:
         warnings: what readers must know of rows that are missing.
         history: figures over time, if there is a history.
         configs: configurations of the firmware by their digest, as far as they are known.
+        comparison: with what came before, if there is something.
+        baseline: what that is, in words.
     """
 
     def __init__(
@@ -38,10 +41,14 @@ class Report:
         *,
         history: Sequence[HistoryLine] = (),
         configs: Mapping[str, Config] = MappingProxyType({}),
+        comparison: Comparison | None = None,
+        baseline: str = "",
     ) -> None:
         self.runs = tuple(runs)
         self.history = tuple(history)
         self.configs = configs
+        self.comparison = comparison
+        self.baseline = baseline
         self.warnings = tuple(clean(warning) for warning in warnings)
 
     @cached_property

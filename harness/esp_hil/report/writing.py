@@ -19,6 +19,7 @@ from esp_hil.results.record import Run
 if TYPE_CHECKING:
     from esp_hil.report.details import Config
     from esp_hil.results.history import Line as HistoryLine
+    from esp_hil.results.regress import Comparison
 
 
 def format_names() -> tuple[str, ...]:
@@ -34,6 +35,8 @@ def write(
     warnings: Sequence[str] = (),
     history: Sequence[HistoryLine] = (),
     configs: Mapping[str, Config] | None = None,
+    comparison: Comparison | None = None,
+    baseline: str = "",
 ) -> dict[str, Path]:
     """Write the reports; see `esp_hil.report.write_reports`."""
     if isinstance(runs, Path):
@@ -42,7 +45,9 @@ def write(
     if not runs:
         raise ReportError("no runs to report", hint="run the suites first", step="report")
     chosen = _modules(formats)
-    report = Report(runs, warnings, history=history, configs=configs or {})
+    report = Report(
+        runs, warnings, history=history, configs=configs or {}, comparison=comparison, baseline=baseline
+    )
     written: dict[str, Path] = {}
     try:
         out_dir.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from esp_hil.results.record import Check, FailureClass, Run
+
+if TYPE_CHECKING:
+    from esp_hil.results.regress import Comparison
 
 Status = Literal["ok", "worse", "failed", "wrong", "broken"]
 
@@ -71,3 +74,20 @@ def deciding(runs: Sequence[Run]) -> list[bool]:
         for place in places:
             found[place] = place == best
     return found
+
+
+def judged(runs: Sequence[Run], comparison: Comparison) -> Iterator[Run]:
+    """The rows with what a comparison says of them, as the suites would have put it there."""
+    worse: dict[tuple[str, ...], list[str]] = {}
+    for change in comparison.regressions:
+        found = change.identity
+        key = (found.model, found.recipe, found.runtime, found.target, change.board)
+        worse.setdefault(key, []).append(change.words)
+    for run in runs:
+        key = (run.model, run.recipe, run.runtime, run.target, run.board)
+        known = any(check.suite == REGRESSION and not check.ok for check in run.checks)
+        if key in worse and not known:
+            said = "; ".join(worse[key])
+            yield run.judged(Check(suite=REGRESSION, name="compared", outcome="failed", message=said))
+        else:
+            yield run

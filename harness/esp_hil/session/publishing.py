@@ -70,6 +70,7 @@ def publish(
     history: str | None,
     baseline: Baseline | None,
     not_compared: str = "",
+    source: str = "",
 ) -> Publication:
     """Write the reports and the comparison, then put the rows into the history.
 
@@ -78,6 +79,7 @@ def publish(
         results: folder of the reports.
         history: URL or file of the history; None: none.
         baseline: what to compare with; None: nothing.
+        source: what the baseline is, in words.
         not_compared: why a baseline that was asked for is not there.
     """
     from esp_hil.report import write_comparison, write_reports
@@ -88,10 +90,17 @@ def publish(
         done.status = NOT_COMPARED
     configs = kept_configs(results)
     try:
-        done.reports |= write_reports(rows, results, configs=configs, warnings=list(done.troubles))
         if baseline is not None:
             done.comparison = baseline.judge_all(rows)
             done.reports |= write_comparison(done.comparison, results)
+        done.reports |= write_reports(
+            rows,
+            results,
+            configs=configs,
+            warnings=list(done.troubles),
+            comparison=done.comparison,
+            baseline=source,
+        )
     except HilError as error:
         done.troubles.append(f"the reports are not complete: {error}; the rows are in {results}")
         done.status = UNPUBLISHED
@@ -100,7 +109,14 @@ def publish(
     try:
         if lines := _added(rows, history):
             done.reports |= write_reports(
-                rows, results, formats=["html"], configs=configs, history=lines, warnings=list(done.troubles)
+                rows,
+                results,
+                formats=["html"],
+                configs=configs,
+                history=lines,
+                warnings=list(done.troubles),
+                comparison=done.comparison,
+                baseline=source,
             )
     except HilError as error:
         later = f"put them in later: hil history --history {shown(history)} add {results}"

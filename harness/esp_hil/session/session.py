@@ -329,6 +329,7 @@ class Session:
                 history=self.options.history,
                 baseline=self.baseline,
                 not_compared=self.not_compared,
+                source=shown(self.options.baseline or ""),
             )
 
     def summary(self) -> list[str]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from esp_hil.esp.sdkconfig import EFFECTS
+from esp_hil.report.before_after import COLUMNS, before_after
 from esp_hil.report.cards import card_of
 from esp_hil.report.columns import page_data
 from esp_hil.report.details import details_of, differing
@@ -82,12 +83,12 @@ def render(report: Report, path: Path) -> None:
     page = environment.get_template("report.html.j2").render(
         version=VERSION,
         when=_when(report),
-        revisions=sorted({clean(run.provenance.git_sha[:10]) for run in report.runs} - {""}),
         tally=report.tally,
         banners=report.tally.banners,
         warnings=report.warnings,
         lines=chosen,
         troubles=troubles[:MOST_TROUBLES],
+        change_columns=list(COLUMNS),
         ticks=[(_tick(ms), axis.place(ms)) for ms in axis.ticks()] if axis else [],
         latency=rows,
         errors=sorted(
@@ -97,6 +98,9 @@ def render(report: Report, path: Path) -> None:
         cards=[card_of(number, line) for number, line in chosen],
         more=len(report.runs) - len(chosen),
         timelines=timelines(report.history),
+        changes=before_after(report.comparison, report.history) if report.comparison else [],
+        compared=clean(report.comparison.words) if report.comparison else "",
+        about=about(report),
         tradeoffs=tradeoffs(report.runs),
         mlperf=mlperf_rows(report.runs),
         data=page_data(
@@ -118,6 +122,29 @@ def script_text() -> str:
     folder = resources.files("esp_hil.report").joinpath("templates")
     parts = [folder.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS]
     return '(() => {\n"use strict";\n' + "\n".join(parts) + "\n})();\n"
+
+
+def about(report: Report) -> list[tuple[str, str]]:
+    """What the head of the page says of where the rows come from: name and value."""
+    runs = report.runs
+
+    def distinct(values: Iterable[str]) -> str:
+        found = sorted({clean(value) for value in values} - {""})
+        return ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+
+    told = {
+        "commit": distinct(
+            run.provenance.git_sha[:10]
+            + ("+changes" if run.provenance.dirty and run.provenance.git_sha else "")
+            for run in runs
+        ),
+        "host": distinct(run.provenance.machine[:24] for run in runs),
+        "esp-hil": distinct(run.provenance.harness for run in runs),
+        "ESP-IDF": distinct(run.device.idf for run in runs if run.device and run.kind != "virtual"),
+        "engine": distinct(f"{run.device.engine} {run.device.engine_version}" for run in runs if run.device),
+        "baseline": clean(report.baseline),
+    }
+    return [(name, value) for name, value in told.items() if value]
 
 
 def _when(report: Report) -> str:

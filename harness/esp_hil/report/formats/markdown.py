@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from esp_hil.report.before_after import COLUMNS, before_after
 from esp_hil.report.report import Report
 from esp_hil.report.tradeoff import Tradeoff, tradeoffs
 from esp_hil.report.view import Line
@@ -58,6 +59,7 @@ def render(report: Report, path: Path) -> None:
     parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     if left := len(report.runs) - len(chosen):
         parts.append(f"{left} further runs are in report.html and results.csv.")
+    parts += [_changes(report)] if report.comparison is not None else []
     parts += [_recipes(trade) for trade in tradeoffs(report.runs)]
     troubled = [line for line in chosen if line.status != "ok"][:MOST_DETAILS]
     parts += [_detail(line) for line in troubled]
@@ -80,6 +82,27 @@ def _cells(line: Line) -> tuple[str, ...]:
     names = (model, line.recipe, line.runtime, line.target, line.board + mark)
     said = (line.port, line.quantizer, line.top1, latency, line.fps.removesuffix(" fps"), memory)
     return (_SIGNS[line.status], *(escape(text) for text in (*names, *said)))
+
+
+def _changes(report: Report) -> str:
+    """Before and after, the worst combinations first."""
+    assert report.comparison is not None
+    rows: list[tuple[str, ...]] = [("what", *COLUMNS), ("---",) * (len(COLUMNS) + 1)]
+    found = before_after(report.comparison)
+    for row in found[:MOST_DETAILS]:
+        cells = []
+        for name in COLUMNS:
+            cell = row.cells[name]
+            mark = f" **{cell.judgement}**" if cell.judgement in {"worse", "better"} else ""
+            cells.append(escape(cell.text.replace("->", "→")) + mark)
+        rows.append((escape(f"{row.title} @ {row.board}"), *cells))
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    left = (
+        f"\n\n{len(found) - MOST_DETAILS} further ones are in report.html."
+        if len(found) > MOST_DETAILS
+        else ""
+    )
+    return f"### Before → after: {escape(clean(report.comparison.words))}\n\n{table}{left}"
 
 
 def _recipes(trade: Tradeoff) -> str:
