@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import shutil
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,11 +18,14 @@ from filelock import FileLock
 from esp_hil import __version__
 from esp_hil.boards.build import (
     BuildOrder,
+    Steps,
+    _follow,
     build,
     build_failed,
     fingerprint,
     firmware_folder,
     has_build_apps,
+    look_at,
     parse_sizes,
     with_sizes,
 )
@@ -39,7 +44,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="the fake ESP-IDF is mad
 def source(tmp_path: Path) -> Path:
     """A firmware folder with one runtime and the profiles."""
     folder = tmp_path / "firmware"
-    for name in ("engines/espdl", "profiles", "main", "build/old", "managed_components/x"):
+    for name in ("engines/espdl", "profiles", "main", "locks", "build/old", "managed_components/x"):
         (folder / name).mkdir(parents=True)
     for name in ("CMakeLists.txt", "engines/espdl/CMakeLists.txt", "main/app_main.cpp", "sdkconfig.defaults"):
         (folder / name).write_text(name)
@@ -138,7 +143,8 @@ def test_the_log_has_the_command_line_of_a_build_and_says_where_none_was_needed(
     caplog.set_level(logging.INFO, logger="esp_hil")
     image = build(C3, idf, source=source)
     ((line,), calls) = (caplog.messages, fake.calls)
-    assert line.startswith(f"$ {idf.python} {idf.path / 'tools' / 'idf.py'} -C {source} -B {image.folder} ")
+    assert line.startswith(f"$ {idf.python} {idf.path / 'tools' / 'idf.py'} -C ")
+    assert f" -B {image.folder} " in line
     assert line.endswith(" build")
     assert len(calls) == 1
     caplog.clear()
@@ -154,7 +160,13 @@ def test_nothing_is_built_twice(source: Path, idf: Idf, fake: FakeIdf) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["main/app_main.cpp", "sdkconfig.defaults", "profiles/debug", "dependencies.lock", "../pyproject.toml"],
+    [
+        "main/app_main.cpp",
+        "sdkconfig.defaults",
+        "profiles/debug",
+        "locks/esp32c3-espdl.lock",
+        "../pyproject.toml",
+    ],
 )
 def test_a_changed_file_is_built_again(source: Path, idf: Idf, fake: FakeIdf, name: str) -> None:
     build(C3, idf, source=source)
@@ -173,10 +185,10 @@ def test_what_a_build_leaves_behind_does_not_count(source: Path, idf: Idf, fake:
 
 
 def test_another_compiler_or_esp_idf_is_built_again(source: Path, idf: Idf, fake: FakeIdf) -> None:
-    before = fingerprint(C3, idf, source)
-    assert fingerprint(C3, replace(idf, version="5.4.1"), source) != before
+    before = fingerprint(C3, idf, source, source)
+    assert fingerprint(C3, replace(idf, version="5.4.1"), source, source) != before
     fake.set_compiler("riscv32-esp-elf-gcc 14.2.0")
-    assert fingerprint(C3, idf, source) != before
+    assert fingerprint(C3, idf, source, source) != before
 
 
 def test_orders_that_differ_have_folders_of_their_own(tmp_path: Path) -> None:
@@ -212,11 +224,107 @@ def test_a_failed_build_names_its_first_error_and_its_log(source: Path, idf: Idf
     build(C3, idf, source=source)  # and leaves nothing that stands in the way
 
 
-def test_a_build_that_does_not_fit_says_what_to_do() -> None:
-    tail = ["ld: region `iram0_0_seg' overflowed by 1234 bytes", "ninja: build stopped"]
-    error = build_failed(2, tail[:1], tail, Path("log"))
+def test_a_build_that_does_not_fit_says_what_to_do(tmp_path: Path) -> None:
+    lines = ["ld: region `iram0_0_seg' overflowed by 1234 bytes", "ninja: build stopped"]
+    error = build_failed(2, lines, tmp_path / "gone.log")
     assert "overflowed by 1234" in error.message
     assert "--build-profile size" in error.hint
+    assert (tmp_path / "gone.log").read_text().splitlines() == lines
+
+
+# builds beside each other
+
+
+def test_two_chips_and_two_runtimes_keep_their_components_apart(
+    source: Path, idf: Idf, fake: FakeIdf
+) -> None:
+    (source / "engines" / "tflm").mkdir()
+    (source / "engines" / "tflm" / "CMakeLists.txt").write_text("")
+    chips = (C3, replace(C3, target="esp32c6"))
+    orders = [replace(order, runtime=runtime) for order in chips for runtime in ("espdl", "tflm")]
+    for order in orders:
+        build(order, idf, source=source)
+        view = source / "build" / ".sources" / f"{order.target}-{order.runtime}"
+        (view / "dependencies.lock").write_text(order.folder_name)  # as the component manager leaves it
+        (view / "managed_components").mkdir(exist_ok=True)
+    before = len(fake.calls)
+    for order in orders:
+        build(order, idf, source=source)  # each sees that its own lock is another one now, and no other's
+        build(order, idf, source=source)
+    assert len(fake.calls) == before + len(orders)
+    assert len({call.split()[call.split().index("-C") + 1] for call in fake.calls}) == len(orders)
+
+
+def test_a_view_shows_the_sources_as_they_are_and_keeps_what_is_its_own(source: Path) -> None:
+    view = source / "build" / "view"
+    (view / "managed_components").mkdir(parents=True)
+    (view / "old").mkdir()
+    (source.parent / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "7.8.9"\n')
+    for _ in range(2):
+        look_at(source, view, C3)
+    assert (view / "main" / "app_main.cpp").read_text() == "main/app_main.cpp"
+    assert (view / "version.txt").read_text() == "7.8.9\n"
+    assert not (view / "old").exists()
+    assert (view / "managed_components").is_dir()
+    assert not (view / "build").exists()
+    (source / "main" / "app_main.cpp").write_text("changed")
+    assert (view / "main" / "app_main.cpp").read_text() == "changed"
+
+
+def test_a_committed_lock_is_what_a_view_starts_from(source: Path, tmp_path: Path) -> None:
+    (source / "locks" / "esp32c3-espdl.lock").write_text("esp-dl: 3.3.9")
+    for target, expected in (("esp32c3", True), ("esp32c6", False)):
+        view = tmp_path / target
+        view.mkdir()
+        look_at(source, view, replace(C3, target=target))
+        assert (view / "dependencies.lock").is_file() is expected
+
+
+def test_where_links_cannot_be_made_the_view_is_a_copy(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Path, target: Path, target_is_directory: bool = False) -> None:
+        raise OSError("A required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    view = tmp_path / "view"
+    view.mkdir()
+    for text in ("one", "two"):
+        (source / "main" / "app_main.cpp").write_text(text)
+        look_at(source, view, C3)
+        assert (view / "main" / "app_main.cpp").read_text() == text
+        assert not (view / "main").is_symlink()
+
+
+def test_the_bootloader_s_own_count_does_not_end_the_progress_of_the_whole() -> None:
+    steps = Steps()
+    lines = ["[1/1043] a", "[20/1043] bootloader begins", "[1/102] b", "[102/102] c", "[522/1043] d"]
+    assert [steps.take(line) for line in lines] == [0, 1, 0, 0, 49]
+    assert steps.take("[1040/1040] the end, after CMake ran again") == 50
+    assert steps.take("no step") == 0
+
+
+def test_what_a_build_started_ends_with_it(tmp_path: Path) -> None:
+    started = tmp_path / "pid"
+    child = "import os,sys,time; open(sys.argv[1],'w').write(str(os.getpid())); time.sleep(600)"
+    parent = (
+        f"import subprocess,sys; p=subprocess.Popen([sys.executable,'-c',{child!r},sys.argv[1]]); "
+        "print('up',flush=True); p.wait()"
+    )
+
+    def stop(line: str) -> None:
+        assert line == "up\n"
+        while not (started.is_file() and started.read_text()):
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _follow([sys.executable, "-c", parent, str(started)], os.environ, stop)
+    status = Path(f"/proc/{started.read_text()}/status")
+    deadline = time.monotonic() + 30
+    while status.exists() and "State:\tZ" not in status.read_text():
+        assert time.monotonic() < deadline, "the compiler goes on"
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +352,7 @@ def test_a_missing_compiler_says_how_to_install_it(source: Path, idf: Idf) -> No
 
 
 def test_the_firmware_of_this_project_has_what_its_orders_name(idf: Idf) -> None:
-    assert fingerprint(C3, idf, ROOT / "firmware")
+    assert fingerprint(C3, idf, ROOT / "firmware", ROOT / "firmware")
 
 
 # ESP-IDF

@@ -11,21 +11,23 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from esp_hil.boards import profiles
+from esp_hil.boards.build_failure import cause_of
 from esp_hil.errors import BuildError, ConfigError
 from esp_hil.esp.backtrace import toolchain_prefix
 from esp_hil.esp.idf import Idf
@@ -39,13 +41,14 @@ LOG = logging.getLogger(__name__)
 
 FINGERPRINT = "hil_fingerprint.json"
 LOG_FILE = "hil_build.log"
+LOCK = "dependencies.lock"
+SOURCES = ".sources"
+"""Folder among the build folders: of each chip and runtime the sources as ESP-IDF sees them."""
 
 _NOT_SOURCES = {"build", "managed_components", "__pycache__", "tests", "fuzz", "bindings"}
 _NOT_SOURCE_FILES = {"sdkconfig", "sdkconfig.old", "dependencies.lock"}
 _STEP = re.compile(r"^\[(\d+)/(\d+)\]")
-_FAILURE = re.compile(r"\berror\b[: ]|undefined reference|CMake Error|overflowed by|FAILED:", re.IGNORECASE)
 _JOB = Path(__file__).with_name("build_apps_job.py")
-_TAIL_LINES = 25
 _ASK_SECONDS = 60
 BUILD_SECONDS = 3600
 """Deadline of idf.py; a first build of ESP-IDF and ESP-DL takes minutes on a small machine."""
@@ -147,20 +150,67 @@ def build(
     source = source or firmware_folder()
     check_order(order, source)
     profiles.check_idf(order.profile, idf.version)
-    folder = (builds or variable_path("HIL_BUILDS") or source / "build") / order.folder_name
-    folder.mkdir(parents=True, exist_ok=True)
+    builds = builds or variable_path("HIL_BUILDS") or source / "build"
+    folder = builds / order.folder_name
+    view = builds / SOURCES / f"{order.target}-{order.runtime}"
+    for made in (folder, view):
+        made.mkdir(parents=True, exist_ok=True)
     # several workers may want the same image: the first one builds, the others find it built
     with _alone(folder):
-        if _recorded(folder) == fingerprint(order, idf, source):
+        if _recorded(folder) == fingerprint(order, idf, source, view):
             LOG.info("%s is built already", folder)
         else:
             # ESP-IDF keeps an existing configuration when its defaults change
             for stale in ("sdkconfig", FINGERPRINT):
                 (folder / stale).unlink(missing_ok=True)
-            _run_idf(order, idf, source, folder, progress or Silent())
+            # its profiles share the fetched components
+            with _alone(view):
+                look_at(source, view, order)
+                _run_idf(order, idf, view, folder, progress or Silent())
             # the lock of the components may have been written by this very build
-            _record(folder, fingerprint(order, idf, source), Image.from_build_dir(folder))
+            _record(folder, fingerprint(order, idf, source, view), Image.from_build_dir(folder))
         return with_sizes(Image.from_build_dir(folder))
+
+
+def look_at(source: Path, view: Path, order: BuildOrder) -> None:
+    """Make a folder in which the firmware is built for one chip and runtime: links to the sources, and what is its own.
+
+    ESP-IDF keeps fetched components and their lock beside the sources, and they are others for each chip and
+    runtime: in one folder a build for ESP32-S3 would change what the one for ESP32-P4 found, and a configure
+    for tflm delete ESP-DL under a compiler that reads it. A committed lock, `locks/<target>-<runtime>.lock`, gives all
+    users the same components.
+
+    Args:
+        source: the firmware's folder.
+        view: the folder; its `managed_components` and `dependencies.lock` stay.
+        order: whose chip and runtime it is for.
+    """
+    wanted = {
+        path.name: path
+        for path in source.iterdir()
+        if path.name not in _NOT_SOURCES | _NOT_SOURCE_FILES and not path.name.startswith(".")
+    }
+    for path in view.iterdir():
+        if path.name not in _NOT_SOURCES | _NOT_SOURCE_FILES:
+            path.unlink() if path.is_symlink() or path.is_file() else shutil.rmtree(path)
+    for name, path in wanted.items():
+        try:
+            (view / name).symlink_to(path.resolve(), target_is_directory=path.is_dir())
+        except OSError:  # Windows lets few users make links
+            shutil.copytree(path, view / name) if path.is_dir() else shutil.copy2(path, view / name)
+    if "version.txt" not in wanted:
+        (view / "version.txt").write_text(f"{_version(source)}\n", encoding="utf-8")
+    lock = source / "locks" / f"{order.target}-{order.runtime}.lock"
+    if lock.is_file():
+        shutil.copyfile(lock, view / LOCK)
+
+
+def _version(source: Path) -> str:
+    """The application's version: that of the checkout, else this package's."""
+    project = source.parent / "pyproject.toml"
+    text = project.read_text(encoding="utf-8") if project.is_file() else ""
+    found = re.search(r'^version = "([^"]+)"', text, re.MULTILINE)
+    return found[1] if found else VERSION
 
 
 @contextmanager
@@ -195,8 +245,14 @@ def check_order(order: BuildOrder, source: Path) -> None:
         raise ConfigError(f"no model at {order.model}", step="build")
 
 
-def fingerprint(order: BuildOrder, idf: Idf, source: Path) -> str:
+def fingerprint(order: BuildOrder, idf: Idf, source: Path, view: Path) -> str:
     """SHA-256 of everything that a build depends on.
+
+    Args:
+        order: what to build.
+        idf: with what.
+        source: the firmware's folder.
+        view: where it is built, with the lock of its components.
 
     Raises:
         BuildError: the compiler is not installed.
@@ -206,9 +262,9 @@ def fingerprint(order: BuildOrder, idf: Idf, source: Path) -> str:
     for fact in (*facts, idf.version, str(idf.path), compiler_version(order.target, idf)):
         whole.update(fact.encode() + b"\0")
     # the version of the application comes from pyproject.toml
-    others = (source / "dependencies.lock", source.parent / "pyproject.toml", order.model)
+    others = (view / LOCK, source.parent / "pyproject.toml", order.model)
     for path in (*sources(source), *(path for path in others if path is not None and path.is_file())):
-        name = path.relative_to(source) if path.is_relative_to(source) else path
+        name = path.relative_to(source) if path.is_relative_to(source) and path != view / LOCK else path
         whole.update(name.as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return whole.hexdigest()
 
@@ -243,7 +299,7 @@ def compiler_version(target: str, idf: Idf) -> str:
     return done.stdout.partition("\n")[0]
 
 
-def _run_idf(order: BuildOrder, idf: Idf, source: Path, folder: Path, progress: Progress) -> None:
+def _run_idf(order: BuildOrder, idf: Idf, view: Path, folder: Path, progress: Progress) -> None:
     definitions = {
         "IDF_TARGET": order.target,
         "SDKCONFIG": str(folder / "sdkconfig"),
@@ -252,29 +308,46 @@ def _run_idf(order: BuildOrder, idf: Idf, source: Path, folder: Path, progress: 
         "HIL_MODEL": str(order.model.resolve()) if order.model else "",
         **order.definitions,
     }
-    command = _command(order, idf, source, folder, definitions)
-    tail: deque[str] = deque(maxlen=_TAIL_LINES)
-    failures: list[str] = []
+    command = _command(order, idf, view, folder, definitions)
     with (
         (folder / LOG_FILE).open("w", encoding="utf-8") as log,
         progress.task(f"build {order.folder_name}", total=100, unit="%") as advance,
     ):
-        done = 0
+        steps = Steps()
+        lines: list[str] = []
 
         def take(line: str) -> None:
-            nonlocal done
             log.write(line)
-            tail.append(line.rstrip())
-            if _FAILURE.search(line):
-                failures.append(line.strip())
-            if step := _STEP.match(line):
-                percent = 100 * int(step[1]) // max(1, int(step[2]))
-                advance(max(0, percent - done))
-                done = max(done, percent)
+            lines.append(line.rstrip("\n"))
+            if gained := steps.take(line):
+                advance(gained)
 
         status = _follow(command, idf.environment, take)
     if status != 0:
-        raise build_failed(status, failures, tail, folder / LOG_FILE)
+        raise build_failed(status, lines, folder / LOG_FILE)
+
+
+class Steps:
+    """How far a build is, from ninja's `[7/1043]`.
+
+    ESP-IDF's bootloader is a build inside the build that counts from 1 again, to a number of its own. The first count
+    is that of the whole; one of less than half as many steps is another one's.
+    """
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._percent = 0
+
+    def take(self, line: str) -> int:
+        """The percent that a line of output adds."""
+        step = _STEP.match(line)
+        if step is None or 2 * int(step[2]) < self._total:
+            return 0
+        self._total = int(step[2])
+        percent = 100 * int(step[1]) // max(1, self._total)
+        gained = max(0, percent - self._percent)
+        self._percent += gained
+        return gained
 
 
 def _command(
@@ -315,43 +388,41 @@ def _follow(command: Sequence[str], environment: Mapping[str, str], take: Callab
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=os.name != "nt",
         )
     except OSError as error:
         raise BuildError(f"cannot start {command[0]}: {error.strerror}", step="build") from None
-    watchdog = threading.Timer(BUILD_SECONDS, process.kill)
+    watchdog = threading.Timer(BUILD_SECONDS, _end, [process])
     watchdog.start()
     with process:
         assert process.stdout is not None
-        for line in process.stdout:
-            take(line)
-    watchdog.cancel()
+        try:
+            for line in process.stdout:
+                take(line)
+        except BaseException:
+            _end(process)
+            raise
+        finally:
+            watchdog.cancel()
     return process.returncode
 
 
-def build_failed(status: int, failures: Sequence[str], tail: Iterable[str], log: Path) -> BuildError:
-    """The error of a failed build: the first line that names a cause, and what to do about the known ones."""
-    text = "\n".join((*failures, *tail))
-    said = failures[0] if failures else next(iter(reversed([line for line in tail if line])), "no output")
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a build with all that it started: ninja and the compilers would go on without idf.py."""
+    if os.name == "nt":
+        process.kill()
+        return
+    with suppress(ProcessLookupError):  # all of them have ended
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def build_failed(status: int, lines: Sequence[str], log: Path) -> BuildError:
+    """The error of a failed build: the line of its output that names the cause, what to do about it, where all is."""
+    if not log.is_file():  # idf-build-apps may have emptied the folder meanwhile
+        log.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    cause = cause_of(lines)
     return BuildError(
-        f"idf.py ended with {status}: {said}", hint=f"{_advice(text)}; log: {log}", step="build"
-    )
-
-
-_ADVICE = (
-    (
-        r"overflowed by|is too small for binary|region .* overflow",
-        "use --build-profile size (pytest: --hil-build-profile), or more flash",
-    ),
-    (r"Failed to resolve component|Cannot find component|esp-dl", "is the component registry reachable?"),
-    (r"No space left on device", "free some disk space"),
-    (r"requirements are not satisfied|No module named", "run ESP-IDF's install.sh again"),
-    (r"is not able to compile a simple test program", "broken toolchain: run ESP-IDF's install.sh again"),
-)
-
-
-def _advice(text: str) -> str:
-    return next(
-        (advice for pattern, advice in _ADVICE if re.search(pattern, text)), "read the end of the log"
+        f"idf.py ended with {status}: {cause.line}", hint=f"{cause.advice}; log: {log}", step="build"
     )
 
 
