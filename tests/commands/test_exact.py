@@ -14,7 +14,7 @@ from esp_hil.exact.session import open_session
 from esp_hil.formats.espdl import read_espdl
 from tests.exact.literal import gemm_model
 from tests.formats.espdl.examples import conv_graph
-from tests.formats.espdl.writer import edl, graph, node, value
+from tests.formats.espdl.writer import edl, graph, node, tensor, value
 
 
 @pytest.fixture
@@ -58,7 +58,8 @@ def test_a_tensor_may_be_called_file_or_lie_in_a_folder(
     (tmp_path / "m.espdl").write_bytes(edl(graph(nodes, values, outputs=("/a/b",))))
     np.savez(tmp_path / "in.npz", x=np.array([[1, 2]], np.int8))
     paths = [str(tmp_path / name) for name in ("m.espdl", "in.npz", "out.npz")]
-    assert main(["exact", paths[0], "--inputs", paths[1], "--outputs", paths[2], "--all-tensors"]) == 0
+    command = ["exact", paths[0], "--inputs", paths[1], "--outputs", paths[2], "--all-tensors"]
+    assert main([*command, "--target", "esp32c3"]) == 0
     with np.load(tmp_path / "out.npz") as answers:
         assert answers["file"].tolist() == answers["/a/b"].tolist() == [[1, 2]]
 
@@ -129,7 +130,7 @@ def test_what_cannot_be_done_is_one_line(
     assert words in error[0]
 
 
-def test_a_family_that_was_assumed_is_said(
+def test_a_file_that_does_not_tell_its_family_needs_a_target(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HIL_CACHE", str(tmp_path / "cache"))
@@ -137,8 +138,28 @@ def test_a_family_that_was_assumed_is_said(
         [node("RequantizeLinear", ("x",), ("y",))], (value("x", (1, 2), -2), value("y", (1, 2), -1))
     )
     (tmp_path / "m.espdl").write_bytes(edl(written))
+    command = ["exact", str(tmp_path / "m.espdl"), "--explain"]
+    assert main(command) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "does not tell" in said
+    assert "--target esp32p4" in said
+    assert main([*command, "--target", "esp32p4"]) == 0
+    assert capsys.readouterr().out.startswith("numerics: esp32p4 (caller)")
+
+
+def test_a_file_whose_stored_answer_only_one_family_gives_needs_no_target(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIL_CACHE_DIR", str(tmp_path / "cache"))
+    written = graph(
+        [node("RequantizeLinear", ("x",), ("y",))],
+        (value("x", (1, 2), -2), value("y", (1, 2), -1)),
+        test_inputs=(tensor("x", np.array([[1, 5]], np.int8), exponents=(-2,)),),
+        test_outputs=(tensor("y", np.array([[0, 2]], np.int8), exponents=(-1,)),),
+    )
+    (tmp_path / "m.espdl").write_bytes(edl(written))
     assert main(["exact", str(tmp_path / "m.espdl"), "--explain"]) == 0
-    assert "--target names the chip" in capsys.readouterr().err
+    assert capsys.readouterr().out.startswith("numerics: esp32p4 (test tensors)")
 
 
 def test_the_benchmark_reports_both_contenders_and_their_ratio(

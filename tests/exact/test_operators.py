@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from esp_hil.errors import FormatError, UnsupportedOperator
 from esp_hil.exact import ExactReference
+from esp_hil.exact.operators.spatial import dcr_sources
 from esp_hil.exact.registry import operator_names
 from esp_hil.formats.espdl import Node, Tensor, ValueInfo, read_espdl
+from esp_hil.formats.espdl.memory import leftovers
 from esp_hil.formats.espdl.operators import REGISTERED
 from esp_hil.targets import FAMILIES, Family
 from tests.formats.espdl.writer import edl, graph, node, tensor, value
@@ -170,10 +172,38 @@ def test_space_to_depth_has_pytorch_s_channel_order() -> None:
     ).tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
 
 
-def test_depth_to_space_dcr_is_refused_where_esp_dl_writes_outside() -> None:
-    values = (value("x", (1, 1, 1, 4)), value("y", (1, 2, 2, 1)))
-    with pytest.raises(UnsupportedOperator, match="DCR"):
-        answer(node("DepthToSpace", ("x",), ("y",), blocksize=2), values, {"x": range(4)})
+@pytest.mark.parametrize(("block", "channels"), [(2, 4), (2, 12), (2, 16), (3, 9), (3, 18)])
+def test_depth_to_space_dcr_writes_as_esp_dl_s_loop(block: int, channels: int) -> None:
+    rows, columns, outputs = 2, 3, channels // block**2
+    count = rows * columns * channels
+    made: dict[int, int] = {}
+    order = [(h, w, c) for h in range(rows) for w in range(columns) for c in range(channels)]
+    for read, (h, w, c) in enumerate(order):
+        row, column = h * block + c // block**2, w * block + c % block**2 // block
+        made[(row * columns * block + column) * outputs + c % block] = read
+    sources = dcr_sources((rows, columns, channels), block)
+    assert sources.tolist() == [made.get(at, -1) for at in range(count)]
+
+
+def test_elements_that_depth_to_space_dcr_leaves_out_keep_what_was_in_their_memory() -> None:
+    values = (value("x", (1, 1, 16, 2)), value("t", (1, 1, 2, 16)), value("y", (1, 2, 4, 4)))
+    nodes = [
+        node("Transpose", ("x",), ("t",), perm=(0, 1, 3, 2)),
+        node("DepthToSpace", ("t",), ("y",), blocksize=2),
+    ]
+    x = np.arange(1, 33, dtype=np.int8).reshape(1, 1, 16, 2)
+    model = read_espdl(edl(graph(nodes, values, outputs=("y",))))
+    reference = ExactReference(model, "c", threads=1)
+    sources = dcr_sources((1, 2, 16), 2)
+    kept = leftovers(model.graph, "y")
+    assert {name for name, _ in kept} == {"x"}
+    assert (sources < 0).any()
+    y = reference.run({"x": x})["y"].reshape(-1)
+    made, before = x.transpose(0, 1, 3, 2).reshape(-1), x.reshape(-1)
+    wanted = [made[at] if at >= 0 else before[kept[index][1]] for index, at in enumerate(sources)]
+    assert y.tolist() == wanted
+    assert np.array_equal(reference.run_batch({"x": np.concatenate([x, x])})["y"][1].reshape(-1), y)
+    assert reference.doubts == ()
 
 
 def test_a_slice_with_a_negative_step_counts_from_the_other_end() -> None:

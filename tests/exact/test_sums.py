@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from esp_hil.errors import FormatError, UnsupportedOperator
 from esp_hil.exact import ExactReference
+from esp_hil.exact.filters import Kernels
 from esp_hil.exact.probe import available
 from esp_hil.targets import Family, rounding_of
 from tests.exact.literal import conv_model, gemm_model, packed, patches, shifted, wrapped
@@ -127,15 +128,20 @@ def test_one_exponent_per_channel_is_refused_for_chips_with_one_shift() -> None:
         ExactReference(model, "c")
 
 
-def test_a_dead_channel_with_a_saturated_bias_wraps_like_the_device_s_accumulator() -> None:
+@pytest.mark.parametrize("kernels", ["chip", "portable"])
+def test_a_dead_channel_with_a_saturated_bias_wraps_on_a_pc_and_saturates_in_a_lane_of_the_chip(
+    kernels: Kernels,
+) -> None:
     weights = np.full((16, 8), -1, np.int8)
     bias = np.zeros(16, np.int32)
     bias[3] = -(2**31)
     model = gemm_model(weights, bias, layout="(N/16)HWC16", exponents=(-6, -25, -3))
     x = np.full((1, 8), 1, np.int8)
-    wanted = shifted(wrapped(x.astype(np.int64) @ weights.T.astype(np.int64) + bias), 28, "half_even")
-    assert wanted[0, 3] == 8
-    assert np.array_equal(ExactReference(model, "esp32p4").run({"x": x})["y"], wanted)
+    sums = x.astype(np.int64) @ weights.T.astype(np.int64) + bias
+    held = wrapped(sums) if kernels == "portable" else np.maximum(sums, -(2**31))
+    wanted = shifted(held, 28, "half_even")
+    assert wanted[0, 3] == (8 if kernels == "portable" else -8)
+    assert np.array_equal(ExactReference(model, "esp32p4", kernels=kernels).run({"x": x})["y"], wanted)
 
 
 def test_a_filter_of_an_unknown_layout_is_damage() -> None:
@@ -159,5 +165,5 @@ def test_filters_under_an_old_name_are_read_as_told(reading: str) -> None:
     seen = weights if reading == "packed" else packed(weights, "N16HWC16").reshape(16, 20)
     x = layer(random, "int8", (1, 20), 127)
     wanted = np.clip(shifted(x.astype(np.int64) @ seen.T.astype(np.int64), 10, "half_up"), -128, 127)
-    reference = ExactReference(model, "esp32s3", old_names="packed" if reading == "packed" else "plain")
+    reference = ExactReference(model, "esp32s3", kernels="chip" if reading == "packed" else "portable")
     assert np.array_equal(reference.run({"x": x})["y"], wanted)

@@ -42,7 +42,7 @@ def flipped(model: EspdlModel, tensor: str, index: int, bit: int, node: str) -> 
     """A flipped bit, and the weight in ONNX's order that it belongs to."""
     stored = model.graph.initializers[tensor]
     numbered = dataclasses.replace(stored, data=np.arange(stored.data.size))
-    (place,) = np.argwhere(filter_oihw(numbered, depthwise=False, old_names="plain") == index)
+    (place,) = np.argwhere(filter_oihw(numbered, depthwise=False, kernels="portable") == index)
     at = ", ".join(map(str, place))
     return Case(
         fault=FlippedBit(tensor=tensor, index=index, bit=bit),
@@ -230,9 +230,9 @@ def test_a_filter_read_in_another_order_is_a_layout_fault() -> None:
     """What a chip's SIMD kernels do with a file whose filters were packed for another family."""
     model, inputs = golden_inputs("mnist", "w8a8", "c")
     stored = model.graph.initializers["conv2.weight"]
-    plain = filter_oihw(stored, depthwise=False, old_names="plain")
+    plain = filter_oihw(stored, depthwise=False, kernels="portable")
     packed = dataclasses.replace(stored, layout="(N/16)HWC16")
-    swapped = filter_oihw(packed, depthwise=False, old_names="plain")
+    swapped = filter_oihw(packed, depthwise=False, kernels="portable")
     assert not np.array_equal(plain, swapped)
     wrong = repacked(stored, swapped)
     broken = Broken(model, "c", NodeFault(node="input", fault="stale"))

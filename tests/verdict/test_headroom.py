@@ -49,3 +49,13 @@ def test_without_risk_one_row_names_the_layer_with_the_least_headroom() -> None:
 
 def test_chips_without_such_lanes_have_no_row() -> None:
     assert rows(verdict()) == []
+
+
+def test_what_nobody_knows_of_the_chip_is_said_and_fails_nothing() -> None:
+    answers = {"y": np.zeros((2, 4), np.int8)}
+    found = judge(
+        answers, answers, None, None, labels=None, exponents={}, doubts=("PRelu_7: a product leaves int8",)
+    )
+    assert ("", "exact reference", "PRelu_7: a product leaves int8", "not certain") in found.table()
+    assert "not certain: the exact reference in 1 layers" in found.words
+    assert found.ok

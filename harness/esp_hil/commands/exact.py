@@ -13,8 +13,8 @@ from esp_hil.errors import ConfigError, ReportError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from esp_hil.exact import ExactReference, Reading
-    from esp_hil.formats.espdl.model import Graph
+    from esp_hil.exact import ExactReference, Kernels
+    from esp_hil.targets import Family
 
 HELP = "run an .espdl model exactly as the chip computes it, integer for integer"
 
@@ -40,9 +40,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--kernels",
         choices=("portable", "chip"),
-        default="portable",
-        help="where they differ (filters under old layout names such as N16HWC16, PRelu): those of ESP-DL "
-        "compiled for a PC, or the SIMD kernels, as boards are judged by (default portable)",
+        default="chip",
+        help="chip: as ESP-DL answers with its SIMD kernels on an esp32s3 or esp32p4; portable: as it answers "
+        "compiled for a PC with the chip's rounding (default chip)",
     )
 
 
@@ -58,48 +58,40 @@ def run(args: Namespace) -> int:
         raise ConfigError("nothing to do", hint="give --inputs and --outputs, --explain or --save")
     model = read_espdl(args.model, name=args.name)
     family = target(args.target).family if args.target else None
-    old_names: Reading = "packed" if args.kernels == "chip" else "plain"
-    reference = ExactReference(model, family, old_names=old_names)
-    _say_what_was_assumed(reference, args)
+    kernels: Kernels = args.kernels
+    reference = ExactReference(model, family, kernels=kernels)
+    _check_family_is_told(reference)
     inputs = None
     if args.inputs is not None:
         from esp_hil.npz import read_npz
 
         inputs = read_npz(args.inputs, hint="arrays named as the model's inputs")
         answers = reference.run_all(inputs) if args.all_tensors else reference.run(inputs)
+        for doubt in reference.doubts:
+            print(f"hil exact: warning: not certain: {doubt.words}", file=sys.stderr)
         _write(args.outputs, answers)
     if args.save is not None:
         tensors = list(reference.tensor_names) if args.all_tensors else None
-        save_onnx(model, reference.family, args.save, tensors=tensors, old_names=old_names)
+        save_onnx(model, reference.family, args.save, tensors=tensors, kernels=kernels)
     if args.explain:
         _explain(reference, inputs)
     return 0
 
 
-def _say_what_was_assumed(reference: ExactReference, args: Namespace) -> None:
+def _check_family_is_told(reference: ExactReference) -> None:
     choice = reference.choice
-    if choice.evidence == "assumed":
-        others = " and ".join(choice.others)
-        print(
-            f"hil exact: warning: the file does not tell whether it is for {choice.family} or {others}; "
-            f"computing as {choice.family} (--target names the chip)",
-            file=sys.stderr,
-        )
-    if args.kernels == "portable" and reference.family != "c" and _kernels_differ(reference.model.graph):
-        print(
-            "hil exact: warning: answers are those of ESP-DL compiled for a PC; the SIMD kernels of a chip read "
-            "filters under old layout names, and compute PRelu, in another way (--kernels chip)",
-            file=sys.stderr,
-        )
-
-
-def _kernels_differ(graph: Graph) -> bool:
-    """Whether the chip's kernels may answer otherwise than the portable ones: docs/adr/0007."""
-    from esp_hil.exact.filters import has_old_name
-
-    return any(map(has_old_name, graph.initializers.values())) or any(
-        node.op_type == "PRelu" for node in graph.nodes
+    if choice.evidence != "assumed":
+        return
+    families = (choice.family, *choice.others)
+    raise ConfigError(
+        f"{reference.model.name!r} does not tell whether it is for {' or '.join(families)}, which round differently",
+        hint=f"name the chip: --target {' or --target '.join(_chip_of(family) for family in families)}",
     )
+
+
+def _chip_of(family: Family) -> str:
+    """A chip of the family, for a hint."""
+    return "esp32c3" if family == "c" else family
 
 
 def _write(path: Path, answers: Mapping[str, NDArray[Any]]) -> None:

@@ -1,6 +1,6 @@
 """The exact reference: an `.espdl` graph as ONNX arithmetic that gives the chip's integers."""
 
-from esp_hil.exact.filters import Reading
+from esp_hil.exact.filters import Kernels
 from esp_hil.exact.lower import Lowered, NotBatchable, lower
 from esp_hil.exact.proof import Headroom, Proof
 from esp_hil.exact.reference import ExactReference
@@ -9,10 +9,10 @@ from esp_hil.exact.save import save_onnx
 __all__ = [
     "ExactReference",
     "Headroom",
+    "Kernels",
     "Lowered",
     "NotBatchable",
     "Proof",
-    "Reading",
     "lower",
     "save_onnx",
 ]

@@ -124,7 +124,7 @@ def layer_of(graph: Graph, node: Node, x: NDArray[Any], infos: Mapping[str, Valu
     if node.op_type not in {"Conv", "Gemm"} or filter_ is None or len(filter_.shape) != 4:
         return None
     depthwise = node.op_type == "Conv" and attribute_int(node, "group", 1) != 1
-    weights = filter_oihw(filter_, depthwise=depthwise, old_names="packed").transpose(0, 2, 3, 1)
+    weights = filter_oihw(filter_, depthwise=depthwise, kernels="chip").transpose(0, 2, 3, 1)
     outputs = weights.shape[0]
     bias = graph.initializers[node.input(2)].data if node.input(2) else np.zeros(outputs)
     given, made = infos[node.inputs[0]], infos[node.outputs[0]]

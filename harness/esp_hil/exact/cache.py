@@ -18,11 +18,11 @@ from typing import Any
 
 import onnx
 
-from esp_hil.exact.filters import Reading
+from esp_hil.exact.filters import Kernels
 from esp_hil.exact.lower import Lowered, lower
 from esp_hil.exact.lowering import State
 from esp_hil.exact.probe import IntegerKernels
-from esp_hil.exact.proof import Headroom, Proof
+from esp_hil.exact.proof import Doubt, Headroom, Proof
 from esp_hil.formats.espdl.model import EspdlModel, ValueInfo
 from esp_hil.settings import PACKAGE, cache_folder
 from esp_hil.targets import Family
@@ -69,7 +69,7 @@ def lower_cached(
     tensors: Sequence[str] | None = None,
     batched: bool = False,
     careful: bool = False,
-    old_names: Reading = "packed",
+    kernels: Kernels = "chip",
     integer: IntegerKernels | None = None,
     raw: bool = False,
 ) -> tuple[Lowered, Path | bytes]:
@@ -86,7 +86,7 @@ def lower_cached(
     key = hashlib.sha256(_code_digest())
     key.update(
         json.dumps(
-            [model.sha256, model.name, family, wanted, batched, careful, old_names, integer, raw]
+            [model.sha256, model.name, family, wanted, batched, careful, kernels, integer, raw]
         ).encode()
     )
     path = folder() / f"{key.hexdigest()}.onnx"
@@ -99,7 +99,7 @@ def lower_cached(
         tensors=wanted,
         batched=batched,
         careful=careful,
-        old_names=old_names,
+        kernels=kernels,
         integer=integer,
         raw=raw,
     )
@@ -175,6 +175,8 @@ def _unpack(described: dict[str, Any]) -> Lowered:
         offset_names=tuple(described["offset_names"]),
         guard=described["guard"],
         saturations=described["saturations"],
+        doubts=tuple(Doubt(**item) for item in described["doubts"]),
+        doubt_counts={name: Doubt(**item) for name, item in described["doubt_counts"].items()},
     )
 
 

@@ -7,7 +7,7 @@ ordered as `layout` says (ResetParamLayoutPattern of esp-ppq):
 - "(N/16)HWC16", "(N/8)HWC8" ...: blocks of 16 (8) output channels, those innermost.
 - "..._UNALIGNED": as many whole blocks as there are, then the rest: one channel after the other, depthwise
   HW(rest).
-- "N16HWC16", "N8HWC8" ...: the same blocks under the name that older exporters gave them; see `Reading`.
+- "N16HWC16", "N8HWC8" ...: the same blocks under the name that older exporters gave them; see `Kernels`.
 """
 
 from __future__ import annotations
@@ -26,24 +26,23 @@ _PLAIN = {"NHWC", "NWC"}
 _DEPTHWISE_PLAIN = {"HWCN", "WCN"}
 
 
-Reading = Literal["plain", "packed"]
-"""How to read a filter under an old name such as "N16HWC16".
+Kernels = Literal["chip", "portable"]
+"""Whose kernels to reproduce where they differ, for the families that have both.
 
-"plain": one output channel after the other, as ESP-DL's portable kernels read any filter and as a loader does
-that knows the current names only: what ESP-DL compiled for a PC answers. "packed":
-blocks of 16, as the SIMD kernels of the chips read it, which do not look at the name; PRelu is computed as those
-kernels do as well. The answers that Espressif stored in files with old names come out only so, and only so do its
-older zoo models find faces and tell them apart.
+"chip": the SIMD kernels of esp32s3 and esp32p4, with their accumulators, and filters under an old name such as
+"N16HWC16" read in blocks of 16, as those kernels do, which do not look at the name. "portable": ESP-DL's C++
+compiled for a PC with the family's rounding. It reads such filters one output channel after the other; the answers
+that Espressif stored in files with old names do not come out so. For the c targets both are the same.
 """
 
 
 def has_old_name(tensor: Tensor) -> bool:
-    """Whether a filter's layout has one of the names for which `Reading` matters."""
+    """Whether a filter's layout has one of the names for which `Kernels` matters."""
     match = _BLOCKED.match(tensor.layout)
     return match is not None and match["old"] is not None
 
 
-def filter_oihw(tensor: Tensor, *, depthwise: bool, old_names: Reading) -> NDArray[Any]:
+def filter_oihw(tensor: Tensor, *, depthwise: bool, kernels: Kernels) -> NDArray[Any]:
     """Values of a Conv filter as (N, C, H, W), 1-D as (N, C, W); depthwise C is 1.
 
     Raises:
@@ -58,7 +57,7 @@ def filter_oihw(tensor: Tensor, *, depthwise: bool, old_names: Reading) -> NDArr
     if depthwise and inputs != 1:
         raise FormatError(f"depthwise filter {tensor.name!r} has {inputs} channels a group, not 1")
     layout = tensor.layout
-    if has_old_name(tensor) and old_names == "plain":
+    if has_old_name(tensor) and kernels == "portable":
         layout = ""
     if layout in _DEPTHWISE_PLAIN or (layout == "" and depthwise):
         values = np.moveaxis(flat.reshape(*kernel, inputs, outputs), -1, 0)

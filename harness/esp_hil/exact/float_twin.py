@@ -88,7 +88,7 @@ def float_twin(model: EspdlModel) -> onnx.ModelProto:
         UnsupportedOperator: an operator for which no float model is derived.
     """
     graph = model.graph
-    twin = Lowering(graph, "esp32p4", batched=False, old_names="packed")
+    twin = Lowering(graph, "esp32p4", batched=False, kernels="chip")
     inputs = []
     for info in graph.inputs:
         form = CHANNEL_FIRST if len(info.shape) > 2 else DEVICE_FLOAT
@@ -183,7 +183,7 @@ def _parameters(twin: Lowering, node: Node, *, depthwise: bool) -> list[str]:
     tensor = twin.constant_tensor(node.inputs[1])
     if tensor is None:
         raise UnsupportedOperator(f"{node.op_type} {node.name!r}: the filter is not a constant")
-    weights = filter_oihw(tensor, depthwise=depthwise, old_names="packed").astype(np.float64)
+    weights = filter_oihw(tensor, depthwise=depthwise, kernels="chip").astype(np.float64)
     scales = np.exp2(np.broadcast_to(np.array(tensor.exponents, float), (weights.shape[0],)))
     real = (weights * scales.reshape(-1, *[1] * (weights.ndim - 1))).astype(np.float32)
     bias = twin.constant_input(node, 2)

@@ -102,7 +102,7 @@ def conv(
     if flat:
         x = onnx.op("Unsqueeze", [x, onnx.constant(np.array([1]), "axis")])
         weights = weights[:, :, None, :]
-    kind = lowering.kernels.depthwise if kernel.depthwise else lowering.kernels.dense
+    kind = lowering.filters_held.depthwise if kernel.depthwise else lowering.filters_held.dense
     inputs = [x, *_inputs(lowering, held(weights, kind), requantize, kernel.names)]
     row = ([1], [0]) if flat else ([], [])
     rank = len(kernel.kernel)
@@ -130,7 +130,7 @@ def gemm(
     """QGemm over uint8 rows; weights (N, K)."""
     onnx = lowering.onnx
     one, zero = onnx.constant(np.float32(1), "one"), onnx.constant(np.uint8(ZERO_POINT), "zero_point")
-    values, nothing = held(np.ascontiguousarray(weights.T), lowering.kernels.dense)
+    values, nothing = held(np.ascontiguousarray(weights.T), lowering.filters_held.dense)
     matrix = onnx.constant(values, kernel.names[0])
     scales, none = _scales(lowering, requantize, nothing)
     bias = onnx.constant(requantize.bias, kernel.names[1])

@@ -11,11 +11,11 @@ from onnx import helper
 
 from esp_hil.errors import FormatError, InputError, UnsupportedOperator
 from esp_hil.exact import shapes
-from esp_hil.exact.filters import Reading
+from esp_hil.exact.filters import Kernels
 from esp_hil.exact.lowering import Lowering, State
 from esp_hil.exact.onnx_graph import element_type
 from esp_hil.exact.probe import IntegerKernels
-from esp_hil.exact.proof import Headroom, Proof
+from esp_hil.exact.proof import Doubt, Headroom, Proof
 from esp_hil.exact.registry import operator_of
 from esp_hil.formats.espdl.model import EspdlModel, Graph, Node, ValueInfo
 from esp_hil.formats.espdl.operators import ASSIGNS
@@ -59,6 +59,9 @@ class Lowered:
             not to be trusted and the careful graph is needed. "" where no lane can saturate.
         saturations: of the careful graph: node name by the name of a further output, an int64 scalar: how
             often its lanes saturated.
+        doubts: what is not known of the chip, whatever the inputs are.
+        doubt_counts: the same where it depends on them, by the name of a further output, an int64 scalar: how
+            often it came up.
     """
 
     model: onnx.ModelProto
@@ -72,6 +75,8 @@ class Lowered:
     offset_names: tuple[str, ...]
     guard: str
     saturations: dict[str, str]
+    doubts: tuple[Doubt, ...]
+    doubt_counts: dict[str, Doubt]
 
 
 def lower(
@@ -81,9 +86,10 @@ def lower(
     tensors: Sequence[str] | None = None,
     batched: bool = False,
     careful: bool = False,
-    old_names: Reading = "packed",
+    kernels: Kernels = "chip",
     integer: IntegerKernels | None = None,
     raw: bool = False,
+    count_doubts: bool = True,
 ) -> Lowered:
     """Lower a model.
 
@@ -94,10 +100,12 @@ def lower(
         batched: make axis 0 a batch.
         careful: sum with saturation wherever a 20-bit lane can saturate, instead of guarding it: slow and
             always exact.
-        old_names: how to read filters whose layout has an old name.
+        kernels: whose answers where those of a chip and of ESP-DL compiled for a PC differ; see `Kernels`.
         raw: let int8 inputs and outputs be uint8 q + 128, which the integer kernels take as it is.
         integer: use onnxruntime's integer kernels where a layer is proved exact, with filters held so; what
             `probe.available` found on the machine that is to run the graph. None: do not.
+
+        count_doubts: give the model outputs that count where the chip's answer is not certain.
 
     Raises:
         UnsupportedOperator: an operator, type or attribute that ESP-DL does not have.
@@ -107,7 +115,7 @@ def lower(
     """
     graph = model.graph
     lowering = Lowering(
-        graph, family, batched=batched, careful=careful, old_names=old_names, integer=integer, raw=raw
+        graph, family, batched=batched, careful=careful, kernels=kernels, integer=integer, raw=raw
     )
     for value in graph.inputs:
         lowering.declare_input(value.name)
@@ -121,7 +129,7 @@ def lower(
         if name not in known:
             raise InputError(f"the model has no tensor {name!r}", hint="hil exact MODEL --explain lists them")
         lowering.output(name)
-    return _lowered(model, lowering, names)
+    return _lowered(model, lowering, names, count_doubts=count_doubts)
 
 
 def _lower_node(lowering: Lowering, node: Node) -> None:
@@ -166,7 +174,7 @@ def _check_type(lowering: Lowering, node: Node) -> None:
         )
 
 
-def _lowered(model: EspdlModel, lowering: Lowering, names: list[str]) -> Lowered:
+def _lowered(model: EspdlModel, lowering: Lowering, names: list[str], *, count_doubts: bool) -> Lowered:
     graph = model.graph
     inputs = tuple(lowering.info(value.name) for value in graph.inputs)
     outputs = tuple(lowering.info(name) for name in names)
@@ -177,6 +185,9 @@ def _lowered(model: EspdlModel, lowering: Lowering, names: list[str]) -> Lowered
     if guard:
         further.append(helper.make_tensor_value_info(guard, element_type("bool"), []))
     for _, count in lowering.saturations:
+        further.append(helper.make_tensor_value_info(count, element_type("int64"), []))
+    doubt_counts = {count: doubt for doubt, count in lowering.doubts if count and count_doubts}
+    for count in doubt_counts:
         further.append(helper.make_tensor_value_info(count, element_type("int64"), []))
     proto = lowering.onnx.model(
         name=graph.name,
@@ -197,6 +208,8 @@ def _lowered(model: EspdlModel, lowering: Lowering, names: list[str]) -> Lowered
         offset_names=tuple(sorted(lowering.offset_names)),
         guard=guard,
         saturations={count: node for node, count in lowering.saturations},
+        doubts=tuple(doubt for doubt, count in lowering.doubts if not count),
+        doubt_counts=doubt_counts,
     )
 
 

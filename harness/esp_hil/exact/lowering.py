@@ -14,12 +14,12 @@ from onnx import TensorProto
 
 from esp_hil.errors import FormatError, UnsupportedOperator
 from esp_hil.exact.onnx_graph import OnnxGraph, element_type
-from esp_hil.exact.proof import DTYPE_BOUNDS, Bounds, Headroom, Proof
+from esp_hil.exact.proof import DTYPE_BOUNDS, Bounds, Doubt, Headroom, Proof
 from esp_hil.formats.espdl.model import FLOAT_DTYPES, Attribute, Graph, Node, Tensor, ValueInfo
 from esp_hil.targets import Family, Rounding, rounding_of
 
 if TYPE_CHECKING:
-    from esp_hil.exact.filters import Reading
+    from esp_hil.exact.filters import Kernels
     from esp_hil.exact.probe import IntegerKernels
 
 
@@ -67,10 +67,11 @@ class Lowering:
             used where a layer is proved exact. None: they are not used.
         raw: let int8 inputs and outputs of the ONNX graph be uint8 q + 128.
         offset_names: which inputs and outputs are.
-        old_names: how to read filters whose layout has an old name.
+        kernels: whose answers where those of a chip and of ESP-DL compiled for a PC differ; see `Kernels`.
         careful: sum lanes that can saturate with saturation, instead of guarding them.
         guards: ONNX scalar bools: a lane may have saturated.
         saturations: with `careful`, node names and ONNX counts of how often its lanes saturated.
+        doubts: what is not known of the chip, and the ONNX count of how often it came up, "" for always.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Lowering:
         *,
         batched: bool,
         careful: bool = False,
-        old_names: Reading = "packed",
+        kernels: Kernels = "chip",
         integer: IntegerKernels | None = None,
         raw: bool = False,
     ) -> None:
@@ -92,13 +93,14 @@ class Lowering:
         self.proofs: list[Proof] = []
         self.states: list[State] = []
         self.careful = careful
-        self.old_names: Reading = old_names
+        self.kernels: Kernels = kernels
         self.integer = integer
         self.raw = raw
         self.offset_names: set[str] = set()
         self.headroom: dict[str, Headroom] = {}
         self.guards: list[str] = []
         self.saturations: list[tuple[str, str]] = []
+        self.doubts: list[tuple[Doubt, str]] = []
         self._forms: dict[str, dict[Form, str]] = {}
         self._bounds: dict[str, Bounds] = {}
         self._infos: dict[str, ValueInfo] = dict(graph.values)
@@ -199,7 +201,7 @@ class Lowering:
         return bool(forms) and all(form.channel_first for form in forms)
 
     @property
-    def kernels(self) -> IntegerKernels:
+    def filters_held(self) -> IntegerKernels:
         """How filters are held for integer kernels; only to be asked where `integer` says that they are used."""
         assert self.integer is not None, "no integer kernels wanted"
         return self.integer
@@ -332,6 +334,15 @@ class Lowering:
         self.proofs.append(
             Proof(node=node.name, op_type=node.op_type, path=path, bound=bound, limit=limit, note=note)
         )
+
+    @property
+    def simd(self) -> bool:
+        """Whether SIMD kernels are to be reproduced."""
+        return self.kernels == "chip" and self.family != "c"
+
+    def doubt(self, node: Node, why: str, count: str = "") -> None:
+        """Record that a node's output is not certain: always, or as often as an ONNX scalar int64 counts."""
+        self.doubts.append((Doubt(node=node.name, why=why, seen=0 if count else None), count))
 
     def batch_axis_kept(self, node: Node) -> bool:
         """Whether all activations around a node have a first axis of 1, so that it can be a batch."""

@@ -68,8 +68,8 @@ def choose_family(model: EspdlModel, family: Family | None, run_once: RunOnce) -
 def _only_guessed(model: EspdlModel, possible: tuple[Family, ...], family: Family) -> bool:
     """Whether the file could be for this family all the same.
 
-    esp32s3 and esp32p4 pack filters alike; where nothing names the target, their difference is a guess from
-    habits of exporters. One exponent per channel is no guess.
+    esp32s3 and esp32p4 pack filters alike; that a bias is beyond what exporters write for esp32s3 is no proof. One
+    exponent per channel is.
     """
     per_channel = any(len(tensor.exponents) > 1 for tensor in model.graph.initializers.values())
     return "c" not in (*possible, family) and not per_channel and "target" not in model.metadata

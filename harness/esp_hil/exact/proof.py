@@ -38,6 +38,27 @@ class Proof:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """Something of which nobody knows how the chip computes it.
+
+    Attributes:
+        node: the node whose output is not certain.
+        why: what is unknown.
+        seen: how often it came up in the inferences so far; None: whatever the inputs are.
+    """
+
+    node: str
+    why: str
+    seen: int | None = None
+
+    @property
+    def words(self) -> str:
+        """Node, reason and how often."""
+        often = "" if self.seen is None else f" ({self.seen} times)"
+        return f"{self.node}: {self.why}{often}"
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """The smallest and largest integer that a tensor can hold."""
@@ -65,7 +86,8 @@ DTYPE_BOUNDS: dict[str, Bounds] = {
     "int64": Bounds(-(2**63), 2**63 - 1),
 }
 
-LANE_BOUNDS = Bounds(-(2**19), 2**19 - 1)
+LANE_BITS = 20
+LANE_BOUNDS = Bounds(-(2 ** (LANE_BITS - 1)), 2 ** (LANE_BITS - 1) - 1)
 """What one of the 16 lanes of esp32s3's QACC holds."""
 
 

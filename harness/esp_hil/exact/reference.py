@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 
 from esp_hil.errors import InputError
 from esp_hil.exact.cache import lower_cached
-from esp_hil.exact.filters import Reading
+from esp_hil.exact.filters import Kernels
 from esp_hil.exact.integer import worthwhile
 from esp_hil.exact.lower import Lowered, NotBatchable, lower, tensor_names
 from esp_hil.exact.numerics import Choice, choose_family
 from esp_hil.exact.probe import available
-from esp_hil.exact.proof import Headroom, Proof
+from esp_hil.exact.proof import Doubt, Headroom, Proof
 from esp_hil.exact.session import open_session
 from esp_hil.formats.espdl.model import EspdlModel, ValueInfo
 from esp_hil.targets import Family
@@ -33,7 +34,7 @@ class ExactReference:
         model: as `esp_hil.formats.espdl.read_espdl` gives it.
         family: whose numerics; None: found from the file, see `choice`.
         threads: of onnxruntime; 0: one per core.
-        old_names: how to read filters whose layout has an old name.
+        kernels: whose answers where those of a chip and of ESP-DL compiled for a PC differ; see `Kernels`.
         integer: use onnxruntime's integer kernels where a layer is proved exact, if there are any that sum
             exactly on this machine; None: if the model is large enough to gain by it.
 
@@ -51,21 +52,22 @@ class ExactReference:
         family: Family | None = None,
         *,
         threads: int = 0,
-        old_names: Reading = "packed",
+        kernels: Kernels = "chip",
         integer: bool | None = None,
     ) -> None:
         self.model = model
         self.choice: Choice = choose_family(
-            model, family, lambda candidate, inputs: run_once(model, candidate, inputs, old_names)
+            model, family, lambda candidate, inputs: run_once(model, candidate, inputs, kernels)
         )
         self._threads = threads
-        self._old_names: Reading = old_names
+        self._kernels: Kernels = kernels
         wanted = worthwhile(model) if integer is None else integer
         self._integer = available() if wanted else None
         self._sessions: dict[tuple[tuple[str, ...], bool, bool], _Session] = {}
         self._batches: bool | None = None
         self._state: Arrays = {}
         self._saturated: dict[str, int] = {}
+        self._doubted: dict[str, int] = {}
         self._names = tuple(value.name for value in model.graph.outputs)
         self._main = self._session(self._names)
         self._expected = {
@@ -106,6 +108,16 @@ class ExactReference:
     def saturated(self) -> Mapping[str, int]:
         """How often the 20-bit lanes of a layer saturated in all inferences so far, by node name."""
         return dict(self._saturated)
+
+    @property
+    def doubts(self) -> tuple[Doubt, ...]:
+        """Where the chip's answer is not certain: for any inputs, and for some of those of all inferences so far."""
+        found = list(self._main.lowered.doubts)
+        for doubt in self._main.lowered.doubt_counts.values():
+            seen = self._doubted.get(doubt.node, 0)
+            if seen:
+                found.append(replace(doubt, seen=seen))
+        return tuple(found)
 
     @property
     def streams(self) -> bool:
@@ -220,14 +232,20 @@ class ExactReference:
         before = dict(state)
         answer = self._session(names, batched=batched).run(inputs, state)
         if not answer.suspect:
+            self._count_doubts(answer)
             return answer.values
         state.clear()
         state.update(before)
         session = self._session(names, batched=batched, careful=True)
         answer = session.run(inputs, state)
+        self._count_doubts(answer)
         for node, count in session.counted(answer).items():
             self._saturated[node] = self._saturated.get(node, 0) + count
         return answer.values
+
+    def _count_doubts(self, answer: _Answer) -> None:
+        for node, count in answer.doubts.items():
+            self._doubted[node] = self._doubted.get(node, 0) + count
 
     def _session(self, names: tuple[str, ...], *, batched: bool = False, careful: bool = False) -> _Session:
         key = (names, batched, careful)
@@ -245,7 +263,7 @@ class ExactReference:
             tensors=list(names),
             batched=batched,
             careful=careful,
-            old_names=self._old_names,
+            kernels=self._kernels,
             integer=self._integer,
             raw=self._integer is not None,
         )
@@ -287,10 +305,10 @@ class ExactReference:
 
 
 class _Answer:
-    """Tensors by name, whether a lane may have saturated, and saturation counts by output name."""
+    """Tensors by name, whether a sum may have saturated, saturations by output name, doubts by node name."""
 
-    def __init__(self, values: Arrays, suspect: bool, counts: dict[str, int]) -> None:
-        self.values, self.suspect, self.counts = values, suspect, counts
+    def __init__(self, values: Arrays, suspect: bool, counts: dict[str, int], doubts: dict[str, int]) -> None:
+        self.values, self.suspect, self.counts, self.doubts = values, suspect, counts, doubts
 
 
 class _Session:
@@ -303,7 +321,7 @@ class _Session:
         self._given = [value.name for value in lowered.outputs if value.name in given]
         self._fetch = made + [state.output_name for state in lowered.states]
         self._fetch += [lowered.guard] if lowered.guard else []
-        self._fetch += list(lowered.saturations)
+        self._fetch += [*lowered.saturations, *lowered.doubt_counts]
         self._offset_inputs = [name for name in lowered.offset_names if name in given]
         self._offset_outputs = [name for name in lowered.offset_names if name in made]
         self._session = open_session(data, threads)
@@ -325,21 +343,26 @@ class _Session:
             state[cache.input_name] = values.pop(cache.output_name)
         suspect = bool(values.pop(lowered.guard)) if lowered.guard else False
         counts = {output: int(values.pop(output)) for output in lowered.saturations}
+        doubts = {doubt.node: int(values.pop(output)) for output, doubt in lowered.doubt_counts.items()}
         for name in self._given:
             values[name] = inputs[name]
-        return _Answer(values, suspect, counts)
+        return _Answer(values, suspect, counts, doubts)
 
     def counted(self, answer: _Answer) -> dict[str, int]:
         """How often lanes saturated, by node name; of the careful graph."""
-        return {self.lowered.saturations[output]: count for output, count in answer.counts.items()}
+        counted: dict[str, int] = {}
+        for output, count in answer.counts.items():
+            node = self.lowered.saturations[output]
+            counted[node] = counted.get(node, 0) + count
+        return counted
 
 
 def run_once(
-    model: EspdlModel, family: Family, inputs: Mapping[str, NDArray[Any]], old_names: Reading
+    model: EspdlModel, family: Family, inputs: Mapping[str, NDArray[Any]], kernels: Kernels
 ) -> Arrays:
     """The graph outputs for one input, with nothing kept."""
     for careful in (False, True):
-        lowered = lower(model, family, old_names=old_names, careful=careful)
+        lowered = lower(model, family, kernels=kernels, careful=careful)
         answer = _Session(lowered, lowered.model.SerializeToString(), 1).run(inputs, {})
         if not answer.suspect:
             break

@@ -8,7 +8,7 @@ import onnx
 from onnx import helper
 
 from esp_hil.errors import ReportError
-from esp_hil.exact.filters import Reading
+from esp_hil.exact.filters import Kernels
 from esp_hil.exact.lower import Lowered, lower
 from esp_hil.formats.espdl.model import EspdlModel
 from esp_hil.targets import Family
@@ -23,7 +23,7 @@ def save_onnx(
     path: Path,
     *,
     tensors: list[str] | None = None,
-    old_names: Reading = "packed",
+    kernels: Kernels = "chip",
 ) -> None:
     """Lower a model and write it as ONNX.
 
@@ -34,10 +34,10 @@ def save_onnx(
         ReportError: the file cannot be written.
         HilError: as `lower`.
     """
-    lowered = lower(model, family, tensors=tensors, old_names=old_names)
+    lowered = lower(model, family, tensors=tensors, kernels=kernels, count_doubts=False)
     proto = lowered.model
     if lowered.guard:
-        careful = lower(model, family, tensors=tensors, old_names=old_names, careful=True)
+        careful = lower(model, family, tensors=tensors, kernels=kernels, careful=True, count_doubts=False)
         proto = _with_fallback(lowered, careful)
     try:
         path.write_bytes(proto.SerializeToString())

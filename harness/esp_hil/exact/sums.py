@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esp_hil.exact import saturation
-from esp_hil.exact.arithmetic import clipped, rounded, rounded_and_clipped
+from esp_hil.exact.arithmetic import clipped, round_array, rounded, rounded_and_clipped
 from esp_hil.exact.kernels import Integers, Kernel
 from esp_hil.exact.lowering import Lowering
-from esp_hil.exact.proof import FLOAT32_LIMIT, FLOAT64_LIMIT, LANE_BOUNDS, Bounds, Headroom
+from esp_hil.exact.onnx_graph import element_type
+from esp_hil.exact.proof import FLOAT32_LIMIT, FLOAT64_LIMIT, LANE_BITS, Bounds, Headroom
 from esp_hil.formats.espdl.model import Node
 
 _BIAS_CEILING = 2**51
@@ -43,7 +44,7 @@ class Products:
         inputs: bounds of the input's integers, padding included.
         outputs: bounds that the result saturates to, ReLU included.
         wraps: the accumulator is an int32 that wraps.
-        lanes: (N,) which channels are summed in esp32s3's 20-bit lanes; None: no such thing here.
+        accumulators: in which the channels are summed, where those of a chip saturate; None: they hold any sum.
     """
 
     weights: Integers
@@ -52,7 +53,7 @@ class Products:
     inputs: Bounds
     outputs: Bounds
     wraps: bool
-    lanes: NDArray[np.bool_] | None = None
+    accumulators: saturation.Accumulators | None = None
 
     @property
     def taps(self) -> Integers:
@@ -74,7 +75,7 @@ class Products:
             weights=self.weights[channels],
             bias=self.bias[channels],
             shifts=self.shifts[channels],
-            lanes=None if self.lanes is None else self.lanes[channels],
+            accumulators=None if self.accumulators is None else self.accumulators.of(channels),
         )
 
 
@@ -90,7 +91,7 @@ def emit(lowering: Lowering, node: Node, products: Products, kernel: Kernel) -> 
     Returns:
         The ONNX value: float32 that holds integers, in the kernel's layout.
     """
-    products, risky = in_lanes(lowering, node, products)
+    products, risky = accumulated(lowering, node, products)
     if not lowering.careful:
         guard_lanes(lowering, node, products, risky, kernel)
         risky = np.zeros_like(risky)
@@ -110,7 +111,7 @@ def emit(lowering: Lowering, node: Node, products: Products, kernel: Kernel) -> 
             value, most = _split(lowering, some, x, kernel, which)
         else:
             lanes = _lanes(products, kernel, channels)
-            value, most = _saturating(lowering, node, some, x, lanes), LANE_BOUNDS.magnitude
+            value, most = _saturating(lowering, node, some, x, lanes), lanes.accumulators.bounds.magnitude
         parts.append((channels, value))
         bound = max(bound, most)
         notes.append(name if mask.all() else f"{name}: {channels.size} of {mask.size} channels")
@@ -130,19 +131,59 @@ def _joined(lowering: Lowering, parts: list[tuple[Integers, str]], axis: int) ->
     return lowering.onnx.op("Gather", [joined, lowering.onnx.constant(order, "order")], axis=axis)
 
 
-def in_lanes(lowering: Lowering, node: Node, products: Products) -> tuple[Products, NDArray[np.bool_]]:
-    """The products with the bias as esp32s3's lanes hold it, and which lanes some input can make saturate."""
-    lanes = products.lanes
-    if lanes is None:
+def accumulated(lowering: Lowering, node: Node, products: Products) -> tuple[Products, NDArray[np.bool_]]:
+    """The products as the chip's accumulators sum them, and which channels some input can make saturate.
+
+    The bias is cut to the accumulator's width, and settled channels are made constant.
+    """
+    held = products.accumulators
+    if held is None:
         return products, np.zeros(products.weights.shape[0], bool)
-    products = replace(products, bias=saturation.packed_bias(products.bias, lanes))
-    risky = saturation.risky_lanes(products.weights, products.bias, products.inputs, lanes)
+    products = replace(products, bias=held.packed(products.bias))
     low, high = saturation.extremes(products.weights, products.bias, products.inputs)
-    worst = np.maximum(-low, high)[lanes]
-    lowering.headroom[node.name] = Headroom(
-        node=node.name, lanes=int(lanes.sum()), risky=int(risky.sum()), worst=int(worst.max(initial=0))
+    risky = held.limited & ((low < held.bounds.low) | (high > held.bounds.high))
+    if held.bits == LANE_BITS:
+        worst = np.maximum(-low, high)[held.limited]
+        lowering.headroom[node.name] = Headroom(
+            node=node.name,
+            lanes=int(held.limited.sum()),
+            risky=int(risky.sum()),
+            worst=int(worst.max(initial=0)),
+        )
+    return _settled(lowering, products, risky, (low, high))
+
+
+def _settled(
+    lowering: Lowering, products: Products, risky: NDArray[np.bool_], ends: tuple[Integers, Integers]
+) -> tuple[Products, NDArray[np.bool_]]:
+    """Channels that can saturate and yet have one output only, made constant: what they are then, the rest.
+
+    With saturation in whatever order, a final sum lies between the bias plus all negative products and the bias plus
+    all positive ones, and within the accumulator; the output does not fall where the sum rises.
+    """
+    held = products.accumulators
+    assert held is not None
+    low, high = (np.clip(end, held.bounds.low, held.bounds.high) for end in ends)
+    first, last = (_output(lowering, products, sums) for sums in (low, high))
+    settled = risky & (first == last)
+    if not settled.any():
+        return products, risky
+    same_shift = lowering.rounding == "half_up"
+    weights, bias, shifts = products.weights.copy(), products.bias.copy(), products.shifts.copy()
+    weights[settled] = 0
+    bias[settled] = first[settled] << np.maximum(shifts[settled], 0) if same_shift else first[settled]
+    shifts[settled & ((not same_shift) | (shifts < 0))] = 0
+    return replace(products, weights=weights, bias=bias, shifts=shifts), risky & ~settled
+
+
+def _output(lowering: Lowering, products: Products, sums: Integers) -> Integers:
+    """(N,) what the layer answers for these sums."""
+    scaled = np.ldexp(sums.astype(np.float64), -products.shifts)  # exact: 41 bits
+    limits = products.outputs
+    answer: Integers = np.clip(round_array(scaled, lowering.rounding), limits.low, limits.high).astype(
+        np.int64
     )
-    return products, risky
+    return answer
 
 
 def guard_lanes(
@@ -156,18 +197,39 @@ def guard_lanes(
 
 def _lanes(products: Products, kernel: Kernel, channels: Integers) -> saturation.Lanes:
     some = products.of(channels)
-    return saturation.Lanes(kernel=kernel, weights=some.weights, bias=some.bias, channels=channels)
+    assert some.accumulators is not None
+    return saturation.Lanes(
+        kernel=kernel,
+        weights=some.weights,
+        bias=some.bias,
+        accumulators=some.accumulators,
+        channels=channels,
+    )
 
 
 def _saturating(lowering: Lowering, node: Node, products: Products, x: str, lanes: saturation.Lanes) -> str:
-    """The sums of lanes that can saturate, with saturation; `products` are those of the lanes."""
-    onnx, kernel = lowering.onnx, lanes.kernel
+    """The sums of channels that can saturate, with saturation; `products` are those of the channels."""
+    together = lanes.accumulators.together
+    parts: list[tuple[Integers, str]] = []
+    for count in np.unique(together):
+        which = np.flatnonzero(together == count)
+        value = _saturating_alike(lowering, node, products.of(which), x, lanes.of(which))
+        parts.append((which, value))
+    return _joined(lowering, parts, lanes.kernel.axis)
+
+
+def _saturating_alike(
+    lowering: Lowering, node: Node, products: Products, x: str, lanes: saturation.Lanes
+) -> str:
+    """The same for channels that add as many products at once."""
+    onnx, kernel, real = lowering.onnx, lanes.kernel, saturation.carrier(lanes)
     total, hits = saturation.saturating_sums(lowering, x, lanes)
     lowering.saturations.append((node.name, hits))
     shape = [-1 if axis == kernel.axis else 1 for axis in range(kernel.rank)]
-    scales = np.ldexp(1.0, -products.shifts).astype(np.float32).reshape(shape)
+    scales = np.ldexp(1.0, -products.shifts).astype(real).reshape(shape)
     value = onnx.op("Mul", [total, onnx.constant(scales, "scale")])
-    return rounded_and_clipped(lowering, value, products.outputs)
+    value = rounded_and_clipped(lowering, value, products.outputs, dtype=real)
+    return value if real == "float32" else onnx.op("Cast", [value], to=element_type("float32"))
 
 
 def _folded(lowering: Lowering, products: Products, x: str, kernel: Kernel, channels: Integers | None) -> str:

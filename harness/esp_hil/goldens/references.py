@@ -256,6 +256,13 @@ class ExactReference:
             for layer in self._espdl.headroom
         )
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Where nobody knows what the chip computes, for all inputs so far: node and reason."""
+        if self._espdl is None:
+            return ()
+        return tuple(doubt.words for doubt in self._espdl.doubts)
+
 
 def quantized_reference(model: Model, recipe: str, family: Family) -> Reference:
     """What the quantizer of a recipe's runtime believes.

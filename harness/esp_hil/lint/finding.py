@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from esp_hil.formats.espdl.family import possible_families
 from esp_hil.formats.espdl.model import EspdlModel, Graph
-from esp_hil.targets import Target
+from esp_hil.targets import FAMILIES, Family, Target
 
 Severity = Literal["error", "warning", "note"]
 Stage = Literal["espdl", "onnx"]
@@ -68,6 +69,18 @@ class Subject:
     esp_dl: str = ""
     declared: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     inference: str = ""
+
+    def may_be(self, family: Family) -> bool:
+        """Whether the model may run on chips of this family, as far as target and file tell.
+
+        A file that tells nothing at all is taken for none.
+        """
+        if self.target is not None:
+            return self.target.family == family
+        if self.model is None:
+            return False
+        possible = possible_families(self.model.graph, self.model.metadata)
+        return family in possible and len(possible) < len(FAMILIES)
 
 
 Check = Callable[[Subject], Iterator[Finding]]

@@ -53,9 +53,7 @@ def headroom(graph: Graph) -> Iterator[Headroom]:
 @rule("s3-accumulator")
 def s3_accumulator(subject: Subject) -> Iterator[Finding]:
     """Sums that leave the 20-bit accumulators of esp32s3."""
-    named = subject.target.family if subject.target is not None else None
-    family = named or (subject.model.family if subject.model is not None else None)
-    if family != "esp32s3":
+    if not subject.may_be("esp32s3"):
         return
     layers = list(headroom(subject.graph))
     for layer in layers:

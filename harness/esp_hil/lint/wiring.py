@@ -98,8 +98,7 @@ def exponent_range(subject: Subject) -> Iterator[Finding]:
 @rule("shift-range")
 def shift_range(subject: Subject) -> Iterator[Finding]:
     """The shift behind a multiply-accumulate is negative on esp32s3, or wider than the accumulator."""
-    on_s3 = subject.target is not None and subject.target.family == "esp32s3"
-    on_s3 = on_s3 or (subject.model is not None and subject.model.family == "esp32s3")
+    on_s3 = subject.may_be("esp32s3")
     for node, shifts in _mac_shifts(subject.graph):
         if on_s3 and min(shifts) < 0:
             yield Finding(

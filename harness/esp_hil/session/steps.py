@@ -190,6 +190,7 @@ def judge_answers(board: PreparedBoard, golden: GoldenSet, answered: Answered) -
         classes=model.output,
         decide=model.postprocess.classes if model.postprocess.threshold is not None else None,
         headroom=reference.headroom,
+        doubts=reference.doubts,
     )
     answer = replace(exact[model.output], values=answered.outputs[model.output])
     table: tuple[tuple[int, int, int], ...] = ()

@@ -78,7 +78,7 @@ def _computed(part: EspdlModel, family: Family, given: Arrays, name: str) -> NDA
     from esp_hil.exact.reference import run_once
 
     try:
-        return run_once(part, family, given, "plain")[name]
+        return run_once(part, family, given, "portable")[name]
     except HilError:
         return (
             None  # the change makes no sense here: a family without this filter, a layout that does not fit

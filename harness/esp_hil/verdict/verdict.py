@@ -99,6 +99,8 @@ class Verdict:
         tolerance_abs: how far device and exact may be apart in a float output.
         tolerance_reason: why the model allows a tolerance other than 0, or "".
         headroom: 20-bit accumulators, layer by layer; () on chips that have none.
+        doubts: layers of which nobody knows what the chip computes, for these inputs: where the exact reference is
+            not certain, and a device that differs may be right.
     """
 
     inputs: int
@@ -109,6 +111,7 @@ class Verdict:
     tolerance_abs: float
     tolerance_reason: str
     headroom: tuple[LaneHeadroom, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -135,7 +138,10 @@ class Verdict:
     @property
     def words(self) -> str:
         """One sentence that says where the loss comes from."""
-        return "; ".join((self._words_of_port(), self._words_of_quantizer(), self._words_of_price()))
+        said = [self._words_of_port(), self._words_of_quantizer(), self._words_of_price()]
+        if self.doubts:
+            said.append(f"not certain: the exact reference in {len(self.doubts)} layers")
+        return "; ".join(said)
 
     def table(self) -> tuple[tuple[str, ...], ...]:
         """Rows of text, the heading first: output, comparison, what differs, verdict."""
@@ -154,6 +160,7 @@ class Verdict:
                     rows.append((o.name, label, _words_of_loss(diff), "-"))
         rows += [("", f"top-1 agreement {pair}", share.words, "-") for pair, share in self.agreements.items()]
         rows += [("", f"top-1 accuracy {name}", share.words, "-") for name, share in self.accuracies.items()]
+        rows += [("", "exact reference", doubt, "not certain") for doubt in self.doubts]
         return (*rows, *headroom_rows(self.headroom))
 
     def text(self) -> str:
@@ -235,6 +242,7 @@ def judge(
     classes: str | None = None,
     decide: Decide | None = None,
     headroom: tuple[LaneHeadroom, ...] = (),
+    doubts: tuple[str, ...] = (),
 ) -> Verdict:
     """Compare the answers of one run over N inputs, pair by pair.
 
@@ -255,6 +263,7 @@ def judge(
             input.
         decide: the class of each input from the real values of that output; None: the largest score.
         headroom: what the exact reference found in 20-bit accumulators.
+        doubts: where the exact reference is not certain, in words.
 
     Raises:
         InputError: names, shapes or dtypes disagree; a needed exponent is missing; labels without class
@@ -296,6 +305,7 @@ def judge(
         tolerance_abs=tolerance_abs,
         tolerance_reason=tolerance_reason,
         headroom=headroom,
+        doubts=doubts,
     )
 
 

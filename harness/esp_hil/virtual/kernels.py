@@ -81,7 +81,7 @@ def run_node(model: EspdlModel, node: Node, x: NDArray[Any], wrong: Wrong) -> ND
     graph = model.graph
     filter_ = graph.initializers[node.inputs[1]]
     depthwise = node.op_type == "Conv" and _int(node, "group") != 1
-    weights = filter_oihw(filter_, depthwise=depthwise, old_names="packed").astype(np.int64)
+    weights = filter_oihw(filter_, depthwise=depthwise, kernels="chip").astype(np.int64)
     if node.op_type not in {"Conv", "Gemm"} or weights.ndim != 4:
         raise ValueError(f"{node.op_type} {node.name} is neither a 2-D Conv nor a Gemm")
     outputs = weights.shape[0]

@@ -175,7 +175,7 @@ def test_every_file_of_the_ground_truth_is_read(shared: Path) -> None:
 
 def _family_by_folder(path: Path) -> str:
     folder = path.parent.name.split("_")[0]
-    return {"p4": "esp32p4", "s3": "esp32s3"}.get(folder, folder)
+    return {"p4": "esp32p4", "p4x": "esp32p4", "s3": "esp32s3"}.get(folder, folder)
 
 
 def test_reader_agrees_with_esp_ppqs_own_classes(shared: Path) -> None:

@@ -11,7 +11,7 @@ from esp_hil.exact.arithmetic import clipped, dl_rescale, dl_scale, quantize_arr
 from esp_hil.exact.lowering import CHANNEL_FIRST, DEVICE_FLOAT, OFFSET, Form, Lowering, quantized_dtype
 from esp_hil.exact.onnx_graph import MICROSOFT
 from esp_hil.exact.operators.table import lower_table
-from esp_hil.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, Bounds
+from esp_hil.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, FLOAT64_LIMIT, Bounds
 from esp_hil.exact.registry import operator
 from esp_hil.formats.espdl.model import Node
 
@@ -137,7 +137,8 @@ def _by_integers(lowering: Lowering, node: Node, op_type: str, scale: np.float32
 def lower_mul(lowering: Lowering, node: Node) -> None:
     """round((float)(a b) * 2**(ea + eb - eo)): the product is rounded to float32 once, as on the device.
 
-    Source: dl_base_mul.cpp:36.
+    The chips' SIMD kernels for int16 shift the whole product and round once. They run where the innermost axis, as
+    ESP-DL merges axes, has at least 8 elements (dl_base_mul.cpp: elemwise_mul).
     """
     onnx, y = lowering.onnx, node.outputs[0]
     dtype = quantized_dtype(node)
@@ -148,6 +149,9 @@ def lower_mul(lowering: Lowering, node: Node) -> None:
     if dtype == "int8" and whole and _by_integers(lowering, node, "QLinearMul", scale):
         return
     both = operands(lowering, node)
+    if _multiplies_integers(lowering, node, dtype):
+        _integer_product(lowering, node, both)
+        return
     value = onnx.op("Mul", [both.first, both.second], hint=f"{y}:product")
     if dtype == "float32":
         _float(lowering, node, value, both.form)
@@ -161,6 +165,35 @@ def lower_mul(lowering: Lowering, node: Node) -> None:
     note = "" if exact else "the device rounds products beyond 2**24 to float32, and so does this"
     lowering.prove(
         node, "float32", bound=bound if exact else 0, limit=FLOAT32_LIMIT if exact else 0, note=note
+    )
+
+
+_SIMD_RUN = 8
+
+
+def _multiplies_integers(lowering: Lowering, node: Node, dtype: str) -> bool:
+    """Whether a SIMD kernel rounds products that float32 would have rounded before."""
+    if dtype != "int16" or not lowering.simd:
+        return False
+    names = node.inputs[:2]
+    whole = lowering.bounds(names[0]).magnitude * lowering.bounds(names[1]).magnitude > FLOAT32_LIMIT
+    return whole and max(innermost(*(lowering.shape(name) for name in names))) >= _SIMD_RUN
+
+
+def _integer_product(lowering: Lowering, node: Node, both: Operands) -> None:
+    """The 32-bit product, rounded once, in float64."""
+    onnx, y = lowering.onnx, node.outputs[0]
+    a, b = (lowering.exponent(name) for name in node.inputs[:2])
+    wide = [onnx.op("Cast", [value], to=11) for value in (both.first, both.second)]
+    product = onnx.op("Mul", wide, hint=f"{y}:product")
+    scale = onnx.constant(np.float64(2.0 ** (a + b - lowering.exponent(y))), "scale")
+    value = onnx.op("Mul", [product, scale], hint=f"{y}:scaled")
+    limits = DTYPE_BOUNDS["int16"]
+    value = rounded_and_clipped(lowering, value, limits, dtype="float64")
+    lowering.write(y, onnx.op("Cast", [value], to=1), both.form, bounds=limits)
+    bound = lowering.bounds(node.inputs[0]).magnitude * lowering.bounds(node.inputs[1]).magnitude
+    lowering.prove(
+        node, "float64", bound=bound, limit=FLOAT64_LIMIT, note="one shift, as the SIMD kernels round"
     )
 
 
@@ -185,7 +218,13 @@ def lower_div(lowering: Lowering, node: Node) -> None:
     divisor = onnx.op("Where", [divisor_is_zero, onnx.constant(np.float32(1), "one"), both.second])
     scalar_divisor = d1 == 1 and (dtype == "int16" or d0 != 1)
     if scalar_divisor:  # c_impl_div_n_1 divides the scale and then multiplies: two roundings
-        value = onnx.op("Mul", [both.first, onnx.op("Div", [rescale, divisor])], hint=f"{y}:quotient")
+        dividend = both.first
+        if _div_scale(lowering, node) == 1:
+            # twice the scale and half the dividend, both exact: of a * (1 / b) onnxruntime's DivMulFusion would
+            # make a / b, which rounds once
+            rescale = onnx.constant(np.float32(2), "twice_scale")
+            dividend = onnx.op("Mul", [dividend, onnx.constant(np.float32(0.5), "half")])
+        value = onnx.op("Mul", [dividend, onnx.op("Div", [rescale, divisor])], hint=f"{y}:quotient")
     else:
         value = onnx.op("Div", [onnx.op("Mul", [both.first, rescale]), divisor], hint=f"{y}:quotient")
     limits = DTYPE_BOUNDS[dtype]

@@ -20,7 +20,7 @@ from esp_hil.exact.lowering import (
 )
 from esp_hil.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, Bounds
 from esp_hil.exact.registry import operator
-from esp_hil.exact.saturation import lanes_of
+from esp_hil.exact.saturation import accumulators_of
 from esp_hil.formats.espdl.model import Node, Tensor
 
 
@@ -30,7 +30,7 @@ def lower_conv(lowering: Lowering, node: Node) -> None:
     x, y = node.inputs[0], node.outputs[0]
     dtype = quantized_dtype(node, floats=False)
     group = attribute_int(node, "group", 1)
-    weights = filter_oihw(_filter(lowering, node), depthwise=group != 1, old_names=lowering.old_names)
+    weights = filter_oihw(_filter(lowering, node), depthwise=group != 1, kernels=lowering.kernels)
     rank = weights.ndim - 2
     strides, dilations = attribute_ints(node, "strides", ()), attribute_ints(node, "dilations", ())
     pads = attribute_ints(node, "pads", ()) or (0,) * (2 * rank)
@@ -42,12 +42,15 @@ def lower_conv(lowering: Lowering, node: Node) -> None:
     products = sums.Products(
         weights=sums.as_integers(weights),
         bias=bias_of(lowering, node, weights.shape[0]),
-        shifts=accumulator_shifts(lowering, node, weights.shape[0]),
+        shifts=accumulator_shifts(lowering, node, weights.shape[0], depthwise=group != 1),
         inputs=with_zero(lowering.bounds(x)) if any(pads) else lowering.bounds(x),
         outputs=output_bounds(node, dtype),
-        wraps=dtype == "int8",
-        lanes=lanes(lowering, dtype, weights.shape[0], depthwise=group != 1),
+        wraps=dtype == "int8" and not lowering.simd,
+        accumulators=accumulators_of(
+            lowering.family, lowering.kernels, dtype, weights.shape[0], depthwise=group != 1
+        ),
     )
+    doubt_shifts(lowering, node, products)
     kernel = ConvKernel(
         lowering=lowering,
         names=(node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else f"{y}:bias", y),
@@ -69,13 +72,13 @@ def lower_by_integers(
     lowering: Lowering, node: Node, products: sums.Products, kernel: ConvKernel | GemmKernel
 ) -> bool:
     """Emit the layer with integer kernels, if they are wanted and proved exact; whether that was so."""
-    if lowering.integer is None or not products.wraps:
+    if lowering.integer is None or quantized_dtype(node, floats=False) != "int8":
         return False
-    cut, risky = sums.in_lanes(lowering, node, products)
+    cut, risky = sums.accumulated(lowering, node, products)
     if lowering.careful and risky.any():
         return False
     requantize = integer.requantization(lowering, cut.taps, cut.bias, cut.shifts)
-    if requantize is None:
+    if requantize is None or (not cut.wraps and bool((~_guarded(cut) & _can_wrap(cut)).any())):
         return False
     x, y = node.inputs[0], node.outputs[0]
     value, weights = lowering.read(x, OFFSET), cut.weights.astype(np.int8)
@@ -100,11 +103,18 @@ def lower_by_integers(
     return True
 
 
-def lanes(lowering: Lowering, dtype: str, outputs: int, *, depthwise: bool) -> NDArray[np.bool_] | None:
-    """Which channels esp32s3 sums in 20 bits; None for other families and for int16."""
-    if lowering.family != "esp32s3" or dtype != "int8":
-        return None
-    return lanes_of(outputs, depthwise=depthwise)
+def _guarded(products: sums.Products) -> NDArray[np.bool_]:
+    """(N,) channels whose sums a guard keeps within the chip's accumulator, which is no wider than 32 bits."""
+    held = products.accumulators
+    if held is None or held.bits > 32:
+        return np.zeros(products.bias.size, bool)
+    return held.limited
+
+
+def _can_wrap(products: sums.Products) -> NDArray[np.bool_]:
+    """(N,) channels whose sums may leave the int32 of the integer kernels."""
+    beyond: NDArray[np.bool_] = np.abs(products.bias) + products.taps > DTYPE_BOUNDS["int32"].high
+    return beyond
 
 
 def _filter(lowering: Lowering, node: Node) -> Tensor:
@@ -125,11 +135,12 @@ def bias_of(lowering: Lowering, node: Node, outputs: int) -> Integers:
     return sums.as_integers(values.reshape(-1))
 
 
-def accumulator_shifts(lowering: Lowering, node: Node, outputs: int) -> Integers:
+def accumulator_shifts(lowering: Lowering, node: Node, outputs: int, *, depthwise: bool = False) -> Integers:
     """(N,) right shifts of the accumulator.
 
     Raises:
-        UnsupportedOperator: one exponent per channel on a family whose kernels have only one shift.
+        UnsupportedOperator: one exponent per channel on a family whose kernels have only one shift; or a shift by
+            more bits than a sum has, which C leaves open and the chips' kernels mask.
     """
     exponents = filter_exponents(lowering, node.inputs[1])
     if len(exponents) > 1 and lowering.family != "esp32p4":
@@ -138,12 +149,45 @@ def accumulator_shifts(lowering: Lowering, node: Node, outputs: int) -> Integers
             hint="only esp32p4 and esp32s31 have that; quantize for this target again",
         )
     shifts = lowering.exponent(node.outputs[0]) - lowering.exponent(node.inputs[0]) - np.asarray(exponents)
-    accumulator_bits = 32 if attribute_text(node, "quant_type", "") == "S8" else 64
-    if abs(shifts).max(initial=0) >= accumulator_bits:
-        raise UnsupportedOperator(
-            f"{node.op_type} {node.name!r}: shifts a {accumulator_bits}-bit sum by {shifts.max()}"
+    shifts = np.broadcast_to(shifts.astype(np.int64), (outputs,)).copy()
+    bits = _sum_bits(node)
+    if int(shifts.min(initial=0)) <= -bits or (int(shifts.max(initial=0)) >= bits and not lowering.simd):
+        worst = shifts[np.abs(shifts).argmax()]
+        raise UnsupportedOperator(f"{node.op_type} {node.name!r}: shifts a {bits}-bit sum by {worst}")
+    if lowering.simd and lowering.family == "esp32s3":
+        return _masked(shifts, bits, depthwise=depthwise)
+    return shifts
+
+
+def _sum_bits(node: Node) -> int:
+    """Bits of ESP-DL's type for sums."""
+    return 32 if attribute_text(node, "quant_type", "") == "S8" else 64
+
+
+def _masked(shifts: Integers, bits: int, *, depthwise: bool) -> Integers:
+    """(N,) what esp32s3's kernels shift by.
+
+    They shift by one bit less, add 1 and shift by that bit. The first shift is taken modulo 32 for the lanes of
+    int8, modulo 64 elsewhere (isa/tie728/dl_tie728_s8.S: EE.SRCMB.S8.QACC, EE.SRS.ACCX).
+    """
+    outputs = shifts.size
+    in_lanes = np.arange(outputs) < (outputs if depthwise else outputs // 16 * 16)
+    modulus = np.where(in_lanes, 32, 64) if bits == 32 else 64
+    masked: Integers = np.where(shifts > 0, (shifts - 1) % modulus + 1, shifts)
+    return masked
+
+
+def doubt_shifts(lowering: Lowering, node: Node, products: sums.Products) -> None:
+    """Say where esp32p4 would shift by more bits than a sum has: nobody knows what it makes of that."""
+    beyond = products.shifts >= _sum_bits(node)
+    if not lowering.simd or lowering.family != "esp32p4" or not beyond.any():
+        return
+    flat = products.weights.reshape(len(products.weights), -1)
+    if (flat[beyond] != 0).any() or (products.bias[beyond] != 0).any():
+        worst = int(products.shifts.max())
+        lowering.doubt(
+            node, f"shifts sums by up to {worst} bits; how many of them esp32p4 takes is not known"
         )
-    return np.broadcast_to(shifts.astype(np.int64), (outputs,)).copy()
 
 
 def filter_exponents(lowering: Lowering, name: str) -> tuple[int, ...]:

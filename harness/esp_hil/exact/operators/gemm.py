@@ -9,8 +9,15 @@ from esp_hil.exact import sums
 from esp_hil.exact.filters import filter_oihw
 from esp_hil.exact.kernels import GemmKernel
 from esp_hil.exact.lowering import Lowering, attribute_int, quantized_dtype
-from esp_hil.exact.operators.conv import accumulator_shifts, bias_of, lanes, lower_by_integers, output_bounds
+from esp_hil.exact.operators.conv import (
+    accumulator_shifts,
+    bias_of,
+    doubt_shifts,
+    lower_by_integers,
+    output_bounds,
+)
 from esp_hil.exact.registry import operator
+from esp_hil.exact.saturation import accumulators_of
 from esp_hil.formats.espdl.model import Node
 
 
@@ -24,7 +31,7 @@ def lower_gemm(lowering: Lowering, node: Node) -> None:
     tensor = lowering.constant_tensor(node.inputs[1])
     if tensor is None:
         raise UnsupportedOperator(f"Gemm {node.name!r}: the matrix {node.inputs[1]!r} is not a constant")
-    weights = sums.as_integers(filter_oihw(tensor, depthwise=False, old_names=lowering.old_names))
+    weights = sums.as_integers(filter_oihw(tensor, depthwise=False, kernels=lowering.kernels))
     outputs, depth = weights.shape[:2]
     if lowering.shape(node.inputs[0])[-1] != depth or weights.size != outputs * depth:
         raise FormatError(
@@ -37,9 +44,10 @@ def lower_gemm(lowering: Lowering, node: Node) -> None:
         shifts=accumulator_shifts(lowering, node, outputs),
         inputs=lowering.bounds(node.inputs[0]),
         outputs=output_bounds(node, dtype),
-        wraps=dtype == "int8",
-        lanes=lanes(lowering, dtype, outputs, depthwise=False),
+        wraps=dtype == "int8" and not lowering.simd,
+        accumulators=accumulators_of(lowering.family, lowering.kernels, dtype, outputs, depthwise=False),
     )
+    doubt_shifts(lowering, node, products)
     lower_products(lowering, node, products)
 
 

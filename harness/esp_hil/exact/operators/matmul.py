@@ -17,10 +17,11 @@ from esp_hil.exact import sums
 from esp_hil.exact.arithmetic import rounded_and_clipped
 from esp_hil.exact.kernels import Integers
 from esp_hil.exact.lowering import Lowering, attribute_text, quantized_dtype
-from esp_hil.exact.operators.conv import accumulator_shifts, lanes, output_bounds
+from esp_hil.exact.operators.conv import accumulator_shifts, output_bounds
 from esp_hil.exact.operators.gemm import lower_products
 from esp_hil.exact.proof import FLOAT32_LIMIT, FLOAT64_LIMIT
 from esp_hil.exact.registry import operator
+from esp_hil.exact.saturation import accumulators_of
 from esp_hil.formats.espdl.model import Node
 
 _MAX_RANK = 4
@@ -59,8 +60,8 @@ def lower_matmul(lowering: Lowering, node: Node) -> None:
             shifts=accumulator_shifts(lowering, node, columns),
             inputs=lowering.bounds(a),
             outputs=limits,
-            wraps=dtype == "int8",
-            lanes=lanes(lowering, dtype, columns, depthwise=False),
+            wraps=dtype == "int8" and not lowering.simd,
+            accumulators=accumulators_of(lowering.family, lowering.kernels, dtype, columns, depthwise=False),
         )
         if len(lowering.shape(b)) > 1:
             lower_products(lowering, node, products)

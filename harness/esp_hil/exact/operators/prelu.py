@@ -35,7 +35,7 @@ def lower_prelu(lowering: Lowering, node: Node) -> None:
     onnx, x, y = lowering.onnx, node.inputs[0], node.outputs[0]
     value = lowering.read(x)
     negative = onnx.op("Less", [value, onnx.constant(np.float32(0), "zero")], hint=f"{y}:negative")
-    if dtype == "int8" and lowering.old_names == "packed" and lowering.family != "c":
+    if dtype == "int8" and lowering.simd:
         _lower_simd(lowering, node, slopes)
         return
     if dtype == "float32":
@@ -84,6 +84,9 @@ def _lower_simd(lowering: Lowering, node: Node, slopes: Table) -> None:
     one = onnx.constant(np.float32(2.0**-rise), f"{y}:rise")
     negative = onnx.op("Less", [value, onnx.constant(np.float32(0), "zero")], hint=f"{y}:negative")
     scaled = onnx.op("Mul", [value, onnx.op("Where", [negative, factors, one])])
+    most = lowering.bounds(x).low * slopes.astype(np.int64)
+    if lowering.family == "esp32p4" and (abs(most) >> shift).max(initial=0) >= limits.high:
+        _doubt_overflow(lowering, node, scaled, negative)
     if rounding_of(lowering.family) == "half_even":
         rounded = onnx.op("Round", [scaled])
     else:
@@ -91,6 +94,20 @@ def _lower_simd(lowering: Lowering, node: Node, slopes: Table) -> None:
     lowering.write(y, clipped(lowering, rounded, limits), bounds=limits)
     bound = lowering.bounds(x).magnitude * int(max(np.abs(slopes).max(initial=0), 1))
     lowering.prove(node, "float32", bound=bound, limit=FLOAT32_LIMIT, note="as the SIMD kernels round")
+
+
+def _doubt_overflow(lowering: Lowering, node: Node, scaled: str, negative: str) -> None:
+    """Count negative inputs whose product does not fit int8: whether esp.vprelu.s8 saturates there is not known."""
+    onnx, limits = lowering.onnx, DTYPE_BOUNDS["int8"]
+    rounded = onnx.op("Round", [scaled])
+    same = onnx.op("Equal", [clipped(lowering, rounded, limits), rounded])
+    beyond = onnx.op("And", [onnx.op("Not", [same]), negative])
+    count = onnx.op(
+        "ReduceSum", [onnx.op("Cast", [beyond], to=7)], hint=f"{node.outputs[0]}:doubts", keepdims=0
+    )
+    lowering.doubt(
+        node, "a product leaves int8; whether esp32p4 saturates it or cuts its bits is not known", count
+    )
 
 
 def _note(lowering: Lowering, node: Node) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from esp_hil.errors import UnsupportedOperator
 from esp_hil.exact.lowering import (
@@ -19,6 +20,7 @@ from esp_hil.exact.lowering import (
 )
 from esp_hil.exact.operators.conv import with_zero
 from esp_hil.exact.registry import operator
+from esp_hil.formats.espdl.memory import leftovers
 from esp_hil.formats.espdl.model import Node
 
 
@@ -64,9 +66,8 @@ def lower_space_to_depth(lowering: Lowering, node: Node) -> None:
 def lower_depth_to_space(lowering: Lowering, node: Node) -> None:
     """CRD as in ONNX. DCR as ESP-DL computes it, which is right for exactly `blocksize` output channels.
 
-    Raises:
-        UnsupportedOperator: DCR with another number of output channels: ESP-DL writes outside the tensor or
-            leaves gaps.
+    For another number of output channels ESP-DL writes some elements twice, some outside the tensor and some not at
+    all (depth_to_space_dcr, dl_module_depth_to_space.hpp). The latter keep what was in that memory before.
     """
     n, height, width, channels = _four(lowering, node)
     block = attribute_int(node, "blocksize", 0)
@@ -79,11 +80,60 @@ def lower_depth_to_space(lowering: Lowering, node: Node) -> None:
         _regrouped(lowering, node, split, [0, 1, 4, 2, 5, 3], shape)
         return
     if block != outputs:
-        raise UnsupportedOperator(
-            f"DepthToSpace {node.name!r}: mode DCR with {outputs} output channels and blocksize {block}",
-            hint="ESP-DL's DCR is right only where both are equal; use mode CRD",
-        )
+        lowering.set_shape(node.outputs[0], tuple(shape))
+        _scattered(lowering, node, dcr_sources((height, width, channels), block))
+        return
     _regrouped(lowering, node, [n, height, width, block, block, outputs], [0, 1, 3, 2, 4, 5], shape)
+
+
+def dcr_sources(size: tuple[int, int, int], block: int) -> NDArray[np.int64]:
+    """For each output element the index of the input element that ESP-DL's DCR writes there last, -1 for none."""
+    height, width, channels = size
+    outputs = channels // (block * block)
+    channel = np.arange(channels)
+    rows = np.arange(height)[:, None, None] * block + channel // (block * block)
+    columns = np.arange(width)[None, :, None] * block + channel % (block * block) // block
+    where = (rows * (width * block) + columns) * outputs + channel % block
+    sources = np.full(height * width * channels, -1, np.int64)
+    inside = where.reshape(-1) < sources.size
+    # numpy assigns in order, so that the last writer wins, as in the loop
+    sources[where.reshape(-1)[inside]] = np.arange(where.size)[inside]
+    return sources
+
+
+def _scattered(lowering: Lowering, node: Node, sources: NDArray[np.int64]) -> None:
+    """Output elements from input elements, or from whatever lay in their memory."""
+    onnx, x, y = lowering.onnx, node.inputs[0], node.outputs[0]
+    before = leftovers(lowering.graph, y)
+    parts, first = [_flat(lowering, x)], {x: 0}
+    size = int(np.prod(lowering.shape(x)))
+    indices = sources.copy()
+    unknown = 0
+    for position in np.flatnonzero(sources < 0):
+        name, index = before[position]
+        if name not in first:
+            first[name], size = size, size + int(np.prod(lowering.shape(name)) if name else 1)
+            parts.append(_flat(lowering, name) if name else _zero(lowering, parts[0]))
+        indices[position] = first[name] + index
+        unknown += not name
+    joined = onnx.op("Concat", parts, axis=1) if len(parts) > 1 else parts[0]
+    value = onnx.op("Gather", [joined, onnx.constant(indices, "sources")], axis=1)
+    lowering.write(y, _reshape(lowering, value, list(lowering.shape(y))))
+    kept = int((sources < 0).sum())
+    lowering.prove(node, "move", note=f"as ESP-DL's DCR, which leaves {kept} elements as they were in memory")
+    if unknown:
+        lowering.doubt(node, f"{unknown} elements keep what an earlier inference left in memory; taken for 0")
+
+
+def _flat(lowering: Lowering, name: str) -> str:
+    return _reshape(lowering, lowering.read(name), [1, int(np.prod(lowering.shape(name)))])
+
+
+def _zero(lowering: Lowering, like: str) -> str:
+    """One 0 for each sample."""
+    onnx = lowering.onnx
+    first = onnx.op("Slice", [like, *(onnx.constant(np.array([n]), "cut") for n in (0, 1, 1))])
+    return onnx.op("Mul", [first, onnx.constant(np.float32(0), "zero")])
 
 
 @operator("InsertZeros", batches=True)

@@ -142,6 +142,36 @@ def plan_memory(
     )
 
 
+def leftovers(graph: Graph, name: str) -> list[tuple[str, int]]:
+    """What lies in a value's memory before its node writes there, element by element.
+
+    Args:
+        graph: the whole graph, in an arena of one memory.
+        name: a value that a node makes.
+
+    Returns:
+        For each element the value that wrote these bytes last in the same inference, and the number of its element;
+        ("", 0) where none did, or one of another type.
+    """
+    values = lifetimes(graph)
+    pool = Pool("internal")
+    _simulate(values, len(graph.nodes), (pool,))
+    given = {value.name for value in graph.inputs}
+    kinds = {**graph.values, **{value.name: value for value in graph.inputs}}
+    wanted = next(value for value in values if value.name == name)
+    width = np.dtype(kinds[name].dtype).itemsize
+    start, count = wanted.root().offset_bytes, wanted.size_bytes // width
+    found: list[tuple[str, int]] = [("", 0)] * count
+    written = [value for value in values if value.name in given or value.begin < wanted.begin]
+    for value in sorted(written, key=lambda value: (value.name not in given, value.begin)):
+        offset, size = value.root().offset_bytes - start, value.size_bytes // width
+        same = kinds[value.name].dtype == kinds[name].dtype and offset % width == 0
+        for element in range(max(0, offset // width), min(count, -(-(offset + value.size_bytes) // width))):
+            index = element - offset // width
+            found[element] = (value.name, index) if same and index < size else ("", 0)
+    return found
+
+
 def _sizes(memory: MemoryKind, size_bytes: int) -> MemorySizes:
     return MemorySizes(**{f"{memory}_bytes": size_bytes})
 
