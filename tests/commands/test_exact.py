@@ -150,7 +150,7 @@ def test_a_file_that_does_not_tell_its_family_needs_a_target(
 def test_a_file_whose_stored_answer_only_one_family_gives_needs_no_target(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HIL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HIL_CACHE", str(tmp_path / "cache"))
     written = graph(
         [node("RequantizeLinear", ("x",), ("y",))],
         (value("x", (1, 2), -2), value("y", (1, 2), -1)),
