@@ -72,18 +72,13 @@ def runs(archive: Any, case: str) -> Iterator[tuple[dict[str, NDArray[Any]], dic
 
 
 def check(case: Path, family: Family, *, one_lsb: bool) -> None:
-<<<<<<< HEAD
-=======
-    # the ground truth is ESP-DL compiled for a PC: its portable kernels
-    reference = ExactReference(read_espdl(case / "model.espdl"), family, threads=1, kernels="portable")
->>>>>>> 3e86759 (exact: the reference answers as the chips' own assembly)
     with np.load(case / "io.npz") as archive:
         check_archive(case / "model.espdl", archive, family, one_lsb=one_lsb)
 
 
 def check_archive(source: Path | bytes, archive: Any, family: Family, *, one_lsb: bool) -> None:
     # the ground truth is ESP-DL compiled for a PC: its portable kernels
-    reference = ExactReference(read_espdl(source), family, threads=1, old_names="plain")
+    reference = ExactReference(read_espdl(source), family, threads=1, kernels="portable")
     for given, wanted in runs(archive, str(source)[:80]):
         answers = reference.run(given, tensors=list(wanted))
         for name, values in wanted.items():
