@@ -8,9 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks._link_efficiency import Efficiency, Overlap, connected, efficiency, overlap
+from benchmarks._link_efficiency import (
+    Efficiency,
+    Overlap,
+    ResidentFigures,
+    connected,
+    efficiency,
+    overlap,
+    resident_figures,
+)
 from benchmarks._link_faults import CAMPAIGNS, FaultCount, run_campaign
-from benchmarks._link_resident import ResidentFigures, resident_figures
 from benchmarks._link_rivals import RIVALS
 from benchmarks._link_roundtrip import RoundTripFigures, measure_round_trips
 from esp_hil.virtual.simline import LineModel

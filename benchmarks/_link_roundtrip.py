@@ -103,7 +103,7 @@ def _timed(device: Device, inferences: int) -> list[float]:
 
 
 def _throughput(device: Device) -> tuple[float, float]:
-    from esp_hil.wire.messages import Object
+    from esp_hil.wire.objects import Object
 
     data = np.random.default_rng(1).integers(0, 256, OBJECT_BYTES, dtype=np.uint8).tobytes()
     began = time.perf_counter()

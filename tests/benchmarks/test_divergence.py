@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import divergence
-from benchmarks._divergence_page import write
-from benchmarks.divergence import Outcome, Planted, faults_for, of_catalogue, search
+from benchmarks.divergence import Outcome, Planted, faults_for, of_catalogue, search, write
 from esp_hil.cli import main
 from esp_hil.errors import ConfigError
 from esp_hil.virtual.faults import NodeFault

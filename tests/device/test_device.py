@@ -28,8 +28,9 @@ from esp_hil.models.device_file import FileTensor
 from esp_hil.targets import target
 from esp_hil.wire import session as wire_session
 from esp_hil.wire.frame import Frame, FrameDecoder, encode_frame
-from esp_hil.wire.messages import Ack, Location
+from esp_hil.wire.objects import Location
 from esp_hil.wire.status import Status
+from esp_hil.wire.stream import Ack
 from tests.device.in_process import FakeLink, InProcessBoard, answer
 
 IMAGE = b"esp32p4 adder " + bytes(range(256))

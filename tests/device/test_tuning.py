@@ -23,8 +23,8 @@ from esp_hil.errors import DeviceFault, HandshakeError
 from esp_hil.virtual.faults import FaultPlan, LineFaults
 from esp_hil.virtual.simline import LineModel
 from esp_hil.virtual.simulated import SimulatedDevice, SimulatedLink, answer
-from esp_hil.wire.line_messages import Line
-from esp_hil.wire.messages import Failure
+from esp_hil.wire.answers import Failure
+from esp_hil.wire.requests import Line
 from esp_hil.wire.status import Status
 
 START = 115_200

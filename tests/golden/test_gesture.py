@@ -30,7 +30,7 @@ from esp_hil.verdict.difference import IntegerDiff, compare_answers
 from esp_hil.verdict.verdict import accuracy, agreement
 from esp_hil.virtual import VirtualBoard
 from esp_hil.virtual.faults import FlippedBit, NodeFault
-from esp_hil.wire.messages import Location
+from esp_hil.wire.objects import Location
 from tests.conftest import ROOT
 from tests.verdict.planted import Broken, Case
 from tests.verdict.test_diverge import check, faults, golden_inputs

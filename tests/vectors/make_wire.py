@@ -6,8 +6,8 @@ It shares no code with harness/esp_hil/wire and firmware/core on purpose: COBS g
 payload is packed by hand, so that a mistake in either implementation shows up as a disagreement.
 
 The form of the file is in docs/PROTOCOL.md section 9. A frame that is a well-formed message also has its type
-(the dataclass of harness/esp_hil/wire/messages.py) and fields: `name=value` separated by spaces; numbers in decimal,
-bytes in hex, ranges as start-end,start-end.
+(the dataclass of `requests`, `answers` or `stream` in harness/esp_hil/wire) and fields: `name=value` separated by
+spaces; numbers in decimal, bytes in hex, ranges as start-end,start-end.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from esp_hil.formats.espdl import read_espdl
 from esp_hil.targets import Target, target, targets
 from esp_hil.virtual.engine import EngineError, ExactEngine
 from esp_hil.virtual.faults import EngineFaults, OffByLsb
-from esp_hil.wire.messages import LOAD_PARAMETERS_IN_FLASH
+from esp_hil.wire.requests import LOAD_PARAMETERS_IN_FLASH
 from esp_hil.wire.status import Status
 from tests.conftest import ROOT
 from tests.formats.espdl.writer import edl, graph, node, value

@@ -9,7 +9,7 @@ import pytest
 
 from esp_hil.virtual.flash import Flash, StorageError
 from esp_hil.virtual.places import Places, files_of, rodata_of
-from esp_hil.wire.messages import Location
+from esp_hil.wire.objects import Location
 from esp_hil.wire.status import Status
 
 IMAGE = bytes(range(200))

@@ -5,18 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esp_hil.errors import WireError
-from esp_hil.wire import messages
+from esp_hil.wire.answers import ANSWER, ANSWERS, Failure, RunAnswer, parse_answer
 from esp_hil.wire.frame import KIND_MAX, KIND_MIN, Frame
 from esp_hil.wire.message import Message
-from esp_hil.wire.messages import ANSWERS, REQUESTS, UNANSWERED, Ack, Failure, Fault, RunAnswer
+from esp_hil.wire.requests import REQUESTS
 from esp_hil.wire.status import Status, status_name
+from esp_hil.wire.stream import UNANSWERED, Ack, Fault, parse_unanswered
 from tests.wire.vectors import Row, rows
 
 
 def parse(frame: Frame) -> Message | Failure | None:
     if frame.kind in REQUESTS:
         return REQUESTS[frame.kind].parse(frame.payload)
-    return messages.parse_answer(frame) if frame.kind in ANSWERS else messages.parse_unanswered(frame)
+    return parse_answer(frame) if frame.kind in ANSWERS else parse_unanswered(frame)
 
 
 def plain(value: object) -> str:
@@ -69,13 +70,13 @@ def test_a_payload_one_byte_short_is_refused(kind: type[Message]) -> None:
 
 def test_an_answer_without_a_status_is_refused() -> None:
     with pytest.raises(WireError, match="without a status"):
-        messages.parse_answer(Frame(RunAnswer.KIND, 1, 1, b""))
+        parse_answer(Frame(RunAnswer.KIND, 1, 1, b""))
 
 
 def test_a_request_is_no_answer_and_an_unknown_kind_is_nothing() -> None:
     with pytest.raises(WireError, match="not an answer"):
-        messages.parse_answer(Frame(0x80, 1, 1, b"\0"))
-    assert messages.parse_unanswered(Frame(0xBF, 1, 1, b"anything")) is None
+        parse_answer(Frame(0x80, 1, 1, b"\0"))
+    assert parse_unanswered(Frame(0xBF, 1, 1, b"anything")) is None
 
 
 def test_ranges_are_whole_pairs_and_at_most_eight() -> None:
@@ -91,7 +92,7 @@ def test_a_gap_without_the_expected_seq_is_refused() -> None:
 
 
 def test_the_kind_of_an_answer_is_its_requests_plus_twenty_hex() -> None:
-    assert {kind + messages.ANSWER for kind in REQUESTS} == set(ANSWERS)
+    assert {kind + ANSWER for kind in REQUESTS} == set(ANSWERS)
 
 
 def test_an_unknown_status_keeps_its_number() -> None:

@@ -7,26 +7,15 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
+from esp_hil.wire.answers import ANSWER, ANSWERS, HelloAnswer, PingAnswer
 from esp_hil.wire.calls import Statistics
 from esp_hil.wire.frame import Frame, FrameDecoder, encode_frame
 from esp_hil.wire.message import Message
-from esp_hil.wire.messages import (
-    ANSWER,
-    ANSWERS,
-    REQUESTS,
-    UNANSWERED,
-    Ack,
-    Boot,
-    Data,
-    Fault,
-    HelloAnswer,
-    Object,
-    OpenRead,
-    Ping,
-    PingAnswer,
-)
+from esp_hil.wire.objects import Object
+from esp_hil.wire.requests import REQUESTS, OpenRead, Ping
 from esp_hil.wire.session import Session
 from esp_hil.wire.status import Status
+from esp_hil.wire.stream import UNANSWERED, Ack, Boot, Data, Fault
 
 LIMITS = HelloAnswer(1, 77, 512, 2048, 2, 4, 0)
 BLOB = bytes(range(256)) * 12

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esp_hil.wire.messages import Ack, Data
 from esp_hil.wire.pace import CHUNK_MIN_BYTES, RTO_MAX_S, RTO_MIN_S, ChunkSize, RoundTrip
 from esp_hil.wire.ranges import ByteRanges
 from esp_hil.wire.status import Status
+from esp_hil.wire.stream import Ack, Data
 from esp_hil.wire.transfer import Download, Upload
 
 SPANS = st.lists(

@@ -18,9 +18,9 @@ from typing import Protocol
 from esp_hil.device.link import Link
 from esp_hil.errors import BoardUnavailable, DeviceReset, HilError, LinkClosed, LinkError, LinkTimeout
 from esp_hil.esp.supervise import Watch, crashed
+from esp_hil.wire.answers import Failure
 from esp_hil.wire.calls import Statistics
 from esp_hil.wire.frame import FrameDecoder
-from esp_hil.wire.messages import Failure
 from esp_hil.wire.pace import ChunkSize
 from esp_hil.wire.session import Session
 

@@ -37,6 +37,7 @@ from esp_hil.device.inference import (
 from esp_hil.device.link import Link
 from esp_hil.device.refusal import refused
 from esp_hil.errors import DeviceReset, HandshakeError, InputError, WireError
+from esp_hil.wire.answers import PingAnswer
 from esp_hil.wire.calls import Statistics
 from esp_hil.wire.info import (
     Counter,
@@ -49,7 +50,8 @@ from esp_hil.wire.info import (
     parse_profile,
 )
 from esp_hil.wire.message import Message
-from esp_hil.wire.messages import Load, Location, Object, Ping, PingAnswer, Reset
+from esp_hil.wire.objects import Location, Object
+from esp_hil.wire.requests import Load, Ping, Reset
 from esp_hil.wire.status import Status, status_name
 
 if TYPE_CHECKING:

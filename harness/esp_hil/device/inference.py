@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esp_hil.errors import InputError, WireError
+from esp_hil.wire.answers import Failure, RunAnswer
 from esp_hil.wire.calls import Call, Task
 from esp_hil.wire.info import DeviceInfo, TensorSpec
-from esp_hil.wire.messages import (
+from esp_hil.wire.objects import Object
+from esp_hil.wire.requests import (
     RUN_CAPTURE,
     RUN_EXPECT,
     RUN_GOLDEN,
@@ -28,10 +30,7 @@ from esp_hil.wire.messages import (
     RUN_INLINE_OUTPUTS,
     RUN_PACKED,
     RUN_PROFILE,
-    Failure,
-    Object,
     Run,
-    RunAnswer,
 )
 from esp_hil.wire.session import Session
 from esp_hil.wire.status import Status

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from esp_hil.errors import DeviceFault
-from esp_hil.wire.messages import Failure
+from esp_hil.wire.answers import Failure
 from esp_hil.wire.status import HINTS, status_name
 
 

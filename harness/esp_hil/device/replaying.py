@@ -9,25 +9,13 @@ from dataclasses import dataclass, field
 from esp_hil.device.recording import Moment
 from esp_hil.errors import WireError
 from esp_hil.esp.supervise import Watch
+from esp_hil.wire.answers import ANSWER, Failure, OpenReadAnswer, parse_answer
 from esp_hil.wire.frame import Frame, FrameDecoder, Noise, Text
 from esp_hil.wire.message import Message
-from esp_hil.wire.messages import (
-    ANSWER,
-    REQUESTS,
-    Ack,
-    Boot,
-    Data,
-    Failure,
-    Fault,
-    Hello,
-    OpenRead,
-    OpenReadAnswer,
-    OpenWrite,
-    parse_answer,
-    parse_unanswered,
-)
 from esp_hil.wire.pace import RoundTrip
+from esp_hil.wire.requests import REQUESTS, Hello, OpenRead, OpenWrite
 from esp_hil.wire.status import Status, status_name
+from esp_hil.wire.stream import Ack, Boot, Data, Fault, parse_unanswered
 from esp_hil.wire.transfer import Download
 
 

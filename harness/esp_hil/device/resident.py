@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from esp_hil.device.device import CALL_S, LOAD_S, STALL_S, Device
 from esp_hil.device.inference import Arrays, Inference, Record, encode_inputs
 from esp_hil.errors import DeviceFault, InputError
-from esp_hil.wire.line_messages import Golden, GoldenAnswer
-from esp_hil.wire.messages import HELLO_GOLDEN, Object
+from esp_hil.wire.answers import HELLO_GOLDEN, GoldenAnswer
+from esp_hil.wire.objects import Object
+from esp_hil.wire.requests import Golden
 from esp_hil.wire.status import Status
 
 

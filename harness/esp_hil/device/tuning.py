@@ -13,8 +13,8 @@ from pathlib import Path
 from esp_hil.device.device import CALL_S, Device
 from esp_hil.errors import HandshakeError, HilError, LinkError, LinkTimeout
 from esp_hil.settings import cache_folder
-from esp_hil.wire.line_messages import Line, LineAnswer, Prbs, PrbsAnswer
-from esp_hil.wire.messages import HELLO_LINE, Ping
+from esp_hil.wire.answers import HELLO_LINE, LineAnswer, PrbsAnswer
+from esp_hil.wire.requests import Line, Ping, Prbs
 
 LOG = logging.getLogger(__name__)
 

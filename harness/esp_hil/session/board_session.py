@@ -29,7 +29,7 @@ from esp_hil.progress import Progress, Silent
 from esp_hil.session.supervision import Supervisor, explain
 from esp_hil.targets import Family, Runtime, Target
 from esp_hil.virtual.faults import FaultPlan
-from esp_hil.wire.messages import LOAD_PARAMETERS_IN_FLASH
+from esp_hil.wire.requests import LOAD_PARAMETERS_IN_FLASH
 
 LOG = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from esp_hil.targets import Target
 from esp_hil.version import VERSION
 from esp_hil.virtual.faults import EngineFaults, FlippedBit, OffByLsb
 from esp_hil.virtual.pace import Pace, macs_of
-from esp_hil.wire.messages import LOAD_PARAMETERS_IN_FLASH
+from esp_hil.wire.requests import LOAD_PARAMETERS_IN_FLASH
 from esp_hil.wire.status import Status
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from esp_hil.errors import FormatError
 from esp_hil.esp.partitions import Partition, model_partition, parse_binary, problems
-from esp_hil.wire.messages import Location
+from esp_hil.wire.objects import Location
 from esp_hil.wire.status import Status
 
 TABLE_OFFSET = 0x8000

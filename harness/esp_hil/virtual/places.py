@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from esp_hil.virtual.flash import Flash, ModelStorage, StorageError
-from esp_hil.wire.messages import Location
+from esp_hil.wire.objects import Location
 from esp_hil.wire.status import Status
 
 MOUNT = PurePosixPath("/storage")

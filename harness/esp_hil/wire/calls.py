@@ -5,18 +5,17 @@ docs/PROTOCOL.md section 2. Sans-I/O: the time is passed in, what is to be sent 
 
 from __future__ import annotations
 
-import struct
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
+from esp_hil.wire.answers import ANSWER, Failure, parse_answer
 from esp_hil.wire.frame import Frame
-from esp_hil.wire.line_messages import Golden
 from esp_hil.wire.message import Message
-from esp_hil.wire.messages import ANSWER, Failure, Fault, Load, OpenRead, OpenWrite, Ping, Run, parse_answer
 from esp_hil.wire.pace import RoundTrip
+from esp_hil.wire.requests import Golden, Load, OpenRead, OpenWrite, Ping, Reminder, Run
 from esp_hil.wire.status import Status
+from esp_hil.wire.stream import Fault
 
 REMEMBERED = 15
 """A host stays within so many requests of its oldest unanswered one."""
@@ -30,35 +29,6 @@ SMALL_BYTES = 100
 _MAY_BE_BUSY = (OpenWrite, OpenRead, Run, Load, Golden)
 _WORKS = (Run, Load, Golden)
 """Answered when their work is done, behind that of others."""
-
-
-@dataclass(frozen=True, slots=True)
-class _RunReminder(Message):
-    """A RUN that the device has: only its seq and kind are looked at."""
-
-    KIND: ClassVar[int] = Run.KIND
-    FORM: ClassVar[struct.Struct] = struct.Struct("")
-
-
-@dataclass(frozen=True, slots=True)
-class _LoadReminder(Message):
-    """A LOAD that the device has."""
-
-    KIND: ClassVar[int] = Load.KIND
-    FORM: ClassVar[struct.Struct] = struct.Struct("")
-
-
-@dataclass(frozen=True, slots=True)
-class _GoldenReminder(Message):
-    """A GOLDEN that the device has."""
-
-    KIND: ClassVar[int] = Golden.KIND
-    FORM: ClassVar[struct.Struct] = struct.Struct("")
-
-
-_REMINDERS: dict[int, Message] = {
-    reminder.KIND: reminder for reminder in (_RunReminder(), _LoadReminder(), _GoldenReminder())
-}
 
 
 @dataclass(slots=True)
@@ -220,7 +190,8 @@ class Calls:
         call.sent_at = now
         call.due = False
         message = call.message
-        out.append((_REMINDERS.get(message.KIND, message) if call.received else message, call.seq))
+        reminds = call.received and isinstance(message, _WORKS)
+        out.append((Reminder(message.kind) if reminds else message, call.seq))
 
     def departs(self, seq: int, at: float) -> None:
         """The request of that seq has left at `at`: its answer is waited for from then on."""
@@ -240,7 +211,7 @@ class Calls:
         for seq, earlier in self._sent.items():
             # they were executed in order
             earlier.received = earlier.received or (frame.seq - seq) & 0xFFFF < REMEMBERED
-        if call is None or frame.kind != call.message.KIND + ANSWER:
+        if call is None or frame.kind != call.message.kind + ANSWER:
             return
         answer = parse_answer(frame)
         if isinstance(answer, Failure) and answer.status == Status.PENDING:

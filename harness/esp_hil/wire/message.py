@@ -18,6 +18,11 @@ class Message:
     FORM: ClassVar[struct.Struct]
     TAIL: ClassVar[bool] = False
 
+    @property
+    def kind(self) -> int:
+        """Of this message's frame."""
+        return self.KIND
+
     def payload(self) -> bytes:
         """The payload of this message's frame (of an answer: without the status byte)."""
         values = [getattr(self, field.name) for field in fields(cast(Any, self))]

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable
 
 from esp_hil.errors import WireError
+from esp_hil.wire.answers import ANSWERS, HELLO_PACKED, HelloAnswer
 from esp_hil.wire.calls import Call, Calls, Statistics
 from esp_hil.wire.frame import (
     MAX_PAYLOAD,
@@ -24,28 +25,14 @@ from esp_hil.wire.frame import (
     Text,
     encode_frame,
 )
-from esp_hil.wire.line_messages import Pattern
 from esp_hil.wire.message import Message
-from esp_hil.wire.messages import (
-    ANSWERS,
-    HELLO_PACKED,
-    UNANSWERED,
-    WHOLE,
-    Ack,
-    Boot,
-    Data,
-    Fault,
-    Hello,
-    HelloAnswer,
-    Log,
-    Object,
-    OpenRead,
-    parse_unanswered,
-)
+from esp_hil.wire.objects import Object
 from esp_hil.wire.pace import ChunkSize, Departures, RoundTrip
 from esp_hil.wire.packing import Packer
 from esp_hil.wire.pattern import pattern
+from esp_hil.wire.requests import WHOLE, Hello, OpenRead
 from esp_hil.wire.status import Status
+from esp_hil.wire.stream import UNANSWERED, Ack, Boot, Data, Fault, Log, Pattern, parse_unanswered
 from esp_hil.wire.transfers import DownloadTask, Transfers, UploadTask
 
 LOG = logging.getLogger(__name__)
@@ -205,13 +192,13 @@ class Session:
             return b""
         frames = []
         for message, seq in outgoing:
-            frame = encode_frame(message.KIND, self.number, seq, message.payload())
+            frame = encode_frame(message.kind, self.number, seq, message.payload())
             frames.append(frame)
             if logs:
                 name = type(message).__name__.strip("_")
                 LOG.debug("%s: > %s, seq %d, %d bytes", self._board, name, seq, len(frame))
             at = self._departures.send(len(frame), now)
-            if message.KIND <= LAST_REQUEST:
+            if message.kind <= LAST_REQUEST:
                 self._calls.departs(seq, at)
                 self._transfers.chunk.sent(len(frame))
         data = b"".join(frames)

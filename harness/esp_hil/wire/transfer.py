@@ -9,12 +9,12 @@ import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from esp_hil.wire.line_messages import Packed
-from esp_hil.wire.messages import WHOLE, Ack, Data
 from esp_hil.wire.pace import ChunkSize, RoundTrip
 from esp_hil.wire.packing import Packer
 from esp_hil.wire.ranges import ByteRanges
+from esp_hil.wire.requests import WHOLE
 from esp_hil.wire.status import Status
+from esp_hil.wire.stream import Ack, Data, Packed
 
 READ_CREDIT_BYTES = 65_536
 """What the device may have in flight before the first ACK, and what each of ours grants."""

@@ -9,21 +9,15 @@ from __future__ import annotations
 import zlib
 from collections import deque
 
+from esp_hil.wire.answers import Failure, OpenReadAnswer, OpenWriteAnswer
 from esp_hil.wire.calls import Call, Calls, Statistics, Task
 from esp_hil.wire.message import Message
-from esp_hil.wire.messages import (
-    Ack,
-    Data,
-    Failure,
-    Object,
-    OpenRead,
-    OpenReadAnswer,
-    OpenWrite,
-    OpenWriteAnswer,
-)
+from esp_hil.wire.objects import Object
 from esp_hil.wire.pace import ChunkSize, RoundTrip
 from esp_hil.wire.packing import Packer
+from esp_hil.wire.requests import OpenRead, OpenWrite
 from esp_hil.wire.status import Status
+from esp_hil.wire.stream import Ack, Data
 from esp_hil.wire.transfer import READ_CREDIT_BYTES, Download, Upload
 
 RESTARTS = 5
