@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from esp_hil.report import summary, write_reports
-from esp_hil.results.record import Check, Failure, Run
+from esp_hil.results.record import Check, Failure, FirstWrong, Neighbour, Run
+from esp_hil.verdict.difference import IntegerDiff, compare_answers
 from tests.report.browser import Browser, browser, program
 from tests.report.samples import failed_run, sample_run
 
@@ -145,3 +147,47 @@ def test_a_tile_shows_only_its_runs(tab: Browser, tmp_path: Path) -> None:
     tab.run("document.querySelector('.only[data-status=wrong]').click()")
     shown = tab.run("[...document.querySelectorAll('.row .model > span')].map(cell => cell.textContent)")
     assert shown == ["wrong-net"]
+
+
+def diagnosed() -> Run:
+    got, expected = np.full((1, 4, 4, 8), 5, np.int8), np.full((1, 4, 4, 8), 5, np.int8)
+    got[0, 1, 2, 3] = 68
+    diff = compare_answers(got, expected)
+    assert isinstance(diff, IntegerDiff)
+    return replace(
+        wrong(),
+        first_wrong=FirstWrong(
+            tensor="/relu2",
+            place="node 3 of 7, Conv /conv2",
+            shape=(1, 4, 4, 8),
+            scale="exponent -5",
+            why="padding is off by one",
+            diff=diff,
+            around=(
+                Neighbour(index=(0, 1, 2, 2), got=5, expected=5),
+                Neighbour(index=(0, 1, 2, 3), got=68, expected=5),
+            ),
+            file="divergence/wrong-net-w8a8-esp32p4.npz",
+        ),
+    )
+
+
+def test_the_card_of_a_wrong_run_shows_the_tensor_that_went_wrong_first(tmp_path: Path) -> None:
+    run = diagnosed()
+    assert Run.from_json(run.to_json()) == run
+    page = write_reports([run], tmp_path, formats=["html"])["html"].read_text("utf-8")
+    card = page[page.index('class="wrongtensor"') :]
+    for words in ("node 3 of 7, Conv /conv2", "padding is off by one", "exponent -5", "[0, 1, 2, 3]", "+63"):
+        assert words in card, words
+    assert 'href="divergence/wrong-net-w8a8-esp32p4.npz"' in card
+
+
+@pytest.mark.parametrize(
+    "file", ["../../etc/passwd", "javascript:alert(1)", "https://x.example/a.npz", "divergence/..npz/x"]
+)
+def test_a_row_of_somebody_else_links_nowhere(file: str, tmp_path: Path) -> None:
+    run = diagnosed()
+    assert run.first_wrong is not None
+    run = replace(run, first_wrong=replace(run.first_wrong, file=file))
+    page = write_reports([run], tmp_path, formats=["html"])["html"].read_text("utf-8")
+    assert f'href="{file}"' not in page

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from esp_hil.errors import ConfigError
 from esp_hil.report.memory import memory_rows
-from esp_hil.report.plots import Svg, repetitions
+from esp_hil.report.plots import Svg, lsb_bins, lsb_histogram, repetitions
 from esp_hil.report.view import Line, milliseconds, size
 from esp_hil.results.metrics import latency_of
 from esp_hil.results.record import Check, DeviceInfo, Layer, LinkStats, Run, ShownInput
@@ -16,6 +17,9 @@ from esp_hil.results.timing.predict import predict
 from esp_hil.results.timing.published import published_of, spread_words
 from esp_hil.results.timing.roofline import Machine, Roofline, roofline
 from esp_hil.targets import targets
+from esp_hil.verdict.difference import IntegerDiff
+
+_SAVED = re.compile(r"divergence/[A-Za-z0-9][A-Za-z0-9._-]*\.npz")
 
 MOST_CLASSES = 40
 """More classes than this make no matrix that one could read."""
@@ -78,6 +82,21 @@ class ScoreCard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WrongTensor:
+    """The first wrong tensor: where, why, its histogram, the values around the worst, and where all of them are."""
+
+    place: str
+    why: str
+    tensor: str
+    words: str
+    svg: Svg
+    low: str
+    high: str
+    around: Sequence[tuple[str, str, str, str]]
+    file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """Everything about one run."""
 
@@ -93,6 +112,7 @@ class Card:
     memory: Sequence[tuple[str, str, str, str]]
     scores: Sequence[ScoreCard]
     checks: Sequence[Check]
+    wrong: WrongTensor | None
 
 
 def card_of(number: int, line: Line) -> Card:
@@ -110,10 +130,33 @@ def card_of(number: int, line: Line) -> Card:
         confusion=_confusion(run),
         memory=_memory(run),
         scores=[_scores(shown) for shown in run.shown],
+        wrong=_wrong(run),
         checks=[
             replace(check, name=clean(check.name), message=clean(check.message))
             for check in {check.message: check for check in run.red_checks}.values()
         ],
+    )
+
+
+def _wrong(run: Run) -> WrongTensor | None:
+    found = run.first_wrong
+    if found is None:
+        return None
+    bins = lsb_bins(found.diff) if isinstance(found.diff, IntegerDiff) else ()
+    return WrongTensor(
+        place=clean(found.place),
+        why=clean(found.why),
+        tensor=clean(f"{found.tensor} {list(found.shape)}, {found.scale}"),
+        words=clean(found.diff.words),
+        svg=lsb_histogram(found.diff) if isinstance(found.diff, IntegerDiff) else "",
+        low=bins[0][0] if bins else "",
+        high=bins[-1][0] if bins else "",
+        around=[
+            (str(list(near.index)), f"{near.got:g}", f"{near.expected:g}", f"{near.got - near.expected:+g}")
+            for near in found.around
+        ],
+        # a row may come from anybody: only what the suites write is linked
+        file=found.file if _SAVED.fullmatch(found.file) else "",
     )
 
 

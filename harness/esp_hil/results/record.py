@@ -29,11 +29,12 @@ from esp_hil.errors import (
     WireError,
 )
 from esp_hil.results.codec import from_plain, to_plain
+from esp_hil.verdict.difference import FloatDiff, IntegerDiff
 from esp_hil.verdict.verdict import Verdict
 from esp_hil.version import VERSION
 from esp_hil.wire.status import Status
 
-SCHEMA = 6
+SCHEMA = 7
 """Version of the row. Raised by every change of a field's name, type or meaning, and by every new field."""
 
 OLDEST_SCHEMA = 2
@@ -179,6 +180,40 @@ class ShownInput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """One element near the worst one: its index in the tensor, what the device has there and what is right."""
+
+    index: tuple[int, ...]
+    got: float
+    expected: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstWrong:
+    """The first tensor of the graph that a device computes wrongly.
+
+    Attributes:
+        tensor: its name.
+        place: the node that makes it, as `node 3 of 8, Conv /conv2/Conv`; or the graph input.
+        shape: as the device has it, batch of 1 first.
+        scale: exponent, or scale and zero point, in words.
+        why: what explains its values.
+        diff: device against exact reference, over the whole tensor.
+        around: elements along the last axis around the worst one.
+        file: both tensors and the node's inputs, an .npz below the results folder; "" if it was not kept.
+    """
+
+    tensor: str
+    place: str
+    shape: tuple[int, ...]
+    scale: str
+    why: str
+    diff: IntegerDiff | FloatDiff
+    around: tuple[Neighbour, ...] = ()
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why a run has no verdict or no figures: what went wrong in which step, in one line."""
 
@@ -256,6 +291,7 @@ class Run:
         divergence: where a wrong device first goes wrong and why, one sentence; "" if it does not, or if that
             could not be found out.
         shown: a few inputs with the device's scores for them, class by class: the first one, and wrong ones.
+        first_wrong: the tensor that `divergence` is about, with its differences; None if there is none.
         checks: what each test of the suites said of this run; empty in rows that no suite judged.
     """
 
@@ -294,6 +330,7 @@ class Run:
     clock: ClockCheck | None = None
     steps: Steps | None = None
     leak_bytes: int | None = None
+    first_wrong: FirstWrong | None = None
     checks: tuple[Check, ...] = ()
 
     @property

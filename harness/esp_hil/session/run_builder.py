@@ -10,6 +10,7 @@ A step that was not reached has not returned, and its columns say "not known".
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Mapping
@@ -23,7 +24,18 @@ from esp_hil.boards import emulator
 from esp_hil.boards.provision import sizes_of
 from esp_hil.boards.select import rows
 from esp_hil.results.provenance import provenance_of
-from esp_hil.results.record import BoardKind, ClockCheck, Failure, Layer, LinkStats, Run, ShownInput, Steps
+from esp_hil.results.record import (
+    BoardKind,
+    ClockCheck,
+    Failure,
+    FirstWrong,
+    Layer,
+    LinkStats,
+    Neighbour,
+    Run,
+    ShownInput,
+    Steps,
+)
 from esp_hil.results.record import DeviceInfo as DeviceRow
 from esp_hil.session.board_session import BoardSession
 from esp_hil.session.options import Combination
@@ -105,6 +117,7 @@ class Located:
     """Where a wrong device first goes wrong; nothing of a right one."""
 
     divergence: Divergence | None = None
+    file: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -211,6 +224,7 @@ class RunBuilder:
             confusion=judged.confusion,
             labels=on_board.labels,
             divergence=located.divergence.words if located.divergence else "",
+            first_wrong=_first_wrong(located.divergence, located.file) if located.divergence else None,
             shown=judged.shown,
             clock=timed.clock,
             steps=_steps(answered, timed, judged),
@@ -277,3 +291,20 @@ class Attempt:
     session: BoardSession
     builder: RunBuilder
     finished: dict[str, Run] = field(default_factory=dict)
+
+
+def _first_wrong(found: Divergence, file: str) -> FirstWrong:
+    return FirstWrong(
+        tensor=found.tensor,
+        place=found.place,
+        shape=tuple(found.expected.shape),
+        scale=found.scale,
+        why=found.diagnosis.words,
+        diff=found.diff,
+        around=tuple(
+            Neighbour(index=tuple(int(part) for part in index), got=got, expected=expected)
+            for index, got, expected in found.around()
+            if math.isfinite(got) and math.isfinite(expected)  # JSON has no others
+        ),
+        file=file,
+    )

@@ -228,8 +228,9 @@ def locate(board: PreparedBoard, golden: GoldenSet, judged: Judged, options: Opt
             notes=(f"input {first} was answered wrongly and, asked again, rightly: not repeatable",)
         )
     title = f"{board.model.name}-{board.recipe.name}-{board.target.name}"
-    saved = found.save(options.results / "divergence" / f"{title}.npz")
-    return Located(divergence=found, notes=(f"{found.words}; both tensors in {saved}",))
+    file = f"divergence/{title}.npz"
+    saved = found.save(options.results / file)
+    return Located(divergence=found, file=file, notes=(f"{found.words}; both tensors in {saved}",))
 
 
 def confusion(labels: NDArray[np.int64], chosen: NDArray[np.int64]) -> tuple[tuple[int, int, int], ...]:

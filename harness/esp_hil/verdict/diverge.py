@@ -84,7 +84,8 @@ class Divergence:
         return f"node {self.number + 1} of {self.nodes}, {self.node.op_type} {self.node.name}"
 
     @property
-    def _scale(self) -> str:
+    def scale(self) -> str:
+        """Exponent, or scale and zero point, in words; `float` without either."""
         if self.affine is not None:
             return f"scale {self.affine.scale:g}, zero point {self.affine.zero_point}"
         return "float" if self.exponent is None else f"exponent {self.exponent}"
@@ -93,7 +94,7 @@ class Divergence:
         """All of it, over several lines."""
         lines = [
             self.words,
-            f"tensor     {self.tensor}, {self.expected.dtype} {list(self.expected.shape)}, {self._scale}",
+            f"tensor     {self.tensor}, {self.expected.dtype} {list(self.expected.shape)}, {self.scale}",
             f"values     {self.diff.words}",
         ]
         if isinstance(self.diff, IntegerDiff):
@@ -105,6 +106,16 @@ class Divergence:
         if self.unconfirmed:
             lines.append(f"not fetched, taken for right: {', '.join(self.unconfirmed)}")
         return "\n".join(lines)
+
+    def around(self, reach: int = 4) -> list[tuple[tuple[int, ...], float, float]]:
+        """Elements along the last axis around the worst one: index, got, expected."""
+        worst = self.diff.worst_index
+        if not worst:
+            return []
+        row, at = worst[:-1], worst[-1]
+        last = self.expected.shape[-1]
+        indices = [(*row, place) for place in range(max(0, at - reach), min(last, at + reach + 1))]
+        return [(index, float(self.got[index]), float(self.expected[index])) for index in indices]
 
     def save(self, path: Path) -> Path:
         """Write got, expected and the node's sources as an .npz; returns the path.
