@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from esp_hil.errors import UnsupportedOperator
 from esp_hil.exact import ExactReference
 from esp_hil.formats.espdl import read_espdl
 from esp_hil.lint import lint_model
@@ -39,6 +40,14 @@ def test_what_esp_dl_assigns_is_converted_whatever_its_mark(
         initializers=constants,
     )
     model = read_espdl(edl(written))
+    if made == "int8" and not op_type.endswith("Linear"):
+        # the planner puts the smaller output on its input, and ESP-DL then copies nothing
+        assert "reshape-in-place" in {
+            finding.rule for finding in lint_model(model, target=target(family)).findings
+        }
+        with pytest.raises(UnsupportedOperator, match="in the memory of its input"):
+            ExactReference(model, family)
+        return
     findings = lint_model(model, target=target(family)).findings
     assert [finding.rule for finding in findings if finding.severity == "error"] == []
     x = (np.arange(24) - 12).astype(given).reshape(before)

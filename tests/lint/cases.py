@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from esp_hil.lint import Subject
+from esp_hil.targets import target
 from tests.formats.espdl.examples import conv_graph, tiny_graph
 from tests.formats.espdl.writer import graph, node, tensor, value
 from tests.lint.builders import (
@@ -34,6 +35,67 @@ NEG = node("Neg", ("x",), ("a",))
 W1, W2, W3 = (tensor(name, np.ones((4, 4), np.float32), exponents=()) for name in ("w1", "w2", "w3"))
 SLOPES = tensor("s", np.ones((2, 1, 1), np.float32), exponents=())
 SLOPE = tensor("s", np.ones((1,), np.float32), exponents=())
+
+
+def resized(
+    before: tuple[int, ...],
+    after: tuple[int, ...],
+    chip: str,
+    *,
+    exponents: tuple[int, int] = (-3, -3),
+    mode: str = "nearest",
+) -> Subject:
+    """A Resize from one shape to another, NHWC."""
+    made = node("Resize", ("x", "", "s"), ("y",), mode=mode)
+    sizes = tensor("s", np.array([1.0] * len(before), np.float32), exponents=())
+    values = value("x", before, exponents[0]), value("y", after, exponents[1])
+    return on_file(one(made, *values, initializers=(sizes,)), chip=chip)
+
+
+def requantized(exponents: tuple[int, int], dtypes: tuple[str, str], chip: str) -> Subject:
+    """A RequantizeLinear between these exponents and types."""
+    values = value("x", (1, 64), exponents[0], dtypes[0]), value("y", (1, 64), exponents[1], dtypes[1])
+    return on_file(one(node("RequantizeLinear", ("x",), ("y",)), *values), chip=chip)
+
+
+def multiplied(made: int, chip: str) -> Subject:
+    """Mul of x and x, exponent -3, to this exponent."""
+    shape = (1, 4, 4, 2)
+    return on_file(
+        one(node("Mul", ("x", "x"), ("y",)), value("x", shape, -3), value("y", shape, made)), chip=chip
+    )
+
+
+def deep_bias(channel: int, number: int, chip: str = "esp32s3") -> Subject:
+    """An int16 Gemm of 12 outputs with one bias of this number."""
+    numbers = np.zeros(12, np.int64)
+    numbers[channel] = number
+    weights = tensor("w", np.ones((1, 1, 4, 12), np.int16), exponents=(-7,), layout="NHWC")
+    values = value("x", (1, 4), -5, "int16"), value("y", (1, 12), -4, "int16")
+    made = node("Gemm", ("x", "w", "b"), ("y",), quant_type="S16")
+    bias = tensor("b", numbers, exponents=(-12,))
+    return in_memory(one(made, *values, initializers=(weights, bias)), target=target(chip))
+
+
+def flattened(given: str, made: str) -> Subject:
+    """A Flatten from one type to another."""
+    values = value("x", (1, 2, 4), -3, given), value("y", (1, 8), -3, made)
+    return on_file(one(node("Flatten", ("x",), ("y",), axis=1), *values))
+
+
+def compared(dtype: str) -> Subject:
+    """Greater of x and x of a type."""
+    made = node("Greater", ("x", "x"), ("y",), quant_type="S16" if dtype == "int16" else "S8")
+    return on_file(one(made, value("x", (1, 8), -3, dtype), value("y", (1, 8), 0, "bool")))
+
+
+def scaled(shape: tuple[int, ...]) -> Subject:
+    """Behind a MaxPool of 4x4 pixels and 4 channels a Mul with a constant of this shape."""
+    pooled = node("MaxPool", ("x",), ("p",), kernel_shape=(1, 1), strides=(1, 1), pads=(0, 0, 0, 0))
+    factor = tensor("f", np.ones(shape, np.int8), exponents=(-3,))
+    values = [value(name, (1, 4, 4, 4), -3) for name in ("x", "p", "y")]
+    return on_file(graph([pooled, node("Mul", ("p", "f"), ("y",))], values, initializers=[factor]))
+
 
 # rule -> (subject that triggers it, part of what it says, subject that does not)
 CASES: dict[str, list[tuple[Subject, str, Subject]]] = {
@@ -341,6 +403,83 @@ CASES: dict[str, list[tuple[Subject, str, Subject]]] = {
             "must fold away",
             onnx(node("BatchNormalization", ("x",), ("y",))),
         ),
+    ],
+    "esp-dl-version": [
+        (
+            on_file(one(node("Mod", ("x", "x"), ("y",), fmod=1)), esp_dl="3.2.4"),
+            "ESP-DL registers Mod since 3.3.0",
+            on_file(one(node("Mod", ("x", "x"), ("y",), fmod=1)), esp_dl="3.3.0"),
+        ),
+        (
+            on_file(one(node("Relu", ("x",), ("y",))), esp_dl="4.0.0"),
+            "was not looked into",
+            on_file(one(node("Relu", ("x",), ("y",))), esp_dl="3.1.0"),
+        ),
+    ],
+    "resize-few-channels": [
+        (
+            resized((1, 4, 4, 8), (1, 12, 12, 8), "esp32s3"),
+            "4x4x8",
+            resized((1, 4, 4, 8), (1, 8, 8, 8), "esp32s3"),
+        ),
+        (
+            resized((1, 4, 4, 8), (1, 8, 4, 8), "esp32p4"),
+            "jumps",
+            resized((1, 4, 4, 16), (1, 8, 4, 16), "esp32p4"),
+        ),
+        (resized((1, 9, 8), (1, 18, 8), "esp32p4"), "1x18x8", resized((1, 9, 16), (1, 18, 16), "esp32p4")),
+        (
+            resized((1, 4, 4, 8), (1, 12, 12, 8), "esp32p4"),
+            "earlier kernels left",
+            resized((1, 4, 4, 8), (1, 12, 12, 8), "esp32c3"),
+        ),
+        (
+            resized((1, 4, 4, 8), (1, 12, 12, 8), "esp32p4"),
+            "earlier kernels left",
+            resized((1, 4, 4, 8), (1, 12, 12, 8), "esp32p4", mode="linear"),
+        ),
+    ],
+    "resize-rescale": [
+        (
+            resized((1, 4, 4, 16), (1, 8, 8, 16), "esp32p4", exponents=(-3, -4)),
+            "sets no rounding mode",
+            resized((1, 4, 4, 16), (1, 8, 8, 16), "esp32s3", exponents=(-3, -4)),
+        )
+    ],
+    "left-shift": [
+        (multiplied(-7, "esp32s3"), "crashes", multiplied(-6, "esp32s3")),
+        (multiplied(-7, "esp32p4"), "0 or -1", multiplied(-7, "esp32c3")),
+    ],
+    "requantize-range": [
+        (
+            requantized((0, -7), ("int8", "int8"), "esp32s3"),
+            "flips its sign",
+            requantized((0, -6), ("int8", "int8"), "esp32s3"),
+        ),
+        (
+            requantized((0, -15), ("int8", "int16"), "esp32s3"),
+            "2^15 finer",
+            requantized((0, -14), ("int8", "int16"), "esp32s3"),
+        ),
+        (
+            requantized((0, -15), ("int8", "int8"), "esp32p4"),
+            "2^15 finer",
+            requantized((0, -14), ("int8", "int8"), "esp32p4"),
+        ),
+    ],
+    "bias-40-bits": [
+        (deep_bias(9, 1 << 39), "the bias of channel 9 is 2^39", deep_bias(7, 1 << 39)),
+        (deep_bias(11, 1 << 39), "flips its sign", deep_bias(11, (1 << 39) - 1)),
+        (deep_bias(11, 1 << 39, "esp32p4"), "40 bits", deep_bias(11, 1 << 39, "esp32c3")),
+    ],
+    "reshape-in-place": [
+        (flattened("int16", "int8"), "where its input lies", flattened("int8", "int16")),
+        (flattened("float32", "int8"), "copies nothing", flattened("int8", "int8")),
+    ],
+    "comparison-in-place": [(compared("int16"), "with two cores", compared("int8"))],
+    "channel-constant": [
+        (scaled((1, 4, 1, 1)), "one value a row", scaled((1, 1, 1, 4))),
+        (scaled((4, 1, 1)), "whose channels lie last", scaled((1,))),
     ],
     "float-operator": [
         (onnx(node("Log", ("x",), ("y",))), "runs in float32", onnx(node("Exp", ("x",), ("y",)))),

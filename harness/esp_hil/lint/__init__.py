@@ -17,7 +17,18 @@ from esp_hil.errors import EncryptedModel, InputError
 from esp_hil.formats.espdl.model import EspdlModel
 from esp_hil.formats.espdl.reader import read_espdl
 from esp_hil.formats.kinds import kind_of, read_bytes
-from esp_hil.lint import fitting, headroom, kernels, loops, onnx_rules, onnx_shapes, prelu, semantics, wiring
+from esp_hil.lint import (
+    chips,
+    fitting,
+    headroom,
+    kernels,
+    loops,
+    onnx_rules,
+    onnx_shapes,
+    prelu,
+    semantics,
+    wiring,
+)
 from esp_hil.lint.finding import RULES, SEVERITIES, Finding, Rule, Severity, Subject
 from esp_hil.npz import read_npz
 from esp_hil.targets import Target
@@ -34,7 +45,7 @@ __all__ = [
     "run_rules",
 ]
 
-RULE_MODULES = (wiring, kernels, semantics, loops, prelu, fitting, headroom, onnx_rules, onnx_shapes)
+RULE_MODULES = (wiring, kernels, chips, semantics, loops, prelu, fitting, headroom, onnx_rules, onnx_shapes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

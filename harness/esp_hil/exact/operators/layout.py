@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from esp_hil.errors import FormatError
+from esp_hil.errors import FormatError, UnsupportedOperator
 from esp_hil.exact.lowering import OFFSET, Form, Lowering, attribute_ints, channel_first_perm, size_of
 from esp_hil.exact.operators.quantize import assign
 from esp_hil.exact.registry import operator
@@ -53,16 +53,31 @@ def _assigning_reshape(lowering: Lowering, node: Node) -> None:
         raise FormatError(
             f"{node.op_type} {node.name!r}: from shape {lowering.shape(x)} to {lowering.shape(y)}"
         )
+    _refuse_shared_memory(lowering, node)
     assign(lowering, node, x, y, shape=lowering.shape(y))
 
 
 operator("Reshape", "Flatten", "Squeeze", "Unsqueeze", batches=Lowering.batch_axis_kept)(_assigning_reshape)
 
 
+def _refuse_shared_memory(lowering: Lowering, node: Node) -> None:
+    """From a type to one that is no wider, the planner puts the output on the input, and nothing is converted."""
+    x, y = node.inputs[0], node.outputs[0]
+    ends = {value.name for value in lowering.graph.outputs}
+    wider = np.dtype(lowering.dtype(y)).itemsize > np.dtype(lowering.dtype(x)).itemsize
+    if not wider and x not in lowering.graph.initializers and x not in ends:
+        raise UnsupportedOperator(
+            f"{node.op_type} {node.name!r}: from {lowering.dtype(x)} to {lowering.dtype(y)} in the memory of its "
+            "input, where ESP-DL converts nothing",
+            hint="export again so that QuantizeLinear or RequantizeLinear converts",
+        )
+
+
 @operator("Identity", batches=True)
 def lower_identity(lowering: Lowering, node: Node) -> None:
     """The same tensor, or `output->assign(input)` where types differ."""
     if lowering.dtype(node.inputs[0]) != lowering.dtype(node.outputs[0]):
+        _refuse_shared_memory(lowering, node)
         assign(lowering, node, node.inputs[0], node.outputs[0])
         return
     lowering.alias(node.outputs[0], node.inputs[0])
