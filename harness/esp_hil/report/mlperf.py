@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from esp_hil.report.view import SIMULATED_MARK, port_words
+from esp_hil.report.view import mark_of, port_words
 from esp_hil.results.record import Run
 from esp_hil.results.text import clean
 from esp_hil.results.timing.published import published_of
@@ -53,7 +53,7 @@ def _row(number: int, run: Run) -> MlperfRow:
         benchmark=clean(run.model.removeprefix(PREFIX)),
         target=clean(run.target),
         port=port_words(run),
-        mark=SIMULATED_MARK if run.simulated else "",
+        mark=mark_of(run),
         window=f"{figures['mlperf_window_s']:g} s",
         per_second=f"{figures['mlperf_median_per_s']:.2f}",
         published=clean("; ".join(f"{1e3 / row.latency_ms:.2f} ({row.version})" for row in others)),

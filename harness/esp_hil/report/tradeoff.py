@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from esp_hil.counters import MODEL_FLASH
 from esp_hil.report.memory import arena_of
 from esp_hil.report.plots import Svg
-from esp_hil.report.view import MARKS, milliseconds, port_words, size
+from esp_hil.report.view import mark_of, milliseconds, port_words, size
 from esp_hil.results.metrics import latency_of
 from esp_hil.results.outcome import status_of
 from esp_hil.results.provenance import INPUTS
@@ -188,7 +188,7 @@ def _row(place: int, number: int, run: Run, *, front: bool) -> TradeRow:
         run=number,
         recipe=clean(run.recipe),
         runtime=clean(run.runtime),
-        mark=MARKS[run.kind],
+        mark=mark_of(run),
         port=port_words(run),
         accuracies=(share_words(float_), share_words(quantized), share_words(device)),
         noise="" if noise is None else "none" if math.isinf(noise) else f"{noise:.1f} dB",
@@ -260,7 +260,7 @@ def _panel(
     )
     panel = Panel(
         title=f"{name} over {cost.name}",
-        mark=" ".join(sorted({MARKS[run.kind] for run in runs} - {""})) if cost.simulated else "",
+        mark=" ".join(sorted({mark_of(run) for run in runs} - {""})) if cost.simulated else "",
         svg=svg,
         dots=dots,
         ends=(cost.words(min(xs)), cost.words(max(xs))),

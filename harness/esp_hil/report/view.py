@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from esp_hil.report.memory import arena_of
-from esp_hil.results.metrics import latency_of
+from esp_hil.results.metrics import figure_of, latency_of
 from esp_hil.results.outcome import SEVERITY, Status, deciding, reason_of, status_of
 from esp_hil.results.record import BoardKind, Run
 from esp_hil.results.text import clean
@@ -17,6 +17,9 @@ from esp_hil.verdict.verdict import FloatDiff
 SIMULATED_MARK = "SIM"
 
 EMULATED_MARK = "EMU"
+
+PREDICTED_MARK = "PRED"
+"""A virtual board whose latency is predicted for its chip."""
 
 MARKS: Mapping[BoardKind, str] = {"silicon": "", "emulated": EMULATED_MARK, "virtual": SIMULATED_MARK}
 """What stands beside every figure of a board that is no chip."""
@@ -31,6 +34,19 @@ SIMULATED_BANNER = (
     "boards are simulated. And on a virtual board, device == exact proves the path from the file to the "
     "verdict, not a port: its engine is the exact reference itself."
 )
+
+PREDICTED_BANNER = (
+    f"Runs marked {PREDICTED_MARK} were answered by a PC. Their latency is what `hil predict` says of the model on "
+    "that chip, from the instructions and bytes of each node; 80 % of published models lie in its band. "
+    "And on a virtual board, device == exact proves the path from the file to the verdict, not a port: its "
+    "engine is the exact reference itself."
+)
+
+
+def mark_of(run: Run) -> str:
+    """What stands beside the figures of a run: nothing beside a chip's."""
+    return PREDICTED_MARK if figure_of(run) == "predicted" else MARKS[run.kind]
+
 
 WORDS: Mapping[Status, str] = {
     "ok": "ok",
@@ -118,7 +134,7 @@ def line_of(run: Run, latency: Latency | None = None, validity: Validity | None 
     return Line(
         run=run,
         status=status_of(run),
-        mark=MARKS[run.kind],
+        mark=mark_of(run),
         model=clean(run.model),
         recipe=clean(run.recipe),
         runtime=clean(run.runtime),
@@ -162,6 +178,7 @@ class Tally:
     counts: Mapping[Status, int]
     attempts: int
     simulated: int
+    predicted: int = 0
     emulated: int
 
     @property
@@ -180,6 +197,8 @@ class Tally:
     def banners(self) -> Mapping[str, str]:
         """What has to be said of the marks that these runs have, by mark."""
         found = {EMULATED_MARK: EMULATED_BANNER} if self.emulated else {}
+        if self.predicted:
+            found[PREDICTED_MARK] = PREDICTED_BANNER
         return found | {SIMULATED_MARK: SIMULATED_BANNER} if self.simulated else found
 
     @property
@@ -190,7 +209,11 @@ class Tally:
         parts += (
             [f"{self.attempts} further attempt{'s' if self.attempts != 1 else ''}"] if self.attempts else []
         )
-        kinds = [(self.simulated, "simulated"), (self.emulated, "emulated")]
+        kinds = [
+            (self.predicted, "predicted"),
+            (self.simulated, "simulated"),
+            (self.emulated, "emulated"),
+        ]
         marked = [f"{count} of them {kind}" for count, kind in kinds if count]
         return "; ".join([f"{self.total} run{'s' if self.total != 1 else ''}: {', '.join(parts)}", *marked])
 
@@ -203,7 +226,8 @@ def tally(runs: Sequence[Run]) -> Tally:
         total=len(counted),
         counts={status: statuses.count(status) for status in SEVERITY},
         attempts=len(runs) - len(counted),
-        simulated=sum(run.kind == "virtual" for run in runs),
+        simulated=sum(figure_of(run) == "simulated" for run in runs),
+        predicted=sum(figure_of(run) == "predicted" for run in runs),
         emulated=sum(run.kind == "emulated" for run in runs),
     )
 

@@ -5,6 +5,7 @@ A metric is None where the run does not have it. A device counter needs no row: 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -361,9 +362,22 @@ Figure = Literal["measured", "predicted", "simulated"]
 """Where a figure of time or memory comes from: a chip, a model of the chip, a PC that plays the chip."""
 
 
+_AS_PREDICTED = 2e-3
+"""A virtual board counts whole cycles, of each node and of the run."""
+
+
 def figure_of(run: Run) -> Figure:
-    """Of the run's latency, counters and link; an emulator's memory is measured, and it has no latency."""
-    return "simulated" if run.kind == "virtual" else "measured"
+    """Of the run's latency, counters and link; an emulator's memory is measured, and it has no latency.
+
+    A virtual board's latency is predicted where it is what its row says of the model on that chip; a planted one
+    is simulated.
+    """
+    if run.kind != "virtual":
+        return "measured"
+    latency, told = latency_of(run), run.predicted.get("latency_ms")
+    if latency is None or told is None:
+        return "simulated"
+    return "predicted" if math.isclose(latency.median_ms, told[0], rel_tol=_AS_PREDICTED) else "simulated"
 
 
 _UNIT_SUFFIXES = {"B": "bytes", "%": "pct", "Hz": "hz", "1/s": "per_s", "B/s": "bytes_per_s", "1": ""}

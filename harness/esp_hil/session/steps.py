@@ -23,7 +23,7 @@ from esp_hil.models.catalogue import GoldenSet
 from esp_hil.models.device_file import DeviceFile
 from esp_hil.progress import Progress
 from esp_hil.results.record import ClockCheck
-from esp_hil.results.timing.profiling import layers_of, predicted_memory
+from esp_hil.results.timing.profiling import layers_of, predicted_latency, predicted_memory
 from esp_hil.results.timing.work import total_macs, work_of
 from esp_hil.session.board_session import BoardSession
 from esp_hil.session.options import Options
@@ -151,7 +151,11 @@ def profile_layers(session: BoardSession, file: DeviceFile, inputs: Arrays, *, c
     try:
         work = work_of(file)
         macs = total_macs(work)
-        predicted = predicted_memory(file, session.target, psram_bytes=session.device.info().psram_bytes)
+        device = session.device.info()
+        predicted = {
+            **predicted_memory(file, session.target, psram_bytes=device.psram_bytes),
+            **predicted_latency(file, session.target, clock_hz=device.clock_hz),
+        }
     except UnsupportedOperator as error:
         work = ()
         notes.append(f"no work of the layers: {error}")

@@ -1,7 +1,7 @@
 """The virtual board's runtime: the exact reference, which answers integer for integer as a chip must.
 
 It refuses what the chip would refuse: a file of another numeric family, a model that does not fit its memory.
-Its cycles are this machine's time at the chip's clock: they prove the path, not a speed.
+Its cycles are those predicted for the chip (`esp_hil.virtual.pace`), never this machine's time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from esp_hil.errors import ConfigError, FormatError, HilError, UnsupportedOperat
 from esp_hil.targets import Target
 from esp_hil.version import VERSION
 from esp_hil.virtual.faults import EngineFaults, FlippedBit, OffByLsb
-from esp_hil.virtual.pace import Pace, macs_of
+from esp_hil.virtual.pace import Pace
 from esp_hil.wire.requests import LOAD_PARAMETERS_IN_FLASH
 from esp_hil.wire.status import Status
 
@@ -116,7 +116,6 @@ class ExactEngine:
         self._reference: ExactReference | None = None
         self._network: Network | None = None
         self._pace = Pace(target, faults)
-        self._macs = 0
 
     def load(self, image: bytes, *, location: int, path: str, cores: int, options: int) -> LoadedModel:
         """Read an .espdl image.
@@ -155,7 +154,7 @@ class ExactEngine:
         if self._faults.node:
             self._network = BrokenNetwork(model, family, self._faults.node, threads=cores)
         self.plan = plan
-        self._macs = macs_of(image) if self._pace.modelled else 0
+        self._pace.open(image)
         inputs = [_tensor("input", index, value) for index, value in enumerate(model.graph.inputs)]
         outputs = [_tensor("output", index, value) for index, value in enumerate(model.graph.outputs)]
         return LoadedModel(family=self._target.family, name=model.name, tensors=(*inputs, *outputs))
@@ -200,12 +199,11 @@ class ExactEngine:
         wanted = [*names, captured] if captured and captured not in names else names
         if self._faults.delay_s:
             time.sleep(self._faults.delay_s)
-        start = time.perf_counter_ns()
         try:
             answers = dict(network.run(arrays, tensors=wanted, keep_state=True))
         except HilError as error:
             raise EngineError(Status.ENGINE_FAILED, error.message) from error
-        cycles = self._pace.cycles(time.perf_counter_ns() - start, self._macs)
+        cycles = self._pace.cycles()
         for fault in self._faults.output:
             if fault.tensor in answers:
                 answers[fault.tensor] = off_by_lsb(answers[fault.tensor], fault)
@@ -216,15 +214,12 @@ class ExactEngine:
             profile=self._profile(reference, cycles) if profile else [],
         )
 
-    @staticmethod
-    def _profile(reference: ExactReference, cycles: int) -> list[tuple[str, str, int]]:
-        """The run's cycles shared among the layers by the size of what they make."""
-        graph = reference.model.graph
-        sizes = [sum(_elements(graph.values.get(name)) for name in node.outputs) for node in graph.nodes]
-        total = sum(sizes) or 1
+    def _profile(self, reference: ExactReference, cycles: int) -> list[tuple[str, str, int]]:
+        """The run's cycles, divided among the layers as they are predicted."""
+        nodes = reference.model.graph.nodes
         return [
-            (node.name, node.op_type, max(1, cycles * size // total))
-            for node, size in zip(graph.nodes, sizes, strict=True)
+            (node.name, node.op_type, max(1, int(cycles * share)))
+            for node, share in zip(nodes, self._pace.shares(len(nodes)), strict=True)
         ]
 
     def counters(self) -> Sequence[tuple[str, str, int]]:

@@ -1,47 +1,79 @@
-"""The cycles that a virtual board reports: this machine's time, or a model of a chip's.
+"""The cycles that a virtual board reports: those predicted for its chip, or a planted model of them.
 
-This machine's time is as noisy as the machine is busy, and a change of a few percent cannot be planted in it.
-Where a plan asks for it (`cycles_per_mac`), cycles follow from the model's multiply-accumulates instead, with
-seeded noise: the same plan gives the same figures everywhere. Either is simulated, and marked so.
+What an inference takes on this machine tells nothing of a chip, so no figure of a virtual board is this machine's
+time. Its cycles are what `hil predict` says of the model, node by node, the same in every run. Where a plan asks
+for it (`cycles_per_mac`), they follow from the multiply-accumulates instead, with seeded noise: a change of a few
+percent can be planted in them. The former are marked `predicted`, the latter `simulated`.
 """
 
 from __future__ import annotations
 
 import random
 
+from esp_hil.errors import HilError
 from esp_hil.targets import Target
 from esp_hil.virtual.faults import EngineFaults
 
 CALL_CYCLES = 2_000
 """Of the modelled chip, for an inference that multiplies nothing."""
 
+UNKNOWN_CYCLES_PER_BYTE = 10
+"""For a byte of a model that nothing can be said of."""
+
 
 class Pace:
     """Counts the cycles of a virtual chip.
 
     Args:
-        target: the chip, for its clock.
+        target: the chip, for its clock and its kernels.
         faults: `cycles_factor`, `cycles_per_mac`, `cycles_noise`, `cycles_seed`.
     """
 
     def __init__(self, target: Target, faults: EngineFaults) -> None:
         self.modelled = faults.cycles_per_mac > 0
-        self._clock_hz = target.clock_hz
+        self._target = target
         self._faults = faults
         self._noise = random.Random(faults.cycles_seed)
+        self._nodes: tuple[float, ...] = ()
 
-    def cycles(self, elapsed_ns: int, macs: int) -> int:
-        """Cycles of one inference.
+    def open(self, image: bytes) -> None:
+        """Take the model that the next inferences are of.
 
-        Args:
-            elapsed_ns: that it took on this machine.
-            macs: of the model; only looked at where cycles are modelled.
+        Raises:
+            HilError: it cannot be read, or its work cannot be told though a plan asks for it.
         """
-        base = elapsed_ns * 1e-9 * self._clock_hz
         if self.modelled:
-            base = CALL_CYCLES + macs * self._faults.cycles_per_mac
+            self._nodes = (CALL_CYCLES + macs_of(image) * self._faults.cycles_per_mac,)
+        else:
+            self._nodes = node_cycles(image, self._target)
+
+    def cycles(self) -> int:
+        """Cycles of one inference."""
         noise = self._faults.cycles_noise * self._noise.gauss(0, 1) if self._faults.cycles_noise else 0.0
-        return max(1, int(base * self._faults.cycles_factor * max(0.1, 1 + noise)))
+        return max(1, int(sum(self._nodes) * self._faults.cycles_factor * max(0.1, 1 + noise)))
+
+    def shares(self, count: int) -> list[float]:
+        """How an inference's cycles divide among `count` nodes; evenly, where that is not known."""
+        total = sum(self._nodes)
+        if len(self._nodes) != count or not total:
+            return [1 / count] * count
+        return [cycles / total for cycles in self._nodes]
+
+
+def node_cycles(image: bytes, target: Target) -> tuple[float, ...]:
+    """Predicted cycles of each node on a chip, at the clock that the virtual board reports.
+
+    A model that has no prediction (an operator that nothing is known of) counts one node, by its size.
+    """
+    from esp_hil.models.device_file import open_device_file
+    from esp_hil.results.timing.forecast import forecast
+    from esp_hil.results.timing.setup import setup_of
+
+    try:
+        found = forecast(open_device_file(image), target, setup=setup_of(target, clock_hz=target.clock_hz))
+    except HilError:
+        return (CALL_CYCLES + UNKNOWN_CYCLES_PER_BYTE * len(image),)
+    return tuple(node.ms * target.clock_hz / 1e3 for node in found.nodes)
 
 
 def macs_of(image: bytes) -> int:

@@ -101,6 +101,7 @@ class TflmEngine:
         if self._faults.kernels:
             version = self._faults.kernels.partition(" ")[2]
             self._chip = EspNnModel(model, damaged, self._target.name, version_of(version))
+        self._pace.open(image)
         tensors = [self._tensor("input", i, number) for i, number in enumerate(model.inputs)]
         tensors += [self._tensor("output", i, number) for i, number in enumerate(model.outputs)]
         return LoadedModel(family=FAMILY, name=model.description, tensors=tuple(tensors))
@@ -135,7 +136,7 @@ class TflmEngine:
         self._interpreter = self._chip = None
 
     def run(self, inputs: list[bytes], *, cores: int, capture: str | None, profile: bool) -> Result:
-        """Infer once; with a profile the run's cycles are shared among the operators as they take this machine's time.
+        """Infer once; a profile divides the run's predicted cycles among the operators.
 
         Raises:
             EngineError: no model, or TFLM failed.
@@ -153,34 +154,29 @@ class TflmEngine:
         ]
         if self._faults.delay_s:
             time.sleep(self._faults.delay_s)
-        start = time.perf_counter_ns()
         try:
             outputs = interpreter.run(arrays)
-            elapsed_ns = time.perf_counter_ns() - start
             values = self._chip.run(arrays) if self._chip else None
             if values is not None:
                 outputs = [values[number] for number in model.outputs]
             captured = self._captured(interpreter, arrays, capture, values)
-            times_ns = interpreter.operator_times_ns(arrays) if profile else []
         except HilError as error:
             raise EngineError(Status.ENGINE_FAILED, str(error)) from error
         names = [self._labels[number] for number in model.outputs]
-        cycles = self._pace.cycles(elapsed_ns, model.macs() if self._pace.modelled else 0)
+        cycles = self._pace.cycles()
         return Result(
             outputs=[self._faulty(name, array) for name, array in zip(names, outputs, strict=True)],
             cycles=cycles,
             captured=captured,
-            profile=self._profile(model, times_ns, cycles) if profile else [],
+            profile=self._profile(model, cycles) if profile else [],
         )
 
-    def _profile(
-        self, model: TfliteModel, times_ns: Sequence[int], cycles: int
-    ) -> list[tuple[str, str, int]]:
-        """Number and type, type, and cycles of each operator."""
-        total = sum(times_ns) or 1
+    def _profile(self, model: TfliteModel, cycles: int) -> list[tuple[str, str, int]]:
+        """Number and type, type, and cycles of each operator, as they are predicted."""
+        shares = self._pace.shares(len(model.operators))
         return [
-            (f"{operator.index}:{operator.name}", operator.name, max(1, cycles * time_ns // total))
-            for operator, time_ns in zip(model.operators, times_ns, strict=True)
+            (f"{operator.index}:{operator.name}", operator.name, max(1, int(cycles * share)))
+            for operator, share in zip(model.operators, shares, strict=True)
         ]
 
     def _captured(

@@ -235,10 +235,14 @@ def _tflm(file: DeviceFile, chip: Target, setup: Setup, kernels: str) -> Forecas
         raise UnsupportedOperator(
             f"no prediction: no published figure tells of {named}", hint="measure it: hil run"
         )
-    fit = fit_of(published(), group_of("tflm", kernels, chip.name))
-    half = math.log(fit.high / fit.low) / 2
-    nodes = [_tflm_node(layer, fit.cycles_per_mac, setup) for layer in layers]
     reasons = []
+    try:
+        fit = fit_of(published(), group_of("tflm", kernels, chip.name))
+        cycles_per_mac, half = fit.cycles_per_mac, math.log(fit.high / fit.low) / 2
+    except ConfigError:
+        cycles_per_mac, half = _of_other_chips(kernels), _UNMEASURED
+        reasons.append(f"too few latencies of TFLM are published for {chip.name}: those of other chips serve")
+    nodes = [_tflm_node(layer, cycles_per_mac, setup) for layer in layers]
     if uncounted:
         half = math.hypot(half, math.log(2))
         reasons.append(f"{', '.join(uncounted)}: no published figure tells of it")
@@ -251,6 +255,13 @@ def _tflm(file: DeviceFile, chip: Target, setup: Setup, kernels: str) -> Forecas
         half = math.hypot(half, math.log(2))
         reasons.append(f"{', '.join(wide)} at 16 bits: ESP-NN has no such kernels")
     return _joined(nodes, setup, half, tuple(reasons))
+
+
+def _of_other_chips(kernels: str) -> float:
+    """Cycles for a multiply-accumulate, the median over all figures of TFLM with such kernels."""
+    return median(
+        row.cycles_per_mac for row in published() if row.runtime == "tflm" and row.kernels == kernels
+    )
 
 
 def _uncounted(layer: LayerWork) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from esp_hil import counters
+from esp_hil.errors import ConfigError, UnsupportedOperator
 from esp_hil.formats.espdl.memory import plan_memory
 from esp_hil.formats.espdl.model import EspdlModel
 from esp_hil.models.device_file import DeviceFile
 from esp_hil.results.record import Layer
+from esp_hil.results.timing.forecast import forecast
+from esp_hil.results.timing.setup import setup_of
 from esp_hil.results.timing.work import LayerWork
 from esp_hil.targets import Target
 from esp_hil.wire.info import LayerCycles
@@ -52,6 +55,23 @@ def _layer(layer: LayerCycles, cycles: tuple[int, ...], work: LayerWork | None) 
         activation_bytes=work.activation_bytes,
         bits=work.bits,
     )
+
+
+def predicted_latency(file: DeviceFile, target: Target, *, clock_hz: int) -> Mapping[str, tuple[float, str]]:
+    """What `hil predict` says of a file on a chip, with the band: `latency_ms`, `latency_low_ms`, `latency_high_ms`.
+
+    Returns:
+        Name -> (value, "ms"); {} where there is no prediction.
+    """
+    try:
+        found = forecast(file, target, setup=setup_of(target, clock_hz=clock_hz))
+    except (ConfigError, UnsupportedOperator):
+        return {}
+    return {
+        "latency_ms": (found.ms, "ms"),
+        "latency_low_ms": (found.low_ms, "ms"),
+        "latency_high_ms": (found.high_ms, "ms"),
+    }
 
 
 def predicted_memory(
