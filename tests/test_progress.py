@@ -10,24 +10,29 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_log_gets_one_line_a_quarter() -> None:
+def test_a_log_gets_one_line_every_half_minute_however_many_tasks_there_are() -> None:
     log = io.StringIO()
-    with progress_on(log).task("upload", total=1000, unit="B") as advance:
-        for _ in range(1000):
-            advance(1)
+    now_s = 0.0
+    lines = Lines(log, clock=lambda: now_s)
+    for name in ("upload", "infer"):
+        with lines.task(name, total=100, unit="B") as advance:
+            for _ in range(100):
+                now_s += 0.5
+                advance(1)
     assert log.getvalue().splitlines() == [
-        "upload: 25 % (250 of 1,000 B)",
-        "upload: 50 % (500 of 1,000 B)",
-        "upload: 75 % (750 of 1,000 B)",
-        "upload: 100 % (1,000 of 1,000 B)",
+        "upload: 60 % (60 of 100 B)",
+        "infer: 20 % (20 of 100 B)",
+        "infer: 80 % (80 of 100 B)",
     ]
 
 
-def test_one_large_step_gives_one_line() -> None:
+def test_short_work_says_nothing_in_a_log() -> None:
     log = io.StringIO()
-    with Lines(log).task("upload", total=10, unit="B") as advance:
+    progress = progress_on(log)
+    assert isinstance(progress, Lines)
+    with progress.task("upload", total=10, unit="B") as advance:
         advance(10)
-    assert log.getvalue() == "upload: 100 % (10 of 10 B)\n"
+    assert log.getvalue() == ""
 
 
 def test_a_terminal_gets_a_bar_that_shows_the_count() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -32,14 +33,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `hil`.
 
     Returns:
-        0 done; 1 the command ran and its answer is no; 2 it could not run.
+        0 done; 1 the command ran and its answer is no; 2 it could not run; 130 interrupted; 141 as a program
+        whose output nobody reads any more.
     """
     args = build_parser().parse_args(argv)
     try:
         status: int = args.run(args)
+        sys.stdout.flush()
     except HilError as error:
         print(f"hil {args.command}: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # whoever read our output has seen enough (`hil ... | head`); Python would complain again at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print(f"hil {args.command}: interrupted", file=sys.stderr)
         return 130

@@ -6,9 +6,13 @@ with progress.task("upload mnist", total=429_456, unit="B") as advance:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TextIO
+
+EVERY_S = 30.0
+"""Between two lines of progress where there is no terminal."""
 
 Advance = Callable[[int], None]
 
@@ -39,24 +43,31 @@ class Silent:
 
 
 class Lines:
-    """A plain line at each quarter: for CI logs, where a bar would be a thousand lines."""
+    """A plain line every half minute, for CI logs, where a bar would be a thousand lines; short work has none.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        stream: where to.
+        clock: seconds; another one in tests.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
+        self._clock = clock
+        self._last_s = clock()
 
     @contextmanager
     def task(self, description: str, *, total: int, unit: str = "") -> Iterator[Advance]:
-        """Print a line when the work passes 25, 50, 75 and 100 %."""
+        """Print how far it is, at most every EVERY_S seconds over all tasks."""
         done = 0
-        shown = 0
 
         def advance(count: int) -> None:
-            nonlocal done, shown
+            nonlocal done
             done += count
-            quarter = 4 if total <= 0 else min(4, 4 * done // total)
-            if quarter > shown:
-                shown = quarter
-                self.say(f"{description}: {25 * quarter} % ({done:,} of {total:,} {unit})".replace(" )", ")"))
+            now_s = self._clock()
+            if now_s - self._last_s >= EVERY_S:
+                self._last_s = now_s
+                share = 100 * done // total if total > 0 else 100
+                self.say(f"{description}: {share} % ({done:,} of {total:,} {unit})".replace(" )", ")"))
 
         yield advance
 

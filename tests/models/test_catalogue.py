@@ -62,6 +62,7 @@ def test_a_project_s_own_models_stand_beside_those_of_the_package(
     monkeypatch.chdir(below)
     assert catalogue.roots_searched() == (root, ROOT / "golden")
     assert {"tiny", "mnist"} <= set(catalogue.models())
+    assert catalogue.own_models() == ("tiny",), "the package's models are run by name only"
     assert catalogue.load("tiny").folder == root / "tiny"
 
 

@@ -34,3 +34,14 @@ def test_a_threshold_is_applied_to_the_share(activation: str, raw: list[float], 
 def test_a_threshold_for_several_values_is_refused() -> None:
     with pytest.raises(InputError, match="a threshold for 3 values"):
         Postprocess(threshold=0.5).classes(np.zeros((2, 3)))
+
+
+def test_logits_are_shown_as_the_shares_that_they_stand_for() -> None:
+    logits = np.array([[2.0, -1.0, 0.5]])
+    shown = Postprocess().shown_shares(logits)
+    assert shown.sum() == pytest.approx(1)
+    assert (shown >= 0).all()
+    assert shown.argmax() == 0
+    already = np.array([[0.25, 0.75]])
+    assert np.array_equal(Postprocess().shown_shares(already), already)
+    assert 0 < Postprocess().shown_shares(np.array([[-3.0]]))[0, 0] < 0.5

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from esp_hil.results.history import History, Where
+    from esp_hil.results.history import History, Line, Where
 
 HELP = "keep rows of all sessions, show figures over time and their steps"
 
@@ -90,7 +90,7 @@ def _show(history: History, args: Namespace) -> int:
     from esp_hil.results.history import lines_of
 
     lines = lines_of(history.last_runs(history.combinations(_where(args))), args.metric)
-    for line in lines:
+    for line in sorted(lines, key=_weight):
         values = [point.value for point in line.points]
         mark = {"silicon": "", "emulated": " (emulated)", "virtual": " (simulated)"}[line.kind]
         unit = f" {line.unit}" if line.unit else ""
@@ -101,6 +101,21 @@ def _show(history: History, args: Namespace) -> int:
     if not lines:
         print("no figure was measured twice")
     return 0
+
+
+_FIRST = (
+    "latency_ms",
+    "top1_device_pct",
+    "agreement_device_float_pct",
+    "arena_bytes",
+    "arena_internal_bytes",
+)
+
+
+def _weight(line: Line) -> tuple[str, str, int, str]:
+    """Of a combination first what people ask for: latency, top-1, arena; then the other figures by name."""
+    place = _FIRST.index(line.metric) if line.metric in _FIRST else len(_FIRST)
+    return line.identity.words, line.board, place, line.metric
 
 
 def _steps(history: History, args: Namespace) -> int:

@@ -23,7 +23,7 @@ class Score:
         label: of the class.
         raw: the number that the device answers: an integer, or a float.
         real: what it stands for.
-        share: after the postprocessing that model.toml declares, 0..1.
+        share: after the postprocessing that model.toml declares, 0..1; of logits their softmax.
         chosen: the decision falls on this class.
     """
 
@@ -45,7 +45,7 @@ def scores_of(answer: Answer, row: int, labels: Sequence[str], postprocess: Post
     """
     raw: NDArray[Any] = answer.values[row].reshape(1, -1)
     real = answer.real()[row].reshape(1, -1)
-    shares = postprocess.shares(real)
+    shares = postprocess.shown_shares(real)
     chosen = int(postprocess.classes(real)[0])
     if raw.size == 1:
         # the model gives the share of class 1; class 0 has what is left, and no number of its own

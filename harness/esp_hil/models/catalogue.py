@@ -259,7 +259,21 @@ def names(roots: Sequence[Path] | None = None) -> dict[str, Kind]:
 
 def models(roots: Sequence[Path] | None = None) -> tuple[str, ...]:
     """Names of all models, sorted."""
-    found = {path.parent.name for root in roots_searched(roots) for path in root.glob(f"*/{_MODEL_FILE}")}
+    return _in(roots_searched(roots))
+
+
+def own_models() -> tuple[str, ...]:
+    """Names of the models that are run when none is named, sorted: those of the first folder that has any.
+
+    In a project with a golden/ of its own, its models; those that came with the package are run by name.
+    """
+    if variable("HIL_GOLDEN"):
+        return models()  # whoever lists folders means all of them
+    return next((found for root in roots_searched() if (found := _in((root,)))), ())
+
+
+def _in(roots: Sequence[Path]) -> tuple[str, ...]:
+    found = {path.parent.name for root in roots for path in root.glob(f"*/{_MODEL_FILE}")}
     return tuple(sorted(found))
 
 

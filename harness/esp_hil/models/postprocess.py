@@ -46,6 +46,20 @@ class Postprocess:
             return sigmoid
         return values
 
+    def shown_shares(self, raw: NDArray[Any]) -> NDArray[np.float64]:
+        """Shares as people read them, same shape (N, C): those of `shares`, and of logits their softmax.
+
+        A model whose file ends before the softmax is often declared without one: the class is the same, but
+        value x 100 is no share. One value an input gets a sigmoid.
+        """
+        values = self.shares(raw)
+        if self.activation != "none" or (
+            values.min(initial=0.0) >= -0.01 and values.max(initial=0.0) <= 1.01
+        ):
+            return values
+        kind: Activation = "softmax" if raw.shape[-1] > 1 else "sigmoid"
+        return Postprocess(activation=kind).shares(raw)
+
     def classes(self, raw: NDArray[Any]) -> NDArray[np.int64]:
         """Class of each input from raw real scores (N, ...); of equal scores the first wins.
 

@@ -60,7 +60,7 @@ def combinations(options: Options) -> tuple[Combination, ...]:
             hint="e.g. pytest --target esp32s3, or without a board: pytest --target esp32s3 --hil-board virtual",
         )
     kinds = catalogue.names()
-    names = [name for name in options.models or catalogue.models() if kinds.get(name) != "task"]
+    names = [name for name in options.models or catalogue.own_models() if kinds.get(name) != "task"]
     if options.models and not names:
         return ()
     found = [

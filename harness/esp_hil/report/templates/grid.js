@@ -66,6 +66,7 @@ function cellOf(column, row) {
     told.title = "breaks a rule of measuring: " + rule;
     cell.append(told);
   }
+  if (column.key === "model") cell.append(element("small", "onphone", textOf("recipe", row)));
   if (column.key === "model" && data.attempt[row] > 1) cell.append(element("small", "", "attempt " + data.attempt[row]));
   if (column.key === "model") for (const side of ["a", "b"]) if (state[side] === row + 1) cell.append(element("b", "side", side.toUpperCase()));
   return cell;
