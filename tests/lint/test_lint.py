@@ -69,7 +69,7 @@ def test_json_holds_every_field(bad: Path, capsys: pytest.CaptureFixture[str]) -
     document = json.loads(capsys.readouterr().out)
     assert document["passed"] is False
     assert document["sha256"] == lint_file(bad).sha256 != ""
-    assert set(document["findings"][0]) == {"severity", "rule", "node", "why", "todo"}
+    assert set(document["findings"][0]) == {"severity", "rule", "node", "why", "todo", "gates"}
 
 
 def test_partition_and_board_are_taken_from_the_command_line(

@@ -12,11 +12,14 @@ from esp_hil.formats.tflite.operators import IMAGE_OPERATORS, REGISTERED, resolv
 from esp_hil.formats.tflite.writer import FloatWriter
 from esp_hil.goldens.from_onnx import float_tflite
 from esp_hil.lint import tflite as lint
+from esp_hil.lint.preflight import esp_dl_of, esp_nn_of, preflight
 from esp_hil.lint.tflite import lint_tflite, live_bytes
+from esp_hil.models.device_file import open_device_file
 from esp_hil.targets import target
 from tests.conftest import ROOT
 from tests.formats.tflite.networks import needs_tflm, small
 from tests.formats.tflite.test_interpreter import changed
+from tests.verdict.test_esp_nn import NETS
 
 FASHION = ROOT / "golden" / "fashion" / "int8" / "tflm.tflite"
 
@@ -133,3 +136,49 @@ def test_every_rule_says_what_it_is_about() -> None:
 def test_live_bytes_of_fashion_are_those_worked_out_by_hand() -> None:
     # conv1's 26x26x6 beside pool1's 13x13x6, each rounded up to 16
     assert live_bytes(read_tflite(FASHION)) == 4064 + 1024
+
+
+@needs_tflm
+@pytest.mark.parametrize(
+    ("esp_nn", "found"),
+    [
+        ("", [("error", "version assumed: 1.2.3")]),
+        ("1.2.3", [("error", "esp-nn#31 on esp32s3")]),
+        ("1.2.4", [("note", "is newer than 1.2.3")]),
+        ("off", []),
+    ],
+)
+def test_a_fault_of_esp_nn_is_judged_by_the_firmware_s_version(
+    esp_nn: str, found: list[tuple[str, str]]
+) -> None:
+    image = NETS["esp-nn#31"][1]()
+    told = [
+        f for f in lint_tflite(image, target=target("esp32s3"), esp_nn=esp_nn)[1] if f.rule == "tflm-esp-nn"
+    ]
+    assert [finding.severity for finding in told] == [severity for severity, _ in found]
+    assert all(words in finding.why for finding, (_, words) in zip(told, found, strict=True))
+    assert not any(finding.gates for finding in told if finding.severity == "error")
+
+
+@pytest.mark.parametrize(
+    ("words", "esp_nn", "esp_dl"),
+    [
+        ("1.4.0 esp-nn 1.2.3 optimized", "1.2.3", ""),
+        ("1.4.0 esp-nn 1.2.3 ansi-c", "off", ""),
+        ("1.4.0 esp-nn v1.2.0 skip-nudge", "1.2.0", ""),
+        ("0.dev20261023182759", "", ""),
+        ("3.3.9", "", "3.3.9"),
+        ("v3.2.1-dirty", "", "3.2.1"),
+        ("0.1.0", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_versions_are_read_out_of_the_handshake(words: str, esp_nn: str, esp_dl: str) -> None:
+    assert (esp_nn_of(words), esp_dl_of(words)) == (esp_nn, esp_dl)
+
+
+def test_a_layer_that_esp_nn_computes_wrongly_still_reaches_the_board() -> None:
+    pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert: pip install 'esp-hil[tflm]'")
+    file = open_device_file(NETS["ESP-NN average-pool-pitch"][1]())
+    told = preflight(file, target("esp32s3"), engine_version="1.4.0 esp-nn 1.2.3 optimized")
+    assert [finding.rule for finding in told if finding.severity == "error"] == ["tflm-esp-nn"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 
 from esp_hil.errors import LintError
@@ -12,7 +13,7 @@ from esp_hil.models.device_file import DeviceFile
 from esp_hil.targets import Target
 
 _KEPT = 32
-_seen: OrderedDict[tuple[str, str, int | None, int | None], tuple[Finding, ...]] = OrderedDict()
+_seen: OrderedDict[tuple[str, str, int | None, int | None, str], tuple[Finding, ...]] = OrderedDict()
 
 
 def preflight(
@@ -21,6 +22,7 @@ def preflight(
     *,
     psram_bytes: int | None = None,
     partition_bytes: int | None = None,
+    engine_version: str = "",
 ) -> tuple[Finding, ...]:
     """Examine a model before it is flashed or uploaded.
 
@@ -29,6 +31,7 @@ def preflight(
         target: the chip that it is to run on.
         psram_bytes: of the board; None: of the target's usual module.
         partition_bytes: size of its model partition; None: unknown.
+        engine_version: of the board's handshake, for rules that depend on it; "": the newest known is assumed.
 
     Returns:
         What is no error: warnings and notes.
@@ -36,10 +39,10 @@ def preflight(
     Raises:
         LintError: a rule found an error; the message has the rule's words, the hint what to do.
     """
-    key = (file.sha256, target.name, psram_bytes, partition_bytes)
+    key = (file.sha256, target.name, psram_bytes, partition_bytes, engine_version)
     if key not in _seen:
         # TFLM's rules try arenas in a process: once for each model and chip is enough
-        _seen[key] = _examine(file, target, psram_bytes, partition_bytes)
+        _seen[key] = _examine(file, target, psram_bytes, partition_bytes, engine_version)
         while len(_seen) > _KEPT:
             _seen.popitem(last=False)
     errors = [finding for finding in _seen[key] if finding.severity == "error" and finding.gates]
@@ -51,11 +54,42 @@ def preflight(
     return _seen[key]
 
 
+def esp_nn_of(engine_version: str) -> str:
+    """ESP-NN's version in the words of our TFLM firmware, "1.4.0 esp-nn 1.2.3 optimized"; "off" with its C kernels.
+
+    "" if the words tell none: another firmware, or a virtual board, which runs TFLM's reference kernels.
+    """
+    found = re.search(r"\besp-nn v?(\d+(?:\.\d+)*)\S*(?: (\S+))?", engine_version)
+    if found is None:
+        return ""
+    return "off" if found[2] == "ansi-c" else found[1]
+
+
+def esp_dl_of(engine_version: str) -> str:
+    """ESP-DL's version in the words of our firmware; "" if they tell none: a virtual board tells ours, below 3."""
+    found = re.match(r"v?((\d+)\.\d+(?:\.\d+)*)", engine_version)
+    return found[1] if found and int(found[2]) >= 3 else ""
+
+
 def _examine(
-    file: DeviceFile, target: Target, psram_bytes: int | None, partition_bytes: int | None
+    file: DeviceFile,
+    target: Target,
+    psram_bytes: int | None,
+    partition_bytes: int | None,
+    engine_version: str,
 ) -> tuple[Finding, ...]:
     if isinstance(file.content, EspdlModel):
         return lint_model(
-            file.content, target=target, psram_bytes=psram_bytes, partition_bytes=partition_bytes
+            file.content,
+            target=target,
+            psram_bytes=psram_bytes,
+            partition_bytes=partition_bytes,
+            esp_dl=esp_dl_of(engine_version),
         ).findings
-    return lint_tflite(file.image, target=target, psram_bytes=psram_bytes, partition_bytes=partition_bytes)[1]
+    return lint_tflite(
+        file.image,
+        target=target,
+        psram_bytes=psram_bytes,
+        partition_bytes=partition_bytes,
+        esp_nn=esp_nn_of(engine_version),
+    )[1]

@@ -151,7 +151,7 @@ class BoardSession:
         info = self.device.info()
         if self._lint:
             # also what is on it already: it may have come there by another way
-            preflight(file, self.target, psram_bytes=info.psram_bytes)
+            preflight(file, self.target, psram_bytes=info.psram_bytes, engine_version=info.engine_version)
         if info.model is None or info.model.sha256 != file.sha256:
             self.device.require(target=self.target, family=family)
             self.upload(file.image, name=name)
