@@ -22,10 +22,13 @@ from numpy.typing import NDArray
 from esp_hil.errors import HilError
 from esp_hil.exact import ExactReference
 from esp_hil.formats.espdl import read_espdl
-from esp_hil.targets import target
+from esp_hil.targets import Family, target
 from tests.conftest import ROOT, shared_folder
 
 FLOAT_TOLERANCE = 1e-6
+CHIPS: dict[str, Family] = {"s3": "esp32s3", "p4": "esp32p4", "p4x": "esp32p4"}
+"""Family by the first part of a case's name."""
+
 Arrays = dict[str, NDArray[Any]]
 
 
