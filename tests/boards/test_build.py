@@ -396,6 +396,22 @@ def test_an_installed_esp_idf_is_used_without_being_activated(tmp_path: Path) ->
     assert idf.environment["IDF_PATH"] == str(fake.path)
 
 
+def test_an_esp_idf_that_is_not_activated_is_asked_with_its_own_python(tmp_path: Path) -> None:
+    fake = FakeIdf(tmp_path / "esp", ROOT)
+    # what idf_tools.py says depends on who runs it: with our Python, of a folder that is not there
+    (fake.path / "tools" / "idf_tools.py").write_text(
+        "import sys; print('PATH=/tools:$PATH'); print('IDF_PYTHON_ENV_PATH=/none/' + sys.executable)\n"
+    )
+    tools = tmp_path / "tools"
+    for name in ("idf5.3_py3.8_env", "idf5.3_py3.12_env", "idf5.4_py3.13_env", "idf5.3_py3.14_env"):
+        (tools / "python_env" / name / "bin").mkdir(parents=True)
+        if "3.14" not in name:  # one that was removed, but for its folder
+            (tools / "python_env" / name / "bin" / "python").symlink_to(sys.executable)
+    idf = find_idf({"PATH": "/usr/bin", "IDF_TOOLS_PATH": str(tools)}, home=tmp_path)
+    assert idf.python == str(tools / "python_env" / "idf5.3_py3.12_env" / "bin" / "python")
+    assert idf.environment["PATH"] == "/tools:/usr/bin"
+
+
 def test_the_selected_one_of_the_installation_manager_is_used(tmp_path: Path) -> None:
     fakes = [FakeIdf(tmp_path / name, ROOT, version=(5, 4, n)) for n, name in enumerate(("a", "b"))]
     for fake in fakes:

@@ -92,6 +92,10 @@ def test_compilers_are_looked_for_in_the_environment_of_esp_idf(tmp_path: Path) 
     said = doctor.check_toolchains(lambda: idf).said.removeprefix("for ").split(", ")
     assert "esp32c3" in said
     assert "esp32s3" not in said
+    (tmp_path / "tools" / "idf_py_actions").mkdir(parents=True)
+    constants = "SUPPORTED_TARGETS = ['esp32', 'esp32c3']\nPREVIEW_TARGETS = ['esp32c5']\n"
+    (tmp_path / "tools" / "idf_py_actions" / "constants.py").write_text(constants)
+    assert doctor.check_toolchains(lambda: idf).said == "for esp32c3, esp32c5"  # what this ESP-IDF knows
     nothing = Idf(path=tmp_path, version="5.3.5", python="", environment={"PATH": str(tmp_path / "x")})
     assert doctor.check_toolchains(lambda: nothing).state == "warn"
 
@@ -176,6 +180,14 @@ def test_emulators_are_told_with_the_chips_that_they_have(
     monkeypatch.setenv("HIL_QEMU", str(tmp_path / "none"))
     wrong = doctor.check_emulators()
     assert (wrong.state, "HIL_QEMU" in wrong.said) == ("fail", True)
+    other = tmp_path / "esp-emu"
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("HIL_ESP_EMU", str(other))
+    both = doctor.check_emulators()
+    assert both.state == "warn"
+    assert "esp-emu (esp32c3" in both.said
+    assert "HIL_QEMU" in both.said
 
 
 def test_boards_in_quarantine_are_told_with_how_they_come_back(

@@ -53,6 +53,12 @@ PROFILES: list[tuple[str, str, dict[str, object]]] = [
     ("esp32s3", "psram-xip", {"SPIRAM_FETCH_INSTRUCTIONS": True, "SPIRAM_RODATA": True}),
     ("esp32s3", "psram-slow", {"SPIRAM_SPEED": 40}),
     ("esp32s3", "flash-16mb", {"ESPTOOLPY_FLASHSIZE": "16MB"}),
+    (
+        "esp32s3",
+        "flash-32mb-octal",
+        {"ESPTOOLPY_FLASHSIZE": "32MB", "ESPTOOLPY_OCT_FLASH": True, "SPIRAM_MODE_OCT": True},
+    ),
+    ("esp32c5", "psram-quad", {"SPIRAM": True, "SPIRAM_SPEED": 80, "SPIRAM_IGNORE_NOTFOUND": True}),
     ("esp32s3", "usb", {"HIL_LINK_USB_SERIAL_JTAG": True, "ESP_CONSOLE_USB_SERIAL_JTAG": True}),
     ("esp32c3", "emulated", {"HIL_EMULATED": True, "ESPTOOLPY_FLASHMODE_DIO": True}),
     ("esp32c3", "size", {"COMPILER_OPTIMIZATION_SIZE": True}),
@@ -77,6 +83,8 @@ def found(idf: Path, target: str, wanted: tuple[str, ...], work: Path) -> dict[s
     """The configuration of a build; skipped where that ESP-IDF does not have the chip or cannot build it."""
     if target not in targets(idf):
         pytest.skip(f"{idf.name} does not have {target}")
+    if target == "esp32c5" and version(idf) < (5, 5):
+        pytest.skip("ESP-DL supports the ESP32-C5 from ESP-IDF 5.5 on")
     profile = added_up(wanted, target=target)
     try:
         check_idf(profile, ".".join(map(str, version(idf))))

@@ -150,6 +150,7 @@ def build(
     source = source or firmware_folder()
     check_order(order, source)
     profiles.check_idf(order.profile, idf.version)
+    shown = progress or Silent()
     builds = builds or variable_path("HIL_BUILDS") or source / "build"
     folder = builds / order.folder_name
     view = builds / SOURCES / f"{order.target}-{order.runtime}"
@@ -166,7 +167,10 @@ def build(
             # its profiles share the fetched components
             with _alone(view):
                 look_at(source, view, order)
-                _run_idf(order, idf, view, folder, progress or Silent())
+                shown.say(
+                    f"build {order.folder_name} begins: minutes the first time; all output: {folder / LOG_FILE}"
+                )
+                _run_idf(order, idf, view, folder, shown)
             # the lock of the components may have been written by this very build
             _record(folder, fingerprint(order, idf, source, view), Image.from_build_dir(folder))
         return with_sizes(Image.from_build_dir(folder))

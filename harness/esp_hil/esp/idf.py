@@ -81,7 +81,7 @@ def find_idf(environ: Mapping[str, str] | None = None, home: Path | None = None)
     for candidate in candidates(environ, home):
         version = version_of(candidate.path)
         if version is not None and _numbers(version) >= MINIMUM:
-            return _activated(candidate, version, environ)
+            return _activated(candidate, version, environ, home)
         looked.append(
             f"{candidate.path} ({candidate.source}: {f'version {version}' if version else 'not there'})"
         )
@@ -137,29 +137,58 @@ def version_of(path: Path) -> str | None:
     return f"{parts['MAJOR']}.{parts['MINOR']}.{parts.get('PATCH', '0')}"
 
 
+def chips_of(path: Path) -> frozenset[str] | None:
+    """The chips that the ESP-IDF in a folder can build for, previews included; None: it does not say."""
+    try:
+        text = (path / "tools" / "idf_py_actions" / "constants.py").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return frozenset(re.findall(r"'(esp32\w*)'", text)) or None
+
+
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
 
 
-def _activated(candidate: Candidate, version: str, environ: Mapping[str, str]) -> Idf:
+def _activated(candidate: Candidate, version: str, environ: Mapping[str, str], home: Path) -> Idf:
     environment = dict(environ)
     if not (candidate.source == "IDF_PATH" and environ.get("IDF_PYTHON_ENV_PATH")):
-        environment |= _exported(candidate, environ)
+        environment |= _exported(candidate, environ, _own_python(candidate, version, environ, home))
     environment["IDF_PATH"] = str(candidate.path)
-    scripts = Path("Scripts/python.exe") if os.name == "nt" else Path("bin/python")
-    python = Path(environment.get("IDF_PYTHON_ENV_PATH", "")) / scripts
+    python = Path(environment.get("IDF_PYTHON_ENV_PATH", "")) / _SCRIPTS
     if not python.is_file():
         raise _not_installed(candidate, version, f"no Python environment at {python}")
     return Idf(path=candidate.path, version=version, python=str(python), environment=environment)
 
 
-def _exported(candidate: Candidate, environ: Mapping[str, str]) -> dict[str, str]:
-    """What activation would set: `idf_tools.py export --format key-value`."""
+_SCRIPTS = Path("Scripts/python.exe") if os.name == "nt" else Path("bin/python")
+
+
+def _own_python(candidate: Candidate, version: str, environ: Mapping[str, str], home: Path) -> Path | None:
+    """The Python environment that install.sh made for this ESP-IDF, the newest Python first; None: none is there.
+
+    Its folder has the version of the Python that made it in its name, and idf_tools.py looks for the one of the
+    Python that runs it: ours may be another one.
+    """
+    tools = Path(candidate.tools or environ.get("IDF_TOOLS_PATH") or home / ".espressif")
+    release = ".".join(version.split(".")[:2])
+    found = [
+        (int(minor[1]), folder)
+        for folder in (tools / "python_env").glob(f"idf{release}_py3.*_env")
+        if (folder / _SCRIPTS).is_file() and (minor := re.search(r"_py3\.(\d+)_env$", folder.name))
+    ]
+    return max(found)[1] if found else None
+
+
+def _exported(candidate: Candidate, environ: Mapping[str, str], own: Path | None) -> dict[str, str]:
+    """What activation would set: `idf_tools.py export --format key-value`, asked with ESP-IDF's own Python."""
     base = {**environ, "IDF_PATH": str(candidate.path)}
+    if own is not None:
+        base["IDF_PYTHON_ENV_PATH"] = str(own)
     if candidate.tools:
         base["IDF_TOOLS_PATH"] = candidate.tools
     tools = candidate.path / "tools" / "idf_tools.py"
-    command = [sys.executable, str(tools), "export", "--format", "key-value"]
+    command = [str(own / _SCRIPTS) if own else sys.executable, str(tools), "export", "--format", "key-value"]
     LOG.info("$ %s", shlex.join(command))
     try:
         done = subprocess.run(
@@ -173,6 +202,8 @@ def _exported(candidate: Candidate, environ: Mapping[str, str]) -> dict[str, str
         name, equals, value = line.partition("=")
         if equals and name.isidentifier():
             set_[name] = re.sub(r"\$PATH|%PATH%", lambda _: base.get("PATH", ""), value)
+    if own is not None:
+        set_["IDF_PYTHON_ENV_PATH"] = str(own)
     return set_
 
 
