@@ -1,6 +1,7 @@
 // ESP-IDF's log on its way to the host as LOG frames: printed straight onto a shared UART it would cut frames in two.
 #pragma once
 
+#include <cstdarg>
 #include <string_view>
 
 #include "freertos/FreeRTOS.h"
