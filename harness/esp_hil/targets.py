@@ -42,6 +42,7 @@ class Target:
     internal_bytes: int
     psram_bytes: int
     flash_bytes: int
+    largest_block_bytes: int
     max_clock_hz: int = 0
 
     @property

@@ -6,17 +6,19 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from esp_hil.errors import FormatError
+
 if TYPE_CHECKING:
     from esp_hil.formats.espdl import EspdlModel
     from esp_hil.formats.espdl.memory import MemoryPlan
     from esp_hil.targets import Target
 
-HELP = "show the memory an .espdl model takes on a chip"
+HELP = "show the memory a model takes on a chip"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil plan`."""
-    parser.add_argument("model", type=Path, metavar="MODEL.espdl")
+    parser.add_argument("model", type=Path, metavar="MODEL", help=".espdl or .tflite")
     parser.add_argument("--target", required=True, help="the chip, a row of targets.toml")
     parser.add_argument("--name", help="which model of a pack")
     parser.add_argument(
@@ -38,6 +40,8 @@ def run(args: Namespace) -> int:
     from esp_hil.targets import target
 
     chip = target(args.target)
+    if args.model.suffix == ".tflite":
+        return _tflite(args, chip)
     model = read_espdl(args.model, name=args.name)
     plan = plan_memory(
         model,
@@ -50,10 +54,58 @@ def run(args: Namespace) -> int:
     return 0 if all(_fits(plan, chip).values()) else 1
 
 
+def _tflite(args: Namespace, chip: Target) -> int:
+    """The arena of a .tflite as one block, in internal RAM or else in PSRAM; 1 if it fits neither."""
+    import json
+
+    from esp_hil.formats.tflite import read_tflite
+    from esp_hil.lint.tflite import arena_bytes
+
+    try:
+        image = args.model.read_bytes()
+    except OSError as error:
+        raise FormatError(f"cannot read {args.model}: {error.strerror}") from None
+    arena, how = arena_bytes(read_tflite(image), image)
+    psram = 0 if args.no_psram else chip.psram_bytes
+    fits = {
+        "internal": arena <= chip.largest_block_bytes,
+        "psram": arena <= psram,
+        "flash": len(image) <= chip.flash_bytes,
+    }
+    where = next((memory for memory in ("internal", "psram") if fits[memory]), "")
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "model": args.model.stem,
+                    "target": chip.name,
+                    "arena_bytes": arena,
+                    "largest_block_bytes": chip.largest_block_bytes,
+                    "arena_in": where,
+                    "fits": fits,
+                },
+                indent=1,
+            )
+        )
+    else:
+        print(f"{args.model.stem} on {chip.name}: the arena takes {how} {arena:,} bytes, in one block")
+        print(
+            f"largest block of a fresh image: about {chip.largest_block_bytes:,} of internal RAM, "
+            f"{psram:,} of PSRAM; the file takes {len(image):,} of {chip.flash_bytes:,} bytes of flash"
+        )
+        print(
+            f"the arena lies in {where}"
+            if where
+            else "does not fit: take a board with PSRAM, or a smaller model"
+        )
+    return 0 if where and fits["flash"] else 1
+
+
 def _fits(plan: MemoryPlan, chip: Target) -> dict[str, bool]:
     limits = {"internal": chip.internal_bytes, "psram": chip.psram_bytes, "flash": chip.flash_bytes}
     return {
-        "internal": plan.needed_bytes("internal") <= limits["internal"],
+        "internal": plan.needed_bytes("internal") <= limits["internal"]
+        and plan.variable.internal_bytes <= chip.largest_block_bytes,
         "psram": plan.needed_bytes("psram") <= limits["psram"],
         "flash": plan.needed_bytes("flash") <= limits["flash"],
     }
@@ -68,6 +120,10 @@ def _text(model: EspdlModel, plan: MemoryPlan, chip: Target) -> str:
         lines.append(f"{name:16}" + "".join(f"{cell:>12,}" for cell in cells))
     limits = (chip.internal_bytes, chip.psram_bytes, chip.flash_bytes)
     lines.append(f"{chip.name + ' has':16}" + "".join(f"{cell:>12,}" for cell in limits))
+    lines.append(
+        f"the arena (variable) is one block; the largest of a fresh image has about {chip.largest_block_bytes:,} "
+        "of internal RAM"
+    )
     if plan.placements:
         node = model.graph.nodes[plan.peak_step]
         lines.append(f"most alive at once: {plan.peak_live_bytes:,} at {node.op_type} {node.name}")

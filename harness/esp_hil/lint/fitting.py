@@ -11,7 +11,7 @@ from esp_hil.formats.espdl.family import possible_families
 from esp_hil.formats.espdl.memory import plan_memory
 from esp_hil.formats.espdl.model import ValueInfo
 from esp_hil.lint.finding import Finding, Subject, rule
-from esp_hil.targets import FAMILIES, targets
+from esp_hil.targets import FAMILIES, Target, targets
 
 _SATURATED_SHARE_WARNED = 0.001
 
@@ -87,6 +87,9 @@ def memory(subject: Subject) -> Iterator[Finding]:
     except HilError:
         return  # unregistered-operator or shapes says why
     kind, have = ("PSRAM", psram_bytes) if psram_bytes else ("internal RAM", chip.internal_bytes)
+    if not psram_bytes and plan.variable.total_bytes > chip.largest_block_bytes:
+        yield _no_block(plan.variable.total_bytes, chip)
+        return
     arena, copies = plan.variable.total_bytes, plan.parameter_copy.total_bytes
     if arena + copies <= have:
         return
@@ -99,6 +102,17 @@ def memory(subject: Subject) -> Iterator[Finding]:
         todo="load it with param_copy=false: parameters then stay in flash, slower"
         if fits_in_flash
         else "take a board with more PSRAM, a smaller input, or a smaller model",
+    )
+
+
+def _no_block(arena: int, chip: Target) -> Finding:
+    """ESP-DL asks for the arena in one piece."""
+    return Finding(
+        severity="error",
+        node="",
+        why=f"values take one block of {arena:,} bytes; the largest of {chip.name}'s internal RAM has about "
+        f"{chip.largest_block_bytes:,} in a freshly booted image",
+        todo="take a board with PSRAM, a smaller input, or a smaller model",
     )
 
 

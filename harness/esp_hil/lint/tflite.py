@@ -315,10 +315,10 @@ def arena(subject: Subject) -> Iterator[Finding]:
         return
     needed, how = arena_bytes(subject.model, subject.image)
     psram = chip.psram_bytes if subject.psram_bytes is None else subject.psram_bytes
-    internal = chip.internal_bytes - _CHIP_RESERVE_BYTES
+    internal = min(chip.internal_bytes - _CHIP_RESERVE_BYTES, chip.largest_block_bytes)
     if needed <= internal:
         return
-    have = f"{chip.name} has about {internal:,} bytes of internal RAM for it"
+    have = f"it is one block, and the largest of {chip.name}'s internal RAM has about {internal:,} bytes"
     yield Finding(
         severity="warning" if needed <= psram else "error",
         node="",
