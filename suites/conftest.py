@@ -1,8 +1,14 @@
-"""Where pytest-embedded's `dut` finds the board that the harness has chosen."""
+"""Where pytest-embedded's `dut` finds the board that the harness has chosen; what a test of the suites rests on."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
+
+if TYPE_CHECKING:
+    from esp_hil.session.options import Combination
+    from esp_hil.session.session import Session
 
 
 @pytest.fixture
@@ -14,3 +20,10 @@ def port(port: str | None, request: pytest.FixtureRequest) -> str | None:
         request.getfixturevalue("hil_session").open(request.getfixturevalue("hil_combination")).board.url
     )
     return url
+
+
+@pytest.fixture
+def right_answers(hil_session: Session, hil_combination: Combination) -> None:
+    """Skips once a test has said that the device answers wrongly: what rests on its answers would say it again."""
+    if said := hil_session.wrong(hil_combination):
+        pytest.skip(f"numerics already wrong: see {said}")

@@ -25,6 +25,7 @@ def test_the_exact_reference_answers_what_the_quantizer_believed(hil_measured: M
         pytest.fail(hil_measured.verdict.text(), pytrace=False)
 
 
+@pytest.mark.usefixtures("right_answers")
 def test_quantization_costs_no_more_than_the_model_allows(hil_measured: Measured) -> None:
     """The price of quantization: top-1 agreement with the float model, and accuracy over the labels."""
     verdict, least = hil_measured.verdict, hil_measured.model.thresholds

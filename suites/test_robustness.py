@@ -21,6 +21,7 @@ def test_the_same_input_gives_the_same_answer_again(hil_board: PreparedBoard) ->
         assert all(np.array_equal(first[name], again[name]) for name in first)
 
 
+@pytest.mark.usefixtures("right_answers")
 @pytest.mark.parametrize("level", ["lowest", "zero", "highest"])
 def test_extreme_inputs_are_answered_as_the_exact_reference_says(
     hil_board: PreparedBoard, level: Level
@@ -35,6 +36,7 @@ def test_extreme_inputs_are_answered_as_the_exact_reference_says(
 
 def test_an_input_of_the_wrong_size_is_refused(hil_board: PreparedBoard) -> None:
     """One byte too few: a typed error before anything is computed, and the next inference works."""
+    hil_board.infer_first()
     inputs = {name: value.ravel()[:-1] for name, value in hil_board.first_inputs().items()}
     with pytest.raises(InputError):
         hil_board.infer(inputs)
@@ -43,6 +45,7 @@ def test_an_input_of_the_wrong_size_is_refused(hil_board: PreparedBoard) -> None
 
 def test_a_raw_write_of_the_wrong_size_is_refused_by_the_device(hil_board: PreparedBoard) -> None:
     """The firmware checks for itself what the host would not send."""
+    hil_board.infer_first()
     with pytest.raises(DeviceError):
         hil_board.write_raw_input(b"\0" * 3)
     hil_board.check_alive()
@@ -50,6 +53,7 @@ def test_a_raw_write_of_the_wrong_size_is_refused_by_the_device(hil_board: Prepa
 
 def test_a_truncated_model_is_refused(hil_board: PreparedBoard) -> None:
     """Half an image does not load; the right one does afterwards."""
+    hil_board.infer_first()
     image = hil_board.model_bytes
     with pytest.raises(HilError):
         hil_board.upload(image[: len(image) // 2])

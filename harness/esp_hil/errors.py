@@ -10,6 +10,7 @@
     +-- FormatError              an .espdl/.tflite file is damaged; carries the offset
     |   +-- EncryptedModel       the file is encrypted and no key was given
     +-- LintError                a model with a known hazard was about to be flashed or uploaded
+    |   +-- DoesNotFit           it needs more memory than the chip has
     +-- UnsupportedOperator      an operator or type that the runtime does not register
     +-- InputError               wrong name, shape or dtype of an input
     +-- RuntimeFailed            a runtime on this machine crashed, or is not installed
@@ -28,6 +29,7 @@
     |   +-- DeviceReset          it restarted in the middle of an exchange
     |   +-- DeviceCrashed        panic, watchdog or brownout text was seen
     +-- ReportError              a report or baseline that cannot be read or written
+        +-- RowsNotWritten       the file of rows: the disk is full, or the folder gone
 
 A wrong answer and a regression are values (Verdict, Regression), never exceptions.
 """
@@ -107,6 +109,10 @@ class EncryptedModel(FormatError):
 
 class LintError(HilError):
     """Preflight found what is known to go wrong on that chip: the model is not sent to it."""
+
+
+class DoesNotFit(LintError):
+    """The model needs more memory, or flash, than the board has: it is not sent there."""
 
 
 class UnsupportedOperator(HilError):
@@ -221,6 +227,10 @@ class DeviceCrashed(DeviceError):
 
 class ReportError(HilError):
     """A report or baseline cannot be read or written."""
+
+
+class RowsNotWritten(ReportError):
+    """The file of rows cannot be written: the disk is full, or the folder gone."""
 
 
 class HistoryUnreachable(ReportError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from esp_hil.errors import DeviceCrashed, HilError
+from esp_hil.errors import DeviceCrashed, HilError, RowsNotWritten
 from esp_hil.session.option_rows import ROWS, Options, Sources, given, meant, read, words
 
 if TYPE_CHECKING:
+    from esp_hil.models.catalogue import Kind
+    from esp_hil.results.record import Check
     from esp_hil.results.regress import Comparison
     from esp_hil.session.options import Combination
     from esp_hil.session.prepared_board import PreparedBoard
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 OPTIONS = pytest.StashKey[Options]()
 SESSION = pytest.StashKey["Session"]()
 PROBLEM = pytest.StashKey[HilError]()
+COMBINATIONS = pytest.StashKey["dict[tuple[Kind, str], tuple[Combination, ...]]"]()
 CONTROLLER = pytest.StashKey[dict[str, str]]()
 
 
@@ -129,18 +132,38 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test that uses our fixtures once for each combination of target, model and recipe."""
     if "hil_combination" not in metafunc.fixturenames:
         return
+    mark = metafunc.definition.get_closest_marker("hil_kind")
+    kind: Kind = mark.args[0] if mark is not None else "model"
+    of = str(mark.kwargs.get("of", "")) if mark is not None else ""
+    found = _combinations(metafunc.config, kind, of)
+    ids = [combination.id for combination in found] or ["none"]
+    # where only other kinds are asked for, nothing is left of these tests
+    metafunc.parametrize(
+        "hil_combination", found or (_none(metafunc.config, kind),), ids=ids, scope="session"
+    )
+
+
+def _combinations(config: pytest.Config, kind: Kind, of: str) -> tuple[Combination, ...]:
+    """Those of a kind; the catalogue is asked once for all tests."""
     from esp_hil.session.options import combinations
 
-    try:
-        found = combinations(options_of(metafunc.config))
-    except HilError as error:
-        # the same for every test of the suites: it is said once, when all are collected
-        metafunc.config.stash[PROBLEM] = error
-        found = ()
-    # where only tasks are asked for, nothing is left of the suites of models
-    metafunc.parametrize(
-        "hil_combination", found or (None,), ids=lambda c: c.id if c else "none", scope="session"
-    )
+    known = config.stash.setdefault(COMBINATIONS, {})
+    if (kind, of) not in known:
+        try:
+            known[kind, of] = combinations(options_of(config), kind, of=of)
+        except HilError as error:
+            # the same for every test of the suites: it is said once, when all are collected
+            config.stash.setdefault(PROBLEM, error)
+            known[kind, of] = ()
+    return known[kind, of]
+
+
+def _none(config: pytest.Config, kind: Kind) -> object:
+    """The parameter of a test that is about nothing: left out, or skipped where something could be given."""
+    if kind != "benchmark" or PROBLEM in config.stash or options_of(config).models:
+        return None
+    why = "models of MLPerf Tiny are given by path: --hil-mlperf-tiny DIR"
+    return pytest.param(None, marks=pytest.mark.skip(reason=why))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -154,7 +177,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left = [item for item in items if _of_no_combination(item)]
     if left:
         config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if not _of_no_combination(item)]
+        items[:] = [item for item in items if item not in left]
 
     places = [place for place, item in enumerate(items) if _combination(item) is not None]
     # stable: the files' own order stays within a combination
@@ -178,7 +201,9 @@ def _sort_key(item: pytest.Item) -> tuple[str, ...]:
 def _of_no_combination(item: pytest.Item) -> bool:
     """Whether a test of the suites has no model to be about."""
     callspec = getattr(item, "callspec", None)
-    return callspec is not None and callspec.params.get("hil_combination", item) is None
+    if callspec is None or callspec.params.get("hil_combination", item) is not None:
+        return False
+    return item.get_closest_marker("skip") is None
 
 
 @contextmanager
@@ -198,14 +223,17 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     # a process that controls workers does not collect: it opens its session when it knows what they found
     ours = any({"hil_combination", "hil_session"} & set(_fixtures(item)) for item in session.items)
     if ours and not config.option.collectonly:
-        _open_session(config)
+        found = [combination for item in session.items if (combination := _combination(item)) is not None]
+        _open_session(config, found)
 
 
-def _open_session(config: pytest.Config) -> None:
+def _open_session(config: pytest.Config, found: Iterable[Combination] = ()) -> None:
     from esp_hil.progress import progress_on
-    from esp_hil.session.session import Session
+    from esp_hil.session.session import Session, check_boards
 
     try:
+        if not hasattr(config, "workerinput"):
+            check_boards(options_of(config), found)
         config.stash[SESSION] = Session(
             options_of(config), progress_on(sys.stderr), session_id=_of_controller(config, "hil_session")
         )
@@ -217,6 +245,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Find the suites; with pytest-xdist, name the session that all workers record for."""
     from esp_hil.session import suites
 
+    config.addinivalue_line(
+        "markers",
+        "hil_kind(kind, of=''): what hil_combination is: model (without the mark), task or benchmark",
+    )
     try:
         suites.add_to(config, asked=read(ROWS["suites"], _sources(config)) is True)
     except HilError as error:
@@ -228,14 +260,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa
     """Keep all tests of a board on one worker: they share what was measured. Other tests are dealt out as ever."""
     if config.getoption("dist") != "load" or not _controls_workers(config):
         return None
-    from esp_hil.session.options import combinations
+    from esp_hil.session.options import all_combinations
     from esp_hil.session.workers import Scheduling, groups_of
 
     try:
-        groups = groups_of(combinations(options_of(config)))
+        found = all_combinations(options_of(config))
     except HilError:
         return None  # the workers say it, if any test is ours
-    return Scheduling(config, log, groups, lambda: _open_session(config))
+    return Scheduling(config, log, groups_of(found), lambda: _open_session(config, found))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -270,6 +302,14 @@ def _of_controller(config: pytest.Config, name: str) -> str:
 def _fixtures(item: pytest.Item) -> list[str]:
     names: list[str] = getattr(item, "fixturenames", [])
     return names
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what the recipe says the chip cannot hold."""
+    combination = _combination(item)
+    if combination is not None and combination.unsuited:
+        pytest.skip(combination.unsuited)
 
 
 @pytest.fixture(scope="session")
@@ -371,14 +411,37 @@ def pytest_runtest_makereport(
         if isinstance(error, DeviceCrashed):
             told = (("backtrace", error.trace), ("console of the board", error.console))
             report.sections += [(title, text) for title, text in told if text]
-    hil = item.config.stash.get(SESSION, None)
-    callspec = getattr(item, "callspec", None)
-    if hil is not None and callspec is not None and "hil_combination" in callspec.params:
+    hil, combination = item.config.stash.get(SESSION, None), _combination(item)
+    if hil is not None and combination is not None:
         from esp_hil.session.checks import check_of
 
+        if call.when == "setup" and call.excinfo is not None and isinstance(call.excinfo.value, HilError):
+            hil.causes.fold(item, combination, call.excinfo.value, report)
+        if call.excinfo is not None and isinstance(call.excinfo.value, RowsNotWritten):
+            item.session.shouldfail = str(call.excinfo.value)
         if (check := check_of(item, call, report)) is not None:
-            hil.checked(callspec.params["hil_combination"], check)
+            _keep(item, hil, combination, check, report)
     return report
+
+
+def _keep(
+    item: pytest.Item, hil: Session, combination: Combination, check: Check, report: pytest.TestReport
+) -> None:
+    """Put what a test said into its row; where that cannot be written, nothing more is tested."""
+    try:
+        hil.checked(combination, check)
+    except HilError as error:
+        report.outcome, report.longrepr = "failed", f"{type(error).__name__}: {error}"
+        item.session.shouldfail = str(error)
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Count a model that its chip cannot hold as a failure; pytest would say error, as of a broken board."""
+    if report.when != "setup" or not report.failed:
+        return None
+    from esp_hil.session.checks import is_of_the_model
+
+    return ("failed", "F", "FAILED") if is_of_the_model(report) else None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -393,9 +456,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     if _controls_workers(config):
         hil.gather()
-    hil.publish()
+    hil.publish(_stopped(session))
     if session.exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = hil.published.status
+        # a wrong device is red even where only its latency was asked for
+        unasked = hil.unasked()
+        hil.published.troubles += unasked
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED if unasked else hil.published.status
+
+
+def _stopped(session: pytest.Session) -> str:
+    """Why the session ended before all tests were run; "" if it did not."""
+    why = session.shouldfail or session.shouldstop
+    if not why and session.exitstatus == pytest.ExitCode.INTERRUPTED:
+        why = "interrupted"
+    return f"stopped before the end ({why}): what was not run is missing" if why else ""
 
 
 def _workers_recorded(config: pytest.Config) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 
 from esp_hil.errors import ConfigError, GoldenError
 from esp_hil.formats.tflite import read_tflite
+from esp_hil.models.benchmarks import entries
 from esp_hil.results.journal import read_runs
 from esp_hil.session import mlperf_tiny
-from esp_hil.session.mlperf_tiny import Data, auc, combination, entries, quality, read_data
-from esp_hil.targets import target
+from esp_hil.session.mlperf_tiny import Data, auc, quality, read_data
+from esp_hil.session.options import Options, all_combinations, combinations
 from esp_hil.tensors import Affine
 from tests.conftest import ROOT
 from tests.formats.tflite.networks import needs_tflm
@@ -38,9 +40,21 @@ def test_models_are_found_by_the_names_that_the_benchmark_gives_them(folder: Pat
 
 
 def test_windows_shorter_than_the_rules_are_marked_in_the_row_s_recipe(folder: Path) -> None:
-    (entry,) = entries(folder)
-    assert combination(entry, target("esp32"), "virtual", 10.0).recipe == "closed"
-    assert combination(entry, target("esp32"), "virtual", 0.2).recipe == "scaled-0.2s"
+    for window_s, recipe in ((10.0, "closed"), (None, "scaled-0.2s")):
+        options = Options(
+            targets=("esp32",), board="virtual", mlperf_tiny=folder, mlperf_window=window_s, results=Path()
+        )
+        (found,) = combinations(options, "benchmark")
+        assert (found.model, found.recipe) == ("mlperf-tiny-kws", recipe)
+
+
+def test_a_benchmark_is_one_of_the_catalogue_s_names(folder: Path) -> None:
+    asked = Options(
+        targets=("esp32",), board="virtual", mlperf_tiny=folder, models=("mlperf-tiny-kws",), results=Path()
+    )
+    assert [found.kind for found in all_combinations(asked)] == ["benchmark"]
+    with pytest.raises(ConfigError, match="given by path"):
+        all_combinations(replace(asked, mlperf_tiny=None))
 
 
 def test_without_data_the_inputs_are_the_same_random_ones_each_time(folder: Path) -> None:

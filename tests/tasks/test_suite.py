@@ -87,9 +87,11 @@ def test_a_task_is_found_without_naming_its_suite() -> None:
         return done.stdout + done.stderr
 
     alone = collected("face_detect")
-    assert "test_tasks.py::test_every_network_answers_as_the_exact_reference[face_detect-esp32s3]" in alone
+    assert (
+        "test_tasks.py::test_every_network_answers_as_the_exact_reference[face_detect-zoo-esp32s3]" in alone
+    )
     assert "test_numerics" not in alone
     both = collected("face_detect,mnist")
-    assert "face_detect-esp32s3" in both
+    assert "face_detect-zoo-esp32s3" in both
     assert "mnist-w8a8-esp32s3" in both
     assert "did you mean 'face_detect'" in collected("face_detekt")

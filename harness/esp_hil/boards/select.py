@@ -259,10 +259,24 @@ def held(board: Board) -> tuple[str, FileLock]:
     Raises:
         BoardUnavailable: it is not attached, or another run holds it.
     """
+    found = find_port(board)
+    return found, locked(found, board.id)
+
+
+def find_port(board: Board) -> str:
+    """The port at which a board is attached; "" for one that is a process.
+
+    Raises:
+        BoardUnavailable: it is not attached, or there is no such port.
+    """
+    if board.kind != "silicon" and not board.url:
+        return ""
     found = board.port(serial_ports())
     if found is None:
         raise BoardUnavailable(f"{board.id} is not attached", hint=HOW_TO, board=board.id, step="select")
-    return found, locked(found, board.id)
+    if found.startswith("/") and not Path(found).exists():
+        raise BoardUnavailable(f"there is no port {found}", hint=HOW_TO, board=board.id, step="select")
+    return found
 
 
 def locked(url: str, board: str) -> FileLock:

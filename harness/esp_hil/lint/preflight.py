@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 
-from esp_hil.errors import LintError
+from esp_hil.errors import DoesNotFit, LintError
 from esp_hil.formats.espdl.model import EspdlModel
 from esp_hil.lint import Finding, lint_model
 from esp_hil.lint.tflite import lint_tflite
@@ -13,6 +13,9 @@ from esp_hil.models.device_file import DeviceFile
 from esp_hil.targets import Target
 
 _KEPT = 32
+_OF_SIZE = frozenset({"memory", "model-size", "tflm-arena", "tflm-size"})
+"""Rules that compare what a model needs with what the board has."""
+
 _seen: OrderedDict[tuple[str, str, int | None, int | None, str], tuple[Finding, ...]] = OrderedDict()
 
 
@@ -38,6 +41,7 @@ def preflight(
 
     Raises:
         LintError: a rule found an error; the message has the rule's words, the hint what to do.
+        DoesNotFit: the same, where it is memory that the board lacks.
     """
     key = (file.sha256, target.name, psram_bytes, partition_bytes, engine_version)
     if key not in _seen:
@@ -50,7 +54,8 @@ def preflight(
         first, others = errors[0], len(errors) - 1
         where = f" at {first.node}" if first.node else ""
         more = f" (and {others} more: hil lint lists them)" if others else ""
-        raise LintError(f"{first.rule}{where}: {first.why}{more}", hint=first.todo, step="lint")
+        kind = DoesNotFit if first.rule in _OF_SIZE else LintError
+        raise kind(f"{first.rule}{where}: {first.why}{more}", hint=first.todo, step="lint")
     return _seen[key]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esp_hil.errors import ConfigError, GoldenError, UnknownModel
+from esp_hil.models import benchmarks
 from esp_hil.models import manifest as manifests
 from esp_hil.models.dataset import Labelled, Split, load_split, read_digests
 from esp_hil.models.device_file import SUFFIXES, DeviceFile, FileTensor
@@ -44,10 +45,10 @@ __all__ = [
     "roots_searched",
 ]
 
-Kind = Literal["model", "task"]
+Kind = Literal["model", "task", "benchmark"]
 
 _MODEL_FILE = "model.toml"
-_FILES: dict[Kind, str] = {"task": "task.toml", "model": _MODEL_FILE}
+_FILES: Mapping[Kind, str] = {"task": "task.toml", "model": _MODEL_FILE}
 _FOLDER = "golden"
 
 
@@ -248,9 +249,19 @@ def roots_searched(roots: Sequence[Path] | None = None) -> tuple[Path, ...]:
     return tuple(dict.fromkeys((upward, *([beside] if beside is not None else []))))
 
 
-def names(roots: Sequence[Path] | None = None) -> dict[str, Kind]:
-    """All that `--hil-model` can name, sorted, and what each is: a folder with a model.toml or a task.toml."""
+def names(roots: Sequence[Path] | None = None, *, mlperf_tiny: Path | None = None) -> dict[str, Kind]:
+    """All that `--hil-model` can name, sorted, and what each is.
+
+    Args:
+        roots: folders of folders with a model.toml or a task.toml; None: see `roots_searched`.
+        mlperf_tiny: folder with MLPerf Tiny's models; None: none of them.
+
+    Raises:
+        ConfigError: `mlperf_tiny` has none.
+    """
     found: dict[str, Kind] = {}
+    if mlperf_tiny is not None:
+        found |= {entry.name: "benchmark" for entry in benchmarks.entries(mlperf_tiny)}
     for kind, file in _FILES.items():
         for root in roots_searched(roots):
             found |= {path.parent.name: kind for path in root.glob(f"*/{file}")}

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from esp_hil.errors import UnknownTarget
 from esp_hil.models.dataset import Split
-from esp_hil.targets import FAMILIES_OF, Family, Runtime
+from esp_hil.targets import FAMILIES_OF, Family, Runtime, target
 from esp_hil.toml_table import Table
 
 QuantType = Literal["w8a8", "w8a16", "w16a16"]
@@ -64,6 +65,7 @@ class Recipe:
         rewrite_loss: how much float top-1 on the test images they may cost, 0..1.
         committed: whether its device files are kept; if not, `hil golden build` makes them where wanted.
         tolerance: instead of the model's.
+        unsuited: chips that cannot hold the result: the suites leave them out, and say so.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Recipe:
     rewrite_loss: float = 0.0
     committed: bool = True
     tolerance: Tolerance | None = None
+    unsuited: tuple[str, ...] = ()
 
 
 def parse_recipe(name: str, runtime: Runtime, table: Table) -> Recipe:
@@ -92,9 +95,9 @@ def parse_recipe(name: str, runtime: Runtime, table: Table) -> Recipe:
     families = FAMILIES_OF[chosen]
     everywhere: list[str] | None = None if chosen == "espdl" else list(families)
     targets = table.many("targets", str, everywhere)
-    for target in targets:
-        if target not in families:
-            raise table.fail("targets", f"has {target!r}", f"families of {chosen}: {', '.join(families)}")
+    for family in targets:
+        if family not in families:
+            raise table.fail("targets", f"has {family!r}", f"families of {chosen}: {', '.join(families)}")
     dispatch = table.optional("dispatch")
     bits = {operator: dispatch.take(operator, int) for operator in list(dispatch.values)}
     for operator, width in bits.items():
@@ -115,6 +118,7 @@ def parse_recipe(name: str, runtime: Runtime, table: Table) -> Recipe:
         rewrite_loss=table.share("rewrite_loss") if table.values.get("rewrites") else 0.0,
         committed=table.take("committed", bool, True),
         tolerance=parse_tolerance(table.table("tolerance")) if "tolerance" in table.values else None,
+        unsuited=_unsuited(table),
     )
     table.known.append("tolerance")
     table.done()
@@ -136,6 +140,16 @@ def _check_tflm(table: Table, recipe: Recipe) -> None:
     for key in ("dispatch", "passes", "float_operators", "rewrites"):
         if getattr(recipe, key):
             raise table.fail(key, "is esp-ppq's", "leave it out with TFLM")
+
+
+def _unsuited(table: Table) -> tuple[str, ...]:
+    names = table.many("unsuited", str, [])
+    for name in names:
+        try:
+            target(name)
+        except UnknownTarget as error:
+            raise table.fail("unsuited", f"has {name!r}", error.hint) from None
+    return tuple(names)
 
 
 def _rewrites(table: Table) -> tuple[Rewrite, ...]:

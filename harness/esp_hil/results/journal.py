@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from esp_hil.errors import ReportError
+from esp_hil.errors import ReportError, RowsNotWritten
 from esp_hil.results.record import Addendum, Run
 
 RUNS_FILE = "runs.jsonl"
@@ -67,8 +67,8 @@ class Recorder:
         except OSError as error:
             raise self._refused(error) from None
 
-    def _refused(self, error: OSError) -> ReportError:
-        return ReportError(
+    def _refused(self, error: OSError) -> RowsNotWritten:
+        return RowsNotWritten(
             f"cannot write {self.path}: {error.strerror or error}",
             hint="give a folder that can be written with --hil-results",
             step="record",

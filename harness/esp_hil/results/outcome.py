@@ -18,7 +18,7 @@ SEVERITY: Mapping[Status, int] = {"ok": 0, "worse": 1, "failed": 2, "wrong": 3, 
 REGRESSION = "regression"
 """The suite whose red tests mean: worse than the baseline."""
 
-_OF_THE_MODEL: frozenset[FailureClass] = frozenset({"load", "out_of_memory"})
+OF_THE_MODEL: frozenset[FailureClass] = frozenset({"load", "out_of_memory"})
 """Failures that say something of the model on this chip, and nothing against the board."""
 
 
@@ -30,7 +30,7 @@ def status_of(run: Run) -> Status:
     only the comparison with the baseline was red.
     """
     if run.failure is not None and run.failure.kind != "numerics":
-        return "failed" if run.failure.kind in _OF_THE_MODEL else "broken"
+        return "failed" if run.failure.kind in OF_THE_MODEL else "broken"
     if run.failure is not None or (run.verdict is not None and not run.verdict.ok):
         return "wrong"
     red = run.red_checks

@@ -19,12 +19,14 @@ from esp_hil.errors import (
     DeviceCrashed,
     DeviceFault,
     DeviceReset,
+    DoesNotFit,
     FlashError,
     HandshakeError,
     HilError,
     LinkError,
     LinkTimeout,
     LintError,
+    OutOfMemory,
     ReportError,
     WireError,
 )
@@ -465,6 +467,8 @@ _CLASSES: tuple[tuple[type[HilError], FailureClass], ...] = (
     (WireError, "link"),
     (HandshakeError, "handshake"),
     (DeviceReset, "reset"),
+    (DoesNotFit, "out_of_memory"),
+    (OutOfMemory, "out_of_memory"),
     (LintError, "load"),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from esp_hil.boards.provision import Source
-from esp_hil.errors import BoardUnavailable, HilError
+from esp_hil.errors import BoardUnavailable, HilError, LintError
 from esp_hil.models import catalogue
 from esp_hil.models.device_file import DeviceFile, open_device_file
 from esp_hil.progress import Progress
@@ -41,6 +41,8 @@ class Fleet:
             self._let_go(combination)
             try:
                 self._boards[name] = self._hold(combination)
+            except LintError:
+                raise  # of the model that comes with the firmware; the board may do for the next one
             except HilError as error:
                 self._boards[name] = error
         found = self._boards[name]
@@ -57,7 +59,7 @@ class Fleet:
         session = self.held(combination)
         found = self._prepared.get(combination)
         if found is None or found.session is not session:
-            model = catalogue.load(combination.model)
+            model = _model_of(combination)
             recipe = model.recipe(combination.recipe)
             found = self._prepared[combination] = PreparedBoard(session, model, recipe)
         found.prepare()
@@ -129,7 +131,13 @@ def _key(combination: Combination) -> tuple[str, Runtime]:
     return combination.target.name, combination.runtime
 
 
+def _model_of(combination: Combination) -> catalogue.Model:
+    """The catalogue's model; it was asked when the combination was made."""
+    found = combination.resolved
+    return found if isinstance(found, catalogue.Model) else catalogue.load(combination.model)
+
+
 def _file_of(combination: Combination) -> DeviceFile:
-    model = catalogue.load(combination.model)
+    model = _model_of(combination)
     family = combination.target.family_of(combination.runtime)
     return open_device_file(model.artifact(combination.recipe, family))

@@ -14,77 +14,28 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from esp_hil.device.device import Device
-from esp_hil.errors import ConfigError, GoldenError
+from esp_hil.errors import GoldenError
 from esp_hil.formats.tflite.model import TfliteModel
 from esp_hil.goldens.litert import LiteRt
+from esp_hil.models.benchmarks import WINDOW_S, Entry, Quality
 from esp_hil.models.device_file import DeviceFile, open_device_file
 from esp_hil.npz import read_npz
 from esp_hil.results.record import Run
 from esp_hil.session import steps
-from esp_hil.session.options import Combination
 from esp_hil.session.run_builder import Answered, Attempt, Judged, Timed
-from esp_hil.targets import Target
 from esp_hil.tensors import Affine
 from esp_hil.verdict.verdict import Verdict, judge
 
-Quality = Literal["top-1", "AUC"]
-
 WINDOWS = 5
-WINDOW_S = 10.0
 LEAST_INFERENCES = 10
 _ESTIMATE_RUNS = 3
 _RANDOM_INPUTS = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Benchmark:
-    """One of the four.
-
-    Attributes:
-        key: short name.
-        title: for people.
-        names: file names without suffix under which its int8 model is known.
-        quality: how its accuracy is measured.
-        least: quality target of the closed division, 0..1.
-    """
-
-    key: str
-    title: str
-    names: tuple[str, ...]
-    quality: Quality
-    least: float
-
-
-BENCHMARKS = (
-    Benchmark(
-        key="kws", title="keyword spotting", names=("kws_ref_model", "kws_int8"), quality="top-1", least=0.90
-    ),
-    Benchmark(key="vww", title="visual wake words", names=("vww_96_int8",), quality="top-1", least=0.80),
-    Benchmark(
-        key="ic",
-        title="image classification",
-        names=("pretrainedResnet_quant", "ic_int8"),
-        quality="top-1",
-        least=0.85,
-    ),
-    Benchmark(key="ad", title="anomaly detection", names=("ad01_int8",), quality="AUC", least=0.85),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A benchmark's model in the given folder, and its data if they lie there."""
-
-    benchmark: Benchmark
-    model: Path
-    data: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,35 +85,6 @@ class Measured:
     def scaled(self) -> bool:
         """Whether the windows are shorter than the rules ask for."""
         return self.window_s < WINDOW_S
-
-
-def entries(folder: Path) -> tuple[Entry, ...]:
-    """The benchmarks whose model lies in a folder.
-
-    Raises:
-        ConfigError: there is no such folder, or no model in it.
-    """
-    found = []
-    for benchmark in BENCHMARKS:
-        for name in benchmark.names:
-            model, data = folder / f"{name}.tflite", folder / f"{name}.npz"
-            if model.is_file():
-                found.append(Entry(benchmark=benchmark, model=model, data=data if data.is_file() else None))
-                break
-    if not found:
-        known = ", ".join(f"{name}.tflite" for benchmark in BENCHMARKS for name in benchmark.names)
-        raise ConfigError(
-            f"--hil-mlperf-tiny {folder}: no model of MLPerf Tiny", hint=f"known names: {known}"
-        )
-    return tuple(found)
-
-
-def combination(entry: Entry, target: Target, board: str | None, window_s: float) -> Combination:
-    """How the row names it: model `mlperf-tiny-kws`; the recipe tells whether the rules were scaled down."""
-    recipe = "closed" if window_s >= WINDOW_S else f"scaled-{window_s:g}s"
-    return Combination(
-        model=f"mlperf-tiny-{entry.benchmark.key}", recipe=recipe, runtime="tflm", target=target, board=board
-    )
 
 
 def read_data(entry: Entry, model: TfliteModel) -> Data:

@@ -4,27 +4,56 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import get_args
 
 from esp_hil.boards.emulator import named
 from esp_hil.errors import ConfigError
 from esp_hil.models import catalogue
+from esp_hil.models.benchmarks import PREFIX, WINDOW_S, Entry, entries
+from esp_hil.models.catalogue import Kind
 from esp_hil.models.recipe import Recipe
 from esp_hil.session.option_rows import Options, words
 from esp_hil.targets import FAMILIES_OF, Runtime, Target, target
+from esp_hil.tasks import read_spec
 
-__all__ = ["Combination", "Options", "combinations", "words"]
+__all__ = ["Combination", "Options", "all_combinations", "combinations", "words"]
+
+ZOO_RECIPE = "zoo"
+"""Of tasks: their networks come as ESP-DL made them."""
+
+
+VIRTUAL_WINDOW_S = 0.2
+"""Length of MLPerf Tiny's windows on virtual boards: their time is not a chip's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Combination:
-    """One thing to run: a model by a recipe on a board of a target."""
+    """One thing to run: a model by a recipe, a task or a benchmark, on a board of a target.
+
+    Attributes:
+        kind: which of them.
+        resolved: what the catalogue has under the name, so that it is asked once; None: it was not asked.
+    """
 
     model: str
     recipe: str
     runtime: Runtime
     target: Target
     board: str | None
+    kind: Kind = "model"
+    resolved: catalogue.Model | Entry | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def unsuited(self) -> str:
+        """Why the chip cannot hold the model, as its recipe says; "" if it does not say so."""
+        model = self.resolved
+        if (
+            not isinstance(model, catalogue.Model)
+            or self.target.name not in model.recipe(self.recipe).unsuited
+        ):
+            return ""
+        return f"model.toml of {self.model} says that {self.recipe} is unsuited for {self.target.name}"
 
     @property
     def id(self) -> str:
@@ -46,50 +75,135 @@ class Combination:
         return (self.target.name, self.board or "", self.runtime, self.model, self.recipe)
 
 
-def combinations(options: Options) -> tuple[Combination, ...]:
+def combinations(options: Options, kind: Kind = "model", *, of: str = "") -> tuple[Combination, ...]:
     """All combinations of the options, sorted so that each board is prepared once for each model.
 
-    Tasks that the options name are left to suites/tasks; if they name nothing else there is none.
+    Args:
+        options: of the session.
+        kind: models, tasks or benchmarks; what the options name of another kind is left to that.
+        of: only tasks of this kind, as their task.toml has it; "": all.
+
+    Returns:
+        None at all if the options name only things of another kind, or no folder of benchmarks.
 
     Raises:
         ConfigError: no target given; an unknown target, model or recipe; nothing left to run.
     """
+    if kind == "benchmark" and options.mlperf_tiny is None and not _benchmark_named(options):
+        return ()
     if not options.targets:
         raise ConfigError(
             "the suites need to know which chip to test",
             hint="e.g. pytest --target esp32s3, or without a board: pytest --target esp32s3 --hil-board virtual",
         )
-    kinds = catalogue.names()
-    names = [name for name in options.models or catalogue.own_models() if kinds.get(name) != "task"]
+    chips = [target(name) for name in options.targets]
+    names = _names(options, kind)
+    if kind == "model":
+        found = _models(options, names, chips)
+    elif kind == "task":
+        found = [_task(name, chip, options.board) for chip in chips for name in names if _is_of(name, of)]
+    else:
+        assert options.mlperf_tiny is not None
+        there = [entry for entry in entries(options.mlperf_tiny) if entry.name in names]
+        found = [_benchmark(entry, chip, options) for chip in chips for entry in there]
+    return tuple(sorted(found, key=lambda combination: combination.sort_key))
+
+
+def all_combinations(options: Options) -> tuple[Combination, ...]:
+    """Those of every kind.
+
+    Raises:
+        ConfigError: as `combinations`.
+    """
+    return tuple(found for kind in get_args(Kind) for found in combinations(options, kind))
+
+
+def window_s(options: Options) -> float:
+    """Length of MLPerf Tiny's windows in seconds."""
+    return options.mlperf_window or (VIRTUAL_WINDOW_S if options.board == "virtual" else WINDOW_S)
+
+
+def _benchmark_named(options: Options) -> bool:
+    return any(name.startswith(PREFIX) for name in options.models)
+
+
+def _names(options: Options, kind: Kind) -> list[str]:
+    """What is asked for of a kind; all of it if nothing is named."""
+    kinds = catalogue.names(mlperf_tiny=options.mlperf_tiny)
+    if options.mlperf_tiny is None and _benchmark_named(options):
+        raise ConfigError("MLPerf Tiny's models are given by path", hint="--hil-mlperf-tiny DIR")
+    for name in options.models:
+        if name not in kinds:
+            catalogue.load(name)  # says what there is
+    # unnamed, a folder with models of its own has only those run
+    every = catalogue.own_models() if kind == "model" else kinds
+    return [name for name in options.models or every if kinds.get(name) == kind]
+
+
+def _models(options: Options, names: list[str], chips: list[Target]) -> list[Combination]:
     if options.models and not names:
-        return ()
-    found = [
-        Combination(model=name, recipe=recipe.name, runtime=recipe.runtime, target=chip, board=options.board)
-        for chip in map(target, options.targets)
-        for name in names
-        for recipe in _recipes(name, chip, options.recipes)
-        if not options.runtimes or recipe.runtime in options.runtimes
-    ]
+        return []
+    if not names:
+        raise ConfigError(
+            "there are no models here", hint="hil new NAME begins one; HIL_GOLDEN names other folders"
+        )
     unknown = [name for name in options.runtimes if name not in FAMILIES_OF]
     if unknown:
         raise ConfigError(f"unknown runtime {unknown[0]!r}", hint=f"one of: {', '.join(FAMILIES_OF)}")
+    models = {name: catalogue.load(name) for name in names}
+    found = [
+        Combination(
+            model=model.name,
+            recipe=recipe.name,
+            runtime=recipe.runtime,
+            target=chip,
+            board=options.board,
+            resolved=model,
+        )
+        for chip in chips
+        for model in models.values()
+        for recipe in _recipes(model, chip, options.recipes)
+        if not options.runtimes or recipe.runtime in options.runtimes
+    ]
     if not found:
         raise ConfigError(
             f"no model in {', '.join(names)} has an artefact for {', '.join(options.targets)}",
             hint="hil golden list shows what there is",
         )
-    return tuple(sorted(found, key=lambda combination: combination.sort_key))
+    return found
 
 
-def _recipes(name: str, chip: Target, wanted: Iterable[str]) -> list[Recipe]:
-    model = catalogue.load(name)
+def _task(name: str, chip: Target, board: str | None) -> Combination:
+    return Combination(model=name, recipe=ZOO_RECIPE, runtime="espdl", target=chip, board=board, kind="task")
+
+
+def _is_of(task: str, kind: str) -> bool:
+    return not kind or read_spec(task).kind == kind
+
+
+def _benchmark(entry: Entry, chip: Target, options: Options) -> Combination:
+    """The recipe tells whether the rules were scaled down."""
+    length_s = window_s(options)
+    return Combination(
+        model=entry.name,
+        recipe="closed" if length_s >= WINDOW_S else f"scaled-{length_s:g}s",
+        runtime="tflm",
+        target=chip,
+        board=options.board,
+        kind="benchmark",
+        resolved=entry,
+    )
+
+
+def _recipes(model: catalogue.Model, chip: Target, wanted: Iterable[str]) -> list[Recipe]:
     there = [row for row in model.recipes.values() if chip.family_of(row.runtime) in row.targets]
     for recipe in wanted:
         if recipe not in model.recipes:
             close = difflib.get_close_matches(recipe, model.recipes, n=1)
             guess = f"; did you mean {close[0]}?" if close else ""
             raise ConfigError(
-                f"model {name} has no recipe {recipe!r}", hint=f"it has: {', '.join(model.recipes)}{guess}"
+                f"model {model.name} has no recipe {recipe!r}",
+                hint=f"it has: {', '.join(model.recipes)}{guess}",
             )
     return [recipe for recipe in there if _runs(recipe, model, chip, tuple(wanted))]
 

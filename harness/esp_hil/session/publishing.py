@@ -71,6 +71,7 @@ def publish(
     baseline: Baseline | None,
     not_compared: str = "",
     source: str = "",
+    stopped: str = "",
 ) -> Publication:
     """Write the reports and the comparison, then put the rows into the history.
 
@@ -81,10 +82,13 @@ def publish(
         baseline: what to compare with; None: nothing.
         source: what the baseline is, in words.
         not_compared: why a baseline that was asked for is not there.
+        stopped: why the session ended before all was run.
     """
     from esp_hil.report import write_comparison, write_reports
 
     done = Publication()
+    if stopped:
+        done.troubles.append(stopped)
     if not_compared:
         done.troubles.append(f"not compared: {not_compared}")
         done.status = NOT_COMPARED

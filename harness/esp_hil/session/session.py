@@ -7,17 +7,19 @@ select the board -> open -> hello -> upload what changed -> load -> infer all in
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from esp_hil.boards.select import find_port, select
 from esp_hil.errors import BoardUnavailable, ConfigError, HilError, HistoryUnreachable, ReportError
 from esp_hil.models.catalogue import Model
 from esp_hil.progress import Progress
 from esp_hil.results.configs import keep_config
 from esp_hil.results.history_url import shown
 from esp_hil.results.journal import RUNS_FILE, Recorder, read_runs
+from esp_hil.results.outcome import deciding, reason_of, status_of
 from esp_hil.results.record import Addendum, Check, Failure, Run
 from esp_hil.results.regress import Comparison, Rules
 from esp_hil.results.regress.comparable import check_names
@@ -25,6 +27,7 @@ from esp_hil.results.regress.gates import with_thresholds
 from esp_hil.session import steps
 from esp_hil.session.baseline import Baseline, base_rows
 from esp_hil.session.board_session import BoardSession
+from esp_hil.session.checks import Causes
 from esp_hil.session.fleet import Fleet
 from esp_hil.session.options import Combination, Options, combinations
 from esp_hil.session.prepared_board import PreparedBoard
@@ -81,6 +84,26 @@ def baseline_of(options: Options) -> Baseline | None:
     return Baseline(rows, rules, tests=max(1, len(combinations(options))))
 
 
+def check_boards(options: Options, found: Iterable[Combination]) -> None:
+    """Look for the boards of a session before anything is run; none is opened.
+
+    Where some of several chips have a board those are tested, and the first test of the others says what is wrong.
+
+    Raises:
+        ConfigError: no such board, or it has another chip.
+        BoardUnavailable: no chip of the session has a board.
+    """
+    chips = {combination.target.name: combination.target for combination in found if not combination.unsuited}
+    gone: list[BoardUnavailable] = []
+    for chip in chips.values():
+        try:
+            find_port(select(chip, board=options.board, port=options.port, baud=options.baud))
+        except BoardUnavailable as error:
+            gone.append(error)
+    if chips and len(gone) == len(chips):
+        raise gone[0]
+
+
 class Session:
     """All runs of one pytest session: opens each board once, records each run at once.
 
@@ -101,9 +124,12 @@ class Session:
         self.published = Publication()
         self.not_compared = ""
         self._progress = progress
+        self._recorded = 0
         self._recorder = Recorder(options.results / RUNS_FILE)
         self._measured: dict[Combination, Measured | HilError] = {}
         self._judged: dict[Combination, str] = {}
+        self._waiting: dict[Combination, list[Check]] = {}
+        self.causes = Causes()
         self._compared: dict[Combination, Comparison] = {}
         faults = load_plan(options.virtual_faults) if options.virtual_faults else None
         self.fleet = Fleet(options, faults, progress)
@@ -150,17 +176,19 @@ class Session:
         """Write a row to the file at once and show its verdict; also one that a suite made itself."""
         self._recorder.append(row)
         self.rows.append(row)
+        self._recorded += 1
         said = row.verdict.words if row.verdict else row.failure.message if row.failure else "no verdict"
         self._progress.say(f"{row.title}: {said}")
 
     def checked(self, combination: Combination, check: Check) -> None:
-        """Keep what a test of the suites said of the combination's row; nothing if it has no row.
+        """Keep what a test of the suites said of the combination's row, which may come later.
 
         Raises:
             ReportError: the file of rows cannot be written.
         """
         run_id = self._judged.get(combination)
         if run_id is None:
+            self._waiting.setdefault(combination, []).append(check)
             return
         self._recorder.amend(Addendum(check_of=run_id, check=check))
         self.rows = [run.judged(check) if run.run_id == run_id else run for run in self.rows]
@@ -189,8 +217,6 @@ class Session:
         known = self._measured.get(combination)
         if known is None:
             known = self._measured[combination] = self._measure(combination)
-            # the last attempt is the one that the tests read
-            self._judged[combination] = self.rows[-1].run_id
         if isinstance(known, HilError):
             raise known
         return known
@@ -230,6 +256,25 @@ class Session:
         Returns:
             What `measure` gave, or the error of the last attempt, of which a row was recorded.
         """
+        found = self._with_second_attempt(combination, measure, attempt)
+        if attempt == 1:
+            self._choose_judged(combination)
+        return found
+
+    def _choose_judged(self, combination: Combination) -> None:
+        """Which row the tests of a combination judge: of the last attempt the first that is not right, else the first.
+
+        A task has a row for each of its networks.
+        """
+        last = self.rows[-self._recorded :]
+        wrong = [row for row in last if not row.passed]
+        self._judged[combination] = (wrong or last)[0].run_id
+        for check in self._waiting.pop(combination, []):
+            self.checked(combination, check)
+
+    def _with_second_attempt(
+        self, combination: Combination, measure: Callable[[Attempt], R], attempt: int
+    ) -> R | HilError:
         found = self._attempt(combination, measure, attempt)
         if not isinstance(found, HilError):
             return found
@@ -248,6 +293,7 @@ class Session:
     ) -> R | HilError:
         builder = RunBuilder(combination, session_id=self.id, attempt=number, cores=self.options.cores)
         attempt: Attempt | None = None
+        self._recorded = 0
         try:
             session = self.fleet.held(combination)
             attempt = Attempt(session=session, builder=builder)
@@ -320,8 +366,27 @@ class Session:
         """Take over the rows that workers have recorded for this session."""
         self.rows = [run for run in read_runs(self._recorder.path).runs if run.session_id == self.id]
 
-    def publish(self) -> None:
-        """Write the reports and the comparison from the rows, then put them into the history."""
+    def wrong(self, combination: Combination) -> str:
+        """The test that said that the combination's answers are wrong; "" if they are right or none has said so."""
+        judged = [run for run in self.rows if run.run_id == self._judged.get(combination)]
+        red = [check.name for run in judged if status_of(run) == "wrong" for check in run.red_checks]
+        return red[0] if red else ""
+
+    def unasked(self) -> list[str]:
+        """Rows that are not ok though all tests that were run may be green: nobody asked; one line each."""
+        counts = deciding(self.rows)
+        return [
+            f"{run.title} is {status_of(run)}: {reason_of(run)}"
+            for run, counted in zip(self.rows, counts, strict=True)
+            if counted and status_of(run) != "ok"
+        ]
+
+    def publish(self, stopped: str = "") -> None:
+        """Write the reports and the comparison from the rows, then put them into the history.
+
+        Args:
+            stopped: why the session ended before all was run; "": it did not.
+        """
         if self.rows:
             self.published = publish(
                 self.rows,
@@ -330,6 +395,7 @@ class Session:
                 baseline=self.baseline,
                 not_compared=self.not_compared,
                 source=shown(self.options.baseline or ""),
+                stopped=stopped,
             )
 
     def summary(self) -> list[str]:

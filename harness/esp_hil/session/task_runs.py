@@ -12,16 +12,14 @@ from numpy.typing import NDArray
 from esp_hil.models.device_file import open_device_file
 from esp_hil.results.record import Run
 from esp_hil.session import steps
-from esp_hil.session.options import Combination, Options
+from esp_hil.session.options import Options
 from esp_hil.session.run_builder import Answered, Attempt, Judged, RunBuilder
-from esp_hil.targets import Target
 from esp_hil.tasks import Image, Results, Task, Trace
 from esp_hil.tasks.match import Match, match
 from esp_hil.tasks.network import Arrays
 from esp_hil.tasks.replay import answer_all
 from esp_hil.verdict.verdict import Verdict, judge
 
-RECIPE = "zoo"
 _ALLOWED_S = 600.0
 
 
@@ -44,11 +42,6 @@ class TaskMeasured:
     verdicts: Mapping[str, Verdict]
     runs: tuple[Run, ...]
     inferences: Mapping[str, int]
-
-
-def combination(task: str, target: Target, board: str | None) -> Combination:
-    """How the board is asked for, and the rows are named."""
-    return Combination(model=task, recipe=RECIPE, runtime="espdl", target=target, board=board)
 
 
 @dataclass(slots=True, kw_only=True)
