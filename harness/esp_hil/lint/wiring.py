@@ -114,7 +114,7 @@ def shift_range(subject: Subject) -> Iterator[Finding]:
                 severity="warning",
                 node=node.name,
                 why=f"its accumulator is shifted right by {max(shifts)} bits: nothing is left of it; the esp32s3 "
-                f"shift by {max(shifts) & 31} instead, of the esp32p4's it is not known"
+                f"shifts by {max(shifts) & 31} instead, and what the esp32p4 does is not known"
                 if node.attributes.get("quant_type") == "S8"
                 else f"its accumulator is shifted right by {max(shifts)} bits: nothing of it is left",
                 todo="weights of such a channel are all but zero: prune it",
