@@ -156,16 +156,16 @@ def accumulated(lowering: Lowering, node: Node, products: Products) -> tuple[Pro
 def _settled(
     lowering: Lowering, products: Products, risky: NDArray[np.bool_], ends: tuple[Integers, Integers]
 ) -> tuple[Products, NDArray[np.bool_]]:
-    """Channels that can saturate and yet have one output only, made constant: what they are then, the rest.
+    """Channels with large sums and yet one output only, made constant; and which others can saturate.
 
     With saturation in whatever order, a final sum lies between the bias plus all negative products and the bias plus
     all positive ones, and within the accumulator; the output does not fall where the sum rises.
     """
     held = products.accumulators
     assert held is not None
-    low, high = (np.clip(end, held.bounds.low, held.bounds.high) for end in ends)
+    low, high = (np.where(held.limited, np.clip(end, held.bounds.low, held.bounds.high), end) for end in ends)
     first, last = (_output(lowering, products, sums) for sums in (low, high))
-    settled = risky & (first == last)
+    settled = (risky | (products.bounds > FLOAT32_LIMIT)) & (first == last)
     if not settled.any():
         return products, risky
     same_shift = lowering.rounding == "half_up"
