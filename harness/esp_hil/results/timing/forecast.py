@@ -31,6 +31,10 @@ _UNMEASURED = math.log(2.5)
 _SECOND_CORE = 0.9
 """Share of a split node that the second core takes off one half: both wait for the same memory."""
 
+_FLASH_FACTOR = 1.3
+"""By how much reading parameters from flash takes longer than its bus at its peak: no figure tells, its bus is slow
+enough to be what counts."""
+
 _TFLM_ELEMENT_CYCLES = 25.0
 """Of TFLM for an output element of an operator without multiply-accumulates (facts of ESP-NN: pools 10-33, add 35)."""
 
@@ -188,7 +192,9 @@ def _node(cost: NodeCost, physics: Physics, setup: Setup) -> NodeForecast:
         kernels=cost.kernels,
         compute_ms=share * physics.cycles * cost.instructions / clock,
         weights_ms=_moved_ms(
-            physics.weights, cost.weight_bytes + cost.streamed_bytes, setup.weight_bytes_per_s
+            physics.weights if setup.copied else _FLASH_FACTOR,
+            cost.weight_bytes + cost.streamed_bytes,
+            setup.weight_bytes_per_s,
         ),
         activations_ms=_moved_ms(physics.activations, cost.activation_bytes, setup.psram_bytes_per_s),
         cpp_ms=share * cost.c_cycles / clock,

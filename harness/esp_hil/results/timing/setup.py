@@ -80,8 +80,12 @@ class Setup:
     @property
     def weight_bytes_per_s(self) -> float:
         """Peak of the memory that parameters are read from while the model runs."""
-        copied = self.param_copy and self.psram != "none"
-        return self.psram_bytes_per_s if copied else FLASH_BYTES_PER_S[self.flash]
+        return self.psram_bytes_per_s if self.copied else FLASH_BYTES_PER_S[self.flash]
+
+    @property
+    def copied(self) -> bool:
+        """Whether parameters lie in PSRAM."""
+        return self.param_copy and self.psram != "none"
 
     @property
     def words(self) -> str:
