@@ -7,18 +7,17 @@ gets one tensor for each request. Found means: the node that was broken, by name
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from esp_hil.errors import ConfigError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from esp_hil.formats.espdl import EspdlModel, Node
     from esp_hil.targets import Family
+    from esp_hil.tensors import Arrays
     from esp_hil.virtual.faults import FlippedBit, NodeFault
 
 HELP = "plant faults in networks and see whether the search for the first wrong layer finds them"
@@ -49,8 +48,6 @@ their name. Allowed are log2 of the nodes, rounded up, and 3 more.
 
 {table}
 """
-
-Arrays = Mapping[str, "NDArray[Any]"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ def test_quantization_costs_no_more_than_the_model_allows(hil_measured: Measured
     agreement = verdict.agreements.get("device/float")
     accuracy = verdict.accuracies.get("device")
     if agreement is None and accuracy is None:
-        pytest.skip("the model's outputs are no class scores: there is no top-1")
+        pytest.skip("the model's outputs are not class scores: there is no top-1")
     wrong = [
         f"{name} {share.words}, the model asks for at least {limit:.1%}"
         for name, share, limit in (

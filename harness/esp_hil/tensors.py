@@ -8,7 +8,7 @@ floats again (`DeviceTensor.to_float`). Nothing else in the harness scales, roun
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +21,8 @@ from esp_hil.targets import Rounding
 Dtype = Literal["int8", "int16", "float32"]
 Layout = Literal["NCHW", "NHWC"]
 Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+"""Tensors by name."""
 
 _INTEGERS: dict[str, tuple[int, int]] = {"int8": (-128, 127), "int16": (-32768, 32767)}
 _CHANNELS_LAST = {3: (0, 2, 1), 4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}

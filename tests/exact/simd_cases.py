@@ -17,19 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esp_hil.errors import HilError
 from esp_hil.exact import ExactReference
 from esp_hil.formats.espdl import read_espdl
 from esp_hil.targets import Family, target
+from esp_hil.tensors import Array
 from tests.conftest import ROOT, shared_folder
 
 FLOAT_TOLERANCE = 1e-6
 CHIPS: dict[str, Family] = {"s3": "esp32s3", "p4": "esp32p4", "p4x": "esp32p4"}
 """Family by the first part of a case's name."""
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ def model_path(case: Path, meta: dict[str, Any]) -> Path:
     return case.parents[2] / "zoo" / str(meta["target"]) / said
 
 
-def runs(archive: Any) -> Iterator[tuple[int, Arrays, Arrays]]:
+def runs(archive: Any) -> Iterator[tuple[int, dict[str, Array], dict[str, Array]]]:
     """Number, inputs and recorded tensors of each run of an io.npz."""
     keys = [key.split("__", 1) for key in archive.files]
     count = len({prefix for prefix, _ in keys if prefix.startswith("in")})
@@ -131,7 +129,7 @@ def _is_checksums(nodes: Any) -> bool:
     return bool(nodes) and isinstance(nodes[0], list)
 
 
-def _compare(outcome: Outcome, run: int, answers: Arrays, wanted: Arrays) -> None:
+def _compare(outcome: Outcome, run: int, answers: dict[str, Array], wanted: dict[str, Array]) -> None:
     for name, values in wanted.items():
         outcome.tensors += 1
         answer = answers[name]
@@ -145,7 +143,7 @@ def _compare(outcome: Outcome, run: int, answers: Arrays, wanted: Arrays) -> Non
             outcome.differences.append(Difference(run, name, int(wrong.sum()), float(apart.max())))
 
 
-def _compare_checksums(outcome: Outcome, run: int, answers: Arrays, rows: list[Any]) -> None:
+def _compare_checksums(outcome: Outcome, run: int, answers: dict[str, Array], rows: list[Any]) -> None:
     for name, dtype, _exponent, shape, checksum in rows:
         answer = answers[name]
         if answer.dtype.kind == "f":  # 1e-6 apart is no difference, and has another checksum

@@ -176,7 +176,7 @@ def test_a_fault_names_its_versions_effect_and_way_out() -> None:
 
 @pytest.mark.parametrize("text", ["", "one", "1.x", "off"])
 def test_what_is_no_version_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no version"):
+    with pytest.raises(ConfigError, match="is not a version"):
         version_of(text)
     assert [version_of(known) for known in KNOWN_VERSIONS] == [(1, 1, 2), (1, 2, 0), (1, 2, 3)]
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esp_hil.errors import DeviceFault
 from esp_hil.exact import ExactReference
 from esp_hil.formats.espdl import EspdlModel
 from esp_hil.targets import Family
+from esp_hil.tensors import Arrays
 from esp_hil.verdict.bisection import Search
 from esp_hil.verdict.diverge import Divergence, find
 from esp_hil.virtual.broken import BrokenNetwork
 from esp_hil.virtual.engine import with_flipped_bits
 from esp_hil.virtual.faults import FlippedBit, NodeFault
 from esp_hil.wire.status import Status
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)

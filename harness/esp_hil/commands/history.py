@@ -25,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = commands.add_parser("add", help="put recorded rows into the history")
     add.add_argument("runs", nargs="+", type=Path, metavar="DIR|RUNS.jsonl")
     sessions = commands.add_parser("sessions", help="list the last sessions")
-    sessions.add_argument("--last", type=int, default=20, help="so many (default 20)")
+    sessions.add_argument("--last", type=int, default=20, help="show this many (default 20)")
     show = commands.add_parser("show", help="figures over time, as one line each")
     steps = commands.add_parser("steps", help="when did a figure change for good? status 1 if one got worse")
     steps.add_argument("--last", type=int, metavar="N", help="only steps within the last N values of a line")

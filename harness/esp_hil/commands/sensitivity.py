@@ -24,7 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help="the chip, a row of targets.toml, or its family")
     parser.add_argument("--count", type=int, default=32, help="inputs to measure with (default %(default)s)")
     parser.add_argument(
-        "--layers", type=int, default=3, help="lift at most so many layers (default %(default)s)"
+        "--layers", type=int, default=3, help="lift at most this many layers (default %(default)s)"
     )
     parser.add_argument(
         "--share", type=float, default=0.5, help="of the noise to remove, 0..1 (default %(default)s)"

@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from esp_hil.device.conversation import ConsoleLine, Conversation, Waitable
 from esp_hil.device.handshake import disagreements
 from esp_hil.device.inference import (
-    Arrays,
     Inference,
     Job,
     Record,
@@ -37,6 +36,7 @@ from esp_hil.device.inference import (
 from esp_hil.device.link import Link
 from esp_hil.device.refusal import refused
 from esp_hil.errors import DeviceReset, HandshakeError, InputError, WireError
+from esp_hil.tensors import Arrays
 from esp_hil.wire.answers import PingAnswer
 from esp_hil.wire.calls import Statistics
 from esp_hil.wire.info import (

@@ -8,16 +8,15 @@ that is possible.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esp_hil.errors import InputError, WireError
+from esp_hil.tensors import Array, Arrays
 from esp_hil.wire.answers import Failure, RunAnswer
 from esp_hil.wire.calls import Call, Task
 from esp_hil.wire.info import DeviceInfo, TensorSpec
@@ -38,8 +37,6 @@ from esp_hil.wire.transfers import DownloadTask, UploadTask
 
 DIGEST_BYTES = 16
 """Of the SHA-256 of expected outputs."""
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +107,7 @@ def encode_inputs(inputs: Arrays, specs: tuple[TensorSpec, ...]) -> list[bytes]:
     return [encode_tensor(inputs[spec.name], spec) for spec in specs]
 
 
-def encode_tensor(array: NDArray[Any], spec: TensorSpec) -> bytes:
+def encode_tensor(array: Array, spec: TensorSpec) -> bytes:
     """The bytes of one tensor, little-endian, in the device's layout.
 
     Raises:
@@ -125,7 +122,7 @@ def encode_tensor(array: NDArray[Any], spec: TensorSpec) -> bytes:
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def decode_tensor(data: bytes, spec: TensorSpec) -> NDArray[Any]:
+def decode_tensor(data: bytes, spec: TensorSpec) -> Array:
     """The array of a tensor's bytes."""
     little = np.dtype(spec.dtype).newbyteorder("<")
     return np.frombuffer(data, little).reshape(spec.shape).astype(spec.dtype, copy=False)

@@ -59,11 +59,11 @@ def unavailable(board: str, url: str, error: Exception, number: int | None) -> B
         what = f"{url} is in use" + (f" by {holder}" if holder else "")
         hint = "close the program that has it open (monitor, terminal, another run)"
     elif number == errno.ENOENT or "FileNotFoundError" in text:
-        what, hint = f"there is no port {url}", "hil boards lists the ports there are"
+        what, hint = f"there is no port {url}", "hil boards lists the ports"
     elif number == errno.ECONNREFUSED:
         what, hint = f"nothing listens at {url}", "start the emulator or server first"
     else:
-        what, hint = f"cannot open {url}: {text}", "hil boards lists the ports there are"
+        what, hint = f"cannot open {url}: {text}", "hil boards lists the ports"
     return BoardUnavailable(what, hint=hint, board=board, step="link")
 
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from esp_hil.device.device import CALL_S, LOAD_S, STALL_S, Device
-from esp_hil.device.inference import Arrays, Inference, Record, encode_inputs
+from esp_hil.device.inference import Inference, Record, encode_inputs
 from esp_hil.errors import DeviceFault, InputError
+from esp_hil.tensors import Arrays
 from esp_hil.wire.answers import HELLO_GOLDEN, GoldenAnswer
 from esp_hil.wire.objects import Object
 from esp_hil.wire.requests import Golden

@@ -422,7 +422,7 @@ _CAUSES: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(r"Instr(uction)?(Fetch| access)|InstFetch"),
-        "a jump to what is no code: a stale function pointer",
+        "a jump to something that is not code: a stale function pointer",
     ),
     (re.compile(r"IntegerDivideByZero"), "a division by zero"),
     (re.compile(r"misaligned|LoadStoreAlignment"), "an address that is not a multiple of the access's size"),

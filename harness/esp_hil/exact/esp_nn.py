@@ -44,7 +44,7 @@ def version_of(text: str) -> Version:
     """
     parts = text.removeprefix("v").split("~")[0].split("-")[0].split(".")
     if not parts or not all(part.isdigit() for part in parts):
-        raise ConfigError(f"{text!r} is no version", hint="such as 1.2.3")
+        raise ConfigError(f"{text!r} is not a version", hint="such as 1.2.3")
     return tuple(int(part) for part in parts)
 
 

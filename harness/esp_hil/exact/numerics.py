@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esp_hil.errors import HilError, UnsupportedOperator
 from esp_hil.formats.espdl.family import possible_families
 from esp_hil.formats.espdl.model import FLOAT_DTYPES, EspdlModel
 from esp_hil.targets import Family
+from esp_hil.tensors import Array, Arrays
 
-Arrays = dict[str, NDArray[Any]]
-RunOnce = Callable[[Family, Mapping[str, NDArray[Any]]], Arrays]
+RunOnce = Callable[[Family, Arrays], dict[str, Array]]
 """The graph outputs for one input in the numerics of a family."""
 Evidence = Literal["caller", "file", "test tensors", "assumed"]
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esp_hil.errors import InputError
 from esp_hil.exact.cache import lower_cached
@@ -21,8 +19,8 @@ from esp_hil.exact.proof import Doubt, Headroom, Proof
 from esp_hil.exact.session import open_session
 from esp_hil.formats.espdl.model import EspdlModel, ValueInfo
 from esp_hil.targets import Family
+from esp_hil.tensors import Array, Arrays
 
-Arrays = dict[str, NDArray[Any]]
 BATCH_SIZE = 64
 _TOP_BIT = np.uint8(0x80)
 
@@ -65,7 +63,7 @@ class ExactReference:
         self._integer = available() if wanted else None
         self._sessions: dict[tuple[tuple[str, ...], bool, bool], _Session] = {}
         self._batches: bool | None = None
-        self._state: Arrays = {}
+        self._state: dict[str, Array] = {}
         self._saturated: dict[str, int] = {}
         self._doubted: dict[str, int] = {}
         self._names = tuple(value.name for value in model.graph.outputs)
@@ -126,11 +124,11 @@ class ExactReference:
 
     def run(
         self,
-        inputs: Mapping[str, NDArray[Any]],
+        inputs: Arrays,
         *,
         tensors: Sequence[str] | None = None,
         keep_state: bool = False,
-    ) -> Arrays:
+    ) -> dict[str, Array]:
         """One inference.
 
         Args:
@@ -149,13 +147,11 @@ class ExactReference:
         names = self._names if tensors is None else tuple(dict.fromkeys(tensors))
         return self._answers(names, inputs, self._state if keep_state else {}, batched=False)
 
-    def run_all(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+    def run_all(self, inputs: Arrays) -> dict[str, Array]:
         """One inference with every tensor that a node makes."""
         return self.run(inputs, tensors=self.tensor_names)
 
-    def run_batch(
-        self, inputs: Mapping[str, NDArray[Any]], *, tensors: Sequence[str] | None = None
-    ) -> Arrays:
+    def run_batch(self, inputs: Arrays, *, tensors: Sequence[str] | None = None) -> dict[str, Array]:
         """Many independent inferences.
 
         Args:
@@ -191,7 +187,7 @@ class ExactReference:
         ]
         return {name: _stacked([row[name] for row in rows]) for name in names}
 
-    def run_sequence(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+    def run_sequence(self, inputs: Arrays) -> dict[str, Array]:
         """As `run_batch`, but one inference after the other: StreamingCaches start empty and then go on.
 
         Raises:
@@ -199,7 +195,7 @@ class ExactReference:
         """
         count = self._check(inputs, batched=True)
         shapes = {value.name: value.shape for value in self.inputs}
-        state: Arrays = {}
+        state: dict[str, Array] = {}
         rows = []
         for index in range(count):
             single = {name: array[index].reshape(shapes[name]) for name, array in inputs.items()}
@@ -210,7 +206,7 @@ class ExactReference:
         """Empty all StreamingCaches, as `dl::Model::reset` does."""
         self._state = {}
 
-    def saturations(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    def saturations(self, inputs: Arrays) -> dict[str, int]:
         """How often the 20-bit lanes of each layer that can saturate did so for these inputs, by node name.
 
         Raises:
@@ -223,8 +219,8 @@ class ExactReference:
         return session.counted(session.run(inputs, {}))
 
     def _answers(
-        self, names: tuple[str, ...], inputs: Mapping[str, NDArray[Any]], state: Arrays, *, batched: bool
-    ) -> Arrays:
+        self, names: tuple[str, ...], inputs: Arrays, state: dict[str, Array], *, batched: bool
+    ) -> dict[str, Array]:
         """Outputs of the fast graph, or of the careful one where a lane may have saturated.
 
         `state` goes on.
@@ -278,7 +274,7 @@ class ExactReference:
                 self._batches = False
         return self._batches
 
-    def _check(self, inputs: Mapping[str, NDArray[Any]], *, batched: bool) -> int:
+    def _check(self, inputs: Arrays, *, batched: bool) -> int:
         """Number of samples, 1 if not batched."""
         expected = self._expected
         if inputs.keys() != expected.keys():
@@ -307,7 +303,9 @@ class ExactReference:
 class _Answer:
     """Tensors by name, whether a sum may have saturated, saturations by output name, doubts by node name."""
 
-    def __init__(self, values: Arrays, suspect: bool, counts: dict[str, int], doubts: dict[str, int]) -> None:
+    def __init__(
+        self, values: dict[str, Array], suspect: bool, counts: dict[str, int], doubts: dict[str, int]
+    ) -> None:
         self.values, self.suspect, self.counts, self.doubts = values, suspect, counts, doubts
 
 
@@ -326,7 +324,7 @@ class _Session:
         self._offset_outputs = [name for name in lowered.offset_names if name in made]
         self._session = open_session(data, threads)
 
-    def run(self, inputs: Mapping[str, NDArray[Any]], state: Arrays) -> _Answer:
+    def run(self, inputs: Arrays, state: dict[str, Array]) -> _Answer:
         """One call; `state` is replaced by what it is afterwards."""
         lowered = self.lowered
         feed = dict(inputs)
@@ -357,9 +355,7 @@ class _Session:
         return counted
 
 
-def run_once(
-    model: EspdlModel, family: Family, inputs: Mapping[str, NDArray[Any]], kernels: Kernels
-) -> Arrays:
+def run_once(model: EspdlModel, family: Family, inputs: Arrays, kernels: Kernels) -> dict[str, Array]:
     """The graph outputs for one input, with nothing kept."""
     for careful in (False, True):
         lowered = lower(model, family, kernels=kernels, careful=careful)
@@ -369,5 +365,5 @@ def run_once(
     return answer.values
 
 
-def _stacked(rows: list[NDArray[Any]]) -> NDArray[Any]:
+def _stacked(rows: list[Array]) -> Array:
     return np.concatenate(rows) if rows[0].shape[:1] == (1,) else np.stack(rows)

@@ -6,16 +6,12 @@ that they give the same integers is what a run on a chip shows.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
 from esp_hil.errors import InputError
 from esp_hil.formats.tflite.interpreter import Interpreter
 from esp_hil.formats.tflite.model import Tensor, TfliteModel
-
-Arrays = dict[str, NDArray[Any]]
+from esp_hil.tensors import Array, Arrays
 
 
 def labels(model: TfliteModel) -> tuple[str, ...]:
@@ -49,7 +45,7 @@ class TflmReference:
         made = [number for operator in self.model.operators for number in operator.outputs]
         return tuple(self._names[number] for number in made)
 
-    def run(self, inputs: Mapping[str, NDArray[Any]], *, tensors: Sequence[str] | None = None) -> Arrays:
+    def run(self, inputs: Arrays, *, tensors: Sequence[str] | None = None) -> dict[str, Array]:
         """One inference: arrays in the file's shapes by input name to arrays by tensor name; None: the outputs.
 
         Raises:
@@ -65,11 +61,11 @@ class TflmReference:
             raise InputError(f"the model makes no tensor {unknown[0]!r}")
         return {name: self._interpreter.tensor(given, self._numbers[name]) for name in tensors}
 
-    def run_all(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+    def run_all(self, inputs: Arrays) -> dict[str, Array]:
         """One inference with every tensor that an operator makes."""
         return self.run(inputs, tensors=self.tensor_names)
 
-    def run_batch(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+    def run_batch(self, inputs: Arrays) -> dict[str, Array]:
         """Many inferences in turn: (N, *item_shape) by input name, likewise by output name.
 
         N stands in place of a leading 1 of the file's shape, and before a shape that has none.
@@ -83,13 +79,13 @@ class TflmReference:
         """End the process behind it."""
         self._interpreter.close()
 
-    def _ordered(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    def _ordered(self, inputs: Arrays) -> list[Array]:
         names = [self._names[number] for number in self.model.inputs]
         if set(inputs) != set(names):
             raise InputError(f"inputs {sorted(inputs)} given, {sorted(names)} expected")
         return [inputs[name] for name in names]
 
-    def _one(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    def _one(self, inputs: Arrays) -> list[Array]:
         """One inference's inputs, each with an axis of 1 before its item."""
         given = self._ordered(inputs)
         for array, tensor in zip(given, self.model.input_tensors, strict=True):
@@ -103,7 +99,7 @@ class TflmReference:
             for array, tensor in zip(given, self.model.input_tensors, strict=True)
         ]
 
-    def _outputs(self, arrays: list[NDArray[Any]]) -> Arrays:
+    def _outputs(self, arrays: list[Array]) -> dict[str, Array]:
         names = [self._names[number] for number in self.model.outputs]
         return dict(zip(names, arrays, strict=True))
 

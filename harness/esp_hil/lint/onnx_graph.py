@@ -54,7 +54,7 @@ def read_onnx(path: Path) -> OnnxFile:
     except HilError:
         raise
     except Exception as error:  # protobuf, onnx and numpy each raise their own kinds
-        raise FormatError(f"{path.name} is no readable ONNX file: {error}", offset=0) from error
+        raise FormatError(f"{path.name} is not a readable ONNX file: {error}", offset=0) from error
 
 
 def look_at(model: onnx.ModelProto, name: str) -> OnnxFile:

@@ -305,6 +305,6 @@ def quantized_onnx(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             severity="error",
             node=nodes[0].name,
-            why=f"{len(nodes)} nodes are {kinds}: the file is quantized already, with scales that are no powers of two",
+            why=f"{len(nodes)} nodes are {kinds}: it is quantized already, with scales that are not powers of two",
             todo="give the float file it was made from",
         )

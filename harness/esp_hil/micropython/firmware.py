@@ -121,6 +121,6 @@ class Firmware:
             if name in self.formats:
                 return self.formats[name]
         raise InputError(
-            f"this firmware takes no {pixel_format}",
+            f"this firmware does not take {pixel_format}",
             hint=f"espdl has: {', '.join(self.formats) or 'RGB888 only'}",
         )

@@ -5,21 +5,17 @@ What the upper layers need of either: its digest, its inputs and outputs, and wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
+from typing import Protocol
 
 from esp_hil.errors import FormatError
 from esp_hil.formats.espdl import EspdlModel, ValueInfo, read_espdl
 from esp_hil.formats.kinds import kind_of, read_bytes
 from esp_hil.formats.tflite import TfliteModel, read_tflite
 from esp_hil.targets import Family, Runtime
-from esp_hil.tensors import Affine
-
-Arrays = dict[str, NDArray[Any]]
+from esp_hil.tensors import Affine, Array, Arrays
 
 SUFFIXES: dict[Runtime, str] = {"espdl": ".espdl", "tflm": ".tflite"}
 """Of the device files, by runtime."""
@@ -44,11 +40,11 @@ class Exact(Protocol):
         """All tensors that `run` can give, in execution order."""
         ...
 
-    def run(self, inputs: Mapping[str, NDArray[Any]], *, tensors: Sequence[str] | None = None) -> Arrays:
+    def run(self, inputs: Arrays, *, tensors: Sequence[str] | None = None) -> dict[str, Array]:
         """One inference; arrays of the device's shapes by name. `tensors`: None gives the outputs."""
         ...
 
-    def run_batch(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+    def run_batch(self, inputs: Arrays) -> dict[str, Array]:
         """Many inferences: (N, *shape without batch) by name."""
         ...
 

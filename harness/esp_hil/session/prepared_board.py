@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,9 @@ from esp_hil.models.device_file import DeviceFile, Exact, open_device_file
 from esp_hil.models.recipe import Recipe
 from esp_hil.session.board_session import BoardSession
 from esp_hil.targets import Target
-from esp_hil.tensors import DeviceTensor
+from esp_hil.tensors import Array, Arrays, DeviceTensor
 from esp_hil.verdict.diverge import Divergence, find
 
-Arrays = Mapping[str, NDArray[Any]]
 Level = Literal["lowest", "zero", "highest"]
 
 HEAPS = (HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE)
@@ -43,7 +42,7 @@ class PreparedBoard:
         self.session = session
         self.model = model
         self.recipe = recipe
-        self._earlier: dict[str, NDArray[Any]] = {}
+        self._earlier: dict[str, Array] = {}
         self.family = session.target.family_of(recipe.runtime)
         self.file = file or open_device_file(model.artifact(recipe.name, self.family))
 
@@ -99,21 +98,21 @@ class PreparedBoard:
         """Load the model from where it is."""
         self.session.reload()
 
-    def encode(self, floats: NDArray[np.float32]) -> NDArray[Any]:
+    def encode(self, floats: NDArray[np.float32]) -> Array:
         """Quantize float inputs (N, *float shape) as the chip rounds: (N, *device shape without batch)."""
         return self.input.to_device(floats, self.target.rounding)
 
-    def first_inputs(self) -> dict[str, NDArray[Any]]:
+    def first_inputs(self) -> dict[str, Array]:
         """The first golden input as the device's integers, shape (1, ...)."""
         return {self.input.name: self._first}
 
     @cached_property
-    def _first(self) -> NDArray[Any]:
+    def _first(self) -> Array:
         return self.encode(self.model.golden(limit=1).inputs)
 
-    def constant_inputs(self, level: Level) -> dict[str, NDArray[Any]]:
+    def constant_inputs(self, level: Level) -> dict[str, Array]:
         """Inputs that are everywhere the lowest, zero or the highest value of their type."""
-        made: dict[str, NDArray[Any]] = {}
+        made: dict[str, Array] = {}
         for value in self.file.inputs:
             dtype = np.dtype(value.dtype)
             limits = np.iinfo(dtype) if dtype.kind == "i" else np.finfo(dtype)
@@ -121,11 +120,11 @@ class PreparedBoard:
             made[value.name] = np.full(value.shape, number, dtype)
         return made
 
-    def infer(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    def infer(self, inputs: Arrays) -> dict[str, Array]:
         """Run once: integers in, integers out, device layout."""
         return dict(self.device.infer(inputs).outputs)
 
-    def tensor(self, name: str, inputs: Arrays, *, like: NDArray[Any]) -> NDArray[Any]:
+    def tensor(self, name: str, inputs: Arrays, *, like: Array) -> Array:
         """An intermediate tensor for these inputs, in the dtype and shape of `like`.
 
         Raises:
@@ -138,7 +137,7 @@ class PreparedBoard:
         array = np.frombuffer(data, like.dtype.newbyteorder("<")).astype(like.dtype)
         return array.reshape(like.shape)
 
-    def infer_first(self) -> dict[str, NDArray[Any]]:
+    def infer_first(self) -> dict[str, Array]:
         """Run the first golden input once; the first answer is what `check_alive` asks for."""
         found = self.infer(self.first_inputs())
         if not self._earlier:
@@ -205,7 +204,7 @@ class PreparedBoard:
             tolerance_lsb=self.model.tolerance_of(self.recipe.name).device_vs_exact_lsb,
         )
 
-    def _infer_after(self, inputs: Arrays, before: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+    def _infer_after(self, inputs: Arrays, before: Sequence[Arrays]) -> dict[str, Array]:
         for arrays in before:
             self.infer(arrays)
         return self.infer(inputs)

@@ -6,9 +6,7 @@ Suites, tasks and MLPerf Tiny share those that need no catalogue's model: `time_
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +28,9 @@ from esp_hil.session.options import Options
 from esp_hil.session.prepared_board import HEAPS, PreparedBoard
 from esp_hil.session.run_builder import Answered, Figures, Judged, Located, OnBoard, Profiled, Timed
 from esp_hil.session.shown import shown_inputs
+from esp_hil.tensors import Array, Arrays
 from esp_hil.verdict.verdict import judge
 from esp_hil.wire.info import LayerCycles
-
-Arrays = Mapping[str, NDArray[Any]]
 
 CLOCKS = (CLOCK_CYCLES, CLOCK_TIMER)
 """Counters that tell nothing by themselves: what passed between two readings does."""
@@ -68,7 +65,7 @@ def answer_inputs(board: PreparedBoard, golden: GoldenSet, options: Options, pro
     started_s = time.monotonic()
     encoded = board.encode(golden.inputs)
     pre_ms = 1e3 * (time.monotonic() - started_s) / max(1, len(encoded))
-    answers: dict[str, list[NDArray[Any]]] = {}
+    answers: dict[str, list[Array]] = {}
     what = "golden inputs" if options.data is None else "test images"
     title = f"{board.model.name}-{board.recipe.name}-{board.target.name}: {what}"
     with progress.task(title, total=len(encoded), unit="inputs") as advance:
@@ -245,5 +242,5 @@ def confusion(labels: NDArray[np.int64], chosen: NDArray[np.int64]) -> tuple[tup
     )
 
 
-def _values(answers: Answers) -> dict[str, NDArray[Any]]:
+def _values(answers: Answers) -> dict[str, Array]:
     return {name: answer.values for name, answer in answers.items()}

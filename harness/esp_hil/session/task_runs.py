@@ -16,8 +16,8 @@ from esp_hil.session.options import Options
 from esp_hil.session.run_builder import Answered, Attempt, Judged, RunBuilder
 from esp_hil.tasks import Image, Results, Task, Trace
 from esp_hil.tasks.match import Match, match
-from esp_hil.tasks.network import Arrays
 from esp_hil.tasks.replay import answer_all
+from esp_hil.tensors import Arrays
 from esp_hil.verdict.verdict import Verdict, judge
 
 _ALLOWED_S = 600.0

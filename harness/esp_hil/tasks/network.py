@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,7 @@ from esp_hil.exact import ExactReference
 from esp_hil.formats.espdl import read_espdl
 from esp_hil.formats.espdl.model import EspdlModel, ValueInfo
 from esp_hil.targets import Family
-
-Arrays = Mapping[str, NDArray[Any]]
+from esp_hil.tensors import Array, Arrays
 
 
 class Compute(Protocol):
@@ -37,7 +35,7 @@ class Tensor:
     shape: tuple[int, ...]
     exponent: int
 
-    def real(self, integers: NDArray[Any]) -> NDArray[np.float32]:
+    def real(self, integers: Array) -> NDArray[np.float32]:
         """The values of its integers, float32, exact."""
         return np.ldexp(integers.astype(np.float32), self.exponent)
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from esp_hil.errors import HilError
 from esp_hil.tasks.image import Image
-from esp_hil.tasks.network import Arrays
 from esp_hil.tasks.results import Results
 from esp_hil.tasks.task import Task
 from esp_hil.tasks.trace import Trace
+from esp_hil.tensors import Arrays
 
 _ROUNDS = 20
 Key = tuple[str, bytes]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esp_hil.errors import ConfigError, ReportError
 from esp_hil.npz import read_npy
-
-Arrays = Mapping[str, NDArray[Any]]
+from esp_hil.tensors import Array, Arrays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +51,7 @@ def compare_steps(got: Arrays, wanted: Arrays) -> tuple[StepDifference, ...]:
     return tuple(_difference(name, got.get(name), wanted.get(name)) for name in names)
 
 
-def _difference(name: str, got: NDArray[Any] | None, wanted: NDArray[Any] | None) -> StepDifference:
+def _difference(name: str, got: Array | None, wanted: Array | None) -> StepDifference:
     if got is None or wanted is None:
         return StepDifference(name=name, problem="only in one of the two runs")
     if got.shape != wanted.shape or got.dtype != wanted.dtype:
@@ -82,7 +78,7 @@ def write_steps(folder: Path, steps: Arrays) -> None:
         raise ReportError(f"cannot write {folder}: {error.strerror}", hint="choose another folder") from error
 
 
-def read_steps(folder: Path) -> dict[str, NDArray[Any]]:
+def read_steps(folder: Path) -> dict[str, Array]:
     """The steps that `write_steps` wrote, or a device's in the same form.
 
     Raises:

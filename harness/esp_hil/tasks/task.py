@@ -14,12 +14,13 @@ from esp_hil.targets import Rounding, rounding_of
 from esp_hil.tasks import classify, decode, recognise
 from esp_hil.tasks.decode import Head
 from esp_hil.tasks.image import Image
-from esp_hil.tasks.network import Arrays, Compute, Network
+from esp_hil.tasks.network import Compute, Network
 from esp_hil.tasks.pixels import Pixels
 from esp_hil.tasks.preprocess import Crop, Placement, framed, place, resized, tables, to_tensor
 from esp_hil.tasks.results import Detection, Embedding, Results
 from esp_hil.tasks.spec import Decoder, NetworkSpec, TaskSpec
 from esp_hil.tasks.trace import Trace
+from esp_hil.tensors import Arrays
 
 _DECODERS: Mapping[Decoder, Callable[[Head, float, Placement, Rounding], list[Detection]]] = {
     "espdet": decode.espdet,

@@ -6,13 +6,12 @@ known faults compete for an explanation of its values (diagnosis.py).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esp_hil.errors import HilError
 from esp_hil.exact.accumulators import layer_of
@@ -21,15 +20,13 @@ from esp_hil.exact.tflite import labels
 from esp_hil.formats.espdl import EspdlModel, Node
 from esp_hil.formats.tflite.model import TfliteModel
 from esp_hil.targets import Family, rounding_of
-from esp_hil.tensors import Affine
+from esp_hil.tensors import Affine, Array, Arrays
 from esp_hil.verdict.bisection import Fetch, Search, Step
 from esp_hil.verdict.diagnosis import Diagnosis, Symptom, diagnose
 from esp_hil.verdict.difference import FloatDiff, IntegerDiff, compare_answers
 from esp_hil.verdict.esp_nn import known_faults
 from esp_hil.verdict.tflm_graph import graph_of
 from esp_hil.verdict.variants import variants_of
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,8 +58,8 @@ class Divergence:
     diagnosis: Diagnosis
     steps: tuple[Step, ...]
     unconfirmed: tuple[str, ...]
-    got: NDArray[Any]
-    expected: NDArray[Any]
+    got: Array
+    expected: Array
     sources: Arrays
     affine: Affine | None = None
 
@@ -183,7 +180,7 @@ def _described(
     search: Search,
     *,
     name: str,
-    got: NDArray[Any],
+    got: Array,
     right: Arrays,
     earlier: Sequence[Arrays],
 ) -> Divergence:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esp_hil.exact.esp_nn import FAULTS, Fault, answer_of, layer_of, modelled, version_of
 from esp_hil.exact.tflite import labels
 from esp_hil.formats.tflite.model import Operator, TfliteModel
+from esp_hil.tensors import Array, Arrays
 from esp_hil.verdict.hypotheses import Hypothesis
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 def known_faults(
-    model: TfliteModel, number: int, sources: Arrays, expected: NDArray[Any], got: NDArray[Any]
+    model: TfliteModel, number: int, sources: Arrays, expected: Array, got: Array
 ) -> Iterator[Callable[[], Hypothesis | None]]:
     """A hypothesis for each fault of ESP-NN that can hit an operator, whatever the version.
 
@@ -46,8 +43,8 @@ def _hypothesis(
     fault: Fault,
     *,
     sources: Arrays,
-    expected: NDArray[Any],
-    got: NDArray[Any],
+    expected: Array,
+    got: Array,
 ) -> Hypothesis | None:
     names = labels(model)
     inputs = [sources.get(names[number]) if number >= 0 else None for number in operator.inputs]

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esp_hil.errors import HilError
 from esp_hil.exact.subgraph import activations_read, changed, part_of
 from esp_hil.formats.espdl import EspdlModel, Node, ValueInfo
 from esp_hil.targets import Family, rounding_of
+from esp_hil.tensors import Array, Arrays
 from esp_hil.verdict.hypotheses import Hypothesis, Kind, reorderings
 
-Arrays = Mapping[str, NDArray[Any]]
 Variant = Callable[[], Hypothesis | None]
 
 _FILTER_LAYOUTS = ("NHWC", "HWCN", "(N/16)HWC16", "(N/16)HWC16_UNALIGNED", "(N/8)HWC8", "(N/8)HWC8_UNALIGNED")
@@ -74,7 +72,7 @@ def variants_of(
     return tuple(found)
 
 
-def _computed(part: EspdlModel, family: Family, given: Arrays, name: str) -> NDArray[Any] | None:
+def _computed(part: EspdlModel, family: Family, given: Arrays, name: str) -> Array | None:
     from esp_hil.exact.reference import run_once
 
     try:

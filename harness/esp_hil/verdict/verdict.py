@@ -55,8 +55,6 @@ __all__ = [
     "top1",
 ]
 
-SOURCES = ("float", "quantized", "exact", "device")
-"""Where answers come from, in the order in which losses add up."""
 
 PAIRS = (("device", "exact"), ("exact", "quantized"), ("quantized", "float"), ("device", "float"))
 """The pairs whose top-1 agreement is counted."""

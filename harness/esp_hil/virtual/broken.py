@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esp_hil.errors import ConfigError
 from esp_hil.exact import ExactReference
 from esp_hil.exact.subgraph import activations_read, computed_infos, part_of
 from esp_hil.formats.espdl import EspdlModel
 from esp_hil.targets import Family, rounding_of
+from esp_hil.tensors import Array, Arrays
 from esp_hil.virtual.faults import NodeFault
 from esp_hil.virtual.kernels import Wrong, run_node
-
-Arrays = dict[str, NDArray[Any]]
 
 
 class BrokenNetwork:
@@ -40,13 +37,11 @@ class BrokenNetwork:
         self._inputs = {fault.node: fault for fault in faults if fault.node in self._input_names()}
         self._faults = {self._number(fault): fault for fault in faults if fault.node not in self._inputs}
         self._parts: dict[tuple[int, int], ExactReference] = {}
-        self._before: Arrays = {}
+        self._before: dict[str, Array] = {}
 
-    def run(
-        self, inputs: Mapping[str, NDArray[Any]], *, tensors: Sequence[str], keep_state: bool = False
-    ) -> Arrays:
+    def run(self, inputs: Arrays, *, tensors: Sequence[str], keep_state: bool = False) -> dict[str, Array]:
         """One inference; the tensors asked for by name. `keep_state` as for `ExactReference.run`."""
-        values: Arrays = {name: self._after(name, array) for name, array in inputs.items()}
+        values: dict[str, Array] = {name: self._after(name, array) for name, array in inputs.items()}
         start = 0
         for number in (*sorted(self._faults), len(self._model.graph.nodes)):
             if number > start:
@@ -72,8 +67,8 @@ class BrokenNetwork:
         raise ConfigError(f"fault plan: the model has no node {fault.node!r}", hint=f"it has: {names}")
 
     def _run_part(
-        self, start: int, stop: int, values: Arrays, tensors: Sequence[str], *, keep_state: bool
-    ) -> Arrays:
+        self, start: int, stop: int, values: dict[str, Array], tensors: Sequence[str], *, keep_state: bool
+    ) -> dict[str, Array]:
         key = (start, stop)
         if key not in self._parts:
             part = part_of(self._model, start, stop, infos=self._infos)
@@ -84,7 +79,7 @@ class BrokenNetwork:
         inputs = {value.name: values[value.name] for value in reference.inputs}
         return reference.run(inputs, tensors=wanted, keep_state=keep_state)
 
-    def _run_broken(self, number: int, values: Arrays, *, keep_state: bool) -> Arrays:
+    def _run_broken(self, number: int, values: dict[str, Array], *, keep_state: bool) -> dict[str, Array]:
         node, fault = self._model.graph.nodes[number], self._faults[number]
         if fault.fault in {"layout", "stale"}:
             answers = self._run_part(number, number + 1, values, (), keep_state=keep_state)
@@ -98,10 +93,10 @@ class BrokenNetwork:
         x = values[activations_read(self._model.graph, node)[0]]
         return {node.outputs[0]: run_node(self._model, node, x, wrong)}
 
-    def _after(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+    def _after(self, name: str, array: Array) -> Array:
         return self._spoilt(self._inputs[name], name, array) if name in self._inputs else array
 
-    def _spoilt(self, fault: NodeFault, name: str, array: NDArray[Any]) -> NDArray[Any]:
+    def _spoilt(self, fault: NodeFault, name: str, array: Array) -> Array:
         if fault.fault == "stale":
             before = self._before.get(name, np.zeros_like(array))
             self._before[name] = array

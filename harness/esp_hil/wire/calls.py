@@ -40,8 +40,6 @@ class Statistics:
     sent_frames: int = 0
     received_frames: int = 0
     noise_segments: int = 0
-    noise_bytes: int = 0
-    text_bytes: int = 0
     repeated_requests: int = 0
     retransmitted_bytes: int = 0
     restarted_transfers: int = 0

@@ -227,11 +227,9 @@ class Session:
         restarted = self._statistics.restarted_transfers
         for item in self._decoder.feed(data):
             if isinstance(item, Text):
-                self._statistics.text_bytes += len(item.data)
                 self._on_text(item.data)
             elif isinstance(item, Noise):
                 self._statistics.noise_segments += 1
-                self._statistics.noise_bytes += item.size
                 if self.limits:
                     # before the first answer it may be the tail of anything
                     LOG.info("%s: a damaged frame came: %d bytes", self._board, item.size)

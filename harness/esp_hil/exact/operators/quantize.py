@@ -6,7 +6,7 @@ import numpy as np
 
 from esp_hil.errors import UnsupportedOperator
 from esp_hil.exact.arithmetic import clipped, rounded_and_clipped, scale_of
-from esp_hil.exact.lowering import CHANNEL_FIRST, DEVICE_FLOAT, OFFSET, Form, Lowering
+from esp_hil.exact.lowering import CHANNEL_FIRST, DEVICE_FLOAT, OFFSET, Lowering
 from esp_hil.exact.onnx_graph import MICROSOFT
 from esp_hil.exact.proof import DTYPE_BOUNDS
 from esp_hil.exact.registry import operator
@@ -90,6 +90,3 @@ def _scaled(lowering: Lowering, value: str, shift: int, y: str) -> str:
         return value
     factor = lowering.onnx.constant(np.float32(scale_of(shift)), "scale")
     return lowering.onnx.op("Mul", [value, factor], hint=f"{y}:scaled")
-
-
-Forms = Form

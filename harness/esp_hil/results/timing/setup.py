@@ -70,7 +70,7 @@ class Setup:
             ("flash", self.flash, FLASH_BYTES_PER_S),
         ):
             if mode not in known:
-                raise ConfigError(f"{mode!r} is no {kind} mode", hint=f"one of {', '.join(known)}")
+                raise ConfigError(f"{mode!r} is not a {kind} mode", hint=f"one of {', '.join(known)}")
 
     @property
     def psram_bytes_per_s(self) -> float:
