@@ -21,7 +21,7 @@
     +-- LinkError                the line
     |   +-- LinkTimeout          a deadline passed
     |   +-- LinkClosed           the port vanished
-    +-- WireError                bytes that are no valid frame or message
+    +-- WireError                bytes that are not a valid frame or message
     +-- DeviceError              the device answered, and not with success
     |   +-- DeviceFault          it refused: a status and its own words
     |   +-- ScriptFailed         a program under MicroPython raised; carries its traceback
@@ -166,7 +166,7 @@ class LinkClosed(LinkError):
 
 
 class WireError(HilError):
-    """Bytes that are no valid frame or message."""
+    """Bytes that are not a valid frame or message."""
 
 
 class DeviceError(HilError):

@@ -113,7 +113,7 @@ GOOD = Partition(name="model", type=1, subtype=0x82, offset=0x20000, size=0x1000
         (Partition(name="app", type=0, subtype=0, offset=0x11000, size=0x1000), "not aligned to 0x10000"),
         (Partition(name="x", type=1, subtype=2, offset=0x20000, size=0x1000), "overlaps"),
         (Partition(name="x", type=1, subtype=2, offset=0x8000, size=0x1000), "overlaps the partition table"),
-        (Partition(name="x", type=1, subtype=2, offset=0x30000, size=0x1800), "no multiple of a sector"),
+        (Partition(name="x", type=1, subtype=2, offset=0x30000, size=0x1800), "not a multiple of a sector"),
         (Partition(name="x", type=1, subtype=2, offset=0x1FF000, size=0x2000), "ends at"),
         (Partition(name="x", type=1, subtype=2, offset=0x30800, size=0x1000), "not aligned to 0x1000"),
     ],

@@ -139,8 +139,8 @@ def test_features_of_another_model_are_refused() -> None:
     [
         (0, b"\x03\x00", "neither"),
         (2, b"\x01\x00", "1 valid records announced, 2 found"),
-        (2, b"\x07\x00", "no face database"),
-        (4, b"\x00\x00", "no face database"),
+        (2, b"\x07\x00", "not a face database"),
+        (4, b"\x00\x00", "not a face database"),
         (6, b"\x09\x00", "record 1 has the id 9"),
         (8, b"\x00\x00\xc0\x7f", "not finite"),
         (8, b"\x00\x00\x80\x44", "instead of 1"),

@@ -74,7 +74,7 @@ def test_what_does_not_fit_is_said_before_anything_is_written(tmp_path: Path) ->
     ]
     plain = read_image(image(tmp_path, classes=()))
     assert plain.problems("esp32s3", None) == [
-        "the image offers nothing of the binding: it is MicroPython without espdl"
+        "the image does not have the binding: it is MicroPython without espdl"
     ]
 
 

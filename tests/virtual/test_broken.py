@@ -85,7 +85,7 @@ def test_a_plan_with_every_fault_survives_the_way_to_the_board() -> None:
     ("fault", "words"),
     [
         (NodeFault(node="/conv9/Conv", fault="stale"), "no node '/conv9/Conv'"),
-        (NodeFault(node="/pool1/MaxPool", fault="padding", amount=1), "MaxPool /pool1/MaxPool can have no"),
+        (NodeFault(node="/pool1/MaxPool", fault="padding", amount=1), "MaxPool /pool1/MaxPool cannot have a"),
     ],
 )
 def test_a_fault_that_the_model_cannot_have_is_refused(fault: NodeFault, words: str) -> None:

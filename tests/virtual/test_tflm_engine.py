@@ -82,7 +82,7 @@ def test_the_arena_is_a_counter_and_taken_from_the_internal_heap(engine: TflmEng
     [
         (ESPDL, Status.WRONG_FAMILY, "an .espdl file"),
         (FASHION[:5000], Status.LOAD_FAILED, "beyond the end|points outside"),
-        (b"not a model at all", Status.LOAD_FAILED, "no model file"),
+        (b"not a model at all", Status.LOAD_FAILED, "not a model file"),
     ],
 )
 def test_what_it_cannot_run_is_refused_with_a_status(image: bytes, status: Status, says: str) -> None:

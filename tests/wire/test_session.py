@@ -112,7 +112,7 @@ def test_boot_with_another_id_is_a_restart_and_with_the_same_one_is_none() -> No
     talk.receive(say(Boot(77, 1), number=0), 0.0)
     assert not talk.reset
     talk.receive(say(Boot(78, 1), number=0), 0.0)
-    assert "started anew" in talk.reset
+    assert "restarted" in talk.reset
 
 
 def test_an_offset_far_beyond_what_was_asked_reserves_no_memory() -> None:

@@ -437,7 +437,7 @@ def _recorded(folder: Path) -> str | None:
         if record["image_sha256"] == Image.from_build_dir(folder).sha256:
             return str(record["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError, BuildError, ConfigError):
-        pass  # whatever is there, it is no build of ours that came to its end
+        pass  # whatever is there, it is not a build of ours that came to its end
     return None
 
 

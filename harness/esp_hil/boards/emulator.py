@@ -84,7 +84,7 @@ def find_program(
         home: the home folder; default: the user's.
 
     Raises:
-        ConfigError: the emulator does not have this chip, or what was named is no program.
+        ConfigError: the emulator does not have this chip, or what was named is not a program.
         BoardUnavailable: it is not installed.
     """
     environ = os.environ if environ is None else environ

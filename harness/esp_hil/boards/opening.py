@@ -87,7 +87,7 @@ class OpenBoard:
         if self._lent:
             raise BoardUnavailable(
                 f"{self.url} is lent to pytest-embedded",
-                hint="inside `with frames() as bench:` the harness has it",
+                hint="inside `with frames() as board:` the harness has it",
                 board=self.id,
                 step="link",
             )
@@ -204,7 +204,7 @@ def open_board(
         line: model of a virtual board's line, see `VirtualBoard`.
 
     Raises:
-        ConfigError: see `boards.select`; or faults were asked for, and the board is no virtual one; or an
+        ConfigError: see `boards.select`; or faults were asked for, and the board is not a virtual one; or an
             emulated one has no firmware.
         BoardUnavailable: not attached, in use, in quarantine, no permission, or its process did not start.
         ProvisionError: its firmware could not be built or written.

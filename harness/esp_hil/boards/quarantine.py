@@ -49,7 +49,7 @@ def quarantined() -> dict[str, Quarantined]:
         return {}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"{path}: {error}", hint="correct it, or delete it: no board is then in it"
+            f"{path}: {error}", hint="correct it, or delete it: then no board is in quarantine"
         ) from None
 
 

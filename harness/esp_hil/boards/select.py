@@ -249,7 +249,7 @@ def _chip_at(url: str) -> str:
             device.connect(ASK_S)
             return device.info().chip
     except HilError:
-        # whatever it is, it is no board that this run could use
+        # whatever it is, it is not a board that this run could use
         return ""
 
 

@@ -19,7 +19,7 @@ def run(args: Namespace) -> int:
     """Print what happened; the status is 1 if requests were left unanswered, reads damaged, or the board crashed.
 
     Raises:
-        FormatError: the file is no recording.
+        FormatError: the file is not a recording.
     """
     import json
     from dataclasses import asdict

@@ -125,7 +125,7 @@ def _open_serial(url: str, baud: int) -> Link:
     port.baudrate = baud
     port.timeout = _Port.WAIT_S
     port.write_timeout = CONNECT_TIMEOUT_S
-    # both lines released before the port opens: that is no reset on boards with the usual two transistors
+    # both lines released before the port opens: that is not a reset on boards with the usual two transistors
     port.dtr = port.rts = False
     if "://" not in url:
         port.exclusive = True

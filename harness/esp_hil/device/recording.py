@@ -120,7 +120,7 @@ def read_recording(path: Path) -> Iterator[Moment]:
     """What happened, in order; a last line that was cut off is left out.
 
     Raises:
-        FormatError: no recording, or a line that has no meaning; the message names it.
+        FormatError: not a recording, or a line that cannot be read; the message names it.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -57,7 +57,7 @@ class Flasher:
     def at(port: str) -> Flasher:
         """The usual way to the flash at a port or URL: emulators have neither reset lines nor a stub."""
         if port.startswith("socket://"):
-            # the link's own option `?baud=` is none of pyserial's
+            # the link's own option `?baud=` is not one of pyserial's
             port = port.partition("?")[0]
             # once more, without what is there by then: a PC under load lets an emulated ROM miss a time-out
             bauds = (115_200, 115_200)

@@ -116,7 +116,7 @@ class Image:
         """The image of a build folder of idf.py.
 
         Raises:
-            BuildError: it is no complete build folder; the message names what is missing.
+            BuildError: it is not a complete build folder; the message names what is missing.
             ConfigError: its configuration cannot be read.
             UnknownTarget: it is of a chip that targets.toml has no row for.
         """

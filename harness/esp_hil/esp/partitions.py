@@ -137,7 +137,7 @@ def problems(rows: Iterable[Partition], flash_bytes: int, *, table_offset: int =
         if row.offset % alignment:
             found.append(f"{row.name} at {row.offset:#x} is not aligned to {alignment:#x}")
         if row.size % _SECTOR or row.size == 0:
-            found.append(f"{row.name} has {row.size:#x} bytes, no multiple of a sector")
+            found.append(f"{row.name} has {row.size:#x} bytes, not a multiple of a sector")
         if row.end > flash_bytes:
             found.append(f"{row.name} ends at {row.end:#x}, the flash at {flash_bytes:#x}")
         end, before = max(end, row.end), row.name

@@ -1,12 +1,12 @@
 """ESP-NN: what TFLM runs on a chip in place of its reference kernels, and where that is known to be wrong.
 
 `layer_of` reads an operator as ESP-NN is called for it by esp-tflite-micro 1.4.0; what that leaves to the reference
-kernels (broadcasts, dilations, pools of a depth that is no multiple of 4, other types) is no layer. `FAULTS` lists what
-is wrong, each with the condition on a layer, the chip and the versions in which it was seen. `wrong_answer` computes
-what the chip answers where that is defined.
+kernels (broadcasts, dilations, pools of a depth that is not a multiple of 4, other types) is not a layer. `FAULTS`
+lists what is wrong, each with the condition on a layer, the chip and the versions in which it was seen.
+`wrong_answer` computes what the chip answers where that is defined.
 
 Source: Espressif's assembly of 1.1.2, 1.2.0 and 1.2.3, executed instruction by instruction against the C reference,
-which equals TFLM's. Later versions were not run: what an upstream issue calls mended after 1.2.3 counts as mended.
+which equals TFLM's. Later versions were not run: what an upstream issue calls fixed after 1.2.3 counts as fixed.
 """
 
 from __future__ import annotations
@@ -427,7 +427,7 @@ FAULTS: tuple[Fault, ...] = (
         since="1.0",
         effect="wrong answer",
         applies=_lost_minimum,
-        words="with 4 channels beside the eights its result is not clipped from below",
+        words="with 4 channels beyond a multiple of 8 its result is not clipped from below",
     ),
     Fault(
         name="mul-leftover",
@@ -436,7 +436,7 @@ FAULTS: tuple[Fault, ...] = (
         since="1.1.0",
         effect="wrong answer",
         applies=_leftover_mul,
-        words="the last elements beside the eights round negative values up by 1 LSB at times",
+        words="the last elements beyond a multiple of 8 sometimes round negative values up by 1 LSB",
     ),
     Fault(
         name="softmax-window",
@@ -465,7 +465,7 @@ FAULTS: tuple[Fault, ...] = (
         since="1.2.3",
         effect="wrong answer",
         applies=_p4_pool,
-        words="channels beside the sixteens are stored at the sixteenth before them, over their neighbours",
+        words="channels beyond a multiple of 16 are stored at the sixteenth before them, over their neighbours",
     ),
     Fault(
         name="conv-trailing-row",
@@ -487,7 +487,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
 )
 """Every fault that a `.tflite` file can meet. Faults of functions that esp-tflite-micro does not call (average pools of
-a depth that is no multiple of 4, hard_swish, mean, relu6) are none."""
+a depth that is not a multiple of 4, hard_swish, mean, relu6) are left out."""
 
 
 def faults_of(layer: Layer, chip: str, version: Version) -> Iterator[Fault]:

@@ -74,7 +74,7 @@ def kind_of(data: bytes, name: str = "") -> Kind:
         return "tflite"
     said = _something_else(data)
     if said is not None:
-        raise FormatError(f"{name or 'this'} is {said[0]}, no model file", offset=0, hint=said[1])
+        raise FormatError(f"{name or 'this'} is {said[0]}, not a model file", offset=0, hint=said[1])
     if _begins_like_onnx(data):
         return "onnx"
     raise FormatError(
@@ -111,7 +111,7 @@ _HINTS: dict[Kind, str] = {
 
 
 def _something_else(data: bytes) -> tuple[str, str] | None:
-    """What the bytes are if they are no model, and the way to one."""
+    """What the bytes are if they are not a model, and the way to one."""
     if not data:
         return "an empty file", "copy or download it again"
     if data.startswith(_LFS):

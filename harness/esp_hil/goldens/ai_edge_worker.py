@@ -36,7 +36,7 @@ def _widest(statistics: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The least minimum and the greatest maximum of each tensor.
 
     The quantizer itself averages over the inputs: minimum and maximum of a tensor with a single element are
-    the same number, and their average is no range at all. (A classifier with one output then answers one
+    the same number, and their average is not a range at all. (A classifier with one output then answers one
     half to everything.)
     """
     widest: dict[str, Any] = {}

@@ -125,7 +125,7 @@ def calibration_images(data: Labelled, recipe: Recipe) -> NDArray[np.uint8]:
     Labels alternate.
 
     Raises:
-        ConfigError: `count` is no multiple of the number of labels, or more than there are.
+        ConfigError: `count` is not a multiple of the number of labels, or more than there are.
     """
     calibration = recipe.calibration
     labels = np.unique(data.labels)

@@ -129,7 +129,7 @@ def float_tflite(onnx_path: Path) -> bytes:
     for output in graph.output:
         if state.images.get(output.name, (1, 1, 1))[0] > 1:
             raise UnsupportedOperator(
-                f"output {output.name} is flattened: its order would be another", hint=_HINT
+                f"output {output.name} is flattened: its order would change", hint=_HINT
             )
     return state.writer.finish(
         [state.tensors[value.name] for value in inputs],

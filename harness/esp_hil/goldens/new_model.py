@@ -195,7 +195,7 @@ def _scores(graph: onnx.GraphProto, wish: Wish) -> tuple[str, int]:
     sizes = _sizes(outputs[name], "output")
     if max(sizes) != int(np.prod(sizes)) or max(sizes) < 2:
         raise ConfigError(
-            f"output {name} has shape {sizes} for each input: no scores of classes",
+            f"output {name} has shape {sizes} for each input: these are not class scores",
             hint="hil new makes classifiers; end the network with (1, classes)",
         )
     return name, max(sizes)

@@ -10,7 +10,7 @@ from esp_hil.targets import Family
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputFacts:
-    """The model's input: sizes without the batch axis; `layout` is "" where it is no image."""
+    """The model's input: sizes without the batch axis; `layout` is "" where it is not an image."""
 
     name: str
     shape: tuple[int, ...]

@@ -43,7 +43,7 @@ def read_samples(
         folder: with .png, .jpg or .bmp images, or .npy arrays, all images or all arrays. In subfolders that
             are named as a class (or its number) they have this class.
         shape: of the float model's input without the batch axis.
-        image_shape: (H, W) or (H, W, C) of its images; None if its input is no image.
+        image_shape: (H, W) or (H, W, C) of its images; None if its input is not an image.
         classes: names of the classes, in the model's order.
 
     Raises:

@@ -127,7 +127,7 @@ def suggest(
         most: at most so many layers.
 
     Raises:
-        ConfigError: `share` is no share, or no layer could be lifted.
+        ConfigError: `share` is not a share, or no layer could be lifted.
     """
     if not 0 < share <= 1 or most < 1:
         raise ConfigError(f"share {share} of the noise in at most {most} layers")

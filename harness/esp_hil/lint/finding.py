@@ -105,7 +105,7 @@ def rule(name: str, *stages: Stage) -> Callable[[Check], Check]:
     def register(check: Check) -> Check:
         about = (check.__doc__ or "").strip().splitlines()
         if name in RULES or not about:
-            raise ValueError(f"rule {name!r} is there twice or has no docstring")
+            raise ValueError(f"rule {name!r} is registered twice or has no docstring")
         RULES[name] = Rule(
             name=name,
             about=about[0],

@@ -112,7 +112,7 @@ def _conv(graph: Graph, node: Node) -> str | None:
     if given is None or weights is None or len(given) < 3:
         return None
     if len(weights) != len(given):
-        return f"its weights are {_words(weights)}, its input {_words(given)}: not as many axes"
+        return f"its weights are {_words(weights)}, its input {_words(given)}: the numbers of axes differ"
     group = _integer(node, "group", 1)
     transposed = node.op_type == "ConvTranspose"
     wanted = weights[0] if transposed else weights[1] * group

@@ -37,7 +37,7 @@ def preflight(
         engine_version: of the board's handshake, for rules that depend on it; "": the newest known is assumed.
 
     Returns:
-        What is no error: warnings and notes.
+        What is not an error: warnings and notes.
 
     Raises:
         LintError: a rule found an error; the message has the rule's words, the hint what to do.

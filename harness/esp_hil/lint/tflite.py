@@ -74,7 +74,7 @@ def rule(name: str) -> Callable[[Check], Check]:
 
     def register(check: Check) -> Check:
         if name in RULES or not check.__doc__:
-            raise ValueError(f"rule {name!r} is there twice or has no docstring")
+            raise ValueError(f"rule {name!r} is registered twice or has no docstring")
         RULES[name] = Rule(
             name=name, about=check.__doc__.splitlines()[0], check=lambda subject: named(name, check(subject))
         )
@@ -156,7 +156,7 @@ def no_kernel(subject: Subject) -> Iterator[Finding]:
 
 @rule("tflm-types")
 def types(subject: Subject) -> Iterator[Finding]:
-    """A tensor has a type that TFLM has no size for, or is stored sparse, or is an input that is no number."""
+    """A tensor has a type that TFLM has no size for, or is stored sparse, or is an input that is not a number."""
     model = subject.model
     ends = {*model.inputs, *model.outputs}
     for graph in model.subgraphs:
@@ -301,8 +301,8 @@ def esp_nn_faults(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             severity="note",
             node="",
-            why=f"ESP-NN {subject.esp_nn} is newer than {NEWEST}, the last one looked into: judged as that one "
-            "without what its issues call mended",
+            why=f"ESP-NN {subject.esp_nn} is newer than {NEWEST}, the last one that was examined: judged like "
+            "that one, without the faults that its issues report as fixed",
             todo="compare the board's answers with the exact reference",
         )
 

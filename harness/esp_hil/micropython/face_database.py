@@ -128,7 +128,7 @@ def _meta(data: bytes) -> tuple[int, int, int]:
     total, valid, length = _META.unpack_from(data)
     if not length or valid > total:
         raise FormatError(
-            f"no face database: {valid} valid of {total} records of length {length}",
+            f"not a face database: {valid} valid of {total} records of length {length}",
             offset=0,
             hint="the header is damaged",
         )
@@ -152,7 +152,7 @@ def parse(data: bytes, *, length: int | None = None, flavour: Flavour | None = N
         raise FormatError(
             f"features of {found} numbers, the model makes {length}",
             offset=4,
-            hint="the database belongs to another model: enrol anew",
+            hint="the database belongs to another model: enrol again",
         )
     kind = flavour or _flavour_of(len(data), total, found)
     size = record_bytes(kind, found)
@@ -170,7 +170,7 @@ def parse(data: bytes, *, length: int | None = None, flavour: Flavour | None = N
         raise FormatError(
             f"{valid} valid records announced, {alive} found",
             offset=2,
-            hint="power was lost between two writes: mend() counts anew",
+            hint="power was lost between two writes: mend() counts again",
         )
     return FaceDatabase(flavour=kind, length=found, records=records)
 

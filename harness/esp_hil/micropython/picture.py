@@ -36,7 +36,7 @@ class Jpeg:
         """
         if not data.startswith(_START):
             raise InputError(
-                "no JPEG: it does not begin with FF D8", hint="save the picture as baseline JPEG"
+                "not a JPEG: it does not begin with FF D8", hint="save the picture as baseline JPEG"
             )
         at = 2
         while at + 9 <= len(data):

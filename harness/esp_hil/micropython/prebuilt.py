@@ -92,7 +92,7 @@ class Prebuilt:
         if not self.version:
             found.append("the image names no version of MicroPython")
         if not self.classes:
-            found.append("the image offers nothing of the binding: it is MicroPython without espdl")
+            found.append("the image does not have the binding: it is MicroPython without espdl")
         for name in wanted:
             if not {name, ALIASES.get(name, name)} & set(self.classes):
                 found.append(f"the image has no {name}: it was built without -D {FLAGS[name]}=1")
@@ -104,7 +104,7 @@ def read_image(path: Path) -> Prebuilt:
 
     Raises:
         ConfigError: there is no such file.
-        FormatError: it is no merged image of an ESP32 chip, or its application is cut short.
+        FormatError: it is not a merged image of an ESP32 chip, or its application is cut short.
     """
     try:
         data = path.read_bytes()

@@ -67,7 +67,7 @@ class RawRepl:
             data = data[sent:]
             self._waiting += came
             if data and self.link.now() >= until:
-                raise self._late("the line takes nothing")
+                raise self._late("the line accepts no data")
             if data and not sent:
                 time.sleep(FULL_PAUSE_S)
 

@@ -56,7 +56,7 @@ class Record:
         run_us: of each run, the binding's `run`: resize, network and post-processing.
         phases_us: of each run, by phase, and under `inferences` the number of those; empty where the firmware
             does not tell (no published one does).
-        results: the board's answer; nothing found is no detections.
+        results: the board's answer; no detections if nothing was found.
         people: whose face each detection is; () of classes other than FaceRecognizer.
         differ: runs whose answer was not that of the first.
         free_bytes: of MicroPython's heap afterwards.
@@ -121,7 +121,7 @@ def results_of(
         people = tuple(_person(row["person"]) for row in rows) if rows and "person" in rows[0] else ()
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise WireError(
-            f"the board's answer has not the form of {task}: {error!r}",
+            f"the board's answer does not have the form of {task}: {error!r}",
             hint=f"it was {str(found)[:80]}",
         ) from None
     return Results(task=task, width=width, height=height, detections=detections), people

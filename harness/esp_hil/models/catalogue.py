@@ -58,7 +58,7 @@ class GoldenSet:
 
     Attributes:
         inputs: float32 (N, *shape) in the float model's layout.
-        images: uint8 (N, H, W) or (N, H, W, C), what `inputs` was made from; `inputs` itself if it is no image.
+        images: uint8 (N, H, W) or (N, H, W, C), what `inputs` was made from; `inputs` itself if it is not an image.
         labels: int64 (N,), or None if the class of an input is not known.
         ids: where each input comes from.
     """

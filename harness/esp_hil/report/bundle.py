@@ -67,7 +67,7 @@ def problems_of(bundle: Path) -> tuple[str, ...]:
     """What is wrong with an archive: files that are missing, changed or not in its manifest; nothing if sound.
 
     Raises:
-        ReportError: it is no archive of ours.
+        ReportError: it is not an archive of ours.
     """
     try:
         with zipfile.ZipFile(bundle) as archive:

@@ -38,7 +38,7 @@ class MemoryRow:
 def memory_rows(run: Run) -> tuple[MemoryRow, ...]:
     """Counters in bytes that tell of the model and its heap, then predictions that nothing was counted for.
 
-    Figures of the line are left out; a predicted 0 that was not counted is no row.
+    Figures of the line are left out; a predicted 0 that was not counted is not a row.
     """
     counted = {
         name: int(value)

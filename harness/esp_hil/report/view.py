@@ -22,7 +22,7 @@ PREDICTED_MARK = "PRED"
 """A virtual board whose latency is predicted for its chip."""
 
 MARKS: Mapping[BoardKind, str] = {"silicon": "", "emulated": EMULATED_MARK, "virtual": SIMULATED_MARK}
-"""What stands beside every figure of a board that is no chip."""
+"""What stands beside every figure of a board that is not a chip."""
 
 EMULATED_BANNER = (
     f"Runs marked {EMULATED_MARK} were answered by a chip emulated on a PC, which ran its own firmware: numbers and "

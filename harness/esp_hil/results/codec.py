@@ -158,7 +158,7 @@ def _union(*kinds: Kind) -> _Codec:
     """Dataclasses are chosen by name; of the rest, the first kind that takes the value."""
     row_kinds: list[Kind] = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
     rows = {kind.__name__: _codec(kind) for kind in row_kinds}
-    # int before float: 1 stays 1, and only what is no int becomes a float.
+    # int before float: 1 stays 1, and only what is not an int becomes a float.
     rest = sorted(
         (kind for kind in kinds if not dataclasses.is_dataclass(kind)), key=lambda kind: kind is float
     )

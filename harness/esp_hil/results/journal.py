@@ -89,7 +89,7 @@ def read_runs(path: Path) -> Recorded:
     A row that a crash tore (it begins like a row and does not end) is left out and told in `warnings`.
 
     Raises:
-        ReportError: no such file, no rows in it, or a line that is no row; the message names file and line.
+        ReportError: no such file, no rows in it, or a line that is not a row; the message names file and line.
     """
     try:
         files = sorted(path.glob("runs*.jsonl")) if path.is_dir() else [path]

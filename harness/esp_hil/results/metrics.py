@@ -54,7 +54,7 @@ class Metric:
 
 
 def latency_of(run: Run) -> Latency | None:
-    """Figures of the run's repetitions; None if nothing was timed, or by an emulator: its cycles are no time."""
+    """Figures of the run's repetitions; None if nothing was timed, or by an emulator: its cycles are not time."""
     if run.device is None or not run.cycles or run.kind == "emulated":
         return None
     return _statistics(run.cycles, run.device.clock_hz, run.cold_cycles)

@@ -38,7 +38,7 @@ def root(value: float) -> float:
     """The square root as ESP-DL's Newton iteration in float32 leaves it (dl_math.hpp, sqrt_newton).
 
     Raises:
-        InputError: the iteration does not end or gives no number, as below zero.
+        InputError: the iteration does not end, or not in a number, as below zero.
     """
     x = np.float32(value)
     if x == 0:
@@ -51,7 +51,7 @@ def root(value: float) -> float:
         if not abs(float(result) - float(last)) > float(np.float32(_NEWTON_END)):
             return float(result)
     raise InputError(
-        f"ESP-DL's square root of {float(x):g} gives no number", hint="a chip would hang on these landmarks"
+        f"ESP-DL's square root of {float(x):g} is not a number", hint="a chip would hang on these landmarks"
     )
 
 

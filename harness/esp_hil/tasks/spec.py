@@ -1,6 +1,6 @@
 """golden/<task>/task.toml, parsed strictly.
 
-A task is no model of the catalogue: it has several networks that come from elsewhere, no float model, no
+A task is not a model of the catalogue: it has several networks that come from elsewhere, no float model, no
 recipes and no committed inputs, but decoding, thresholds on results and pictures that a script makes. It
 therefore has a file of its own instead of a model.toml with most keys empty; the suites that run models do not
 see it.

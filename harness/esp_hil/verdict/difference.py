@@ -308,7 +308,7 @@ def accuracy(scores: Array, labels: Array, decide: Decide = top1) -> Accuracy:
 def agreement(a: Array, b: Array, decide: Decide = top1) -> Accuracy:
     """Share of inputs for which (inputs, ...) scores a and b name the same class."""
     if len(a) != len(b):
-        raise InputError(f"{len(a)} inputs beside {len(b)}", step="compare")
+        raise InputError(f"{len(a)} inputs against {len(b)}", step="compare")
     return Accuracy(correct=int((decide(a) == decide(b)).sum()), total=len(a))
 
 

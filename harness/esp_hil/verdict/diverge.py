@@ -101,7 +101,7 @@ class Divergence:
             lines.append(f"LSB        {shown}")
         lines.append(f"requests   {self.requests}: " + ", ".join(f"{s.tensor} {s.state}" for s in self.steps))
         if self.unconfirmed:
-            lines.append(f"not fetched, taken for right: {', '.join(self.unconfirmed)}")
+            lines.append(f"not fetched, assumed right: {', '.join(self.unconfirmed)}")
         return "\n".join(lines)
 
     def around(self, reach: int = 4) -> list[tuple[tuple[int, ...], float, float]]:

@@ -10,7 +10,7 @@ from esp_hil.formats.tflite.model import TfliteModel
 def graph_of(model: TfliteModel) -> Graph:
     """Operators as nodes, named by number and type; tensors by the names that the exact reference gives them.
 
-    Constants are left out of the nodes' inputs: they are no tensors that a device can be asked for.
+    Constants are left out of the nodes' inputs: they are not tensors that a device can be asked for.
     """
     names = labels(model)
     nodes = tuple(

@@ -59,7 +59,7 @@ class BrokenNetwork:
             if fault.node == node.name or fault.node in node.outputs:
                 if fault.fault not in {"layout", "stale"} and node.op_type not in {"Conv", "Gemm"}:
                     raise ConfigError(
-                        f"fault plan: {node.op_type} {node.name} can have no {fault.fault} fault",
+                        f"fault plan: {node.op_type} {node.name} cannot have a {fault.fault} fault",
                         hint="Conv and Gemm can; layout and stale go with every node",
                     )
                 return number
@@ -102,6 +102,6 @@ class BrokenNetwork:
             self._before[name] = array
             return before
         if fault.fault != "layout" or array.ndim != 4:
-            raise ConfigError(f"fault plan: {name} of {array.ndim} axes can have no {fault.fault} fault")
+            raise ConfigError(f"fault plan: {name} of {array.ndim} axes cannot have a {fault.fault} fault")
         # the bytes of NCHW where NHWC belongs
         return np.ascontiguousarray(array.transpose(0, 3, 1, 2)).reshape(array.shape)

@@ -52,7 +52,7 @@ def parse_model(text: str) -> LineModel:
         values = {}
     if not 300 <= values.get("baud", 0) <= MAX_BAUD or min(values.values()) < 0:
         raise ConfigError(
-            f"--baud-model {text!r} has no meaning",
+            f"--baud-model {text!r} is not a model of a line",
             hint=f"bits a second (300 to {MAX_BAUD}), then latency_ms=, limit=, fifo=, buffer=: 921600,latency_ms=16",
         )
     return LineModel(**values)  # type: ignore[arg-type]  # the keys are those of _KEYS

@@ -3,7 +3,7 @@
     stream = { text | 00 | frame }      frame = 00 COBS(body) 00
     body   = kind:u8 session:u8 seq:u16 payload crc:u32          kind in 80..BF
 
-A `Frame` exists only if its checksum held. What is no frame is `Text` (passed on as it arrives) or `Noise`.
+A `Frame` exists only if its checksum held. What is not a frame is `Text` (passed on as it arrives) or `Noise`.
 """
 
 from __future__ import annotations

@@ -240,7 +240,7 @@ class Session:
                     LOG.debug("%s: < %s, seq %d, %d bytes", self._board, name, item.seq, len(item.payload))
                 self._on_frame(item, now)
         if restarted != self._statistics.restarted_transfers:
-            LOG.info("%s: a transfer arrived damaged and begins anew", self._board)
+            LOG.info("%s: a transfer arrived damaged and starts again", self._board)
 
     def _on_frame(self, frame: Frame, now: float) -> None:
         try:
@@ -276,6 +276,6 @@ class Session:
                 # what was sent before it booted is lost
                 self.hello.due = True
             elif message.boot_id != self.limits.boot_id:
-                self.reset = f"it has started anew (reset reason {message.reset_reason})"
+                self.reset = f"it restarted (reset reason {message.reset_reason})"
         elif isinstance(message, Log):
             self._on_text(message.text + b"\n" * (not message.text.endswith(b"\n")))

@@ -79,7 +79,7 @@ class Ack(Message):
         """Read such a payload.
 
         Raises:
-            WireError: it is too short, or what follows is no list of at most 8 pairs.
+            WireError: it is too short, or what follows is not a list of at most 8 pairs.
         """
         transfer, status, cumulative, credit = cls._fixed(payload)
         tail = payload[cls.FORM.size :]
@@ -91,7 +91,7 @@ class Ack(Message):
 
 @dataclass(frozen=True, slots=True)
 class Fault(Message):
-    """The device got a frame that is no valid request; a gap's detail is the expected seq (u16)."""
+    """The device got a frame that is not a valid request; a gap's detail is the expected seq (u16)."""
 
     KIND: ClassVar[int] = 0xB0
     FORM: ClassVar[struct.Struct] = struct.Struct("<B")

@@ -278,4 +278,4 @@ class Transfers:
             self._statistics.restarted_transfers += 1
             self._open_download(task, now)
         else:
-            task.end(Failure(Status.CRC_MISMATCH, "the bytes arrived wrong again and again"))
+            task.end(Failure(Status.CRC_MISMATCH, "the bytes kept arriving damaged"))

@@ -109,8 +109,8 @@ def test_header_with_junk_is_refused() -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"", "an empty file, no model file"),
-        (b"EDL", "text that starts with 'EDL', no model file"),
+        (b"", "an empty file, not a model file"),
+        (b"EDL", "text that starts with 'EDL', not a model file"),
         (bytes(4) + b"TFL3" + bytes(30), r"an \.tflite file, not an \.espdl file"),
         (b"TFL3" + bytes(30), r"neither an \.espdl"),
         (b"PK\x03\x04", "a ZIP archive"),

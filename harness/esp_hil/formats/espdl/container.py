@@ -65,7 +65,7 @@ class Image:
 
 
 def images(data: bytes) -> list[tuple[str, bytes]]:
-    """Names and bytes of the EDL images of a file; a file that is no pack holds one, named "".
+    """Names and bytes of the EDL images of a file; a file that is not a pack holds one, named "".
 
     Raises:
         FormatError: no known magic, or an offset, length or digest that does not hold; says at which byte.

@@ -92,7 +92,7 @@ def _number(value: float) -> str:
 
 
 def _stamp(started_utc: str) -> str:
-    """Seconds since 1970 after a space; nothing for a start that is no time."""
+    """Seconds since 1970 after a space; nothing for a start that is not a time."""
     try:
         return f" {datetime.fromisoformat(started_utc).timestamp():.3f}"
     except ValueError:

@@ -138,7 +138,7 @@ def with_thresholds(given: Sequence[str], gates: Sequence[Gate] = GATES) -> tupl
         except ValueError:
             value = -1.0
         if not 0 <= value < float("inf"):
-            raise ConfigError(f"threshold {text}: no number", hint=f"{name}=5% or {name}=200")
+            raise ConfigError(f"threshold {text}: not a number", hint=f"{name}=5% or {name}=200")
         is_share = number.endswith("%")
         found[name] = replace(
             found[name], share=value / 100 if is_share else 0.0, absolute=0.0 if is_share else value

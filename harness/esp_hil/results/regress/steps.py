@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 
 LEAST_LENGTH = 4
-"""A level holds for at least so many values; what came and went faster was no step."""
+"""A level holds for at least so many values; what came and went faster was not a step."""
 
 PRICE = 7.0
 """Price of a cut in units of sigma^2 ln n; 2 would be the criterion for normal noise and two parameters."""
