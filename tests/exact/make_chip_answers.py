@@ -22,7 +22,8 @@ from esp_hil.errors import HilError
 from esp_hil.exact import ExactReference
 from esp_hil.formats.espdl import read_espdl
 from esp_hil.targets import target
-from tests.exact.simd_cases import Arrays, not_truth, runs, simd_cases
+from esp_hil.tensors import Arrays
+from tests.exact.simd_cases import not_truth, runs, simd_cases
 
 FILE = Path(__file__).parent / "chip_answers.npz"
 MOST_MODEL_BYTES = 7_500
