@@ -13,7 +13,7 @@ _REWRITES = ["DivMulFusion"]
 """Rewrites of onnxruntime that replace two roundings by one, not to be made.
 
 Graphs are built so that none of them finds anything, because a saved graph is opened by others; this is the belt to
-those braces. What the others do was found not to change an integer (tests/exact/test_rewrites.py).
+those braces. The recorded answers (tests/exact/test_simd_vectors.py) are computed with all others on.
 """
 
 
