@@ -29,13 +29,13 @@ def one_board(delay_s: float, seconds: float, ready: Barrier, answers: Any) -> N
     model = catalogue.load("mnist")
     faults = FaultPlan(engine=EngineFaults(delay_s=delay_s))
     with open_session(chip, board="virtual", faults=faults) as session:
-        bench = PreparedBoard(session, model, model.recipe("w8a8"))
-        bench.prepare()
-        bench.infer_first()
+        prepared = PreparedBoard(session, model, model.recipe("w8a8"))
+        prepared.prepare()
+        prepared.infer_first()
         ready.wait()
         start, done = time.perf_counter(), 0
         while time.perf_counter() - start < seconds:
-            bench.infer_first()
+            prepared.infer_first()
             done += 1
         answers.put(done / (time.perf_counter() - start))
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from esp_hil.results.record import DeviceInfo, Provenance, Run
+from esp_hil.results.record import DeviceRow, Provenance, Run
 from esp_hil.results.regress import Rules, compare
 
 Noise = NDArray[np.float64]
@@ -135,7 +135,7 @@ _TEMPLATE = Run(
     cores_used=1,
     inputs=1,
     counters={},
-    device=DeviceInfo(
+    device=DeviceRow(
         chip="esp32s3",
         revision=2,
         cores=2,

@@ -337,7 +337,7 @@ def hil_board(
     brought back.
     """
     with _uncaptured(request.config):
-        return hil_session.bench(hil_combination)
+        return hil_session.prepared(hil_combination)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import uuid
 
 import numpy as np
 
-from esp_hil.results.record import DeviceInfo, Failure, Layer, LinkStats, Provenance, Run, Steps
+from esp_hil.results.record import DeviceRow, Failure, Layer, LinkStats, Provenance, Run, Steps
 from esp_hil.targets import target
 from esp_hil.verdict.verdict import Verdict, judge
 
@@ -68,7 +68,7 @@ def sample_run(
         cycles=tuple(int(base * factor) for factor in noise),
         macs=3_871_744,
         counters={"arena_bytes": (131_072, "B"), "heap_low_bytes": (201_344, "B"), "load_us": (8123.5, "us")},
-        device=DeviceInfo(
+        device=DeviceRow(
             chip=target_name,
             revision=102,
             cores=chip.cores,

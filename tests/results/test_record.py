@@ -18,7 +18,8 @@ from esp_hil import __version__, errors
 from esp_hil.errors import HilError, ReportError
 from esp_hil.results.journal import Recorder, read_runs
 from esp_hil.results.record import OLDEST_SCHEMA, SCHEMA, Failure, Run
-from esp_hil.verdict.verdict import Answers, judge
+from esp_hil.tensors import Arrays
+from esp_hil.verdict.verdict import judge
 from tests.report.samples import a_night, failed_run, sample_run
 
 
@@ -39,7 +40,7 @@ def test_any_text_number_and_cycles_survive(text: str, seconds: float, cycles: l
 
 
 def test_a_float_verdict_survives_beside_integer_ones() -> None:
-    answers: Answers = {"a": np.zeros((2, 3), np.int8), "b": np.array([[np.nan, 1.0]] * 2, np.float32)}
+    answers: Arrays = {"a": np.zeros((2, 3), np.int8), "b": np.array([[np.nan, 1.0]] * 2, np.float32)}
     verdict = judge(answers, answers, None, None, labels=None, exponents={})
     run = sample_run(verdict=verdict)
     assert Run.from_json(run.to_json()) == run

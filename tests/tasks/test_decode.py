@@ -7,7 +7,7 @@ import pytest
 
 from esp_hil.tasks import Detection, decode
 from esp_hil.tasks.decode import Head, Stage, logit, overlap, suppress
-from esp_hil.tasks.network import Tensor
+from esp_hil.tasks.network import NetworkTensor
 from esp_hil.tasks.preprocess import Placement
 from esp_hil.tasks.task import square
 
@@ -20,8 +20,8 @@ def head(score: int, box: list[int], *, exponents: tuple[int, int] = (-4, -4)) -
     return Head(
         score=np.array(score, np.int8).reshape(1, 1, 1, 1),
         box=np.array(box, np.int8).reshape(1, 1, 1, -1),
-        score_tensor=Tensor(name="score", dtype="int8", shape=(1, 1, 1, 1), exponent=exponents[0]),
-        box_tensor=Tensor(name="box", dtype="int8", shape=(1, 1, 1, len(box)), exponent=exponents[1]),
+        score_tensor=NetworkTensor(name="score", dtype="int8", shape=(1, 1, 1, 1), exponent=exponents[0]),
+        box_tensor=NetworkTensor(name="box", dtype="int8", shape=(1, 1, 1, len(box)), exponent=exponents[1]),
         stage=STAGE,
     )
 
@@ -70,7 +70,7 @@ def test_one_of_two_equal_softmax_shares_is_no_face() -> None:
             "landmark": np.zeros((1, 1, 1, 10), np.int8),
         }
         tensors = {
-            name: Tensor(name=name, dtype="int8", shape=values.shape, exponent=-4)
+            name: NetworkTensor(name=name, dtype="int8", shape=values.shape, exponent=-4)
             for name, values in outputs.items()
         }
         return decode.mnp(outputs, tensors, 0.5, WHOLE, 48)
@@ -124,8 +124,8 @@ def test_a_face_of_the_first_stage_is_where_its_anchor_was_moved_to() -> None:
     two = Head(
         score=np.array([-20, 16], np.int8).reshape(1, 1, 1, 2),
         box=np.array([9, 9, 9, 9, 8, -8, 4, 0], np.int8).reshape(1, 1, 1, 8),
-        score_tensor=Tensor(name="score", dtype="int8", shape=(1, 1, 1, 2), exponent=-4),
-        box_tensor=Tensor(name="box", dtype="int8", shape=(1, 1, 1, 8), exponent=-4),
+        score_tensor=NetworkTensor(name="score", dtype="int8", shape=(1, 1, 1, 2), exponent=-4),
+        box_tensor=NetworkTensor(name="box", dtype="int8", shape=(1, 1, 1, 8), exponent=-4),
         stage=stage,
     )
     wide = Placement(inverse_x=np.float32(2), inverse_y=np.float32(1), crop=(0, 0, 448, 224))
@@ -142,7 +142,7 @@ def test_a_face_of_the_second_stage_lies_in_the_part_that_was_looked_at() -> Non
         "landmark": np.arange(10, dtype=np.int8).reshape(1, 1, 1, 10),
     }
     tensors = {
-        name: Tensor(name=name, dtype="int8", shape=values.shape, exponent=-4)
+        name: NetworkTensor(name=name, dtype="int8", shape=values.shape, exponent=-4)
         for name, values in outputs.items()
     }
     part = Placement(inverse_x=np.float32(2), inverse_y=np.float32(1), crop=(10, 20, 106, 68))

@@ -11,7 +11,7 @@ import pytest
 
 from esp_hil.tasks import decode, pixels, read_spec, recognise
 from esp_hil.tasks.decode import Stage
-from esp_hil.tasks.network import Tensor
+from esp_hil.tasks.network import NetworkTensor
 from esp_hil.tasks.preprocess import Placement, framed, place, resized, tables, to_tensor
 from esp_hil.tasks.results import Detection
 from tests.tasks.noise import digest, integers, noise, sparse
@@ -55,7 +55,7 @@ def test_a_face_is_aligned_as_esp_dl_aligns_it(row: Any) -> None:
     assert digest(to_tensor(aligned, tables(spec, -6, "int8", "half_up"), spec.channels)) == row["sha256"]
 
 
-def outputs(row: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def outputs(row: Any) -> tuple[dict[str, Any], dict[str, NetworkTensor]]:
     made, tensors = {}, {}
     for output in row["outputs"]:
         name, shape, seed = output["name"], tuple(output["shape"]), f"{row['seed']} {output['name']}"
@@ -64,7 +64,7 @@ def outputs(row: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
             if output["one_in"]
             else integers(seed, shape)
         )
-        tensors[name] = Tensor(name=name, dtype="int8", shape=shape, exponent=output["exponent"])
+        tensors[name] = NetworkTensor(name=name, dtype="int8", shape=shape, exponent=output["exponent"])
     return made, tensors
 
 

@@ -65,23 +65,23 @@ def run(args: Namespace) -> int:
         model=lambda: open_device_file(model.artifact(recipe.name, chip.family_of(recipe.runtime))),
         progress=progress_on(sys.stderr),
     ) as session:
-        bench = PreparedBoard(session, model, recipe)
-        bench.prepare()
-        return _compare_all(bench, args.input or 0) if args.all else _search(bench, args.input, args.save)
+        board = PreparedBoard(session, model, recipe)
+        board.prepare()
+        return _compare_all(board, args.input or 0) if args.all else _search(board, args.input, args.save)
 
 
-def _search(bench: PreparedBoard, number: int | None, save: Path | None) -> int:
+def _search(board: PreparedBoard, number: int | None, save: Path | None) -> int:
     import numpy as np
 
-    encoded = bench.encode(bench.model.golden().inputs)
+    encoded = board.encode(board.model.golden().inputs)
     numbers = range(len(encoded)) if number is None else [number]
     for index in numbers:
-        inputs = {bench.input.name: encoded[index : index + 1]}
-        wanted, answered = bench.exact.run(inputs), bench.infer(inputs)
+        inputs = {board.input.name: encoded[index : index + 1]}
+        wanted, answered = board.exact.run(inputs), board.infer(inputs)
         if all(np.array_equal(wanted[name], answered[name]) for name in wanted):
             continue
-        before = [{bench.input.name: encoded[index - 1 : index]}] if index else []
-        found = bench.diverge(inputs, before=before)
+        before = [{board.input.name: encoded[index - 1 : index]}] if index else []
+        found = board.diverge(inputs, before=before)
         if found is None:
             print(f"input {index} was answered wrongly and, asked again, rightly: the fault does not repeat")
             return 1
@@ -93,20 +93,20 @@ def _search(bench: PreparedBoard, number: int | None, save: Path | None) -> int:
     return 0
 
 
-def _compare_all(bench: PreparedBoard, index: int) -> int:
+def _compare_all(board: PreparedBoard, index: int) -> int:
     """One line for each tensor, of one input; status 1 if one is wrong."""
     from esp_hil.errors import DeviceFault
     from esp_hil.verdict.difference import compare_answers
 
-    encoded = bench.encode(bench.model.golden().inputs)
-    inputs: Mapping[str, NDArray[Any]] = {bench.input.name: encoded[index : index + 1]}
-    names = bench.exact.tensor_names
-    exact = bench.exact.run(inputs, tensors=names)
+    encoded = board.encode(board.model.golden().inputs)
+    inputs: Mapping[str, NDArray[Any]] = {board.input.name: encoded[index : index + 1]}
+    names = board.exact.tensor_names
+    exact = board.exact.run(inputs, tensors=names)
     wrong = 0
     for number, name in enumerate(names, start=1):
         wanted = exact[name]
         try:
-            got = bench.tensor(name, inputs, like=wanted)
+            got = board.tensor(name, inputs, like=wanted)
         except DeviceFault as error:
             words = f"not available: {error.message}"
         else:

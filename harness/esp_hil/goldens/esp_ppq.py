@@ -28,13 +28,13 @@ from esp_hil.goldens.rewrites import rewrite
 from esp_hil.models.recipe import Recipe
 from esp_hil.settings import cache_folder
 from esp_hil.targets import FAMILIES, Family
+from esp_hil.tensors import Array
 
 DEADLINE_S = 900.0
 _LOG_LINES = 8
 _INSTALL = "pip install 'esp-hil[quantize]' (it needs torch 2.13.0; Python 3.11 or 3.12)"
 
 Say = Callable[[str], None]
-Answers = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Quantized:
 
     espdl: Path
     versions: Mapping[str, str]
-    answers: Answers
+    answers: dict[str, Array]
 
 
 def quantize(
@@ -119,7 +119,7 @@ def executor_answers(
     *,
     say: Say | None = None,
     deadline_s: float = DEADLINE_S,
-) -> Answers:
+) -> dict[str, Array]:
     """Put inputs through esp-ppq's executor.
 
     Args:
@@ -169,7 +169,7 @@ def _work(
     inputs: NDArray[np.float32] | None,
     say: Say | None,
     deadline_s: float,
-) -> tuple[dict[str, Any], Answers]:
+) -> tuple[dict[str, Any], dict[str, Array]]:
     """Run the worker on a job in a scratch folder; returns its result and the answers it wrote."""
     if inputs is not None:
         np.save(folder / "inputs.npy", inputs)

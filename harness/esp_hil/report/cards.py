@@ -11,7 +11,7 @@ from esp_hil.report.memory import memory_rows
 from esp_hil.report.plots import Svg, lsb_bins, lsb_histogram, repetitions
 from esp_hil.report.view import Line, milliseconds, size
 from esp_hil.results.metrics import figure_of, latency_of
-from esp_hil.results.record import Check, DeviceInfo, Layer, LinkStats, Run, ShownInput
+from esp_hil.results.record import Check, DeviceRow, Layer, LinkStats, Run, ShownInput
 from esp_hil.results.text import clean
 from esp_hil.results.timing.predict import predict
 from esp_hil.results.timing.published import published_of, spread_words
@@ -277,7 +277,7 @@ def _plausibility(run: Run) -> dict[str, object]:
     return told
 
 
-def _device(chip: DeviceInfo) -> dict[str, object]:
+def _device(chip: DeviceRow) -> dict[str, object]:
     return {
         "chip": f"{chip.chip} v{chip.revision // 100}.{chip.revision % 100}",
         "clock": f"{chip.clock_hz / 1e6:g} MHz",

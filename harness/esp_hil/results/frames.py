@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from esp_hil.results.metrics import METRICS, figure_of, figures, latency_of
 from esp_hil.results.outcome import deciding, reason_of, status_of
-from esp_hil.results.record import DeviceInfo, Run
+from esp_hil.results.record import DeviceRow, Run
 from esp_hil.results.rows import Source, rows_of
 from esp_hil.results.text import clean
 from esp_hil.results.validity import Validity, check
@@ -60,8 +60,8 @@ def _flag(name: str, meaning: str, of: Callable[[Run], bool]) -> Column:
 
 
 def _device(name: str) -> Callable[[Run], Any]:
-    def of(run: Run) -> Any:  # noqa: ANN401 - a field of DeviceInfo
-        device: DeviceInfo | None = run.device
+    def of(run: Run) -> Any:  # noqa: ANN401 - a field of DeviceRow
+        device: DeviceRow | None = run.device
         return None if device is None else getattr(device, name)
 
     return of

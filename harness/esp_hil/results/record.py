@@ -60,7 +60,7 @@ FailureClass = Literal[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceInfo:
+class DeviceRow:
     """What the device says of itself in its INFO answer; see docs/PROTOCOL.md section 5.
 
     `revision` is ESP-IDF's: 100 * major + minor. `mac` is "" on a board without one.
@@ -315,7 +315,7 @@ class Run:
     cycles: tuple[int, ...] = ()
     macs: int | None = None
     counters: Mapping[str, tuple[int | float, str]]
-    device: DeviceInfo | None
+    device: DeviceRow | None
     provenance: Provenance
     link: LinkStats | None = None
     verdict: Verdict | None = None

@@ -27,6 +27,7 @@ from esp_hil.results.provenance import provenance_of
 from esp_hil.results.record import (
     BoardKind,
     ClockCheck,
+    DeviceRow,
     Failure,
     FirstWrong,
     Layer,
@@ -36,7 +37,6 @@ from esp_hil.results.record import (
     ShownInput,
     Steps,
 )
-from esp_hil.results.record import DeviceInfo as DeviceRow
 from esp_hil.session.board_session import BoardSession
 from esp_hil.session.options import Combination
 from esp_hil.verdict.diverge import Divergence

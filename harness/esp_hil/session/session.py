@@ -156,7 +156,7 @@ class Session:
 
         Raises:
             ConfigError: the board is behind a socket, which takes one connection at a time.
-            HilError: as `bench`.
+            HilError: as `prepared`.
         """
         held = self.fleet.held(combination)
         if held.board.url.startswith("socket://"):
@@ -168,7 +168,7 @@ class Session:
         with dut.serial.disable_redirect_thread():
             held.take_back()
             try:
-                yield self.bench(combination)
+                yield self.prepared(combination)
             finally:
                 held.lend()
 
@@ -193,7 +193,7 @@ class Session:
         self._recorder.amend(Addendum(check_of=run_id, check=check))
         self.rows = [run.judged(check) if run.run_id == run_id else run for run in self.rows]
 
-    def bench(self, combination: Combination) -> PreparedBoard:
+    def prepared(self, combination: Combination) -> PreparedBoard:
         """The board of the combination with its model loaded; a board that broke is brought back once.
 
         Raises:

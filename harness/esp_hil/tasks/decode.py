@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esp_hil.targets import Rounding
-from esp_hil.tasks.network import Tensor
+from esp_hil.tasks.network import NetworkTensor
 from esp_hil.tasks.preprocess import Placement, quantize
 from esp_hil.tasks.results import Box, Detection
 
@@ -47,13 +47,13 @@ class Head:
 
     score: Integers
     box: Integers
-    score_tensor: Tensor
-    box_tensor: Tensor
+    score_tensor: NetworkTensor
+    box_tensor: NetworkTensor
     stage: Stage
 
 
 def heads(
-    stages: Sequence[Stage], outputs: Mapping[str, Integers], tensors: Mapping[str, Tensor]
+    stages: Sequence[Stage], outputs: Mapping[str, Integers], tensors: Mapping[str, NetworkTensor]
 ) -> tuple[Head, ...]:
     """The outputs of a network, stage by stage."""
     return tuple(
@@ -190,7 +190,7 @@ def _box(corner: NDArray[np.int64]) -> Box:
 
 def mnp(
     outputs: Mapping[str, Integers],
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, NetworkTensor],
     threshold: float,
     placement: Placement,
     anchor: int,

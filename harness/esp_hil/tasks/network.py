@@ -27,7 +27,7 @@ class Compute(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tensor:
+class NetworkTensor:
     """An input or output: name, dtype, shape on the device, exponent."""
 
     name: str
@@ -58,8 +58,10 @@ class Network:
         inputs = [_tensor(value) for value in self.model.graph.inputs]
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3:
             raise FormatError(f"{path.name} does not take one RGB picture", hint="another file is needed")
-        self.input: Tensor = inputs[0]
-        self.outputs: dict[str, Tensor] = {value.name: _tensor(value) for value in self.model.graph.outputs}
+        self.input: NetworkTensor = inputs[0]
+        self.outputs: dict[str, NetworkTensor] = {
+            value.name: _tensor(value) for value in self.model.graph.outputs
+        }
 
     @property
     def size(self) -> tuple[int, int]:
@@ -76,5 +78,5 @@ class Network:
         return self.exact.run(inputs)
 
 
-def _tensor(value: ValueInfo) -> Tensor:
-    return Tensor(name=value.name, dtype=value.dtype, shape=value.shape, exponent=value.exponents[0])
+def _tensor(value: ValueInfo) -> NetworkTensor:
+    return NetworkTensor(name=value.name, dtype=value.dtype, shape=value.shape, exponent=value.exponents[0])

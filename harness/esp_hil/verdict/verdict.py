@@ -21,7 +21,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from esp_hil.errors import InputError
-from esp_hil.tensors import Affine
+from esp_hil.tensors import Affine, Arrays
 from esp_hil.verdict.difference import (
     HISTOGRAM_REACH_LSB,
     Accuracy,
@@ -58,9 +58,6 @@ __all__ = [
 
 PAIRS = (("device", "exact"), ("exact", "quantized"), ("quantized", "float"), ("device", "float"))
 """The pairs whose top-1 agreement is counted."""
-
-Answers = Mapping[str, NDArray[Any]]
-"""Output name -> answers of shape (inputs, ...)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,10 +224,10 @@ class Verdict:
 
 
 def judge(
-    device: Answers,
-    exact: Answers,
-    quantized: Answers | None,
-    float_: Answers | None,
+    device: Arrays,
+    exact: Arrays,
+    quantized: Arrays | None,
+    float_: Arrays | None,
     *,
     labels: NDArray[Any] | None,
     exponents: Mapping[str, int | Affine],
@@ -308,7 +305,7 @@ def judge(
 
 
 def _judge_output(
-    name: str, sources: Mapping[str, Answers], exponents: Mapping[str, int | Affine]
+    name: str, sources: Mapping[str, Arrays], exponents: Mapping[str, int | Affine]
 ) -> OutputVerdict:
     """Compare one output in every pair of sources there is."""
 
@@ -353,7 +350,7 @@ def _naming(output: str, a: str, b: str) -> Iterator[None]:
         raise InputError(said, hint=error.hint, step="compare") from None
 
 
-def _inputs(device: Answers) -> int:
+def _inputs(device: Arrays) -> int:
     """Number of inputs N, which all outputs share."""
     lengths = {name: len(answers) for name, answers in device.items()}
     if len(set(lengths.values())) != 1:
@@ -361,7 +358,7 @@ def _inputs(device: Answers) -> int:
     return next(iter(lengths.values()))
 
 
-def _class_scores(device: Answers, classes: str | None, *, needed: bool) -> str | None:
+def _class_scores(device: Arrays, classes: str | None, *, needed: bool) -> str | None:
     """Name of the output whose largest element is the class, None if the model does not classify."""
     if classes is not None:
         if classes not in device:

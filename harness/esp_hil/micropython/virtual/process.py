@@ -134,7 +134,7 @@ class Chip:
                     return
 
 
-class Board:
+class BoardProcess:
     """Port and chip; `run` until told to quit."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -226,7 +226,7 @@ def serve(settings: Settings) -> None:
     interpreter()
     folder = Path(tempfile.mkdtemp(prefix="hil-micropython-"))
     try:
-        board = Board(settings, folder)
+        board = BoardProcess(settings, folder)
         for name, word in ((signal.SIGTERM, "quit"), (signal.SIGINT, "quit"), (signal.SIGUSR1, "reset")):
             signal.signal(name, lambda *_, word=word: board.command(word))
         if settings.control:
@@ -238,7 +238,7 @@ def serve(settings: Settings) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _obey_stdin(board: Board) -> None:
+def _obey_stdin(board: BoardProcess) -> None:
     for line in sys.stdin:
         board.command(line.strip(), told=True)
     board.command("quit")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from esp_hil.errors import ConfigError
-from esp_hil.results.record import DeviceInfo, Run
+from esp_hil.results.record import DeviceRow, Run
 
 Group = Literal["latency", "accuracy", "memory", "size", "link"]
 GROUPS: tuple[Group, ...] = get_args(Group)
@@ -75,7 +75,7 @@ def _short(value: Value) -> str:
     return text[:12] if len(text) == 64 else text
 
 
-def _device(pick: Callable[[DeviceInfo], Value]) -> Callable[[Run], Value]:
+def _device(pick: Callable[[DeviceRow], Value]) -> Callable[[Run], Value]:
     return lambda run: pick(run.device) if run.device else None
 
 
