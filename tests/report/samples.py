@@ -145,3 +145,11 @@ def a_night() -> list[Run]:
         sample_run(kind="virtual", target_name="esp32s3", median_ms=5.9, seed=5),
         failed_run(board="esp32s3-b", target="esp32s3", run_id="00000000-0000-4000-8000-000000000006"),
     ]
+
+
+def with_cycles(run: Run, factor: float) -> Run:
+    """The run made again in another session, each of its cycles `factor` times as many."""
+    again = dataclasses.replace(
+        run, run_id=f"again-{run.run_id}", session_id="again", started_utc="2030-01-01T00:00:00Z"
+    )
+    return dataclasses.replace(again, cycles=tuple(int(factor * cycles) for cycles in run.cycles))
