@@ -63,7 +63,8 @@ def render(report: Report, path: Path) -> None:
     parts += [_recipes(trade) for trade in tradeoffs(report.runs)]
     troubled = [line for line in chosen if line.status != "ok"][:MOST_DETAILS]
     parts += [_detail(line) for line in troubled]
-    if left := report.tally.red - len(troubled):
+    # a further attempt is told too, and not counted
+    if (left := report.tally.red - len(troubled)) > 0:
         parts.append(f"{left} further runs that are not ok are in report.html.")
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
