@@ -81,7 +81,7 @@ class Outcome:
         planted: what was wrong.
         found: the node that the search named; "" if it named none.
         kind: its diagnosis.
-        words: the diagnosis in a clause.
+        summary: the diagnosis in a clause.
         certain: the diagnosis explains every value.
         requests: tensors that were asked for.
         budget: how many may be: log2 of the nodes, rounded up, and 3.
@@ -93,7 +93,7 @@ class Outcome:
     planted: Planted
     found: str
     kind: str
-    words: str
+    summary: str
     certain: bool
     requests: int
     budget: int
@@ -146,7 +146,7 @@ def _line(outcome: Outcome) -> str:
     mark = "ok   " if outcome.right else "WRONG"
     return (
         f"{mark} {outcome.network} {outcome.family}: {outcome.planted.title} at {outcome.planted.node}: "
-        f"found {outcome.found or 'nothing'} in {outcome.requests} of {outcome.budget} requests; {outcome.words}"
+        f"found {outcome.found or 'nothing'} in {outcome.requests} of {outcome.budget} requests; {outcome.summary}"
     )
 
 
@@ -288,7 +288,7 @@ def search(network: Network, planted: Planted) -> Outcome:
         planted=planted,
         found=found.node.name if found is not None and found.node is not None else "",
         kind=found.diagnosis.kind if found else "",
-        words=found.diagnosis.words if found else "nothing is wrong",
+        summary=found.diagnosis.summary if found else "nothing is wrong",
         certain=found is not None and found.diagnosis.certain,
         requests=len(asked),
         budget=Search(graph, {}, fetch).budget,
@@ -331,5 +331,5 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
         "there" if same else f"`{outcome.found}`" if outcome.found else "nowhere",
         str(outcome.requests),
         str(outcome.budget),
-        outcome.words,
+        outcome.summary,
     )

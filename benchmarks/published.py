@@ -60,7 +60,7 @@ class Result:
 
     path: str
     state: str
-    words: str = ""
+    summary: str = ""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -76,7 +76,7 @@ def run(args: Namespace) -> int:
         result = examine(path, args.folder, lint_only=args.lint_only)
         counts[result.state] += 1
         if result.state != "ok":
-            print(f"{result.state:8} {result.path}: {result.words}")
+            print(f"{result.state:8} {result.path}: {result.summary}")
     print(", ".join(f"{counts[state]} {state}" for state in ("ok", "refused", "wrong")))
     return 1 if counts["wrong"] else 0
 
@@ -99,7 +99,7 @@ def examine(path: Path, folder: Path, *, lint_only: bool = False) -> Result:
         # the firmware's list of operators is for the catalogue's models, not for these; ESP-NN's faults are the chip's
         report = lint_file(path, target=chip, esp_nn="off")
     except HilError as error:
-        return Result(path=name, state="wrong", words=str(error))
+        return Result(path=name, state="wrong", summary=str(error))
     errors = {finding.rule for finding in report.findings if finding.severity == "error"} - {"tflm-resolver"}
     if errors:
         return _reviewed(name, errors)
@@ -109,7 +109,7 @@ def examine(path: Path, folder: Path, *, lint_only: bool = False) -> Result:
         _run_once(path, chip)
     except HilError as error:
         return Result(
-            path=name, state="wrong", words=f"lint passes it, and the exact reference does not: {error}"
+            path=name, state="wrong", summary=f"lint passes it, and the exact reference does not: {error}"
         )
     return Result(path=name, state="ok")
 
@@ -128,9 +128,9 @@ def _reviewed(name: str, errors: set[str]) -> Result:
     rows = [row for row in REVIEWED if fnmatch.fnmatch(name, row.path) and row.rule in errors]
     if errors <= {row.rule for row in rows}:
         return Result(
-            path=name, state="refused", words="; ".join(f"{row.rule}: {row.reason}" for row in rows)
+            path=name, state="refused", summary="; ".join(f"{row.rule}: {row.reason}" for row in rows)
         )
-    return Result(path=name, state="wrong", words=f"nobody reviewed {', '.join(sorted(errors))}")
+    return Result(path=name, state="wrong", summary=f"nobody reviewed {', '.join(sorted(errors))}")
 
 
 def _run_once(path: Path, chip: Target) -> None:

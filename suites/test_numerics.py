@@ -34,7 +34,7 @@ def test_quantization_costs_no_more_than_the_model_allows(hil_measured: Measured
     if agreement is None and accuracy is None:
         pytest.skip("the model's outputs are not class scores: there is no top-1")
     wrong = [
-        f"{name} {share.words}, the model asks for at least {limit:.1%}"
+        f"{name} {share.summary}, the model asks for at least {limit:.1%}"
         for name, share, limit in (
             ("top-1 agreement with float", agreement, least.top1_agreement),
             ("accuracy", accuracy, least.accuracy),

@@ -145,7 +145,7 @@ def main() -> int:
     ).to(memory_format=torch.contiguous_format)
     answers = training.logits(model, training.to_float(unseen.images)).argmax(1)
     accuracy = Accuracy(correct=int((answers == unseen.labels).sum()), total=len(unseen.labels))
-    print(f"top-1 on the test images: {accuracy.words}")
+    print(f"top-1 on the test images: {accuracy.summary}")
     return training.finish(folded(model), accuracy.share, 96, given)
 
 

@@ -380,7 +380,7 @@ def hil_against(
     with _uncaptured(request.config):
         found = hil_session.against(hil_combination)
     if found.added:
-        pytest.skip(f"the baseline has no row of {found.added[0].words}")
+        pytest.skip(f"the baseline has no row of {found.added[0].summary}")
     return found
 
 

@@ -171,7 +171,7 @@ def test_a_fault_names_its_versions_effect_and_way_out() -> None:
     assert "esp-nn-off" in fault.todo
     names = [fault.name for fault in FAULTS]
     assert len(set(names)) == len(names)
-    assert all(fault.words and fault.way for fault in FAULTS)
+    assert all(fault.summary and fault.way for fault in FAULTS)
 
 
 @pytest.mark.parametrize("text", ["", "one", "1.x", "off"])

@@ -154,7 +154,7 @@ def test_a_flipped_bit_is_found_in_its_layer(family: Family) -> None:
     tensor = next(node for node in model.graph.nodes if node.name == "/block2/expand/Conv").inputs[1]
     fault = FlippedBit(tensor=tensor, index=100, bit=6)
     broken = Broken(model, family, fault)
-    case = Case(fault=fault, node="/block2/expand/Conv", kind="parameter", words="bit 6 of weight")
+    case = Case(fault=fault, node="/block2/expand/Conv", kind="parameter", summary="bit 6 of weight")
     check(broken.search(inputs)[1], case, broken)
 
 
@@ -163,7 +163,7 @@ def test_a_fault_of_the_int16_recipe_is_found_too(family: Family) -> None:
     model, inputs = golden_inputs("gesture", "w16a16", family)
     fault = NodeFault(node="/block1/project/Conv", fault="exponent", amount=1)
     broken = Broken(model, family, fault)
-    case = Case(fault=fault, node="/block1/project/Conv", kind="shift", words="shifts its sums by +1")
+    case = Case(fault=fault, node="/block1/project/Conv", kind="shift", summary="shifts its sums by +1")
     check(broken.search(inputs[:3])[1], case, broken)
 
 

@@ -67,7 +67,7 @@ def test_the_network_does_not_grow_with_the_frame_unless_it_does() -> None:
     (found,) = findings(steady)
     assert (found.growth, found.least_ms, found.most_ms) == (48.0, 20.0, 20.0)
     assert found.line_growth == pytest.approx(1.0)
-    assert "48 times" in found.words
+    assert "48 times" in found.summary
     growing = [replace(one, network_ms=one.pixels / 1e4) for one in steady]
     assert findings(growing)[0].most_ms == pytest.approx(48 * findings(growing)[0].least_ms)
     assert findings(growing)[0].line_growth == pytest.approx(48.0)

@@ -64,9 +64,9 @@ def test_annotations_are_one_line_each(mixed: Comparison) -> None:
 
 def test_json_has_everything_with_its_words(mixed: Comparison) -> None:
     document = json.loads(as_json(mixed))
-    assert document["words"] == mixed.words
+    assert document["words"] == mixed.summary
     assert document["changes"][0]["judgement"] == "worse"
-    assert document["changes"][0]["words"] == mixed.regressions[0].words
+    assert document["changes"][0]["words"] == mixed.regressions[0].summary
     assert document["missing"][0]["model"] == "gone"
 
 

@@ -74,7 +74,7 @@ def test_recipes_in_the_same_place_share_a_dot() -> None:
     ]
     (trade,) = tradeoffs(runs)
     assert [dot.names for dot in trade.panels[0].dots] == ["1, 2", "3"]
-    assert trade.panels[0].dots[0].words.startswith("a; b: ")
+    assert trade.panels[0].dots[0].summary.startswith("a; b: ")
 
 
 def test_other_inputs_make_another_table_and_it_says_which() -> None:

@@ -19,7 +19,7 @@ def test_a_clock_that_the_device_s_own_timer_refutes_is_found() -> None:
     slow = dataclasses.replace(run, clock=ClockCheck(cycles=claimed * 8 // 10, timer_us=1_000_000))
     (finding,) = check(slow).findings
     assert finding.code == "clock_mismatch"
-    assert finding.words == "by its timer the CPU ran at 288 MHz, it claims 360"
+    assert finding.summary == "by its timer the CPU ran at 288 MHz, it claims 360"
     near = dataclasses.replace(run, clock=ClockCheck(cycles=claimed * 995 // 1000, timer_us=1_000_000))
     assert check(near).valid
     short = dataclasses.replace(run, clock=ClockCheck(cycles=claimed // 20, timer_us=99_999))
@@ -35,7 +35,7 @@ def clocked(run: Run, clock_hz: int) -> Run:
 def test_a_good_series_is_valid() -> None:
     found = check(sample_run())
     assert found.valid is True
-    assert found.words == "valid"
+    assert found.summary == "valid"
     assert problems(sample_run()) == ()
 
 
@@ -60,7 +60,7 @@ def test_a_time_that_the_chip_cannot_reach_is_below_the_floor() -> None:
 def test_a_clock_beyond_the_chips_is_a_mismatch() -> None:
     found = check(clocked(sample_run(), 1_000_000_000))
     assert found.codes == ("clock_mismatch",)
-    assert "device claims 1000 MHz" in found.words
+    assert "device claims 1000 MHz" in found.summary
 
 
 def test_repetitions_that_took_longer_than_the_run_are_a_mismatch() -> None:
@@ -84,7 +84,7 @@ def test_repetitions_that_took_longer_than_the_run_are_a_mismatch() -> None:
 def test_where_the_rules_do_not_apply_it_is_said(run: Run, words: str) -> None:
     found = check(run)
     assert found.valid is None
-    assert found.words == words
+    assert found.summary == words
     assert problems(run) == ()
 
 
@@ -105,19 +105,19 @@ def test_a_repetition_of_a_few_cycles_is_too_short() -> None:
 def test_a_lasting_change_of_speed_is_throttled_and_says_from_where() -> None:
     found = check(series(STEADY[:20] + [1.2 * factor for factor in STEADY[20:]]))
     assert found.codes == ("throttled",)
-    assert "from repetition 21 of 60 on it takes +20" in found.words
+    assert "from repetition 21 of 60 on it takes +20" in found.summary
 
 
 def test_a_slow_rise_is_drifting() -> None:
     found = check(series([factor * (1 + 0.001 * i) for i, factor in enumerate(STEADY)]))
     assert found.codes == ("drifting",)
-    assert "+5." in found.words
+    assert "+5." in found.summary
 
 
 def test_two_speeds_are_bimodal() -> None:
     found = check(series([factor * (1.06 if (i * 5) % 8 < 3 else 1) for i, factor in enumerate(STEADY)]))
     assert found.codes == ("bimodal",)
-    assert "2 ms" in found.words
+    assert "2 ms" in found.summary
 
 
 def test_a_device_clock_that_is_ahead_of_the_host_s_is_a_mismatch() -> None:
@@ -126,7 +126,7 @@ def test_a_device_clock_that_is_ahead_of_the_host_s_is_a_mismatch() -> None:
     assert check(dataclasses.replace(run, timed_s=seconds * 1.05)).valid
     found = check(dataclasses.replace(run, timed_s=seconds * 0.95))
     assert found.codes == ("clock_mismatch",)
-    assert "the clock is not what it says" in found.words
+    assert "the clock is not what it says" in found.summary
 
 
 def test_a_host_that_waits_longer_than_the_cycles_explain_finds_a_slow_clock() -> None:

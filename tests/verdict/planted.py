@@ -27,7 +27,7 @@ class Case:
     fault: NodeFault | FlippedBit
     node: str
     kind: str
-    words: str
+    summary: str
 
     @property
     def id(self) -> str:

@@ -48,7 +48,7 @@ def flipped(model: EspdlModel, tensor: str, index: int, bit: int, node: str) -> 
         fault=FlippedBit(tensor=tensor, index=index, bit=bit),
         node=node,
         kind="parameter",
-        words=f"bit {bit} of weight [{at}] is flipped",
+        summary=f"bit {bit} of weight [{at}] is flipped",
     )
 
 
@@ -60,20 +60,20 @@ def faults(
     words = f"it rounds {ROUNDING_WORDS[other]}, not {ROUNDING_WORDS[rounding_of(family)]}"
     return [
         Case(fault=NodeFault(node=convs[0], fault="rounding", mode="floor"), node=convs[0], kind="rounding",
-             words="it rounds down"),
+             summary="it rounds down"),
         Case(fault=NodeFault(node=convs[1], fault="rounding", mode=other), node=convs[1], kind="rounding",
-             words=words),
+             summary=words),
         Case(fault=NodeFault(node=convs[1], fault="exponent", amount=1), node=convs[1], kind="shift",
-             words="shifts its sums by +1"),
+             summary="shifts its sums by +1"),
         Case(fault=NodeFault(node=gemm, fault="exponent", amount=-1), node=gemm, kind="shift",
-             words="shifts its sums by -1"),
-        Case(fault=NodeFault(node=wide, fault="layout"), node=wide, kind="layout", words="NCHW order"),
+             summary="shifts its sums by -1"),
+        Case(fault=NodeFault(node=wide, fault="layout"), node=wide, kind="layout", summary="NCHW order"),
         Case(fault=NodeFault(node=previous, fault="stale"), node=previous, kind="stale",
-             words="nothing was ever written there"),
+             summary="nothing was ever written there"),
         Case(fault=NodeFault(node=padded, fault="padding", amount=1), node=padded, kind="padding",
-             words="one pixel further up and left"),
+             summary="one pixel further up and left"),
         Case(fault=NodeFault(node=convs[0], fault="accumulator", amount=12), node=convs[0], kind="saturation",
-             words="saturates at 12 bits"),
+             summary="saturates at 12 bits"),
     ]  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def check(found: Divergence | None, case: Case, broken: Broken) -> None:
     assert found.node is not None
     assert found.node.name == case.node
     assert found.diagnosis.kind == case.kind
-    assert case.words in found.diagnosis.words
+    assert case.summary in found.diagnosis.summary
     assert found.diagnosis.certain
     assert found.unconfirmed == ()
     assert found.requests == len(broken.asked) <= broken.budget
@@ -120,7 +120,7 @@ def test_a_flipped_bit_of_a_bias_is_named_too() -> None:
     model, inputs = golden_inputs("mnist", "w8a8", "c")
     broken = Broken(model, "c", FlippedBit(tensor="conv1.bias", index=3, bit=7))
     case = Case(fault=FlippedBit(tensor="conv1.bias", index=3, bit=7), node="/conv1/Conv", kind="parameter",
-                words="bit 7 of the bias of output channel 3 is flipped")  # fmt: skip
+                summary="bit 7 of the bias of output channel 3 is flipped")  # fmt: skip
     check(broken.search(inputs)[1], case, broken)
 
 
@@ -133,7 +133,7 @@ def test_what_is_left_over_from_the_input_before_is_recognized(stale: str) -> No
     assert found is not None
     assert found.node is not None
     assert found.node.name == ("/conv1/Conv" if stale == "input" else stale)
-    assert found.diagnosis.words == "it holds the answer to the input just before"
+    assert found.diagnosis.summary == "it holds the answer to the input just before"
 
 
 def test_an_input_that_arrives_as_another_is_wrong_before_any_layer() -> None:
@@ -151,7 +151,7 @@ def test_an_input_that_arrives_as_another_is_wrong_before_any_layer() -> None:
     )
     assert found is not None
     assert (found.tensor, found.node, found.requests) == ("input", None, 0)
-    assert "input input" in found.words
+    assert "input input" in found.summary
 
 
 def test_a_tensor_that_the_device_cannot_give_is_gone_around() -> None:
@@ -223,7 +223,7 @@ def test_a_fault_in_a_zoo_model_is_found_and_named(
     }
     fault, node = planted[kind]
     broken = Broken(model, family, fault)
-    check(broken.search(inputs[::-1])[1], Case(fault=fault, node=node, kind=kind, words=""), broken)
+    check(broken.search(inputs[::-1])[1], Case(fault=fault, node=node, kind=kind, summary=""), broken)
 
 
 def test_a_filter_read_in_another_order_is_a_layout_fault() -> None:
@@ -251,7 +251,7 @@ def test_a_filter_read_in_another_order_is_a_layout_fault() -> None:
     found = find(model, "c", inputs[0], right, lambda name: got[name].tobytes(), wrong=["output"])
     assert found is not None
     assert found.diagnosis.kind == "layout"
-    assert "filter is read as (N/16)HWC16" in found.diagnosis.words
+    assert "filter is read as (N/16)HWC16" in found.diagnosis.summary
 
 
 def repacked(stored: Tensor, oihw: NDArray[Any]) -> Tensor:

@@ -138,9 +138,9 @@ def test_the_search_names_the_fault_of_esp_nn(label: str) -> None:
     assert found.node is not None
     assert found.node.op_type == operator
     diagnosis = found.diagnosis
-    assert (diagnosis.kind, diagnosis.certain) == ("known fault", True), diagnosis.words
-    assert ("esp-nn#31" if "conv" in label else label) in diagnosis.words
-    assert "esp-nn-off" in diagnosis.words
+    assert (diagnosis.kind, diagnosis.certain) == ("known fault", True), diagnosis.summary
+    assert ("esp-nn#31" if "conv" in label else label) in diagnosis.summary
+    assert "esp-nn-off" in diagnosis.summary
 
 
 @pytest.mark.parametrize(

@@ -57,5 +57,5 @@ def test_what_nobody_knows_of_the_chip_is_said_and_fails_nothing() -> None:
         answers, answers, None, None, labels=None, exponents={}, doubts=("PRelu_7: a product leaves int8",)
     )
     assert ("", "exact reference", "PRelu_7: a product leaves int8", "not certain") in found.table()
-    assert "not certain: the exact reference in 1 layers" in found.words
+    assert "not certain: the exact reference in 1 layers" in found.summary
     assert found.ok

@@ -58,7 +58,7 @@ def test_equal_answers_are_ok_and_the_words_say_bit_exact() -> None:
     assert found.ok
     assert found.bit_exact
     assert found.honest
-    assert found.words.startswith("port: bit-exact over 4 inputs; quantizer: honest; ")
+    assert found.summary.startswith("port: bit-exact over 4 inputs; quantizer: honest; ")
 
 
 def test_one_lsb_in_one_answer_makes_the_port_wrong_and_says_where() -> None:
@@ -74,14 +74,14 @@ def test_one_lsb_in_one_answer_makes_the_port_wrong_and_says_where() -> None:
         2,
     )
     assert (diff.first_input, diff.inputs_different, diff.histogram_lsb) == (2, 1, {-1: 1, 0: 11})
-    assert "port: WRONG over 4 inputs: output prob: 1 of 12 values differ, by up to 1 LSB" in found.words
+    assert "port: WRONG over 4 inputs: output prob: 1 of 12 values differ, by up to 1 LSB" in found.summary
 
 
 def test_a_tolerance_lets_it_pass_and_the_words_say_the_reason() -> None:
     found = verdict(device=changed((2, 1), -1), tolerance_lsb=1, tolerance_reason="float table on the chip")
     assert found.ok
     assert not found.bit_exact
-    assert "within the allowed 1 LSB, float table on the chip" in found.words
+    assert "within the allowed 1 LSB, float table on the chip" in found.summary
     assert not verdict(device=changed((2, 1), -2), tolerance_lsb=1).ok
 
 
@@ -90,7 +90,8 @@ def test_a_dishonest_quantizer_is_not_the_ports_fault() -> None:
     assert found.ok
     assert found.honest is False
     assert (
-        "quantizer: believed other values, output prob: 1 of 12 values differ, by up to 4 LSB" in found.words
+        "quantizer: believed other values, output prob: 1 of 12 values differ, by up to 4 LSB"
+        in found.summary
     )
 
 
@@ -98,8 +99,8 @@ def test_missing_references_are_said_aloud() -> None:
     found = verdict(quantized=None, float_=None)
     assert found.ok
     assert found.honest is None
-    assert "quantizer: not checked, there is no quantized reference" in found.words
-    assert "price of quantization: unknown, there is no float reference" in found.words
+    assert "quantizer: not checked, there is no quantized reference" in found.summary
+    assert "price of quantization: unknown, there is no float reference" in found.summary
 
 
 def test_quantization_that_turns_a_class_costs_percentage_points() -> None:
@@ -115,13 +116,13 @@ def test_quantization_that_turns_a_class_costs_percentage_points() -> None:
     }
     assert found.agreements["device/exact"].correct == 4
     assert found.agreements["quantized/float"].correct == 3
-    assert found.words.endswith("quantization costs 25.00 pp top-1 (100.00 -> 75.00 %)")
+    assert found.summary.endswith("quantization costs 25.00 pp top-1 (100.00 -> 75.00 %)")
 
 
 def test_without_a_quantized_reference_the_loss_of_a_wrong_port_is_not_blamed_on_quantization() -> None:
     off = verdict(device=changed((0, 0), 1), quantized=None, labels=np.array([0, 1, 2, 1]))
-    assert "quantization and port costs 0.00 pp" in off.words
-    assert "; quantization costs 0.00 pp" in verdict(quantized=None, labels=np.array([0, 1, 2, 1])).words
+    assert "quantization and port costs 0.00 pp" in off.summary
+    assert "; quantization costs 0.00 pp" in verdict(quantized=None, labels=np.array([0, 1, 2, 1])).summary
 
 
 def test_a_model_that_does_not_classify_pays_in_error_figures() -> None:
@@ -135,7 +136,7 @@ def test_a_model_that_does_not_classify_pays_in_error_figures() -> None:
         exponents={"mask": 0},
     )
     assert not found.agreements
-    assert "quantization costs RMSE 0.5, MAE 0.5, max 0.5" in found.words
+    assert "quantization costs RMSE 0.5, MAE 0.5, max 0.5" in found.summary
 
 
 def test_zero_point_and_scale_give_the_real_values() -> None:
@@ -156,7 +157,7 @@ def test_the_table_has_a_row_for_each_comparison_and_the_text_is_aligned() -> No
     assert {len(row) for row in rows} == {4}
     assert rows[1][-1] == "WRONG"
     lines = found.text().splitlines()
-    assert lines[0] == found.words
+    assert lines[0] == found.summary
     assert lines[1].index("comparison") == lines[2].index("device vs exact (port)")
 
 
@@ -217,7 +218,7 @@ def test_a_float_output_is_judged_in_floats_and_nan_on_one_side_is_wrong() -> No
     assert isinstance(diff, FloatDiff)
     assert (diff.broken, diff.different, diff.worst_index, diff.first_input) == (1, 1, (3, 2), 3)
     assert not found.ok
-    assert "1 of 12 values differ, 1 of them not finite on one side" in found.words
+    assert "1 of 12 values differ, 1 of them not finite on one side" in found.summary
 
 
 def test_a_float_output_within_its_own_tolerance_passes() -> None:
@@ -271,7 +272,7 @@ def test_one_wrong_output_of_several_makes_the_port_wrong_and_is_named() -> None
         classes="prob",
     )
     assert not found.ok
-    assert "output prob: 1 of 12 values differ" in found.words
-    assert "quantizer: believed other values, output box" in found.words
+    assert "output prob: 1 of 12 values differ" in found.summary
+    assert "quantizer: believed other values, output box" in found.summary
     assert found.worst_quantized_lsb == 5
     assert found.accuracies["exact"].correct == 4

@@ -68,7 +68,7 @@ def run(args: Namespace) -> int:
         inputs = read_npz(args.inputs, hint="arrays named as the model's inputs")
         answers = reference.run_all(inputs) if args.all_tensors else reference.run(inputs)
         for doubt in reference.doubts:
-            print(f"hil exact: warning: not certain: {doubt.words}", file=sys.stderr)
+            print(f"hil exact: warning: not certain: {doubt.summary}", file=sys.stderr)
         _write(args.outputs, answers)
     if args.save is not None:
         tensors = list(reference.tensor_names) if args.all_tensors else None

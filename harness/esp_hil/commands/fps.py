@@ -95,7 +95,7 @@ def _conclude(rows: Sequence[FrameRate], args: Namespace) -> None:
     if any(row.simulated for row in rows):
         print("the board is virtual: its times are those of this machine, not of a chip")
     for finding in findings(rows):
-        print(finding.words)
+        print(finding.summary)
     for name in dict.fromkeys(row.class_name for row in rows):
         if bound := bound_fps(name, args.target):
             print(f"{name}: at most {bound[0]:.1f} fps on {args.target} by {bound[1]}")

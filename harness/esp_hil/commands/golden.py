@@ -155,7 +155,7 @@ def _accuracy(args: Namespace) -> int:
         rows.append(row)
         if not args.json:
             name = f"{row.reference} {row.recipe} {row.family or ''}".rstrip()
-            print(f"{name:24} top-1 {row.accuracy.words}; as float {row.agreement.words}", flush=True)
+            print(f"{name:24} top-1 {row.accuracy.summary}; as float {row.agreement.summary}", flush=True)
     if args.json:
         print(json.dumps([_as_json(row) for row in rows], indent=1))
     short = args.limit is None and rows[0].accuracy.share < model.expected.test_top1

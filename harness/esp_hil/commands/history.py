@@ -97,7 +97,7 @@ def _show(history: History, args: Namespace) -> int:
         print(f"{line.title}{mark}")
         print(f"  {sparkline(values)}  {values[0]:.5g} -> {values[-1]:.5g}{unit}, {len(values)} sessions")
         for step in line.steps:
-            print(f"  {line.words(step)}")
+            print(f"  {line.summary(step)}")
     if not lines:
         print("no figure was measured twice")
     return 0
@@ -115,7 +115,7 @@ _FIRST = (
 def _weight(line: Line) -> tuple[str, str, int, str]:
     """Of a combination first what people ask for: latency, top-1, arena; then the other figures by name."""
     place = _FIRST.index(line.metric) if line.metric in _FIRST else len(_FIRST)
-    return line.identity.words, line.board, place, line.metric
+    return line.identity.summary, line.board, place, line.metric
 
 
 def _steps(history: History, args: Namespace) -> int:
@@ -127,7 +127,7 @@ def _steps(history: History, args: Namespace) -> int:
             if args.last is None or step.at >= len(line.points) - args.last:
                 found += 1
                 worse += line.worse(step) is True
-                print(line.words(step))
+                print(line.summary(step))
     print(f"{found} step{'s' if found != 1 else ''}, {worse} for the worse")
     return 1 if worse else 0
 

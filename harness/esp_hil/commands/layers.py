@@ -112,7 +112,7 @@ def _compare_all(board: PreparedBoard, index: int) -> int:
         else:
             difference = compare_answers(got.reshape(1, -1), wanted.reshape(1, -1))
             wrong += not difference.equal
-            words = "equal" if difference.equal else f"WRONG {difference.words}"
+            words = "equal" if difference.equal else f"WRONG {difference.summary}"
         shape = "x".join(map(str, wanted.shape))
         print(f"{number:4} {name:44} {wanted.dtype!s:8} {shape:16} {words}", flush=True)
     print(f"{len(names)} tensors of input {index}: {wrong or 'none'} wrong")

@@ -69,7 +69,7 @@ def _look_over(model: Model, family: Family) -> None:
     inputs = model.golden().inputs
     exact = ExactReference(model, "w8a8", family).run(inputs)[model.output].real()
     floats = FloatReference(model).run(inputs)[model.output].real()
-    same = agreement(exact, floats).words
+    same = agreement(exact, floats).summary
     print(f"{family:8} {path.stat().st_size:,} bytes; the float model's class on {same}")
     for finding in lint_file(path).findings:
         if finding.severity != "note":

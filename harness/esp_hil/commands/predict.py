@@ -108,7 +108,7 @@ def _as_json(name: str, chip: Target, found: Forecast) -> dict[str, object]:
         "ms": found.ms,
         "low_ms": found.low_ms,
         "high_ms": found.high_ms,
-        "settings": found.setup.words,
+        "settings": found.setup.summary,
         "reasons": list(found.reasons),
     }
 
@@ -119,7 +119,7 @@ def _print(name: str, chip: Target, file: DeviceFile, found: Forecast) -> None:
 
     macs = total_macs(work_of(file))
     print(f"{name} on {chip.name}: {macs:,} MACs, {round(found.instructions):,} instructions of SIMD kernels")
-    print(f"{found.words} at {found.setup.words}; 80 % of published models lie in such a band")
+    print(f"{found.summary} at {found.setup.summary}; 80 % of published models lie in such a band")
     for reason in found.reasons:
         print(f"  {reason}")
     _print_bars(found)
@@ -127,7 +127,7 @@ def _print(name: str, chip: Target, file: DeviceFile, found: Forecast) -> None:
     if rows:
         print(f"published of this model: {spread_words(rows)}")
         for row in rows:
-            print(f"  {row.words}  {row.source}")
+            print(f"  {row.summary}  {row.source}")
 
 
 def _print_bars(found: Forecast) -> None:

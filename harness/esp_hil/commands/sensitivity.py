@@ -126,5 +126,5 @@ def _figures(
     return (
         f"{noise_to_signal(scores, floats):.2e}",
         f"{path.stat().st_size:,}",
-        accuracy(answers, tests.labels).words,
+        accuracy(answers, tests.labels).summary,
     )

@@ -197,7 +197,7 @@ def _compare(folder: Path, trace: Trace) -> None:
 
     found = compare_steps(trace.arrays, read_steps(folder))
     for step in found:
-        print(f"  {'' if step.equal else '*'}{step.name}: {step.words}")
+        print(f"  {'' if step.equal else '*'}{step.name}: {step.summary}")
     first = next((step.name for step in found if not step.equal), None)
     print(
         f"  all {len(found)} steps are equal"

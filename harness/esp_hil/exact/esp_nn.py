@@ -125,7 +125,7 @@ class Fault:
         mended: an upstream issue says that a version after the newest run one has it no more.
         effect: what comes of it.
         applies: whether a layer is hit, in a version.
-        words: what it does, in one clause.
+        summary: what it does, in one clause.
         way: how the network can avoid it, in the imperative.
     """
 
@@ -134,7 +134,7 @@ class Fault:
     since: str
     effect: Effect
     applies: Callable[[Layer, Version], bool]
-    words: str
+    summary: str
     way: str
     issue: str = ""
     fixed: str = ""
@@ -329,7 +329,7 @@ FAULTS: tuple[Fault, ...] = (
         mended=True,
         effect="wrong answer",
         applies=_trailing_pixel,
-        words="the trailing pixel of its SAME padding is missing: the last column reads the next row, the last row "
+        summary="the trailing pixel of its SAME padding is missing: the last column reads the next row, the last row "
         "memory behind the image",
     ),
     Fault(
@@ -340,7 +340,7 @@ FAULTS: tuple[Fault, ...] = (
         fixed="1.2.1",
         effect="wrong answer",
         applies=_unpadded_trailing,
-        words="SAME padding that is only behind the image is not there: rows are read beyond their end",
+        summary="SAME padding that is only behind the image is not there: rows are read beyond their end",
     ),
     Fault(
         name="conv-transpose-buffer",
@@ -350,7 +350,7 @@ FAULTS: tuple[Fault, ...] = (
         fixed="1.2.1",
         effect="wrong answer",
         applies=_transpose_buffer,
-        words="its transposed input does not begin at a multiple of 16 bytes, which the vector loads need",
+        summary="its transposed input does not begin at a multiple of 16 bytes, which the vector loads need",
     ),
     Fault(
         name="conv-im2col-small",
@@ -359,7 +359,7 @@ FAULTS: tuple[Fault, ...] = (
         since="1.2.1",
         effect="wrong answer",
         applies=_im2col_small,
-        words="its input is smaller than its window, and the first window counts as inside",
+        summary="its input is smaller than its window, and the first window counts as inside",
     ),
     Fault(
         name="depthwise-no-bias",
@@ -368,7 +368,7 @@ FAULTS: tuple[Fault, ...] = (
         since="1.0",
         effect="crash",
         applies=_missing_bias,
-        words="without a bias it stores 64 bytes at a wild address: StoreProhibited",
+        summary="without a bias it stores 64 bytes at a wild address: StoreProhibited",
     ),
     Fault(
         name="depthwise-tiled-padding",
@@ -377,7 +377,7 @@ FAULTS: tuple[Fault, ...] = (
         since="1.2.1",
         effect="wrong answer",
         applies=_tiled,
-        words="rows of padding above and below hold the input offset instead of 0",
+        summary="rows of padding above and below hold the input offset instead of 0",
     ),
     Fault(
         name="depthwise-mixed-padding",
@@ -388,7 +388,7 @@ FAULTS: tuple[Fault, ...] = (
         mended=True,
         effect="overwrites memory",
         applies=_mixed_pads,
-        words="it has padding before it in one direction only, and its scratch buffer is too small: what lies behind "
+        summary="it has padding before it in one direction only, and its scratch buffer is too small: what lies behind "
         "is overwritten",
     ),
     Fault(
@@ -400,7 +400,7 @@ FAULTS: tuple[Fault, ...] = (
         mended=True,
         effect="overwrites memory",
         applies=_strip,
-        words="it asks for a scratch buffer of three rows and fills the whole padded image",
+        summary="it asks for a scratch buffer of three rows and fills the whole padded image",
     ),
     Fault(
         name="depthwise-batch",
@@ -409,7 +409,7 @@ FAULTS: tuple[Fault, ...] = (
         since="1.0",
         effect="wrong answer",
         applies=_unaligned_slices,
-        words="images after the first of its batch do not begin at a multiple of 16 bytes, which the vector loads need",
+        summary="images after the first of its batch do not begin at multiples of 16 bytes, as the vector loads need",
     ),
     Fault(
         name="average-pool-pitch",
@@ -418,7 +418,7 @@ FAULTS: tuple[Fault, ...] = (
         since="1.0",
         effect="wrong answer",
         applies=_output_pitch,
-        words="rows of its output lie as far apart as the output is high, not as it is wide",
+        summary="rows of its output lie as far apart as the output is high, not as it is wide",
     ),
     Fault(
         name="max-pool-minimum",
@@ -427,7 +427,7 @@ FAULTS: tuple[Fault, ...] = (
         since="1.0",
         effect="wrong answer",
         applies=_lost_minimum,
-        words="with 4 channels beyond a multiple of 8 its result is not clipped from below",
+        summary="with 4 channels beyond a multiple of 8 its result is not clipped from below",
     ),
     Fault(
         name="mul-leftover",
@@ -436,7 +436,7 @@ FAULTS: tuple[Fault, ...] = (
         since="1.1.0",
         effect="wrong answer",
         applies=_leftover_mul,
-        words="the last elements beyond a multiple of 8 sometimes round negative values up by 1 LSB",
+        summary="the last elements beyond a multiple of 8 sometimes round negative values up by 1 LSB",
     ),
     Fault(
         name="softmax-window",
@@ -445,7 +445,7 @@ FAULTS: tuple[Fault, ...] = (
         since="1.2.1",
         effect="wrong answer",
         applies=_softmax_window,
-        words="rows after the first take their maximum over a window that begins before them",
+        summary="rows after the first take their maximum over a window that begins before them",
     ),
     Fault(
         name="fully-connected-rows",
@@ -456,7 +456,7 @@ FAULTS: tuple[Fault, ...] = (
         mended=True,
         effect="wrong answer",
         applies=_unaligned_rows,
-        words="rows after the first do not begin at a multiple of 8 bytes, and are read from before",
+        summary="rows after the first do not begin at a multiple of 8 bytes, and are read from before",
     ),
     Fault(
         name="max-pool-channels",
@@ -465,7 +465,7 @@ FAULTS: tuple[Fault, ...] = (
         since="1.2.3",
         effect="wrong answer",
         applies=_p4_pool,
-        words="channels beyond a multiple of 16 are stored at the sixteenth before them, over their neighbours",
+        summary="channels beyond a multiple of 16 are stored at the sixteenth before them, over their neighbours",
     ),
     Fault(
         name="conv-trailing-row",
@@ -474,7 +474,7 @@ FAULTS: tuple[Fault, ...] = (
         since="1.2.3",
         effect="wrong answer",
         applies=_p4_trailing_row,
-        words="the last row of windows, which reaches below the image, gets an image of two rows",
+        summary="the last row of windows, which reaches below the image, gets an image of two rows",
     ),
     Fault(
         name="conv-small-window-scratch",
@@ -483,7 +483,7 @@ FAULTS: tuple[Fault, ...] = (
         since="1.2.3",
         effect="overwrites memory",
         applies=_p4_small_window,
-        words="its scratch buffer is too small for a padded image: what lies behind is overwritten",
+        summary="its scratch buffer is too small for a padded image: what lies behind is overwritten",
     ),
 )
 """Every fault that a `.tflite` file can meet. Faults of functions that esp-tflite-micro does not call (average pools of

@@ -53,7 +53,7 @@ class Doubt:
     seen: int | None = None
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """Node, reason and how often."""
         often = "" if self.seen is None else f" ({self.seen} times)"
         return f"{self.node}: {self.why}{often}"

@@ -225,7 +225,9 @@ def _require_accuracy_kept(model: Model, float_path: Path, recipe: Recipe, tests
             accuracy(FloatModel(path).run(inputs)[model.output], tests.labels)
             for path in (float_path, rewritten)
         )
-    say(f"{recipe.name}: float top-1 {before.words} becomes {after.words} by {', '.join(recipe.rewrites)}")
+    say(
+        f"{recipe.name}: float top-1 {before.summary} becomes {after.summary} by {', '.join(recipe.rewrites)}"
+    )
     if before.share - after.share > recipe.rewrite_loss:
         raise GoldenError(
             f"recipe {recipe.name}: the rewritten float model loses {before.share - after.share:.2%} top-1, "

@@ -261,7 +261,7 @@ class ExactReference:
         """Where nobody knows what the chip computes, for all inputs so far: node and reason."""
         if self._espdl is None:
             return ()
-        return tuple(doubt.words for doubt in self._espdl.doubts)
+        return tuple(doubt.summary for doubt in self._espdl.doubts)
 
 
 def quantized_reference(model: Model, recipe: str, family: Family) -> Reference:

@@ -292,7 +292,7 @@ def esp_nn_faults(subject: Subject) -> Iterator[Finding]:
             yield Finding(
                 severity="warning" if fault.name == "mul-leftover" else "error",
                 node=graph.label(operator),
-                why=f"{fault.label} on {chip.name}, {fault.versions}{judged}: {fault.words} ({fault.effect}; seen in "
+                why=f"{fault.label} on {chip.name}, {fault.versions}{judged}: {fault.summary} ({fault.effect}; seen in "
                 "ESP-NN's own assembly, executed instruction by instruction)",
                 todo=fault.todo,
                 gates=False,

@@ -218,7 +218,7 @@ class Finding:
     line_growth: float
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """One sentence."""
         return (
             f"{self.class_name}, {self.format}: while the frame grows {self.growth:.0f} times, the network takes "
@@ -267,7 +267,7 @@ def bound_fps(name: str, chip: str) -> tuple[float, str] | None:
             return None
         fastest = min(found, key=lambda row: row.latency_ms)
         total_ms += fastest.latency_ms
-        versions.append(f"{key} {fastest.words}")
+        versions.append(f"{key} {fastest.summary}")
     return 1e3 / total_ms, " + ".join(versions)
 
 

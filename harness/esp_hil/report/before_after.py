@@ -99,10 +99,10 @@ def _row(
         for line in history
         if (line.identity, line.board, line.metric) == (identity, board, "latency_ms")
     ]
-    refused = [r.words for r in comparison.refusals if (r.identity, r.board) == (identity, board)]
-    refused += [words for words in comparison.not_gated if words.startswith(f"{identity.words}:")]
+    refused = [r.summary for r in comparison.refusals if (r.identity, r.board) == (identity, board)]
+    refused += [words for words in comparison.not_gated if words.startswith(f"{identity.summary}:")]
     return Row(
-        title=clean(identity.words),
+        title=clean(identity.summary),
         board=clean(board),
         cells={column: shown.get(column, Cell()) for column in COLUMNS},
         others=[clean(text) for text in others],

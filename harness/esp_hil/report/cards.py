@@ -39,7 +39,7 @@ class LayerRow:
     macs: str
     utilisation: float | None
     limit: str
-    words: str
+    summary: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class WrongTensor:
     place: str
     why: str
     tensor: str
-    words: str
+    summary: str
     svg: Svg
     low: str
     high: str
@@ -147,7 +147,7 @@ def _wrong(run: Run) -> WrongTensor | None:
         place=clean(found.place),
         why=clean(found.why),
         tensor=clean(f"{found.tensor} {list(found.shape)}, {found.scale}"),
-        words=clean(found.diff.words),
+        summary=clean(found.diff.summary),
         svg=lsb_histogram(found.diff) if isinstance(found.diff, IntegerDiff) else "",
         low=bins[0][0] if bins else "",
         high=bins[-1][0] if bins else "",
@@ -264,14 +264,15 @@ def _plausibility(run: Run) -> dict[str, object]:
     if found:
         told["published"] = spread_words(found, measured)
         told |= {
-            f"source {number}": f"{row.words}, {row.source}" for number, row in enumerate(found[:6], start=1)
+            f"source {number}": f"{row.summary}, {row.source}"
+            for number, row in enumerate(found[:6], start=1)
         }
     chip = targets().get(run.target)
     if "latency_ms" in run.predicted:
         told["prediction"] = _predicted_words(run, measured)
     elif run.macs and chip is not None:
         try:
-            told["prediction"] = predict(run.macs, chip, runtime=run.runtime).words
+            told["prediction"] = predict(run.macs, chip, runtime=run.runtime).summary
         except ConfigError:
             told["prediction"] = "none: too few published models for this kind of chip"
     return told
@@ -332,7 +333,7 @@ def _layer(layer: Layer, cycles: int, share: float, machine: Machine | None) -> 
         macs=f"{layer.macs:,}" if layer.macs is not None else "",
         utilisation=min(100.0, 100 * found.utilisation) if found else None,
         limit=found.limit if found else "",
-        words=found.words if found else "",
+        summary=found.summary if found else "",
     )
 
 

@@ -24,20 +24,22 @@ _EMOJI = {"worse": "❌ worse", "unconfirmed": "❔ not confirmed", "better": "�
 def as_text(comparison: Comparison, *, every: bool = False) -> str:
     """Lines for a terminal: what changed, what was not compared, and the count."""
     told = [change for change in worst_first(comparison.changes) if every or change.judgement != "same"]
-    lines = [f"{_SIGNS[change.judgement]:7} {clean(change.words)}" for change in told]
+    lines = [f"{_SIGNS[change.judgement]:7} {clean(change.summary)}" for change in told]
     lines += [f"BROKEN  {clean(words)}" for words in comparison.broken]
-    lines += [f"refused {clean(refusal.words)}" for refusal in comparison.refusals]
+    lines += [f"refused {clean(refusal.summary)}" for refusal in comparison.refusals]
     lines += [f"no gate {clean(words)}" for words in comparison.not_gated[:MOST_NOT_GATED]]
     if (left := len(comparison.not_gated) - MOST_NOT_GATED) > 0:
         lines.append(f"no gate {left} further figures, for the same reason")
-    lines += [f"missing {clean(identity.words)}: only the base has it" for identity in comparison.missing]
-    lines += [f"new     {clean(identity.words)}: the base does not have it" for identity in comparison.added]
-    return "\n".join([*lines, comparison.words])
+    lines += [f"missing {clean(identity.summary)}: only the base has it" for identity in comparison.missing]
+    lines += [
+        f"new     {clean(identity.summary)}: the base does not have it" for identity in comparison.added
+    ]
+    return "\n".join([*lines, comparison.summary])
 
 
 def as_markdown(comparison: Comparison) -> str:
     """For a pull request or a job summary."""
-    parts = ["## esp-hil: compared with the baseline", escape(comparison.words) + "."]
+    parts = ["## esp-hil: compared with the baseline", escape(comparison.summary) + "."]
     told = [change for change in worst_first(comparison.changes) if change.judgement != "same"]
     if told:
         heading = ("", "what", "figure", "before → after", "how sure", "why")
@@ -47,10 +49,10 @@ def as_markdown(comparison: Comparison) -> str:
     if len(told) > MOST_ROWS:
         parts.append(f"{len(told) - MOST_ROWS} further changes are in the other reports.")
     others = [f"**broken** {escape(clean(words))}" for words in comparison.broken]
-    others += [f"**not compared** {escape(clean(refusal.words))}" for refusal in comparison.refusals]
+    others += [f"**not compared** {escape(clean(refusal.summary))}" for refusal in comparison.refusals]
     others += [f"**not gated** {escape(clean(words))}" for words in comparison.not_gated[:MOST_NOT_GATED]]
-    others += [f"**missing** {escape(clean(identity.words))}" for identity in comparison.missing]
-    others += [f"**new** {escape(clean(identity.words))}" for identity in comparison.added]
+    others += [f"**missing** {escape(clean(identity.summary))}" for identity in comparison.missing]
+    others += [f"**new** {escape(clean(identity.summary))}" for identity in comparison.added]
     if others:
         parts.append("\n".join(f"- {line}" for line in others[:MOST_ROWS]))
     return "\n\n".join(parts) + "\n"
@@ -66,19 +68,19 @@ def _markdown_row(change: Change) -> tuple[str, ...]:
     if change.reruns:
         sure += f", {change.reruns} re-run{'s' if change.reruns != 1 else ''}"
     why = "; ".join((*change.culprits, *change.causes))
-    what = f"{change.identity.words} @ {change.board}"
+    what = f"{change.identity.summary} @ {change.board}"
     cells = (what, change.metric, change.figures.replace("->", "→"), sure, why)
     return (_EMOJI.get(change.judgement, ""), *(escape(clean(cell)) for cell in cells))
 
 
 def as_annotations(comparison: Comparison) -> str:
     """Workflow commands of GitHub Actions: one error or warning a line."""
-    lines = [_annotation("error", "regression", change.words) for change in comparison.regressions]
+    lines = [_annotation("error", "regression", change.summary) for change in comparison.regressions]
     lines += [_annotation("error", "broken", words) for words in comparison.broken]
-    lines += [_annotation("warning", "not confirmed", change.words) for change in comparison.unconfirmed]
-    lines += [_annotation("warning", "not compared", refusal.words) for refusal in comparison.refusals]
+    lines += [_annotation("warning", "not confirmed", change.summary) for change in comparison.unconfirmed]
+    lines += [_annotation("warning", "not compared", refusal.summary) for refusal in comparison.refusals]
     lines += [
-        _annotation("warning", "missing", f"{identity.words}: only the base has it")
+        _annotation("warning", "missing", f"{identity.summary}: only the base has it")
         for identity in comparison.missing
     ]
     return "\n".join(lines)
@@ -110,38 +112,38 @@ def as_junit(comparison: Comparison) -> str:
     for refusal in comparison.refusals:
         suite.append(_skipped(refusal))
     for identity in comparison.missing:
-        case = xml.SubElement(suite, "testcase", {"classname": clean(identity.words), "name": "missing"})
+        case = xml.SubElement(suite, "testcase", {"classname": clean(identity.summary), "name": "missing"})
         xml.SubElement(case, "skipped", {"message": "only the base has it"})
     xml.indent(root)
     return xml.tostring(root, encoding="unicode", xml_declaration=True)
 
 
 def _case(change: Change) -> xml.Element:
-    where = {"classname": clean(f"{change.identity.words} @ {change.board}"), "name": clean(change.metric)}
+    where = {"classname": clean(f"{change.identity.summary} @ {change.board}"), "name": clean(change.metric)}
     case = xml.Element("testcase", where)
     if change.judgement == "worse":
-        xml.SubElement(case, "failure", {"type": "regression", "message": clean(change.words)})
+        xml.SubElement(case, "failure", {"type": "regression", "message": clean(change.summary)})
     elif change.judgement == "unconfirmed":
-        xml.SubElement(case, "system-out").text = clean(change.words)
+        xml.SubElement(case, "system-out").text = clean(change.summary)
     return case
 
 
 def _skipped(refusal: Refusal) -> xml.Element:
     where = {
-        "classname": clean(f"{refusal.identity.words} @ {refusal.board}"),
+        "classname": clean(f"{refusal.identity.summary} @ {refusal.board}"),
         "name": ", ".join(refusal.groups),
     }
     case = xml.Element("testcase", where)
-    xml.SubElement(case, "skipped", {"message": clean(refusal.words)})
+    xml.SubElement(case, "skipped", {"message": clean(refusal.summary)})
     return case
 
 
 def as_json(comparison: Comparison) -> str:
     """Everything, for scripts; `words` of each change is what people are told."""
     document = {
-        "words": comparison.words,
-        "changes": [asdict(change) | {"words": change.words} for change in worst_first(comparison.changes)],
-        "refusals": [asdict(refusal) | {"words": refusal.words} for refusal in comparison.refusals],
+        "words": comparison.summary,
+        "changes": [asdict(change) | {"words": change.summary} for change in worst_first(comparison.changes)],
+        "refusals": [asdict(refusal) | {"words": refusal.summary} for refusal in comparison.refusals],
         "missing": [asdict(identity) for identity in comparison.missing],
         "added": [asdict(identity) for identity in comparison.added],
         "broken": list(comparison.broken),

@@ -38,14 +38,14 @@ def summary(runs: Sequence[Run], *, colour: bool | None = None, width: int | Non
     lines = [line_of(runs[number]) for number in numbers_of(runs, MOST_ROWS)]
     table = _rich(lines, width) if (sys.stdout.isatty() if colour is None else colour) else _plain(lines)
     said = [
-        f"{_SIGNS[line.status]} {line.model} on {line.board}: {line.words}"
+        f"{_SIGNS[line.status]} {line.model} on {line.board}: {line.summary}"
         for line in lines
         if line.status != "ok"
     ]
     if left := len(runs) - len(lines):
         said.append(f"{left} further runs are not shown")
     counted = tally(runs)
-    return "\n".join([table, *said, *counted.banners.values(), counted.words])
+    return "\n".join([table, *said, *counted.banners.values(), counted.summary])
 
 
 def _cells(line: Line) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def _timeline(line: HistoryLine) -> Timeline:
         svg=_svg(line),
         first=_end(line, line.points[0]),
         last=_end(line, line.points[-1]),
-        steps=[(looks[line.worse(step)], clean(line.words(step))) for step in line.steps],
+        steps=[(looks[line.worse(step)], clean(line.summary(step))) for step in line.steps],
     )
 
 

@@ -61,7 +61,7 @@ class Dot:
     left: float
     bottom: float
     front: bool
-    words: str
+    summary: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +247,7 @@ def _panel(
             left=left,
             bottom=bottom,
             front=indexes[0] in best,
-            words=clean("; ".join(runs[known[i][0] - 1].recipe for i in indexes))
+            summary=clean("; ".join(runs[known[i][0] - 1].recipe for i in indexes))
             + f": {cost.words(xs[indexes[0]])}, {words(ys[indexes[0]])}",
         )
         for (left, bottom), indexes in merged.items()

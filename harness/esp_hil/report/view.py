@@ -103,7 +103,7 @@ class Line:
         memory: the arena.
         fps: inferences per second, from the median.
         attempt: as `attempt 2`; "" for the first.
-        words: why it is not ok, the diagnosis first; else the verdict's sentence.
+        summary: why it is not ok, the diagnosis first; else the verdict's sentence.
     """
 
     run: Run
@@ -124,7 +124,7 @@ class Line:
     cold: str
     validity: str
     memory: str
-    words: str
+    summary: str
 
 
 def line_of(run: Run, latency: Latency | None = None, validity: Validity | None = None) -> Line:
@@ -153,9 +153,9 @@ def line_of(run: Run, latency: Latency | None = None, validity: Validity | None 
             else ""
         ),
         cold=milliseconds(latency.cold_ms) if latency and latency.cold_ms is not None else "",
-        validity=(validity or check(run)).words,
+        validity=(validity or check(run)).summary,
         memory=size(arena) if arena is not None else "",
-        words=words_of(run),
+        summary=words_of(run),
     )
 
 
@@ -202,7 +202,7 @@ class Tally:
         return found | {SIMULATED_MARK: SIMULATED_BANNER} if self.simulated else found
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """As `6 runs: 4 ok, 1 broken, 1 wrong; 2 of them simulated; 1 of them emulated`."""
         parts = [f"{self.counts['ok']} ok"]
         parts += [f"{count} {words}" for _, words, count in self.troubles]

@@ -102,7 +102,7 @@ COLUMNS: tuple[Column, ...] = (
     _text(
         "divergence", "where a wrong device first goes wrong, and why", lambda run: run.divergence or None, 3
     ),
-    _text("verdict", "the verdict's sentence", lambda run: run.verdict.words if run.verdict else None),
+    _text("verdict", "the verdict's sentence", lambda run: run.verdict.summary if run.verdict else None),
     _whole("checks", "tests of the suites that judged it", lambda run: len(run.checks), since=5),
     _whole(
         "checks_failed",
@@ -178,7 +178,7 @@ def frame(
         column.name: _series([row[place] for row in values], column.dtype)
         for place, column in enumerate(COLUMNS)
     }
-    columns["validity"] = _series([validity.words for validity in validities], "string")
+    columns["validity"] = _series([validity.summary for validity in validities], "string")
     columns["validity_codes"] = _series([" ".join(validity.codes) for validity in validities], "string")
     columns |= _counters(runs)
     return pd.DataFrame(columns)
@@ -376,7 +376,7 @@ def compare(base: Source, new: Source, *, gate_simulated: bool = False) -> pd.Da
                 **_identity(refusal.identity, refusal.board),
                 "metric": group,
                 "judgement": "not compared",
-                "reason": refusal.words,
+                "reason": refusal.summary,
             }
             for group in refusal.groups
         ]

@@ -44,10 +44,10 @@ def reason_of(run: Run) -> str:
     if run.failure is not None:
         return run.failure_words
     if run.verdict is not None and not run.verdict.ok:
-        return run.divergence or run.verdict.words
+        return run.divergence or run.verdict.summary
     if run.red_checks:
         return "; ".join(dict.fromkeys(_words(check) for check in run.red_checks))
-    return run.verdict.words if run.verdict else "nothing was compared"
+    return run.verdict.summary if run.verdict else "nothing was compared"
 
 
 def _words(check: Check) -> str:
@@ -82,7 +82,7 @@ def judged(runs: Sequence[Run], comparison: Comparison) -> Iterator[Run]:
     for change in comparison.regressions:
         found = change.identity
         key = (found.model, found.recipe, found.runtime, found.target, change.board)
-        worse.setdefault(key, []).append(change.words)
+        worse.setdefault(key, []).append(change.summary)
     for run in runs:
         key = (run.model, run.recipe, run.runtime, run.target, run.board)
         known = any(check.suite == REGRESSION and not check.ok for check in run.checks)

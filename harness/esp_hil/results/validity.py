@@ -46,7 +46,7 @@ class Finding:
     """One rule of measuring that a series breaks."""
 
     code: Code
-    words: str
+    summary: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +72,11 @@ class Validity:
         return tuple(finding.code for finding in self.findings)
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """One clause."""
         if self.not_applied:
             return f"not checked: {self.not_applied}"
-        return "; ".join(finding.words for finding in self.findings) or "valid"
+        return "; ".join(finding.summary for finding in self.findings) or "valid"
 
 
 def check(run: Run, macs: int | None = None) -> Validity:
@@ -114,7 +114,7 @@ def check(run: Run, macs: int | None = None) -> Validity:
 
 def problems(run: Run, macs: int | None = None) -> tuple[str, ...]:
     """The findings of `check` in words; empty for a simulated run, whose latency no rule is applied to."""
-    return tuple(f"{finding.code}: {finding.words}" for finding in check(run, macs).findings)
+    return tuple(f"{finding.code}: {finding.summary}" for finding in check(run, macs).findings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +152,7 @@ def _too_few(timed: _Timed) -> Finding | None:
     if n >= MIN_REPETITIONS or seconds >= MIN_SECONDS:
         return None
     wanted = f"need {MIN_REPETITIONS}, or {MIN_SECONDS:g} s"
-    return Finding(code="too_few", words=f"{n} repetitions in {seconds:.2g} s, {wanted}")
+    return Finding(code="too_few", summary=f"{n} repetitions in {seconds:.2g} s, {wanted}")
 
 
 def _too_short(timed: _Timed) -> Finding | None:
@@ -160,7 +160,7 @@ def _too_short(timed: _Timed) -> Finding | None:
     if median >= MIN_CYCLES:
         return None
     said = f"a repetition takes {median} cycles: below {MIN_CYCLES}, reading the counter is a visible part"
-    return Finding(code="too_short", words=said)
+    return Finding(code="too_short", summary=said)
 
 
 def _shape(timed: _Timed) -> Finding | None:
@@ -172,16 +172,16 @@ def _shape(timed: _Timed) -> Finding | None:
             f"from repetition {step.at + 1} of {len(timed.cycles)} on it takes "
             f"{100 * (step.ratio - 1):+.1f} % ({timed.ms(step.before):.4g} -> {timed.ms(step.after):.4g} ms)"
         )
-        return Finding(code="throttled", words=said)
+        return Finding(code="throttled", summary=said)
     if drift := drift_of(timed.cycles):
         said = f"the latency changes by {100 * drift:+.1f} % from the first to the last repetition"
-        return Finding(code="drifting", words=said)
+        return Finding(code="drifting", summary=said)
     if modes := modes_of(timed.cycles):
         said = (
             f"two speeds: {timed.ms(modes.fast):.4g} ms, and {timed.ms(modes.slow):.4g} ms in "
             f"{100 * modes.slow_share:.0f} % of the repetitions"
         )
-        return Finding(code="bimodal", words=said)
+        return Finding(code="bimodal", summary=said)
     return None
 
 
@@ -190,7 +190,7 @@ def _claimed_clock(timed: _Timed) -> Finding | None:
         return None
     claimed, most = timed.clock_hz / 1e6, timed.chip.fastest_hz / 1e6
     said = f"device claims {claimed:g} MHz, {timed.chip.name} has {most:g}"
-    return Finding(code="clock_mismatch", words=said)
+    return Finding(code="clock_mismatch", summary=said)
 
 
 def _timer(timed: _Timed) -> Finding | None:
@@ -202,7 +202,7 @@ def _timer(timed: _Timed) -> Finding | None:
     if abs(true_hz / timed.clock_hz - 1) <= TIMER_SHARE:
         return None
     said = f"by its timer the CPU ran at {true_hz / 1e6:.4g} MHz, it claims {timed.clock_hz / 1e6:g}"
-    return Finding(code="clock_mismatch", words=said)
+    return Finding(code="clock_mismatch", summary=said)
 
 
 def _host_clock(timed: _Timed) -> Finding | None:
@@ -213,15 +213,15 @@ def _host_clock(timed: _Timed) -> Finding | None:
             return None
         run_s = timed.run.duration_s
         said = f"repetitions took {timed.seconds:.3g} s on the device's clock, the run {run_s:.3g} s"
-        return Finding(code="clock_mismatch", words=said)
+        return Finding(code="clock_mismatch", summary=said)
     both = f"{timed.job_s:.3g} s on the device's clock, {host_s:.3g} s on the host's"
     if timed.seconds > host_s * (1 + CLOCK_SHARE / 5):
         return Finding(
-            code="clock_mismatch", words=f"the timed job took {both}: the clock is not what it says"
+            code="clock_mismatch", summary=f"the timed job took {both}: the clock is not what it says"
         )
     if host_s >= 10 * CLOCK_SLACK_S and timed.job_s < host_s * (1 - CLOCK_SHARE) - CLOCK_SLACK_S:
         return Finding(
-            code="throttled", words=f"the timed job took {both}: the clock ran slower than it says"
+            code="throttled", summary=f"the timed job took {both}: the clock ran slower than it says"
         )
     return None
 
@@ -237,7 +237,7 @@ def _below_floor(timed: _Timed) -> Finding | None:
         f"fastest repetition took {fastest:.4g} ms, {timed.macs} MACs take at least {floor:.4g} ms "
         f"on {timed.chip.name}"
     )
-    return Finding(code="below_floor", words=said)
+    return Finding(code="below_floor", summary=said)
 
 
 _RULES: tuple[Callable[[_Timed], Finding | None], ...] = (

@@ -223,7 +223,7 @@ class RunBuilder:
             sizes=sizes_of(self._session.image) if self._session else {},
             confusion=judged.confusion,
             labels=on_board.labels,
-            divergence=located.divergence.words if located.divergence else "",
+            divergence=located.divergence.summary if located.divergence else "",
             first_wrong=_first_wrong(located.divergence, located.file) if located.divergence else None,
             shown=judged.shown,
             clock=timed.clock,
@@ -299,7 +299,7 @@ def _first_wrong(found: Divergence, file: str) -> FirstWrong:
         place=found.place,
         shape=tuple(found.expected.shape),
         scale=found.scale,
-        why=found.diagnosis.words,
+        why=found.diagnosis.summary,
         diff=found.diff,
         around=tuple(
             Neighbour(index=tuple(int(part) for part in index), got=got, expected=expected)

@@ -177,7 +177,7 @@ class Session:
         self._recorder.append(row)
         self.rows.append(row)
         self._recorded += 1
-        said = row.verdict.words if row.verdict else row.failure.message if row.failure else "no verdict"
+        said = row.verdict.summary if row.verdict else row.failure.message if row.failure else "no verdict"
         self._progress.say(f"{row.title}: {said}")
 
     def checked(self, combination: Combination, check: Check) -> None:

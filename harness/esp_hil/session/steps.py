@@ -231,7 +231,7 @@ def locate(board: PreparedBoard, golden: GoldenSet, judged: Judged, options: Opt
     title = f"{board.model.name}-{board.recipe.name}-{board.target.name}"
     file = f"divergence/{title}.npz"
     saved = found.save(options.results / file)
-    return Located(divergence=found, file=file, notes=(f"{found.words}; both tensors in {saved}",))
+    return Located(divergence=found, file=file, notes=(f"{found.summary}; both tensors in {saved}",))
 
 
 def confusion(labels: NDArray[np.int64], chosen: NDArray[np.int64]) -> tuple[tuple[int, int, int], ...]:

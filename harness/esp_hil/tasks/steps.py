@@ -36,7 +36,7 @@ class StepDifference:
         return not self.problem and not self.differ
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """One clause."""
         if self.problem:
             return self.problem

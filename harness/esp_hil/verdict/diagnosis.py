@@ -26,13 +26,13 @@ class Diagnosis:
 
     Attributes:
         kind: what sort of fault; "unknown" if nothing fits.
-        words: one clause.
+        summary: one clause.
         explained: part of the wrong elements for which the hypothesis gives the device's value, 0..1.
         certain: it gives every element, the right ones too.
     """
 
     kind: Kind
-    words: str
+    summary: str
     explained: float
     certain: bool
 
@@ -67,16 +67,16 @@ def diagnose(symptom: Symptom) -> Diagnosis:
     for hypothesis in _hypotheses(symptom):
         same = hypothesis.values == got
         if bool(same.all()):
-            return Diagnosis(kind=hypothesis.kind, words=hypothesis.words, explained=1.0, certain=True)
+            return Diagnosis(kind=hypothesis.kind, summary=hypothesis.summary, explained=1.0, certain=True)
         share = (int((same & wrong).sum()) - int((~same & ~wrong).sum())) / int(wrong.sum())
         if share > best_share:
             best_share, best = share, hypothesis
     kind, looks = _looks(got, expected)
     if best is not None and best_share >= GUESS_SHARE:
-        words = f"perhaps {best.words}, which explains {best_share:.0%} of the wrong values; {looks}"
-        return Diagnosis(kind=best.kind, words=words, explained=best_share, certain=False)
+        words = f"perhaps {best.summary}, which explains {best_share:.0%} of the wrong values; {looks}"
+        return Diagnosis(kind=best.kind, summary=words, explained=best_share, certain=False)
     words = f"no known fault gives these values; {looks}"
-    return Diagnosis(kind=kind, words=words, explained=0.0, certain=False)
+    return Diagnosis(kind=kind, summary=words, explained=0.0, certain=False)
 
 
 def _hypotheses(symptom: Symptom) -> Iterator[Hypothesis]:

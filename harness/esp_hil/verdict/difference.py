@@ -68,7 +68,7 @@ class IntegerDiff:
         return self.max_lsb <= tolerance_lsb
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """One clause: how much differs, by how much, where."""
         if self.equal:
             return f"all {self.count} values equal"
@@ -137,7 +137,7 @@ class FloatDiff:
         return self.broken == 0 and self.max_abs <= tolerance_abs
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """One clause: how much differs, by how much, where."""
         if self.equal:
             return f"all {self.count} values equal"
@@ -173,7 +173,7 @@ class Accuracy:
         return low, high
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """As `99.20 % (992 of 1000; 95 % interval 98.43..99.59 %)`."""
         low, high = self.interval
         return (

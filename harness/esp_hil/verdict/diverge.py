@@ -69,9 +69,9 @@ class Divergence:
         return len(self.steps)
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """One sentence: where and why."""
-        return f"first wrong at {self.place}: {self.diagnosis.words}"
+        return f"first wrong at {self.place}: {self.diagnosis.summary}"
 
     @property
     def place(self) -> str:
@@ -90,9 +90,9 @@ class Divergence:
     def text(self) -> str:
         """All of it, over several lines."""
         lines = [
-            self.words,
+            self.summary,
             f"tensor     {self.tensor}, {self.expected.dtype} {list(self.expected.shape)}, {self.scale}",
-            f"values     {self.diff.words}",
+            f"values     {self.diff.summary}",
         ]
         if isinstance(self.diff, IntegerDiff):
             bins = {f"{lsb:+d}": count for lsb, count in self.diff.histogram_lsb.items() if lsb}

@@ -54,6 +54,6 @@ def _hypothesis(
     known = answer.known.reshape(expected.shape)
     return Hypothesis(
         kind="known fault",
-        words=f"{fault.label}, {fault.versions}: {fault.words}; {fault.todo}",
+        summary=f"{fault.label}, {fault.versions}: {fault.summary}; {fault.todo}",
         values=np.where(known, answer.values.reshape(expected.shape), got),
     )

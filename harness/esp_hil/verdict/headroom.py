@@ -25,7 +25,7 @@ class LaneHeadroom:
     saturated: int
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """What can happen and what did."""
         did = f"saturated {self.saturated} times" if self.saturated else "none did"
         return f"{self.risky} of {self.lanes} lanes can saturate ({self.margin_bits:+.1f} bits): {did}"
@@ -38,7 +38,7 @@ def headroom_rows(headroom: Sequence[LaneHeadroom]) -> Iterator[tuple[str, ...]]
     label = "20-bit accumulators"
     risky = [layer for layer in headroom if layer.risky]
     for layer in risky:
-        yield (layer.layer, label, layer.words, "saturated" if layer.saturated else "ok")
+        yield (layer.layer, label, layer.summary, "saturated" if layer.saturated else "ok")
     if not risky:
         least = min(headroom, key=lambda layer: layer.margin_bits)
         said = f"no lane of {len(headroom)} layers can saturate; least headroom {least.margin_bits:+.1f} bits"

@@ -44,12 +44,12 @@ class Hypothesis:
 
     Attributes:
         kind: what sort of fault.
-        words: what the device then does, in one clause.
+        summary: what the device then does, in one clause.
         values: what it would answer, in the tensor's shape.
     """
 
     kind: Kind
-    words: str
+    summary: str
     values: NDArray[Any]
 
 
@@ -71,15 +71,15 @@ def of_tensor(
     if bool((got == constant).all()):
         yield Hypothesis(
             kind="stale",
-            words=f"it is {constant} everywhere: perhaps nothing was ever written there",
+            summary=f"it is {constant} everywhere: perhaps nothing was ever written there",
             values=np.full_like(expected, constant),
         )
     for age, values in enumerate(earlier, start=1):
         yield Hypothesis(
-            kind="stale", words=f"it holds the answer to the input {_times(age)} before", values=values
+            kind="stale", summary=f"it holds the answer to the input {_times(age)} before", values=values
         )
     for words, values in reorderings(expected):
-        yield Hypothesis(kind="layout", words=words, values=values)
+        yield Hypothesis(kind="layout", summary=words, values=values)
     if expected.dtype.kind == "i":
         yield from _scaled(expected)
 
@@ -93,7 +93,7 @@ def _scaled(expected: NDArray[Any]) -> Iterator[Hypothesis]:
     for shift in SHIFTS:
         scaled = np.floor(np.ldexp(expected.astype(np.float64), -shift) + 0.5)
         values = np.clip(scaled, limits.min, limits.max).astype(expected.dtype)
-        yield Hypothesis(kind="shift", words=f"its values are too {_size(shift)}", values=values)
+        yield Hypothesis(kind="shift", summary=f"its values are too {_size(shift)}", values=values)
 
 
 def _size(shift: int) -> str:
@@ -127,7 +127,7 @@ def of_layer(layer: Layer, got: NDArray[Any], expected: NDArray[Any], rounding: 
 
     def make(kind: Kind, words: str, values: Sums) -> Hypothesis:
         return Hypothesis(
-            kind=kind, words=words, values=values.astype(expected.dtype).reshape(expected.shape)
+            kind=kind, summary=words, values=values.astype(expected.dtype).reshape(expected.shape)
         )
 
     plain = finished(layer, sums, rounding)
@@ -220,7 +220,7 @@ def _accumulators(
             values[some] = _saturated(layer, some, columns, bits, rounding).astype(expected.dtype)
         yield Hypothesis(
             kind="saturation",
-            words=f"its accumulator saturates at {bits} bits",
+            summary=f"its accumulator saturates at {bits} bits",
             values=values.reshape(expected.shape),
         )
 
@@ -268,7 +268,7 @@ def _flipped_bits(
     if found:
         values = expected2.copy()
         values[:, channel] = got2[:, channel]
-        yield Hypothesis(kind="parameter", words=words, values=values.reshape(expected.shape))
+        yield Hypothesis(kind="parameter", summary=words, values=values.reshape(expected.shape))
 
 
 def _flips(numbers: Sums, width: int) -> Sums:

@@ -47,7 +47,7 @@ def variants_of(
     def variant(kind: Kind, words: str, part: EspdlModel, given: Arrays, used: Family = family) -> Variant:
         def compute() -> Hypothesis | None:
             values = _computed(part, used, given, name)
-            return None if values is None else Hypothesis(kind=kind, words=words, values=values)
+            return None if values is None else Hypothesis(kind=kind, summary=words, values=values)
 
         return compute
 
@@ -125,4 +125,4 @@ def _wrapped(node: Node, sources: Arrays) -> Hypothesis | None:
         return None
     with np.errstate(over="ignore"):
         values = first + second if node.op_type == "Add" else first - second
-    return Hypothesis(kind="wrap-around", words="results wrap around instead of saturating", values=values)
+    return Hypothesis(kind="wrap-around", summary="results wrap around instead of saturating", values=values)

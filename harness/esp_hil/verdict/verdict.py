@@ -131,7 +131,7 @@ class Verdict:
         return max((diff.max_lsb for diff in diffs if isinstance(diff, IntegerDiff)), default=0)
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """One sentence that says where the loss comes from."""
         said = [self._words_of_port(), self._words_of_quantizer(), self._words_of_price()]
         if self.doubts:
@@ -143,18 +143,22 @@ class Verdict:
         rows = [("output", "comparison", "difference", "verdict")]
         for o in self.outputs:
             fine = "ok" if self._passes(o.device_vs_exact) else "WRONG"
-            rows.append((o.name, "device vs exact (port)", o.device_vs_exact.words, fine))
+            rows.append((o.name, "device vs exact (port)", o.device_vs_exact.summary, fine))
             if o.exact_vs_quantized is not None:
                 fine = "honest" if o.exact_vs_quantized.equal else "differs"
-                rows.append((o.name, "exact vs quantized (quantizer)", o.exact_vs_quantized.words, fine))
+                rows.append((o.name, "exact vs quantized (quantizer)", o.exact_vs_quantized.summary, fine))
             for label, diff in (
                 ("quantized vs float (price)", o.quantized_vs_float),
                 ("device vs float (whole loss)", o.device_vs_float),
             ):
                 if diff is not None:
                     rows.append((o.name, label, _words_of_loss(diff), "-"))
-        rows += [("", f"top-1 agreement {pair}", share.words, "-") for pair, share in self.agreements.items()]
-        rows += [("", f"top-1 accuracy {name}", share.words, "-") for name, share in self.accuracies.items()]
+        rows += [
+            ("", f"top-1 agreement {pair}", share.summary, "-") for pair, share in self.agreements.items()
+        ]
+        rows += [
+            ("", f"top-1 accuracy {name}", share.summary, "-") for name, share in self.accuracies.items()
+        ]
         rows += [("", "exact reference", doubt, "not certain") for doubt in self.doubts]
         return (*rows, *headroom_rows(self.headroom))
 
@@ -163,7 +167,7 @@ class Verdict:
         rows = self.table()
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        return "\n".join((self.words, *lines))
+        return "\n".join((self.summary, *lines))
 
     def _passes(self, diff: IntegerDiff | FloatDiff) -> bool:
         if isinstance(diff, IntegerDiff):
@@ -178,7 +182,7 @@ class Verdict:
             (o for o in self.outputs if not self._passes(o.device_vs_exact)),
             next(o for o in self.outputs if not o.device_vs_exact.equal),
         )
-        said = f"output {worst.name}: {worst.device_vs_exact.words}"
+        said = f"output {worst.name}: {worst.device_vs_exact.summary}"
         if not self.ok:
             return f"port: WRONG {over}: {said}"
         is_integer = isinstance(worst.device_vs_exact, IntegerDiff)
@@ -196,7 +200,7 @@ class Verdict:
             for o in self.outputs
             if o.exact_vs_quantized is not None and not o.exact_vs_quantized.equal
         )
-        return f"quantizer: believed other values, output {off}: {diff.words}"
+        return f"quantizer: believed other values, output {off}: {diff.summary}"
 
     def _words_of_price(self) -> str:
         """The price from quantized vs float or, without a quantized reference, the device's whole loss."""

@@ -34,7 +34,7 @@ def test_a_slower_night_is_a_step_with_its_date_and_commit() -> None:
     (step,) = line.steps
     assert step.at == 25
     assert line.worse(step) is True
-    words = line.words(step)
+    words = line.summary(step)
     assert words.startswith("mnist w8a8 espdl on esp32p4 @ esp32p4-a: latency_ms worse: 2.5")
     assert "(+5.0 %)" in words or "(+4.9 %)" in words or "(+5.1 %)" in words
     assert "on 2026-01-26 since 0000000000" in words
@@ -59,7 +59,7 @@ def test_what_was_changed_between_two_nights_is_noted() -> None:
         )
     (line,) = lines_of(runs, ["latency_ms"])
     assert [point.note for point in line.points][5:8] == ["", "espdl 3.3.9 -> 3.4.0", ""]
-    assert "(espdl 3.3.9 -> 3.4.0)" in line.words(line.steps[0])
+    assert "(espdl 3.3.9 -> 3.4.0)" in line.summary(line.steps[0])
 
 
 def test_failed_repeated_and_invalid_rows_have_no_points() -> None:

@@ -39,13 +39,13 @@ def test_a_run_against_itself_changed_nothing() -> None:
     assert found.refusals == ()
     assert found.complete
     assert exit_status(found) == 0
-    assert found.words.endswith("figures compared: nothing changed")
+    assert found.summary.endswith("figures compared: nothing changed")
 
 
 def test_five_percent_slower_is_a_regression_in_words() -> None:
     found = compare([sample_run()], [slower(sample_run(), 1.05)])
     assert worse(found) == ["latency_ms"]
-    words = found.regressions[0].words
+    words = found.regressions[0].summary
     assert words.startswith("mnist w8a8 espdl on esp32p4: latency_ms 2.5")
     assert "(+5." in words
     assert "95 % +" in words
@@ -97,10 +97,10 @@ def test_what_differs_is_named_and_only_its_figures_are_refused(
     assert worse(found) == []
     (refusal,) = found.refusals
     assert refusal.groups == groups
-    assert named in refusal.words
+    assert named in refusal.summary
     assert (
         f"--across {named.split(maxsplit=1)[0]}, with pytest --hil-across, compares all the same"
-        in refusal.words
+        in refusal.summary
     )
     assert exit_status(found) == 3
     assert exit_status(found, allow_incomplete=True) == 0
@@ -111,7 +111,7 @@ def test_a_declared_difference_is_compared_and_given_as_a_cause() -> None:
     found = compare([sample_run()], [new], Rules(across=check_names(["engine_version"])))
     assert worse(found) == ["latency_ms"]
     assert found.refusals == ()
-    assert "also changed: engine_version 3.3.9 -> 3.4.0" in found.regressions[0].words
+    assert "also changed: engine_version 3.3.9 -> 3.4.0" in found.regressions[0].summary
 
 
 def test_an_unknown_condition_is_refused_with_a_guess() -> None:
@@ -155,7 +155,7 @@ def test_every_memory_of_the_firmware_and_its_total_are_gated_each() -> None:
     jumped = sample_run(sizes={"diram": 90_100, "flash_code": 800_000, "total": 1_000_100})
     found = compare([base], [jumped])
     assert worse(found) == ["size_flash_code", "size_total"]
-    assert "size_flash_code 400000 -> 800000 bytes (+100.0 %)" in found.regressions[0].words
+    assert "size_flash_code 400000 -> 800000 bytes (+100.0 %)" in found.regressions[0].summary
 
 
 def test_the_size_of_the_firmware_and_the_line_are_gated() -> None:
@@ -174,7 +174,7 @@ def test_simulated_rows_gate_numbers_and_memory_and_their_time_only_when_asked()
     assert worse(compare([base], [dataclasses.replace(new, verdict=sample_verdict(wrong=1))]))
     asked = compare([base], [new], Rules(gate_simulated=True))
     assert worse(asked) == ["latency_ms"]
-    assert "(simulated)" in asked.regressions[0].words
+    assert "(simulated)" in asked.regressions[0].summary
 
 
 def test_simulated_time_of_two_machines_is_never_compared() -> None:
@@ -188,15 +188,15 @@ def test_simulated_time_of_two_machines_is_never_compared() -> None:
 def test_a_simulated_row_is_never_compared_with_silicon() -> None:
     found = compare([sample_run()], [sample_run(kind="virtual")])
     assert found.changes == ()
-    assert "kind silicon -> virtual" in found.refusals[0].words
+    assert "kind silicon -> virtual" in found.refusals[0].summary
 
 
 def test_a_latency_that_breaks_a_rule_takes_no_part() -> None:
     few = dataclasses.replace(sample_run(), cycles=(1_800_000,) * 5)
     found = compare([sample_run()], [few])
-    assert "the new latency is not valid (too_few)" in found.refusals[0].words
+    assert "the new latency is not valid (too_few)" in found.refusals[0].summary
     assert all(change.group != "latency" for change in found.changes)
-    assert "the base latency is not valid" in compare([few], [sample_run()]).refusals[0].words
+    assert "the base latency is not valid" in compare([few], [sample_run()]).refusals[0].summary
 
 
 def test_a_re_run_confirms_or_refutes() -> None:
@@ -204,11 +204,11 @@ def test_a_re_run_confirms_or_refutes() -> None:
     again = dataclasses.replace(slower(sample_run(), 1.06, seed=5), attempt=2)
     confirmed = compare([base], [new, again])
     assert confirmed.regressions[0].reruns == 1
-    assert "confirmed by 1 re-run" in confirmed.regressions[0].words
+    assert "confirmed by 1 re-run" in confirmed.regressions[0].summary
     calm = dataclasses.replace(slower(sample_run(), 1.0, seed=6), attempt=2)
     refuted = compare([base], [new, calm])
     assert refuted.regressions == ()
-    assert "not confirmed by a re-run" in refuted.unconfirmed[0].words
+    assert "not confirmed by a re-run" in refuted.unconfirmed[0].summary
     assert exit_status(refuted) == 0
 
 
@@ -303,7 +303,9 @@ def test_a_model_that_was_trained_again_is_asked_whether_it_got_worse_and_its_id
     assert "agreement_device_exact_pct" in worse(found)
     change = found.regressions[0]
     assert any("model_sha256" in cause for cause in change.causes)
-    assert any("model_sha256" in refusal.words and "latency" in refusal.groups for refusal in found.refusals)
+    assert any(
+        "model_sha256" in refusal.summary and "latency" in refusal.groups for refusal in found.refusals
+    )
 
 
 def test_what_nobody_gates_is_named_with_what_gates_it() -> None:
@@ -313,7 +315,7 @@ def test_what_nobody_gates_is_named_with_what_gates_it() -> None:
     (words,) = found.not_gated
     assert "+6.6 %" in words
     assert "--gate-simulated" in words
-    assert "not gated" in found.words
+    assert "not gated" in found.summary
     assert compare([base], [slower], Rules(gate_simulated=True)).not_gated == ()
 
 

@@ -81,8 +81,8 @@ def test_a_prediction_scales_with_work_and_clock_and_says_what_it_is() -> None:
     slow = predict(10**6, chip, clock_hz=120_000_000)
     assert slow.latency_ms == pytest.approx(2 * one.latency_ms)
     assert one.floor_ms < one.low_ms < one.latency_ms < one.high_ms
-    assert one.words.startswith("predicted ")
-    assert "80% of published models lie between" in one.words
+    assert one.summary.startswith("predicted ")
+    assert "80% of published models lie between" in one.summary
 
 
 @pytest.mark.parametrize(

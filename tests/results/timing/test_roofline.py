@@ -23,7 +23,7 @@ def test_a_layer_at_half_of_the_multipliers_is_limited_by_compute() -> None:
     found = roofline(S3, 0.002, macs=3_840_000, activation_bytes=1000, parameter_bytes=0)
     assert found.utilisation == pytest.approx(0.5)
     assert found.limit == "compute"
-    assert found.words == "limited by multipliers: 50 % of the multipliers, 0 % of the bandwidth"
+    assert found.summary == "limited by multipliers: 50 % of the multipliers, 0 % of the bandwidth"
 
 
 def test_a_layer_that_streams_its_weights_is_limited_by_memory() -> None:
@@ -35,13 +35,13 @@ def test_a_layer_that_streams_its_weights_is_limited_by_memory() -> None:
 def test_a_layer_far_from_both_is_limited_by_neither() -> None:
     found = roofline(S3, 0.02, macs=3_840_000, activation_bytes=240_000, parameter_bytes=0)
     assert found.limit == "overhead"
-    assert "neither" in found.words
+    assert "neither" in found.summary
 
 
 def test_more_than_the_bandwidth_means_a_cache() -> None:
     found = roofline(S3, 0.0005, macs=0, activation_bytes=240_000, parameter_bytes=0)
     assert found.bandwidth_share == pytest.approx(2)
-    assert "came from a cache" in found.words
+    assert "came from a cache" in found.summary
 
 
 def test_without_psram_weights_come_from_flash_and_activations_from_internal_ram() -> None:

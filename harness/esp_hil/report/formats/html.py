@@ -60,7 +60,7 @@ class ErrorPlot:
     svg: Svg
     low: str
     high: str
-    words: str
+    summary: str
     price: str
 
 
@@ -99,7 +99,7 @@ def render(report: Report, path: Path) -> None:
         more=len(report.runs) - len(chosen),
         timelines=timelines(report.history),
         changes=before_after(report.comparison, report.history) if report.comparison else [],
-        compared=clean(report.comparison.words) if report.comparison else "",
+        compared=clean(report.comparison.summary) if report.comparison else "",
         about=about(report),
         tradeoffs=tradeoffs(report.runs),
         mlperf=mlperf_rows(report.runs),
@@ -184,7 +184,7 @@ def _errors(number: int, line: Line) -> list[ErrorPlot]:
                     svg=lsb_histogram(diff),
                     low=bins[0][0],
                     high=bins[-1][0],
-                    words=clean(diff.words),
+                    summary=clean(diff.summary),
                     price=f"RMSE {price.rmse:.3g}, cosine {price.cosine:.5f}" if price else "",
                 )
             )

@@ -91,7 +91,7 @@ def _suite(report: Report, number: int, cases: tuple[_Case, ...], *, every: bool
     told = {"run_id": clean(run.run_id), "kind": run.kind, "simulated": str(run.simulated).lower()}
     told["figure"] = figure_of(run)
     if every or status_of(run) != "ok":
-        told |= {"words": words_of(run), "validity": report.validities[number].words}
+        told |= {"words": words_of(run), "validity": report.validities[number].summary}
         told |= {clean(name): repr(value) for name, value in report.figures[number].items()}
     classname = clean(f"{run.target}.{run.board}.{run.model}-{run.recipe}-{run.runtime}")
     rest = "".join(_written(case, classname) for case in cases)

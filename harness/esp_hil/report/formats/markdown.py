@@ -47,7 +47,7 @@ def render(report: Report, path: Path) -> None:
 
     Of more than MOST_ROWS runs the table has those that are not ok and then the first others.
     """
-    parts = ["# esp-hil report", escape(report.tally.words) + "."]
+    parts = ["# esp-hil report", escape(report.tally.summary) + "."]
     parts += [f"> **{mark}** {escape(banner)}" for mark, banner in report.tally.banners.items()]
     parts += [f"> **Warning:** {escape(warning)}" for warning in report.warnings]
     chosen = [report.line(number) for number in report.numbers(MOST_ROWS)]
@@ -103,7 +103,7 @@ def _changes(report: Report) -> str:
         if len(found) > MOST_DETAILS
         else ""
     )
-    return f"### Before → after: {escape(clean(report.comparison.words))}\n\n{table}{left}"
+    return f"### Before → after: {escape(clean(report.comparison.summary))}\n\n{table}{left}"
 
 
 def _recipes(trade: Tradeoff) -> str:
@@ -146,7 +146,7 @@ def _distinct(run: Run) -> list[Check]:
 
 def _detail(line: Line) -> str:
     run = line.run
-    said = [f"### {_SIGNS[line.status]}: {escape(line.model)} on {escape(line.board)}", escape(line.words)]
+    said = [f"### {_SIGNS[line.status]}: {escape(line.model)} on {escape(line.board)}", escape(line.summary)]
     said += ["\n".join(_check(check) for check in _distinct(run))] if run.red_checks else []
     if run.verdict is not None:
         rows = [tuple(escape(clean(cell)) for cell in row) for row in run.verdict.table()]

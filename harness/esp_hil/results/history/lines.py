@@ -52,7 +52,7 @@ class Line:
     @property
     def title(self) -> str:
         """As `mnist w8a8 espdl on esp32s3 @ s3-a: latency_ms`."""
-        return f"{self.identity.words} @ {self.board}: {self.metric}"
+        return f"{self.identity.summary} @ {self.board}: {self.metric}"
 
     def worse(self, step: LevelStep) -> bool | None:
         """Whether a step was for the worse; None for a figure without a better side."""
@@ -60,7 +60,7 @@ class Line:
             return None
         return (step.after > step.before) is (self.better is Better.LOWER)
 
-    def words(self, step: LevelStep) -> str:
+    def summary(self, step: LevelStep) -> str:
         """One line that says when, how much, and since which commit."""
         point = self.points[step.at]
         unit = f" {self.unit}" if self.unit else ""

@@ -57,9 +57,9 @@ class Change:
         return self.new / self.base - 1 if self.base else None
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """One line, such as `mnist w8a8 espdl on esp32s3: latency_ms 6.10 -> 6.41 ms (+5.1 %...)`."""
-        said = f"{self.identity.words}: {self.metric} {self.figures}"
+        said = f"{self.identity.summary}: {self.metric} {self.figures}"
         details = [part for part in (self._how_sure(), self._how_often(), *self.culprits) if part]
         causes = f"; also changed: {', '.join(self.causes)}" if self.causes else ""
         return f"{said}{'; ' + '; '.join(details) if details else ''}{causes}"
@@ -108,10 +108,10 @@ class Refusal:
     reason: str = ""
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """One line that names the difference and what to do."""
-        why = self.reason or ", ".join(difference.words for difference in self.differences)
-        said = f"{self.identity.words}: {', '.join(self.groups)} not compared: {why}"
+        why = self.reason or ", ".join(difference.summary for difference in self.differences)
+        said = f"{self.identity.summary}: {', '.join(self.groups)} not compared: {why}"
         names = ",".join(difference.name for difference in self.differences)
         return (
             f"{said} (--across {names}, with pytest --hil-across, compares all the same)" if names else said
@@ -159,7 +159,7 @@ class Comparison:
         return not (self.refusals or self.missing or self.broken)
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """One line."""
         counts = [
             (len(self.regressions), "worse"),

@@ -31,7 +31,7 @@ class Identity:
     target: str
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """As `mnist w8a8 espdl on esp32s3`."""
         return f"{self.model} {self.recipe} {self.runtime} on {self.target}"
 
@@ -65,7 +65,7 @@ class Difference:
     new: Value
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """As `clock_hz 240000000 -> 160000000`; long digests are cut."""
         return f"{self.name} {_short(self.base)} -> {_short(self.new)}"
 

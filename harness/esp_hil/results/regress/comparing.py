@@ -139,7 +139,7 @@ def _broken(known: Mapping[Identity, Sequence[Run]], new: Sequence[Run]) -> Iter
     for run in new:
         identity = identity_of(run)
         if not _finished(run) and identity in known and identity not in finished:
-            yield f"{identity.words}: {run.failure_words}"
+            yield f"{identity.summary}: {run.failure_words}"
 
 
 def _not_gated(base: Sequence[Run], found: _Set, rules: Rules) -> Iterator[str]:
@@ -149,7 +149,7 @@ def _not_gated(base: Sequence[Run], found: _Set, rules: Rules) -> Iterator[str]:
         return
     change = 100 * (new.median_ms / old.median_ms - 1)
     yield (
-        f"{found.identity.words}: latency_ms {old.median_ms:.4g} -> {new.median_ms:.4g} ms ({change:+.1f} %) is "
+        f"{found.identity.summary}: latency_ms {old.median_ms:.4g} -> {new.median_ms:.4g} ms ({change:+.1f} %) is "
         f"{figure_of(found.first)} and not gated: --gate-simulated, with pytest --hil-gate-simulated, gates it"
     )
 
@@ -210,7 +210,7 @@ def _valid(base: Sequence[Run], new: Run) -> tuple[list[Run], str]:
     for name, run in (("new", new), *((("base", base[0]),) if not good else ())):
         validity = check(run)
         if validity.valid is False:
-            return [], f"the {name} latency is not valid ({', '.join(validity.codes)}): {validity.words}"
+            return [], f"the {name} latency is not valid ({', '.join(validity.codes)}): {validity.summary}"
     return good, ""
 
 

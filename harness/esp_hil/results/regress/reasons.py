@@ -19,7 +19,7 @@ EVEN_SPREAD = 0.02
 def causes_of(base: Run, new: Run) -> tuple[str, ...]:
     """Everything recorded that differs, conditions first: commit, image, versions of tools."""
     found = [
-        Difference(name=condition.name, base=condition.of(base), new=condition.of(new)).words
+        Difference(name=condition.name, base=condition.of(base), new=condition.of(new)).summary
         for condition in CONDITIONS
         if condition.of(base) != condition.of(new)
     ]
@@ -32,7 +32,7 @@ def causes_of(base: Run, new: Run) -> tuple[str, ...]:
     for tool in sorted({*base.provenance.tools, *new.provenance.tools}):
         others[tool] = (base.provenance.tools.get(tool), new.provenance.tools.get(tool))
     found += [
-        Difference(name=name, base=before, new=after).words
+        Difference(name=name, base=before, new=after).summary
         for name, (before, after) in others.items()
         if before != after
     ]

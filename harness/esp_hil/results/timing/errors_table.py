@@ -50,7 +50,7 @@ def _print_chip(chip: str) -> None:
     rows, physics, half = held_out_figures(chip), physics_of(chip), half_width(chip)
     factors = [max(row.factor, 1 / row.factor) for row in rows]
     inside = sum(abs(math.log(row.factor)) <= half for row in rows)
-    print(f"\n{chip}, ESP-DL, {setup_of(target(chip)).words}")
+    print(f"\n{chip}, ESP-DL, {setup_of(target(chip)).summary}")
     print(
         f"{physics.cycles:.2f} cycles for an instruction; weights take {physics.weights:.2f}, activations "
         f"{physics.activations:.2f} times what the bus could move at its peak"

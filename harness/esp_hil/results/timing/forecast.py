@@ -109,7 +109,7 @@ class Forecast:
         return sum(node.instructions for node in self.nodes)
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """As `predicted 5.1 ms (4.1 to 6.4 ms)`."""
         return f"predicted {self.ms:.3g} ms ({self.low_ms:.3g} to {self.high_ms:.3g} ms)"
 

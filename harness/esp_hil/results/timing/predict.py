@@ -57,7 +57,7 @@ class Prediction:
     fit: Fit
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """One line that says that it is a prediction and what it is worth."""
         return (
             f"predicted {_ms(self.latency_ms)} on one core; {BAND:.0%} of published models lie between "

@@ -73,7 +73,7 @@ class Published:
         return self.latency_ms * self.clock_mhz * 1e3 / self.macs
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """As `20 ms (ESP-DL 3.3.9, 1 core)`."""
         cores = "1 core" if self.cores == 1 else f"{self.cores} cores"
         return f"{self.latency_ms:g} ms ({self.version}, {cores})"

@@ -92,7 +92,7 @@ class Roofline:
         return "memory" if self.memory_s > self.compute_s else "compute"
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """One clause, such as `limited by memory: 12 % of the multipliers, 81 % of the bandwidth`."""
         what = {"compute": "multipliers", "memory": "memory", "overhead": "neither multipliers nor memory"}
         cached = ", so much of it came from a cache" if self.bandwidth_share > 1 else ""

@@ -88,7 +88,7 @@ class Setup:
         return self.param_copy and self.psram != "none"
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """As `240 MHz, PSRAM octal80, flash qio80, cache 64 KB, -O2, 1 core`."""
         cores = "1 core" if self.cores == 1 else f"{self.cores} cores"
         where = "" if self.param_copy else ", parameters in flash"
