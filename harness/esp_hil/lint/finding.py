@@ -24,8 +24,7 @@ class Finding:
 
     Attributes:
         severity: error: the model does not load, crashes or answers wrong; warning: it does so for some
-            inputs or some
-            tools; note: good to know.
+            inputs or some tools; note: good to know.
         rule: id of the rule; whoever runs the rule fills it in.
         node: the node or tensor it is about, "" for the model as a whole.
         why: what happens and for what reason.

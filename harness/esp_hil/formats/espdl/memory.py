@@ -73,8 +73,7 @@ class MemoryPlan:
         fbs_model: the file's FlatBuffer.
         placements: every value of the arena, in the order of its making.
         peak_step: index of the node at which most bytes are alive, and `peak_live_bytes` how many; the arena
-            exceeds
-            that by what the greedy order cannot fill.
+            exceeds that by what the greedy order cannot fill.
     """
 
     target: str

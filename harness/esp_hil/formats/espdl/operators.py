@@ -25,8 +25,7 @@ class Operator:
     Attributes:
         quant_types: values of the attribute `quant_type` that have a kernel.
         in_place: where the planner may put a single output: "no" in memory of its own, "unchanged" on an
-            input whose
-            bytes stay as they are (Reshape), "changed" on an input that is overwritten (Add).
+            input whose bytes stay as they are (Reshape), "changed" on an input that is overwritten (Add).
         passive: moves or picks values without rescaling them, so input and output must have one exponent.
     """
 
