@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
 
 from esp_hil.errors import FormatError, UnsupportedOperator
 from esp_hil.exact.onnx_graph import OnnxGraph, element_type
@@ -410,6 +409,3 @@ def quantized_dtype(node: Node, *, floats: bool = True) -> str:
 def size_of(shape: Sequence[int]) -> int:
     """Number of elements."""
     return math.prod(shape)
-
-
-FLOAT = TensorProto.FLOAT

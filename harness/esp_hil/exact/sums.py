@@ -261,7 +261,7 @@ def _split(
             for taps, bound in _chunks(w_part, x_bounds):
                 worst = max(worst, bound)
                 value = kernel.sums(x_part, taps.astype(np.float32), None, channels)
-                value = onnx.op("Cast", [value], to=11, hint=f"{x}:part")
+                value = onnx.op("Cast", [value], to=element_type("float64"), hint=f"{x}:part")
                 if x_factor * w_factor != 1:
                     factor = onnx.constant(np.float64(x_factor * w_factor), "factor")
                     value = onnx.op("Mul", [value, factor], hint=f"{x}:part")
@@ -276,7 +276,7 @@ def _split(
     scales = np.ldexp(1.0, -products.shifts)
     total = onnx.op("Mul", [total, onnx.constant(scales.reshape(broadcast), "scale")])
     value = rounded_and_clipped(lowering, total, products.outputs, dtype="float64")
-    return onnx.op("Cast", [value], to=1), worst
+    return onnx.op("Cast", [value], to=element_type("float32")), worst
 
 
 def _wrapped(lowering: Lowering, total: str) -> str:

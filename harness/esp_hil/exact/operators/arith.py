@@ -9,7 +9,7 @@ import numpy as np
 from esp_hil.errors import UnsupportedOperator
 from esp_hil.exact.arithmetic import clipped, dl_rescale, dl_scale, quantize_array, rounded_and_clipped
 from esp_hil.exact.lowering import CHANNEL_FIRST, DEVICE_FLOAT, OFFSET, Form, Lowering, quantized_dtype
-from esp_hil.exact.onnx_graph import MICROSOFT
+from esp_hil.exact.onnx_graph import MICROSOFT, element_type
 from esp_hil.exact.operators.table import lower_table
 from esp_hil.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, FLOAT64_LIMIT, Bounds
 from esp_hil.exact.registry import operator
@@ -184,13 +184,13 @@ def _integer_product(lowering: Lowering, node: Node, both: Operands) -> None:
     """The 32-bit product, rounded once, in float64."""
     onnx, y = lowering.onnx, node.outputs[0]
     a, b = (lowering.exponent(name) for name in node.inputs[:2])
-    wide = [onnx.op("Cast", [value], to=11) for value in (both.first, both.second)]
+    wide = [onnx.op("Cast", [value], to=element_type("float64")) for value in (both.first, both.second)]
     product = onnx.op("Mul", wide, hint=f"{y}:product")
     scale = onnx.constant(np.float64(2.0 ** (a + b - lowering.exponent(y))), "scale")
     value = onnx.op("Mul", [product, scale], hint=f"{y}:scaled")
     limits = DTYPE_BOUNDS["int16"]
     value = rounded_and_clipped(lowering, value, limits, dtype="float64")
-    lowering.write(y, onnx.op("Cast", [value], to=1), both.form, bounds=limits)
+    lowering.write(y, onnx.op("Cast", [value], to=element_type("float32")), both.form, bounds=limits)
     bound = lowering.bounds(node.inputs[0]).magnitude * lowering.bounds(node.inputs[1]).magnitude
     lowering.prove(
         node, "float64", bound=bound, limit=FLOAT64_LIMIT, note="one shift, as the SIMD kernels round"
@@ -257,7 +257,11 @@ def _float_quotient(lowering: Lowering, node: Node, d1: int) -> tuple[str, Form]
     if d1 != 1:
         return onnx.op("Div", [both.first, both.second]), both.form
     one = onnx.constant(np.float64(1), "one")
-    inverse = onnx.op("Cast", [onnx.op("Div", [one, onnx.op("Cast", [both.second], to=11)])], to=1)
+    inverse = onnx.op(
+        "Cast",
+        [onnx.op("Div", [one, onnx.op("Cast", [both.second], to=element_type("float64"))])],
+        to=element_type("float32"),
+    )
     return onnx.op("Mul", [both.first, inverse]), both.form
 
 
@@ -318,8 +322,8 @@ def _fmod(lowering: Lowering, a: str, b: str) -> str:
 
 def _power(lowering: Lowering, a: str, b: str) -> str:
     onnx = lowering.onnx
-    wide = [onnx.op("Cast", [value], to=11) for value in (a, b)]
-    return onnx.op("Cast", [onnx.op("Pow", wide)], to=1, hint=f"{a}:pow")
+    wide = [onnx.op("Cast", [value], to=element_type("float64")) for value in (a, b)]
+    return onnx.op("Cast", [onnx.op("Pow", wide)], to=element_type("float32"), hint=f"{a}:pow")
 
 
 @operator("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", batches=Lowering.batch_axis_kept)

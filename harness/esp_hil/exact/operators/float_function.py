@@ -7,15 +7,16 @@ from collections.abc import Callable
 import numpy as np
 
 from esp_hil.exact.lowering import CHANNEL_FIRST, DEVICE_FLOAT, Lowering, attribute_float
+from esp_hil.exact.onnx_graph import element_type
 from esp_hil.formats.espdl.model import Node
-
-FLOAT, DOUBLE = 1, 11
 
 
 def unary_double(lowering: Lowering, op_type: str, value: str) -> str:
     """A function evaluated in float64 and rounded once to float32, as a good libm's float function is."""
-    wide = lowering.onnx.op("Cast", [value], to=DOUBLE)
-    return lowering.onnx.op("Cast", [lowering.onnx.op(op_type, [wide])], to=FLOAT, hint=f"{value}:{op_type}")
+    wide = lowering.onnx.op("Cast", [value], to=element_type("float64"))
+    return lowering.onnx.op(
+        "Cast", [lowering.onnx.op(op_type, [wide])], to=element_type("float32"), hint=f"{value}:{op_type}"
+    )
 
 
 def sigmoid(lowering: Lowering, value: str) -> str:
@@ -23,8 +24,10 @@ def sigmoid(lowering: Lowering, value: str) -> str:
     onnx = lowering.onnx
     power = unary_double(lowering, "Exp", onnx.op("Neg", [value]))
     one = onnx.constant(np.float64(1), "one")
-    total = onnx.op("Add", [onnx.op("Cast", [power], to=DOUBLE), one])
-    return onnx.op("Cast", [onnx.op("Div", [one, total])], to=FLOAT, hint=f"{value}:sigmoid")
+    total = onnx.op("Add", [onnx.op("Cast", [power], to=element_type("float64")), one])
+    return onnx.op(
+        "Cast", [onnx.op("Div", [one, total])], to=element_type("float32"), hint=f"{value}:sigmoid"
+    )
 
 
 def tanh(lowering: Lowering, value: str) -> str:
@@ -61,10 +64,10 @@ def _hard_sigmoid(lowering: Lowering, node: Node, value: str) -> str:
 
 def _hard_swish(lowering: Lowering, _node: Node, value: str) -> str:
     onnx = lowering.onnx
-    wide = onnx.op("Cast", [value], to=DOUBLE)
+    wide = onnx.op("Cast", [value], to=element_type("float64"))
     sixth, half = onnx.constant(np.float64(0.166667), "sixth"), onnx.constant(np.float64(0.5), "half")
     gate = _unit(lowering, onnx.op("Add", [onnx.op("Mul", [wide, sixth]), half]), "float64")
-    return onnx.op("Cast", [onnx.op("Mul", [gate, wide])], to=FLOAT)
+    return onnx.op("Cast", [onnx.op("Mul", [gate, wide])], to=element_type("float32"))
 
 
 def _leaky_relu(lowering: Lowering, node: Node, value: str) -> str:

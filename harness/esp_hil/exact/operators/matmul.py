@@ -17,6 +17,7 @@ from esp_hil.exact import sums
 from esp_hil.exact.arithmetic import rounded_and_clipped
 from esp_hil.exact.kernels import Integers
 from esp_hil.exact.lowering import Lowering, attribute_text, quantized_dtype
+from esp_hil.exact.onnx_graph import element_type
 from esp_hil.exact.operators.conv import accumulator_shifts, output_bounds
 from esp_hil.exact.operators.gemm import lower_products
 from esp_hil.exact.proof import FLOAT32_LIMIT, FLOAT64_LIMIT
@@ -78,7 +79,7 @@ def lower_matmul(lowering: Lowering, node: Node) -> None:
     value = onnx.op("Mul", [value, onnx.constant(np.asarray(2.0**-shift, carrier), "scale")])
     value = rounded_and_clipped(lowering, value, limits, dtype=carrier)
     if carrier == "float64":
-        value = onnx.op("Cast", [value], to=1)
+        value = onnx.op("Cast", [value], to=element_type("float32"))
     if len(lowering.shape(a)) == len(lowering.shape(b)) == 1:
         value = onnx.op("Reshape", [value, onnx.constant(np.array([1]), "shape")])
     lowering.write(y, value, bounds=limits)

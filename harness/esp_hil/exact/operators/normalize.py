@@ -9,7 +9,7 @@ import numpy as np
 from esp_hil.errors import UnsupportedOperator
 from esp_hil.exact.arithmetic import dl_rescale, dl_scale, rounded_and_clipped
 from esp_hil.exact.lowering import Lowering, attribute_float, attribute_int, quantized_dtype
-from esp_hil.exact.operators.float_function import DOUBLE, FLOAT
+from esp_hil.exact.onnx_graph import element_type
 from esp_hil.exact.operators.iterate import newton_sqrt, sequential_sum
 from esp_hil.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, FLOAT64_LIMIT
 from esp_hil.exact.registry import operator
@@ -87,8 +87,15 @@ def _mean(lowering: Lowering, rows: str, inner: int, dtype: str) -> str:
     onnx = lowering.onnx
     if dtype == "float32":
         return onnx.op("Div", [sequential_sum(lowering, rows, 1, inner), onnx.constant(F32(inner), "inner")])
-    total = onnx.op("ReduceSum", [onnx.op("Cast", [rows], to=DOUBLE), onnx.constant(np.array([1]), "axis")])
-    return onnx.op("Cast", [onnx.op("Div", [total, onnx.constant(np.float64(inner), "inner")])], to=FLOAT)
+    total = onnx.op(
+        "ReduceSum",
+        [onnx.op("Cast", [rows], to=element_type("float64")), onnx.constant(np.array([1]), "axis")],
+    )
+    return onnx.op(
+        "Cast",
+        [onnx.op("Div", [total, onnx.constant(np.float64(inner), "inner")])],
+        to=element_type("float32"),
+    )
 
 
 def _parameter(lowering: Lowering, node: Node, index: int, dtype: str, default: np.float32) -> str:
@@ -108,13 +115,13 @@ def _square_sum(lowering: Lowering, node: Node, value: str, count: int, axis: in
     bound = count * lowering.bounds(node.inputs[0]).magnitude ** 2
     small = bound <= FLOAT32_LIMIT
     onnx = lowering.onnx
-    wide = value if small else onnx.op("Cast", [value], to=DOUBLE)
+    wide = value if small else onnx.op("Cast", [value], to=element_type("float64"))
     axes = onnx.constant(np.array([axis]), "axis")
     total = onnx.op("ReduceSum", [onnx.op("Mul", [wide, wide]), axes])
     limit = FLOAT32_LIMIT if small else FLOAT64_LIMIT
     note = "an exact sum of squares, then float32 steps as on the device"
     lowering.prove(node, "float32" if small else "float64", bound=bound, limit=limit, note=note)
-    return total if small else onnx.op("Cast", [total], to=FLOAT)
+    return total if small else onnx.op("Cast", [total], to=element_type("float32"))
 
 
 @operator("LpNormalization", batches=_keeps_batch)

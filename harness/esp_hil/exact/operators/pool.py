@@ -25,7 +25,7 @@ from esp_hil.exact.lowering import (
     attribute_ints,
     quantized_dtype,
 )
-from esp_hil.exact.onnx_graph import MICROSOFT
+from esp_hil.exact.onnx_graph import MICROSOFT, element_type
 from esp_hil.exact.operators.conv import with_zero
 from esp_hil.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, FLOAT64_LIMIT, Bounds
 from esp_hil.exact.registry import operator
@@ -146,8 +146,13 @@ def _wide_sums(lowering: Lowering, node: Node, window: Window, value: str, form:
     if 256 * int(np.prod(window.kernel)) > FLOAT32_LIMIT:
         raise UnsupportedOperator(f"{node.op_type} {node.name!r}: a window of {window.kernel}")
     parts = [
-        onnx.op("Cast", [_sums(lowering, node, window, part, form)], to=11, hint=f"{node.outputs[0]}:sum64")
+        onnx.op(
+            "Cast",
+            [_sums(lowering, node, window, part, form)],
+            to=element_type("float64"),
+            hint=f"{node.outputs[0]}:sum64",
+        )
         for part in (high, low)
     ]
     total = onnx.op("Add", [onnx.op("Mul", [parts[0], onnx.constant(np.float64(256), "256")]), parts[1]])
-    return onnx.op("Cast", [total], to=1)
+    return onnx.op("Cast", [total], to=element_type("float32"))

@@ -12,6 +12,7 @@ import numpy as np
 from esp_hil.errors import UnsupportedOperator
 from esp_hil.exact.arithmetic import clipped
 from esp_hil.exact.lowering import DEVICE_FLOAT, Lowering, quantized_dtype
+from esp_hil.exact.onnx_graph import element_type
 from esp_hil.exact.operators.table import Table, lower_table, stored_table
 from esp_hil.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, FLOAT64_LIMIT
 from esp_hil.exact.registry import operator
@@ -57,9 +58,11 @@ def lower_prelu(lowering: Lowering, node: Node) -> None:
         lowering.write(y, value, DEVICE_FLOAT, bounds=limits)
         lowering.prove(node, carrier, bound=bound, limit=FLOAT32_LIMIT, note=_note(lowering, node))
         return
-    wide = value if small else onnx.op("Cast", [value], to=11)
+    wide = value if small else onnx.op("Cast", [value], to=element_type("float64"))
     products = onnx.op("Floor", [onnx.op("Mul", [wide, factors])])
-    scaled = clipped(lowering, products if small else onnx.op("Cast", [products], to=1), limits)
+    scaled = clipped(
+        lowering, products if small else onnx.op("Cast", [products], to=element_type("float32")), limits
+    )
     lowering.write(y, onnx.op("Where", [negative, scaled, value], hint=f"{y}:prelu"), bounds=limits)
     limit = FLOAT32_LIMIT if small else FLOAT64_LIMIT
     lowering.prove(node, carrier, bound=bound, limit=limit, note=_note(lowering, node))
@@ -103,7 +106,10 @@ def _doubt_overflow(lowering: Lowering, node: Node, scaled: str, negative: str) 
     same = onnx.op("Equal", [clipped(lowering, rounded, limits), rounded])
     beyond = onnx.op("And", [onnx.op("Not", [same]), negative])
     count = onnx.op(
-        "ReduceSum", [onnx.op("Cast", [beyond], to=7)], hint=f"{node.outputs[0]}:doubts", keepdims=0
+        "ReduceSum",
+        [onnx.op("Cast", [beyond], to=element_type("int64"))],
+        hint=f"{node.outputs[0]}:doubts",
+        keepdims=0,
     )
     lowering.doubt(
         node, "a product leaves int8; whether esp32p4 saturates it or cuts its bits is not known", count

@@ -14,6 +14,7 @@ from onnx import helper
 from esp_hil.errors import UnsupportedOperator
 from esp_hil.exact.arithmetic import clipped, dl_rescale, dl_scale, rounded, rounded_and_clipped
 from esp_hil.exact.lowering import Lowering, attribute_int, attribute_text, quantized_dtype
+from esp_hil.exact.onnx_graph import element_type
 from esp_hil.exact.operators import activation, float_function
 from esp_hil.exact.operators.iterate import sequential_sum
 from esp_hil.exact.operators.table import Table
@@ -174,8 +175,8 @@ def _dot_products(lowering: Lowering, cell: Cell, x: str, matrix: Matrix) -> str
     if matrix.depth * DTYPE_BOUNDS[cell.dtype].magnitude ** 2 <= FLOAT32_LIMIT:
         total = onnx.op("MatMul", [x, matrix.value])
     else:
-        wide = [onnx.op("Cast", [value], to=11) for value in (x, matrix.value)]
-        total = onnx.op("Cast", [onnx.op("MatMul", wide)], to=1)
+        wide = [onnx.op("Cast", [value], to=element_type("float64")) for value in (x, matrix.value)]
+        total = onnx.op("Cast", [onnx.op("MatMul", wide)], to=element_type("float32"))
     value = onnx.op("Mul", [total, onnx.constant(dl_rescale(matrix.shift), "scale")])
     return rounded_and_clipped(lowering, value, DTYPE_BOUNDS["int16"])
 
@@ -220,7 +221,7 @@ def _gate(lowering: Lowering, cell: Cell, value: str, kind: str) -> str:
     onnx = lowering.onnx
     table = onnx.constant(_gate_table(attribute_int(cell.node, "gate_exponent", -8), kind), f"{kind}:table")
     offset = onnx.op("Add", [value, onnx.constant(F32(_REACH), "reach")])
-    return onnx.op("Gather", [table, onnx.op("Cast", [offset], to=6)], hint=kind)
+    return onnx.op("Gather", [table, onnx.op("Cast", [offset], to=element_type("int32"))], hint=kind)
 
 
 def _gate_table(exponent: int, kind: str) -> Table:

@@ -16,7 +16,8 @@ import numpy as np
 from esp_hil.errors import UnsupportedOperator
 from esp_hil.exact.arithmetic import clipped, dl_rescale, dl_scale, rounded, rounded_and_clipped
 from esp_hil.exact.lowering import Lowering, attribute_int, quantized_dtype
-from esp_hil.exact.operators.float_function import DOUBLE, FLOAT, unary_double
+from esp_hil.exact.onnx_graph import element_type
+from esp_hil.exact.operators.float_function import unary_double
 from esp_hil.exact.operators.iterate import newton_sqrt, sequential_product, sequential_sum
 from esp_hil.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, FLOAT64_LIMIT
 from esp_hil.exact.registry import operator
@@ -102,7 +103,7 @@ def _integer_sum(lowering: Lowering, node: Node, power: int) -> tuple[str, int, 
     bound = rows.count * (rows.bound**2 if power == 2 else rows.bound)
     value, dtype = rows.value, "float32"
     if bound > FLOAT32_LIMIT:
-        value, dtype = onnx.op("Cast", [value], to=DOUBLE), "float64"
+        value, dtype = onnx.op("Cast", [value], to=element_type("float64")), "float64"
     if power == 2:
         value = onnx.op("Mul", [value, value])
     elif power == 0:
@@ -140,7 +141,7 @@ def lower_sum(lowering: Lowering, node: Node) -> None:
         np.asarray(2.0 ** (exponent - lowering.exponent(node.outputs[0])), carrier), "scale"
     )
     value = rounded_and_clipped(lowering, onnx.op("Mul", [value, factor]), DTYPE_BOUNDS[dtype], dtype=carrier)
-    _finish(lowering, node, onnx.op("Cast", [value], to=FLOAT))
+    _finish(lowering, node, onnx.op("Cast", [value], to=element_type("float32")))
     _prove_sum(lowering, node, bound, carrier)
 
 
@@ -154,7 +155,9 @@ def lower_mean(lowering: Lowering, node: Node) -> None:
     onnx, power = lowering.onnx, _POWERS[node.op_type]
     value, bound, carrier = _integer_sum(lowering, node, power)
     scale = dl_scale(lowering.exponent(node.inputs[0]) * power)
-    value = onnx.op("Mul", [onnx.op("Cast", [value], to=FLOAT), onnx.constant(scale, "scale")])
+    value = onnx.op(
+        "Mul", [onnx.op("Cast", [value], to=element_type("float32")), onnx.constant(scale, "scale")]
+    )
     value = _AFTER_SUM[node.op_type](lowering, node, value)
     _rescale_and_finish(lowering, node, value, dtype)
     _prove_sum(lowering, node, bound, carrier)
@@ -230,7 +233,7 @@ def lower_prod(lowering: Lowering, node: Node) -> None:
     if dtype != "float32":
         real = onnx.op("Mul", [real, onnx.constant(dl_scale(lowering.exponent(node.inputs[0])), "scale")])
     if carrier == "float64":
-        real = onnx.op("Cast", [real], to=DOUBLE)
+        real = onnx.op("Cast", [real], to=element_type("float64"))
     value = sequential_product(lowering, real, carrier)
     lowering.prove(node, "float", note=f"a {carrier} product in the device's order")
     if dtype == "float32":
@@ -242,7 +245,7 @@ def lower_prod(lowering: Lowering, node: Node) -> None:
         value = clipped(lowering, _near_half_even(lowering, value), DTYPE_BOUNDS[dtype], dtype=carrier)
     else:
         value = clipped(lowering, rounded(lowering, value, dtype=carrier), DTYPE_BOUNDS[dtype], dtype=carrier)
-    _finish(lowering, node, onnx.op("Cast", [value], to=FLOAT))
+    _finish(lowering, node, onnx.op("Cast", [value], to=element_type("float32")))
 
 
 def _near_half_even(lowering: Lowering, value: str) -> str:
@@ -253,7 +256,7 @@ def _near_half_even(lowering: Lowering, value: str) -> str:
     whole = onnx.op("Floor", [apart])
     near = onnx.op("Less", [onnx.op("Sub", [apart, whole]), onnx.constant(np.float64(1e-6), "epsilon")])
     odd = onnx.op("Mod", [whole, onnx.constant(np.float64(2), "two")], fmod=1)
-    back = onnx.op("Mul", [onnx.op("Cast", [near], to=DOUBLE), odd])
+    back = onnx.op("Mul", [onnx.op("Cast", [near], to=element_type("float64")), odd])
     return onnx.op("Mul", [sign, onnx.op("Sub", [whole, back])])
 
 

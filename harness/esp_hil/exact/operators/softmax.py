@@ -9,6 +9,7 @@ import numpy as np
 
 from esp_hil.exact.arithmetic import dl_scale
 from esp_hil.exact.lowering import Lowering, attribute_int, quantized_dtype
+from esp_hil.exact.onnx_graph import element_type
 from esp_hil.exact.operators.activation import expf
 from esp_hil.exact.operators.iterate import sequential_sum
 from esp_hil.exact.registry import operator
@@ -41,18 +42,22 @@ def lower_softmax(lowering: Lowering, node: Node) -> None:
     if dtype == "int8":
         table = expf(np.arange(-128, 128).astype(np.float32) * dl_scale(lowering.exponent(x)))
         offset = onnx.op("Add", [lowering.read(x), onnx.constant(np.float32(128), "offset")])
-        index = onnx.op("Cast", [offset], to=6)
+        index = onnx.op("Cast", [offset], to=element_type("int32"))
         powers = onnx.op("Gather", [onnx.constant(table, f"{y}:exp"), index], hint=f"{y}:powers")
     else:
         largest = onnx.op("ReduceMax", [scaled, onnx.constant(np.array([axis]), "axis")], hint=f"{y}:max")
         scaled = onnx.op("Sub", [scaled, largest], hint=f"{y}:shifted")
-        wide = onnx.op("Cast", [scaled], to=11)
-        powers = onnx.op("Cast", [onnx.op("Exp", [wide])], to=1, hint=f"{y}:powers")
+        wide = onnx.op("Cast", [scaled], to=element_type("float64"))
+        powers = onnx.op("Cast", [onnx.op("Exp", [wide])], to=element_type("float32"), hint=f"{y}:powers")
     total = sequential_sum(lowering, powers, axis, length)
     if node.op_type == "Softmax":
         value = onnx.op("Div", [powers, total], hint=f"{y}:softmax")
     else:
-        logarithm = onnx.op("Cast", [onnx.op("Log", [onnx.op("Cast", [total], to=11)])], to=1)
+        logarithm = onnx.op(
+            "Cast",
+            [onnx.op("Log", [onnx.op("Cast", [total], to=element_type("float64"))])],
+            to=element_type("float32"),
+        )
         value = onnx.op("Sub", [scaled, logarithm], hint=f"{y}:logsoftmax")
     lowering.write(y, value)
     lowering.prove(node, "float", note="the device computes in float32; expf may differ in the last bit")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from esp_hil.errors import FormatError
 from esp_hil.exact.arithmetic import clipped, rounded_and_clipped
 from esp_hil.exact.lowering import CHANNEL_FIRST, DEVICE_FLOAT, OFFSET, Lowering, attribute_text
+from esp_hil.exact.onnx_graph import element_type
 from esp_hil.exact.proof import DTYPE_BOUNDS, Bounds
 from esp_hil.formats.espdl.model import Node
 
@@ -99,14 +100,16 @@ def _offset_table(lowering: Lowering, x: str, y: str, table: Table) -> None:
         result = value if limits == bounds else onnx.op("Clip", [value, low, high], hint=f"{y}:u8")
     else:
         entries = onnx.constant((table.astype(np.int16) + 128).astype(np.uint8), f"{y}:table")
-        result = onnx.op("Gather", [entries, onnx.op("Cast", [value], to=6)], hint=f"{y}:u8")
+        result = onnx.op(
+            "Gather", [entries, onnx.op("Cast", [value], to=element_type("int32"))], hint=f"{y}:u8"
+        )
     lowering.write(y, result, OFFSET, bounds=limits)
 
 
 def _gather(lowering: Lowering, value: str, table: Table, lowest: int, y: str) -> str:
     onnx = lowering.onnx
     offset = onnx.op("Sub", [value, onnx.constant(np.float32(lowest), "lowest")], hint=f"{y}:offset")
-    index = onnx.op("Cast", [offset], to=6, hint=f"{y}:index")
+    index = onnx.op("Cast", [offset], to=element_type("int32"), hint=f"{y}:index")
     return onnx.op(
         "Gather", [onnx.constant(table.astype(np.float32), f"{y}:table"), index], hint=f"{y}:looked_up"
     )
