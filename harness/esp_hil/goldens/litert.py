@@ -11,15 +11,14 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esp_hil.errors import FormatError, InputError, RuntimeFailed
 from esp_hil.formats.tflite.model import TfliteModel
 from esp_hil.formats.tflite.reader import read_tflite
+from esp_hil.tensors import Array
 
 INSTALL = "pip install 'esp-hil[tflm]'"
 Kernels = Literal["reference", "optimized"]
-Array = NDArray[Any]
 
 
 def require_litert() -> None:

@@ -8,15 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from esp_hil.errors import InputError
-
-Array = NDArray[Any]
-"""Answers of shape (inputs, ...)."""
+from esp_hil.tensors import Array
 
 HISTOGRAM_REACH_LSB = 16
 """Differences of up to this many LSB get a bin of their own; the rest goes to the two overflow bins."""

@@ -22,7 +22,6 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esp_hil.errors import FormatError, HilError, InputError, OutOfMemory, RuntimeFailed, UnsupportedOperator
 from esp_hil.formats.tflite.model import NUMERIC, TfliteModel
@@ -30,6 +29,7 @@ from esp_hil.formats.tflite.operators import resolver_method
 from esp_hil.formats.tflite.reader import read_tflite
 from esp_hil.formats.tflite.variables import unassigned
 from esp_hil.formats.tflite.worker import HEAD
+from esp_hil.tensors import Array
 
 INSTALL = "pip install 'esp-hil[tflm]'"
 SCHEMA_VERSION = 3
@@ -40,8 +40,6 @@ _SECONDS_PER_INPUT = 5.0
 
 TFLM_TYPES = NUMERIC - {"uint16"} | {"resource", "complex64", "complex128", "int4"}
 """Types that TFLM knows the size of: TfLiteTypeSizeOf, tensorflow/lite/micro/memory_helpers.cc."""
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
