@@ -76,7 +76,7 @@ def test_a_flash_profile_changes_size_and_table_together(megabytes: int) -> None
 
 def test_every_chip_that_the_runtime_supports_has_its_defaults() -> None:
     chips = {path.name.removeprefix("sdkconfig.defaults.") for path in DEFAULTS}
-    assert chips == set(targets()) - {"esp32s31"}  # which needs ESP-IDF 6
+    assert chips == set(targets())
 
 
 @pytest.mark.parametrize("path", DEFAULTS, ids=lambda path: path.name)
