@@ -22,7 +22,7 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from esp_hil.version import VERSION
+from esp_hil.settings import VERSION
 
 if TYPE_CHECKING:
     from esp_hil.device.device import Device

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from esp_hil import commands
 from esp_hil.errors import HilError
-from esp_hil.version import VERSION
+from esp_hil.settings import VERSION
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -12,9 +12,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Final, Literal
 
 from esp_hil.errors import ConfigError
+
+VERSION: Final = "0.1.0"
+"""Of the package; pyproject.toml says the same."""
 
 Name = Literal[
     "HIL_BAUD_MODEL",

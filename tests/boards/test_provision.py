@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -182,14 +183,20 @@ def test_a_board_that_has_its_firmware_is_not_touched_with_skip_autoflash(desk: 
 
 def test_a_model_that_lint_refuses_reaches_neither_flash_nor_line(desk: Bench, tmp_path: Path) -> None:
     folder = make_build_folder(tmp_path / "build")
+    # as somebody has it who does not know yet which chips the recipe is for
+    models = tmp_path / "golden"
+    shutil.copytree(ROOT / "golden" / "gesture", models / "gesture")
+    toml = models / "gesture" / "model.toml"
+    lines = [line for line in toml.read_text().splitlines(keepends=True) if not line.startswith("unsuited")]
+    toml.write_text("".join(lines))
     refused = ("--build-dir", str(folder)), ("--skip-autoflash", "y")
     for arguments in refused:
-        done = desk.run(*arguments, model="gesture", recipe="w16a16")
+        done = desk.run(*arguments, model="gesture", recipe="w16a16", environ={"HIL_GOLDEN": str(models)})
         assert done.returncode == 1
-        assert "LintError" in done.stdout
-        assert "memory: values take 645,120 bytes" in done.stdout
+        assert "DoesNotFit" in done.stdout
+        assert "645,120" in done.stdout
     assert desk.written == []
-    assert [row.failure.kind for row in desk.rows if row.failure] == ["load", "load"]
+    assert [row.failure.kind for row in desk.rows if row.failure] == ["out_of_memory", "out_of_memory"]
     assert all(row.link is None or row.link.bytes_up < 5_000 for row in desk.rows)
 
 

@@ -188,7 +188,8 @@ def test_any_conv_at_the_edges_of_its_accumulators_is_summed_in_the_kernel_s_ord
     seed: int, family: Family, depthwise: bool
 ) -> None:
     random = np.random.default_rng(seed)
-    channels, outputs, size = int(random.integers(1, 20)), int(random.integers(1, 20)), 4
+    # a filter of one channel and one group is an ordinary one to ESP-DL
+    channels, outputs, size = int(random.integers(1 + depthwise, 20)), int(random.integers(1, 20)), 4
     outputs = channels if depthwise else outputs
     shape = (outputs, 3, 3, 1 if depthwise else channels)
     weights = random.integers(-32768, 32768, shape).astype(np.int16)

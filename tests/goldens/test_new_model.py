@@ -64,7 +64,7 @@ def changed(wish: Wish, change: str) -> Wish:
         ("free size", "height"),
         ("two inputs", "2 inputs: input, other"),
         ("two outputs", "choose one with --output"),
-        ("no scores", "no scores of classes"),
+        ("no scores", "these are not class scores"),
     ],
 )
 def test_a_network_that_cannot_be_used_is_told_what_to_change(wish: Wish, change: str, words: str) -> None:

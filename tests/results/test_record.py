@@ -239,3 +239,23 @@ def test_a_full_disk_is_a_report_error() -> None:
 )
 def test_every_error_has_its_class_of_failure(error: HilError, kind: str) -> None:
     assert Failure.of(error) == Failure(kind=kind, message=str(error), step=error.step)  # type: ignore[arg-type]
+
+
+def test_rows_that_cannot_be_read_are_left_out_when_asked_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    good = sample_run()
+    path.write_text(good.to_json() + "\n" + '{"schema":1,"model":"old"}' + "\nnot a row\n", encoding="ascii")
+    with pytest.raises(ReportError, match="--skip-damaged leaves it out"):
+        read_runs(path)
+    found = read_runs(path, skip_damaged=True)
+    assert found.runs == (good,)
+    assert [":2: " in found.warnings[0], ":3: " in found.warnings[1]] == [True, True]
+
+
+def test_a_row_that_stands_there_twice_counts_once(tmp_path: Path) -> None:
+    run = sample_run()
+    for name in ("runs.jsonl", "runs-copy.jsonl"):
+        (tmp_path / name).write_text(run.to_json() + "\n", encoding="ascii")
+    found = read_runs(tmp_path)
+    assert found.runs == (run,)
+    assert "more than once" in found.warnings[0]

@@ -33,9 +33,8 @@ from esp_hil.esp.backtrace import toolchain_prefix
 from esp_hil.esp.idf import Idf
 from esp_hil.esp.image import FLASHER_ARGS, Image, Section
 from esp_hil.progress import Progress, Silent
-from esp_hil.settings import cache_folder, checkout, shipped, variable_path
+from esp_hil.settings import VERSION, cache_folder, checkout, shipped, variable_path
 from esp_hil.targets import target as target_of
-from esp_hil.version import VERSION
 
 LOG = logging.getLogger(__name__)
 

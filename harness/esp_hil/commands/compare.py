@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from esp_hil.commands import add_skip_damaged
 from esp_hil.errors import ReportError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "base", metavar="BASE", help="folder or file of rows, or the URL or file of a history"
     )
     parser.add_argument("new", type=Path, metavar="NEW", help="folder or file of rows")
+    add_skip_damaged(parser)
     parser.add_argument(
         "--across",
         action="append",
@@ -84,7 +86,7 @@ def run(args: Namespace) -> int:
         correction=args.correction,
         gate_simulated=args.gate_simulated,
     )
-    new = read_runs(args.new)
+    new = read_runs(args.new, skip_damaged=args.skip_damaged)
     for warning in new.warnings:
         print(f"warning: {warning}")
     oldest = min(run.started_utc for run in new.runs)

@@ -6,6 +6,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from esp_hil.commands import add_skip_damaged
+
 if TYPE_CHECKING:
     from esp_hil.results.history import History, Line, Where
 
@@ -24,6 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="history_command", required=True, metavar="COMMAND")
     add = commands.add_parser("add", help="put recorded rows into the history")
     add.add_argument("runs", nargs="+", type=Path, metavar="DIR|RUNS.jsonl")
+    add_skip_damaged(add)
     sessions = commands.add_parser("sessions", help="list the last sessions")
     sessions.add_argument("--last", type=int, default=20, help="show this many (default 20)")
     show = commands.add_parser("show", help="figures over time, as one line each")
@@ -49,7 +52,7 @@ def run(args: Namespace) -> int:
 
     with History.open(args.history) as history:
         if args.history_command == "add":
-            return _add(history, args.runs)
+            return _add(history, args.runs, skip_damaged=args.skip_damaged)
         if args.history_command == "sessions":
             return _sessions(history, args.last)
         if args.history_command == "show":
@@ -57,11 +60,11 @@ def run(args: Namespace) -> int:
         return _steps(history, args)
 
 
-def _add(history: History, sources: list[Path]) -> int:
+def _add(history: History, sources: list[Path], *, skip_damaged: bool) -> int:
     from esp_hil.results.journal import read_runs
 
     for source in sources:
-        recorded = read_runs(source)
+        recorded = read_runs(source, skip_damaged=skip_damaged)
         for warning in recorded.warnings:
             print(f"warning: {warning}")
         print(f"{source}: {history.add(recorded.runs)} of {len(recorded.runs)} rows were new")

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from esp_hil.commands import add_skip_damaged
 from esp_hil.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--columns", action="store_true", help="what the columns of the tables mean, as Markdown"
     )
+    add_skip_damaged(parser)
     parser.add_argument("--out", type=Path, help="folder for the reports (default: where the rows are)")
     parser.add_argument("--formats", nargs="+", metavar="NAME", help="only these formats (default: all)")
     parser.add_argument("--history", metavar="URL", help="show figures over time from this history")
@@ -70,7 +72,7 @@ def run(args: Namespace) -> int:
     from esp_hil.results.regress import compare
 
     base, source = _before(args)
-    recorded = read_runs(args.runs)
+    recorded = read_runs(args.runs, skip_damaged=args.skip_damaged)
     gc.freeze()  # rows stay until the end: looking at millions of them again and again takes as long as the page
     out = args.out or (args.runs if args.runs.is_dir() else args.runs.parent)
     if args.bundle and out.resolve() != (args.runs if args.runs.is_dir() else args.runs.parent).resolve():
@@ -109,7 +111,7 @@ def _before(args: Namespace) -> tuple[tuple[Run, ...], str]:
     from esp_hil.session.baseline import base_rows
 
     source, new = (args.new, args.runs) if is_history(args.new) else (str(args.runs), Path(args.new))
-    oldest = min(run.started_utc for run in read_runs(new).runs)
+    oldest = min(run.started_utc for run in read_runs(new, skip_damaged=args.skip_damaged).runs)
     args.runs = new
     return base_rows(source, before_utc=oldest), shown(source)
 

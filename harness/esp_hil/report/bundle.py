@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from esp_hil.errors import ReportError
-from esp_hil.version import VERSION
+from esp_hil.settings import VERSION
 
 MANIFEST = "manifest.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)

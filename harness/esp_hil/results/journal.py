@@ -83,10 +83,15 @@ class Recorded:
     warnings: tuple[str, ...]
 
 
-def read_runs(path: Path) -> Recorded:
+def read_runs(path: Path, *, skip_damaged: bool = False) -> Recorded:
     """Read a file of rows, or all `runs*.jsonl` of a folder in the order of their names.
 
-    A row that a crash tore (it begins like a row and does not end) is left out and told in `warnings`.
+    A row that a crash tore (it begins like a row and does not end) is left out and told in `warnings`; so is a row
+    that stands there twice, because files were copied together: it counts once, as it stands there last.
+
+    Args:
+        path: file or folder.
+        skip_damaged: leave out whatever cannot be read, rows of other versions included, and tell it.
 
     Raises:
         ReportError: no such file, no rows in it, or a line that is not a row; the message names file and line.
@@ -107,22 +112,39 @@ def read_runs(path: Path) -> Recorded:
                 if not line.strip():
                     continue
                 try:
-                    if Addendum.is_one(line):
-                        addenda.append(Addendum.from_json(line))
-                    else:
-                        runs.append(Run.from_json(line))
+                    found = _line(line)
                 except ReportError as error:
-                    if _torn(line):
-                        said = f"row torn or damaged, left out ({len(line)} bytes)"
-                        warnings.append(f"{file}:{number}: {said}")
-                        continue
-                    raise ReportError(
-                        f"{file}:{number}: {error.message}", hint=error.hint, step="report"
-                    ) from None
+                    warnings.append(_left_out(f"{file}:{number}", line, error, skip_damaged=skip_damaged))
+                    continue
+                if isinstance(found, Run):
+                    runs.append(found)
+                else:
+                    addenda.append(found)
     if not runs:
         said = f"no complete row in {path}"
         raise ReportError(said, hint="; ".join(warnings) or "the file is empty", step="report")
-    return Recorded(runs=tuple(amended(runs, addenda)), warnings=tuple(warnings))
+    once = {run.run_id: run for run in runs}
+    if len(once) < len(runs):
+        warnings.append(f"{len(runs) - len(once)} rows stand in {path} more than once: each counts once")
+    return Recorded(runs=tuple(amended(list(once.values()), addenda)), warnings=tuple(warnings))
+
+
+def _line(line: bytes) -> Run | Addendum:
+    return Addendum.from_json(line) if Addendum.is_one(line) else Run.from_json(line)
+
+
+def _left_out(place: str, line: bytes, error: ReportError, *, skip_damaged: bool) -> str:
+    """What is told of a line that cannot be read.
+
+    Raises:
+        ReportError: it is not torn, and nobody asked to leave such lines out.
+    """
+    if _torn(line):
+        return f"{place}: row torn or damaged, left out ({len(line)} bytes)"
+    if skip_damaged:
+        return f"{place}: left out: {error.message}"
+    hint = "; ".join(part for part in (error.hint, "--skip-damaged leaves it out") if part)
+    raise ReportError(f"{place}: {error.message}", hint=hint, step="report") from None
 
 
 def amended(runs: Sequence[Run], addenda: Iterable[Addendum]) -> Sequence[Run]:

@@ -31,9 +31,9 @@ from esp_hil.errors import (
     WireError,
 )
 from esp_hil.results.codec import from_plain, to_plain
+from esp_hil.settings import VERSION
 from esp_hil.verdict.difference import FloatDiff, IntegerDiff
 from esp_hil.verdict.verdict import Verdict
-from esp_hil.version import VERSION
 from esp_hil.wire.status import Status
 
 SCHEMA = 7

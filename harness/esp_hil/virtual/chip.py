@@ -12,8 +12,8 @@ from typing import Literal
 
 from esp_hil._device import Server
 from esp_hil.counters import BYTES, CLOCK_CYCLES, CLOCK_TIMER, HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
+from esp_hil.settings import VERSION
 from esp_hil.targets import Runtime, Target
-from esp_hil.version import VERSION
 from esp_hil.virtual.engine import SYSTEM_BYTES, ExactEngine
 from esp_hil.virtual.faults import EngineFaults
 from esp_hil.virtual.flash import Flash, GoldenPartition

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from esp_hil import counters
 from esp_hil.errors import ConfigError, FormatError, HilError, UnsupportedOperator
+from esp_hil.settings import VERSION
 from esp_hil.targets import Target
-from esp_hil.version import VERSION
 from esp_hil.virtual.faults import EngineFaults, FlippedBit, OffByLsb
 from esp_hil.virtual.pace import Pace
 from esp_hil.wire.requests import LOAD_PARAMETERS_IN_FLASH

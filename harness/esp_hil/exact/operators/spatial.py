@@ -80,6 +80,11 @@ def lower_depth_to_space(lowering: Lowering, node: Node) -> None:
         _regrouped(lowering, node, split, [0, 1, 4, 2, 5, 3], shape)
         return
     if block != outputs:
+        if n != 1:
+            raise UnsupportedOperator(
+                f"DepthToSpace {node.name!r}: a batch of {n}, and {outputs} output channels in blocks of {block}",
+                hint="ESP-DL scatters the elements of the first sample only; export the model with a batch of 1",
+            )
         lowering.set_shape(node.outputs[0], tuple(shape))
         _scattered(lowering, node, dcr_sources((height, width, channels), block))
         return

@@ -27,8 +27,8 @@ from esp_hil.report.view import Line
 from esp_hil.results.metrics import latency_of
 from esp_hil.results.outcome import deciding
 from esp_hil.results.text import clean
+from esp_hil.settings import VERSION
 from esp_hil.verdict.verdict import IntegerDiff
-from esp_hil.version import VERSION
 
 FILE = "report.html"
 
