@@ -216,10 +216,11 @@ class ExactEngine:
 
     def _profile(self, reference: ExactReference, cycles: int) -> list[tuple[str, str, int]]:
         """The run's cycles, divided among the layers as they are predicted."""
-        nodes = reference.model.graph.nodes
+        graph = reference.model.graph
+        sizes = [sum(_elements(graph.values.get(name)) for name in node.outputs) for node in graph.nodes]
         return [
             (node.name, node.op_type, max(1, int(cycles * share)))
-            for node, share in zip(nodes, self._pace.shares(len(nodes)), strict=True)
+            for node, share in zip(graph.nodes, self._pace.shares(sizes), strict=True)
         ]
 
     def counters(self) -> Sequence[tuple[str, str, int]]:

@@ -9,6 +9,7 @@ percent can be planted in them. The former are marked `predicted`, the latter `s
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from esp_hil.errors import HilError
 from esp_hil.targets import Target
@@ -52,12 +53,11 @@ class Pace:
         noise = self._faults.cycles_noise * self._noise.gauss(0, 1) if self._faults.cycles_noise else 0.0
         return max(1, int(sum(self._nodes) * self._faults.cycles_factor * max(0.1, 1 + noise)))
 
-    def shares(self, count: int) -> list[float]:
-        """How an inference's cycles divide among `count` nodes; evenly, where that is not known."""
-        total = sum(self._nodes)
-        if len(self._nodes) != count or not total:
-            return [1 / count] * count
-        return [cycles / total for cycles in self._nodes]
+    def shares(self, sizes: Sequence[int]) -> list[float]:
+        """How an inference's cycles divide among nodes; by the size of what each makes, where that is not known."""
+        weights: Sequence[float] = self._nodes if len(self._nodes) == len(sizes) else sizes
+        total = sum(weights)
+        return [weight / total if total else 1 / len(sizes) for weight in weights]
 
 
 def node_cycles(image: bytes, target: Target) -> tuple[float, ...]:

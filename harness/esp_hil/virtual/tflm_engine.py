@@ -173,7 +173,7 @@ class TflmEngine:
 
     def _profile(self, model: TfliteModel, cycles: int) -> list[tuple[str, str, int]]:
         """Number and type, type, and cycles of each operator, as they are predicted."""
-        shares = self._pace.shares(len(model.operators))
+        shares = self._pace.shares([1] * len(model.operators))
         return [
             (f"{operator.index}:{operator.name}", operator.name, max(1, int(cycles * share)))
             for operator, share in zip(model.operators, shares, strict=True)
