@@ -283,10 +283,18 @@ def test_the_architecture_has_the_parameters_of_the_tutorial(tmp_path: Path) -> 
 
 @pytest.mark.quantize
 @pytest.mark.timeout(3600)  # three minutes of work, on a machine that may be busy
-def test_a_rebuild_gives_every_file_byte_for_byte(gesture: Model, shared: Path) -> None:
+def test_a_rebuild_gives_every_file_of_the_chips_byte_for_byte(gesture: Model, shared: Path) -> None:
     for package in ("torch", "esp_ppq"):
         pytest.importorskip(package)
-    made = build(gesture, data=data_set(shared), check=True, say=lambda line: None)
-    assert {row.name: row.state for row in made} == dict.fromkeys(
-        [*gesture.manifest().files, "manifest.json"], "same"
+    made = {
+        row.name: row.state
+        for row in build(gesture, data=data_set(shared), check=True, say=lambda line: None)
+    }
+    assert made.keys() == {*gesture.manifest().files, "manifest.json"}
+    # what esp-ppq's executor answers is summed in float in the order of the processor's vectors: another processor
+    # may give other integers there, and the manifest their digest; the files of the chips must not depend on it
+    executor = {"answers.npz", "manifest.json"}
+    assert {name: state for name, state in made.items() if name not in executor} == dict.fromkeys(
+        [name for name in made if name not in executor], "same"
     )
+    assert {made[name] for name in executor} <= {"same", "changed"}
