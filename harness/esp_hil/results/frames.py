@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from esp_hil.results.metrics import METRICS, figure_of, figures, latency_of
+from esp_hil.results.metrics import METRICS, counters_of, figure_of, latency_of
 from esp_hil.results.outcome import deciding, reason_of, status_of
 from esp_hil.results.record import DeviceRow, Run
 from esp_hil.results.rows import Source, rows_of
@@ -185,11 +185,7 @@ def frame(
 
 
 def _counters(runs: Sequence[Run]) -> dict[str, pd.Series]:
-    metrics = {metric.name for metric in METRICS}
-    found = [
-        {name: value for name, value in figures(run).items() if name not in metrics} if run.counters else {}
-        for run in runs
-    ]
+    found = [counters_of(run) for run in runs]
     made: dict[str, pd.Series] = {}
     for name in sorted({name for row in found for name in row}):
         cells = [row.get(name) for row in found]

@@ -394,6 +394,12 @@ def figures(run: Run) -> dict[str, int | float]:
     found: dict[str, int | float] = {
         metric.name: figure for metric in METRICS if (figure := metric.of(run)) is not None
     }
+    return found | counters_of(run)
+
+
+def counters_of(run: Run) -> dict[str, int | float]:
+    """The device's counters by column; none takes the name of a metric."""
+    found: dict[str, int | float] = {}
     for name, (value, unit) in run.counters.items():
         column = counter_column(name, unit)
         found[column if column not in BY_NAME else f"counter_{column}"] = value

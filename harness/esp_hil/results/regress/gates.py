@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from esp_hil.errors import ConfigError
-from esp_hil.results.metrics import METRICS, Better, Metric, Number
+from esp_hil.results.metrics import BY_NAME, Better, Number
 from esp_hil.results.record import Run
 from esp_hil.results.regress.comparable import Group
 
@@ -42,11 +42,8 @@ class Gate:
         return max(self.share * abs(base), self.absolute)
 
 
-_METRICS: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}
-
-
 def _metric(name: str, group: Group, *, share: float = 0.0, absolute: float = 0.0) -> Gate:
-    metric = _METRICS[name]
+    metric = BY_NAME[name]
 
     def of(run: Run) -> Mapping[str, int | float]:
         figure: Number = metric.of(run)
