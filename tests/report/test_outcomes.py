@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as xml
@@ -14,7 +13,6 @@ import pytest
 from esp_hil.report import summary, write_reports
 from esp_hil.results.record import Check, Failure, FirstWrong, Neighbour, Run
 from esp_hil.verdict.difference import IntegerDiff, compare_answers
-from tests.report.browser import Browser, browser, program
 from tests.report.samples import failed_run, sample_run
 
 NUMERICS = Check(
@@ -100,53 +98,6 @@ def test_a_further_attempt_is_marked_and_counts_nowhere_as_another_run(tmp_path:
     assert "(attempt 2)" in summary([first, again], colour=False)
     root = xml.parse(written["junit"]).getroot()
     assert (root.get("failures"), root.get("skipped")) == ("1", "1")
-
-
-@pytest.fixture(scope="module")
-def tab() -> Iterator[Browser]:
-    if program() is None:
-        pytest.skip("no browser: apt-get install chromium")
-    with browser() as opened:
-        yield opened
-
-
-VISIBLE = """(() => {
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  const said = [];
-  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-    if (!node.parentElement.checkVisibility() || node.parentElement.closest("script")) continue;
-    const range = document.createRange();
-    range.selectNodeContents(node);
-    const box = range.getBoundingClientRect();
-    if (box.top < innerHeight && box.bottom > 0 && box.width > 0) said.push(node.textContent.trim());
-  }
-  return said.join(" ").replace(/\\s+/g, " ");
-})()"""
-"""What stands in the first screen."""
-
-
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)], ids=["desktop", "phone"])
-@pytest.mark.parametrize("look", ["light", "dark"])
-def test_the_first_screen_says_what_is_wrong_and_why(
-    tab: Browser, tmp_path: Path, width: int, height: int, look: str
-) -> None:
-    tab.size(width, height)
-    tab.prefer(look)
-    night = [sample_run(model=f"net-{i}", seed=i + 1) for i in range(23)]
-    runs = [*night, wrong(), slower(), failed_run(model="down")]
-    tab.open(write_reports(runs, tmp_path, formats=["html"])["html"])
-    said = tab.run(VISIBLE)
-    for words in ("broken: 1", "wrong: 1", "WORSE than baseline: 1", "ok: 23", DIAGNOSIS, SLOWER.message):
-        assert words in said, words
-
-
-def test_a_tile_shows_only_its_runs(tab: Browser, tmp_path: Path) -> None:
-    tab.size(1280, 900)
-    runs = [sample_run(model="fine"), wrong(), failed_run(model="down")]
-    tab.open(write_reports(runs, tmp_path, formats=["html"])["html"])
-    tab.run("document.querySelector('.only[data-status=wrong]').click()")
-    shown = tab.run("[...document.querySelectorAll('.row .model > span')].map(cell => cell.textContent)")
-    assert shown == ["wrong-net"]
 
 
 def diagnosed() -> Run:
