@@ -22,3 +22,13 @@ def add_skip_damaged(parser: ArgumentParser) -> None:
         action="store_true",
         help="leave out rows that cannot be read (damaged, or of another version), and say which",
     )
+
+
+def add_model(parser: ArgumentParser, *, optional: bool = False) -> None:
+    """MODEL and --recipe, as `esp_hil.models.named.find` takes them; --target is the command's own."""
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?" if optional else None, help="a model of golden/, or a file"
+    )
+    parser.add_argument(
+        "--recipe", help="which device file of a model (default: its first, for --target if that is given)"
+    )

@@ -1,4 +1,4 @@
-"""`hil exact`: run an .espdl in the chip's own integer arithmetic."""
+"""`hil exact`: run a device file in the chip's own integer arithmetic."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from esp_hil.commands import add_model
 from esp_hil.errors import ConfigError, ReportError
 
 if TYPE_CHECKING:
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
     from esp_hil.exact import ExactReference, Kernels
     from esp_hil.targets import Family
 
-HELP = "run an .espdl model exactly as the chip computes it, integer for integer"
+HELP = "run a model exactly as the chip computes it, integer for integer"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil exact`."""
-    parser.add_argument("model", type=Path, metavar="MODEL.espdl")
+    add_model(parser)
     parser.add_argument(
         "--inputs", type=Path, metavar="IN.npz", help="integers by input name, device layout and shape"
     )
@@ -50,14 +51,20 @@ def run(args: Namespace) -> int:
     """Run the model, explain or save its graph."""
     from esp_hil.exact import ExactReference, save_onnx
     from esp_hil.formats.espdl import read_espdl
+    from esp_hil.formats.kinds import kind_of, read_bytes
+    from esp_hil.models.named import find
     from esp_hil.targets import target
 
     if (args.inputs is None) != (args.outputs is None):
         raise ConfigError("--inputs and --outputs go together", hint="give both, or --explain or --save")
     if args.inputs is None and not args.explain and args.save is None:
         raise ConfigError("nothing to do", hint="give --inputs and --outputs, --explain or --save")
-    model = read_espdl(args.model, name=args.name)
-    family = target(args.target).family if args.target else None
+    chip = target(args.target) if args.target else None
+    named = find(args.model, recipe=args.recipe, chip=chip)
+    if kind_of(read_bytes(named.path), named.path.name) == "tflite":
+        return _tflite(args, named.path)
+    model = read_espdl(named.path, name=args.name)
+    family = chip.family if chip else named.family
     kernels: Kernels = args.kernels
     reference = ExactReference(model, family, kernels=kernels)
     _check_family_is_told(reference)
@@ -75,6 +82,20 @@ def run(args: Namespace) -> int:
         save_onnx(model, reference.family, args.save, tensors=tensors, kernels=kernels)
     if args.explain:
         _explain(reference, inputs)
+    return 0
+
+
+def _tflite(args: Namespace, path: Path) -> int:
+    """A .tflite by TFLM's own kernels: the same answers on every chip."""
+    from esp_hil.models.device_file import open_device_file
+    from esp_hil.npz import read_npz
+
+    if args.explain or args.save is not None or args.name is not None:
+        raise ConfigError("--explain, --save and --name are for .espdl files", hint="leave them out")
+    reference = open_device_file(path).exact("tflm")
+    inputs = read_npz(args.inputs, hint="arrays named as the model's inputs")
+    tensors = reference.tensor_names if args.all_tensors else None
+    _write(args.outputs, reference.run(inputs, tensors=tensors))
     return 0
 
 

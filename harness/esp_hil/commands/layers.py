@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from esp_hil.commands import add_model
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from esp_hil.session.prepared_board import PreparedBoard
+    from esp_hil.models.device_file import DeviceFile
+    from esp_hil.models.named import NamedModel
+    from esp_hil.session.file_on_board import FileOnBoard
+    from esp_hil.targets import Target
+    from esp_hil.tensors import Arrays
 
 HELP = "find the first layer that a device computes wrongly, and why"
+
+RANDOM_INPUTS = 8
+"""Sent to a board whose model has no golden inputs."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil layers`."""
-    parser.add_argument("model", metavar="MODEL", help="a model of golden/")
-    parser.add_argument("--recipe", required=True, help="a recipe of its model.toml")
+    add_model(parser)
     parser.add_argument("--target", required=True, help="the chip, a row of targets.toml")
     parser.add_argument(
         "--board",
@@ -30,7 +36,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--port", help="serial port of the board")
     parser.add_argument("--baud", type=int, help="rate of the line (default: the board's own)")
     parser.add_argument(
-        "--input", type=int, metavar="N", help="only golden input N (from 0); default: the first wrong one"
+        "--input", type=int, metavar="N", help="only input N (from 0); default: the first wrong one"
+    )
+    parser.add_argument(
+        "--inputs",
+        type=Path,
+        metavar="IN.npz",
+        help="what to send, the device's integers by input name; default: the golden inputs, or random ones for a "
+        "file without",
     )
     parser.add_argument("--all", action="store_true", help="fetch every tensor and print one line for each")
     parser.add_argument(
@@ -44,44 +57,81 @@ def run(args: Namespace) -> int:
 
     from esp_hil.boards.provision import Source
     from esp_hil.errors import ConfigError
-    from esp_hil.models import catalogue
     from esp_hil.models.device_file import open_device_file
+    from esp_hil.models.named import find, with_model
     from esp_hil.progress import progress_on
     from esp_hil.session.board_session import open_session
-    from esp_hil.session.prepared_board import PreparedBoard
+    from esp_hil.session.file_on_board import FileOnBoard
     from esp_hil.targets import target
 
-    model, chip = catalogue.load(args.model), target(args.target)
-    recipe = model.recipe(args.recipe)
-    if args.input is not None and not 0 <= args.input < len(model.golden().inputs):
-        raise ConfigError(f"--input {args.input}", hint=f"0 to {len(model.golden().inputs) - 1}")
+    chip = target(args.target)
+    named = with_model(find(args.model, recipe=args.recipe, chip=chip))
+    file = open_device_file(named.path)
+    inputs = _inputs(args.inputs, named, file, chip)
+    if args.input is not None and not 0 <= args.input < len(inputs):
+        raise ConfigError(f"--input {args.input}", hint=f"0 to {len(inputs) - 1}")
     with open_session(
         chip,
-        runtime=recipe.runtime,
+        runtime=file.runtime,
         board=args.board,
         port=args.port,
         baud=args.baud,
         source=Source(build_dir=args.build_dir, skip_flash=args.build_dir is None),
-        model=lambda: open_device_file(model.artifact(recipe.name, chip.family_of(recipe.runtime))),
+        model=lambda: file,
         progress=progress_on(sys.stderr),
     ) as session:
-        board = PreparedBoard(session, model, recipe)
+        tolerance = named.model.tolerance_of(named.recipe).device_vs_exact_lsb if named.model else 0
+        board = FileOnBoard(session, file, name=named.name, tolerance_lsb=tolerance)
         board.prepare()
-        return _compare_all(board, args.input or 0) if args.all else _search(board, args.input, args.save)
+        if args.all:
+            return _compare_all(board, inputs[args.input or 0], args.input or 0)
+        numbers = range(len(inputs)) if args.input is None else [args.input]
+        return _search(board, inputs, numbers, args.save)
 
 
-def _search(board: PreparedBoard, number: int | None, save: Path | None) -> int:
+def _inputs(given: Path | None, named: NamedModel, file: DeviceFile, chip: Target) -> list[Arrays]:
+    """What to send, one inference each."""
+    if given is not None:
+        from esp_hil.npz import read_npz
+
+        return [read_npz(given, hint="arrays named as the model's inputs")]
+    if named.model is None:
+        return _random_inputs(file)
+    tensor = named.model.device_input(file)
+    encoded = tensor.to_device(named.model.golden().inputs, chip.rounding)
+    return [{tensor.name: encoded[index : index + 1]} for index in range(len(encoded))]
+
+
+def _random_inputs(file: DeviceFile) -> list[Arrays]:
+    """The same ones each time: all values of integers, floats from -1 to 1."""
     import numpy as np
 
-    encoded = board.encode(board.model.golden().inputs)
-    numbers = range(len(encoded)) if number is None else [number]
+    rng = np.random.default_rng(1)
+
+    made: list[Arrays] = []
+    for _ in range(RANDOM_INPUTS):
+        arrays = {}
+        for tensor in file.inputs:
+            dtype = np.dtype(tensor.dtype)
+            if dtype.kind == "f":
+                arrays[tensor.name] = rng.uniform(-1, 1, tensor.shape).astype(dtype)
+            else:
+                limits = np.iinfo(dtype)
+                arrays[tensor.name] = rng.integers(
+                    limits.min, limits.max, tensor.shape, dtype=dtype, endpoint=True
+                )
+        made.append(arrays)
+    return made
+
+
+def _search(board: FileOnBoard, inputs: Sequence[Arrays], numbers: Sequence[int], save: Path | None) -> int:
+    import numpy as np
+
     for index in numbers:
-        inputs = {board.input.name: encoded[index : index + 1]}
-        wanted, answered = board.exact.run(inputs), board.infer(inputs)
+        wanted, answered = board.exact.run(inputs[index]), board.infer(inputs[index])
         if all(np.array_equal(wanted[name], answered[name]) for name in wanted):
             continue
-        before = [{board.input.name: encoded[index - 1 : index]}] if index else []
-        found = board.diverge(inputs, before=before)
+        found = board.diverge(inputs[index], before=inputs[index - 1 : index] if index else [])
         if found is None:
             print(f"input {index} was answered wrongly and, asked again, rightly: the fault does not repeat")
             return 1
@@ -93,13 +143,11 @@ def _search(board: PreparedBoard, number: int | None, save: Path | None) -> int:
     return 0
 
 
-def _compare_all(board: PreparedBoard, index: int) -> int:
+def _compare_all(board: FileOnBoard, inputs: Arrays, index: int) -> int:
     """One line for each tensor, of one input; status 1 if one is wrong."""
     from esp_hil.errors import DeviceFault
     from esp_hil.verdict.difference import compare_answers
 
-    encoded = board.encode(board.model.golden().inputs)
-    inputs: Mapping[str, NDArray[Any]] = {board.input.name: encoded[index : index + 1]}
     names = board.exact.tensor_names
     exact = board.exact.run(inputs, tensors=names)
     wrong = 0

@@ -6,6 +6,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from esp_hil.commands import add_model
+
 if TYPE_CHECKING:
     from esp_hil.lint import Report
 
@@ -14,7 +16,7 @@ HELP = "look for what is known to go wrong with an .espdl, .tflite or .onnx mode
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil lint`."""
-    parser.add_argument("model", type=Path, nargs="?", metavar="MODEL.espdl|.tflite|.onnx")
+    add_model(parser, optional=True)
     parser.add_argument("--target", help="the chip, a row of targets.toml")
     parser.add_argument("--name", help="which model of a pack")
     parser.add_argument(
@@ -36,9 +38,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Print the findings; 1 if one of them is an error."""
+    from dataclasses import replace
+
     from esp_hil.errors import ConfigError
     from esp_hil.lint import RULES, lint_file
     from esp_hil.lint import tflite as tflm_lint
+    from esp_hil.models.named import find
     from esp_hil.targets import target
 
     if args.rules:
@@ -48,10 +53,11 @@ def run(args: Namespace) -> int:
             print(f"{entry.name:24}{'tflite':12}{entry.about}")
         return 0
     if args.model is None:
-        raise ConfigError("no model was named", hint="hil lint MODEL.espdl, or --rules")
+        raise ConfigError("no model was named", hint="hil lint MODEL, or --rules")
     chip = target(args.target) if args.target else None
+    named = find(args.model, recipe=args.recipe, chip=chip)
     report = lint_file(
-        args.model,
+        named.path,
         name=args.name,
         target=chip,
         inputs=args.inputs,
@@ -60,6 +66,8 @@ def run(args: Namespace) -> int:
         esp_dl=args.esp_dl,
         esp_nn=args.esp_nn,
     )
+    if named.model is not None:
+        report = replace(report, name=named.title)
     print(_json(report) if args.json else _text(report))
     return 0 if report.passed else 1
 

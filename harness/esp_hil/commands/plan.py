@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from esp_hil.errors import FormatError
+from esp_hil.commands import add_model
 
 if TYPE_CHECKING:
     from esp_hil.formats.espdl import EspdlModel
@@ -18,7 +17,7 @@ HELP = "show the memory a model takes on a chip"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil plan`."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help=".espdl or .tflite")
+    add_model(parser)
     parser.add_argument("--target", required=True, help="the chip, a row of targets.toml")
     parser.add_argument("--name", help="which model of a pack")
     parser.add_argument(
@@ -35,14 +34,22 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Print the plan; 1 if it does not fit the chip's usual module."""
+    from dataclasses import replace
+
     from esp_hil.formats.espdl import read_espdl
     from esp_hil.formats.espdl.memory import plan_memory
+    from esp_hil.formats.kinds import kind_of, read_bytes
+    from esp_hil.models.named import find
     from esp_hil.targets import target
 
     chip = target(args.target)
-    if args.model.suffix == ".tflite":
-        return _tflite(args, chip)
-    model = read_espdl(args.model, name=args.name)
+    named = find(args.model, recipe=args.recipe, chip=chip)
+    image = read_bytes(named.path)
+    if kind_of(image, named.path.name) == "tflite":
+        return _tflite(args, chip, named.name, image)
+    model = read_espdl(named.path, name=args.name)
+    if named.model is not None:
+        model = replace(model, name=named.name)
     plan = plan_memory(
         model,
         chip,
@@ -54,17 +61,13 @@ def run(args: Namespace) -> int:
     return 0 if all(_fits(plan, chip).values()) else 1
 
 
-def _tflite(args: Namespace, chip: Target) -> int:
+def _tflite(args: Namespace, chip: Target, name: str, image: bytes) -> int:
     """The arena of a .tflite as one block, in internal RAM or else in PSRAM; 1 if it fits neither."""
     import json
 
     from esp_hil.formats.tflite import read_tflite
     from esp_hil.lint.tflite import arena_bytes
 
-    try:
-        image = args.model.read_bytes()
-    except OSError as error:
-        raise FormatError(f"cannot read {args.model}: {error.strerror}") from None
     arena, how = arena_bytes(read_tflite(image), image)
     psram = 0 if args.no_psram else chip.psram_bytes
     fits = {
@@ -77,7 +80,7 @@ def _tflite(args: Namespace, chip: Target) -> int:
         print(
             json.dumps(
                 {
-                    "model": args.model.stem,
+                    "model": name,
                     "target": chip.name,
                     "arena_bytes": arena,
                     "largest_block_bytes": chip.largest_block_bytes,
@@ -88,7 +91,7 @@ def _tflite(args: Namespace, chip: Target) -> int:
             )
         )
     else:
-        print(f"{args.model.stem} on {chip.name}: the arena takes {how} {arena:,} bytes, in one block")
+        print(f"{name} on {chip.name}: the arena takes {how} {arena:,} bytes, in one block")
         print(
             f"largest block of a fresh image: about {chip.largest_block_bytes:,} of internal RAM, "
             f"{psram:,} of PSRAM; the file takes {len(image):,} of {chip.flash_bytes:,} bytes of flash"

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from esp_hil.commands import add_model
 from esp_hil.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,9 +24,8 @@ _BAR = 24
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil predict`."""
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="a model of golden/, or a device file")
+    add_model(parser, optional=True)
     parser.add_argument("--target", help="the chip, a row of targets.toml")
-    parser.add_argument("--recipe", help="which device file of the model (default: its first for the chip)")
     parser.add_argument(
         "--kernels", choices=("esp-nn", "portable"), default="esp-nn", help="of TFLM (default esp-nn)"
     )
@@ -54,11 +54,14 @@ def run(args: Namespace) -> int:
         raise ConfigError(
             "hil predict needs MODEL and --target", hint="e.g. hil predict mnist --target esp32s3"
         )
+    from esp_hil.models.device_file import open_device_file
+    from esp_hil.models.named import find
     from esp_hil.results.timing.forecast import forecast
     from esp_hil.targets import target
 
     chip = target(args.target)
-    name, file = _file(args.model, args.recipe, chip)
+    named = find(args.model, recipe=args.recipe, chip=chip)
+    name, file = named.name, open_device_file(named.path)
     found = forecast(file, chip, setup=_setup(args, chip), kernels=args.kernels)
     if args.learn:
         found = _learned(args.learn, chip, found)
@@ -149,6 +152,9 @@ def _print_bars(found: Forecast) -> None:
 
 def _learned(results: Path, chip: Target, found: Forecast) -> Forecast:
     """Rows that were measured on this chip, beside what is predicted for their models with the same settings."""
+    from esp_hil.models import catalogue
+    from esp_hil.models.device_file import open_device_file
+    from esp_hil.models.named import of_model
     from esp_hil.results.journal import read_runs
     from esp_hil.results.metrics import latency_of
     from esp_hil.results.timing.forecast import forecast, learned
@@ -159,33 +165,14 @@ def _learned(results: Path, chip: Target, found: Forecast) -> Forecast:
         if latency is None:
             continue
         try:
-            _, file = _file(row.model, row.recipe, chip)
-            expected = forecast(file, chip, setup=found.setup)
+            named = of_model(catalogue.load(row.model), recipe=row.recipe, chip=chip)
+            expected = forecast(open_device_file(named.path), chip, setup=found.setup)
         except ConfigError:
             continue  # a model that is not in this catalogue cannot be predicted, so it teaches nothing
         pairs.append((latency.median_ms, expected.ms))
     factor, half = learned(pairs)
     said = f"corrected by {len(pairs)} of your rows: boards take {factor:.2g} times what is predicted"
     return found.scaled(factor, half=half, reason=said)
-
-
-def _file(model_name: str, recipe_name: str | None, chip: Target) -> tuple[str, DeviceFile]:
-    from esp_hil.models import catalogue
-    from esp_hil.models.device_file import open_device_file
-
-    path = Path(model_name)
-    if path.suffix in {".espdl", ".tflite"}:
-        return path.stem, open_device_file(path)
-    model = catalogue.load(model_name)
-    fitting = [
-        name for name, recipe in model.recipes.items() if chip.family_of(recipe.runtime) in recipe.targets
-    ]
-    if recipe_name:
-        fitting = [model.recipe(recipe_name).name]
-    if not fitting:
-        raise ConfigError(f"model {model.name} has no device file for {chip.name}")
-    recipe = model.recipes[fitting[0]]
-    return model.name, open_device_file(model.artifact(recipe.name, chip.family_of(recipe.runtime)))
 
 
 def _errors() -> int:

@@ -38,6 +38,7 @@ __all__ = [
     "Model",
     "Recipe",
     "artifact_name",
+    "is_model",
     "load",
     "models",
     "names",
@@ -288,6 +289,11 @@ def _in(roots: Sequence[Path]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def is_model(folder: Path) -> bool:
+    """Whether a folder is a model's: it has a model.toml."""
+    return (folder / _MODEL_FILE).is_file()
+
+
 def load(name: str, roots: Sequence[Path] | None = None) -> Model:
     """Read a model's model.toml; its artefacts are checked when they are asked for.
 
@@ -302,6 +308,11 @@ def load(name: str, roots: Sequence[Path] | None = None) -> Model:
             values = {entry.name: getattr(spec, entry.name) for entry in fields(ModelSpec)}
             return Model(name=name, folder=root / name, **values)
     known = names(roots)
+    if known.get(name) == "task":
+        raise UnknownModel(
+            f"{name!r} is a task, not a model",
+            hint=f"hil task {name} IMAGE, or pytest suites --hil-model {name}",
+        )
     near = difflib.get_close_matches(name, known, 1)
     guess = f"did you mean {near[0]!r}? " if near else ""
     where = ", ".join(map(str, searched))

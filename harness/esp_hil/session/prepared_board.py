@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from esp_hil.counters import HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
 from esp_hil.device.device import Device
 from esp_hil.device.inference import Inference
-from esp_hil.errors import HilError, InputError
+from esp_hil.errors import HilError
 from esp_hil.models.catalogue import Model
 from esp_hil.models.device_file import DeviceFile, Exact, open_device_file
 from esp_hil.models.recipe import Recipe
 from esp_hil.session.board_session import BoardSession
+from esp_hil.session.file_on_board import FileOnBoard
 from esp_hil.targets import Target
 from esp_hil.tensors import Array, Arrays, DeviceTensor
-from esp_hil.verdict.diverge import Divergence, find
+from esp_hil.verdict.diverge import Divergence
 
 Level = Literal["lowest", "zero", "highest"]
 
@@ -45,6 +46,8 @@ class PreparedBoard:
         self._earlier: dict[str, Array] = {}
         self.family = session.target.family_of(recipe.runtime)
         self.file = file or open_device_file(model.artifact(recipe.name, self.family))
+        tolerance = model.tolerance_of(recipe.name).device_vs_exact_lsb
+        self.on_board = FileOnBoard(session, self.file, name=model.name, tolerance_lsb=tolerance)
 
     @property
     def device(self) -> Device:
@@ -66,10 +69,10 @@ class PreparedBoard:
         """The device file."""
         return self.file.image
 
-    @cached_property
+    @property
     def exact(self) -> Exact:
         """The exact reference of the same file."""
-        return self.file.exact(self.family)
+        return self.on_board.exact
 
     @cached_property
     def input(self) -> DeviceTensor:
@@ -77,14 +80,8 @@ class PreparedBoard:
         return self.model.device_input(self.file)
 
     def prepare(self) -> None:
-        """Connect unless that is done, put the model on the board unless it is there, check the handshake's contract.
-
-        Raises:
-            HandshakeError: the device disagrees about chip, family, model or tensors.
-            LintError: the model has a known hazard on this chip.
-            DeviceFault: it refused the model.
-        """
-        self.session.put(self.file, name=self.model.name, family=self.family)
+        """Put the model on the board; see `FileOnBoard.prepare`."""
+        self.on_board.prepare()
 
     def upload(self, image: bytes) -> None:
         """Write an image into the model partition and load it."""
@@ -122,20 +119,11 @@ class PreparedBoard:
 
     def infer(self, inputs: Arrays) -> dict[str, Array]:
         """Run once: integers in, integers out, device layout."""
-        return dict(self.device.infer(inputs).outputs)
+        return self.on_board.infer(inputs)
 
     def tensor(self, name: str, inputs: Arrays, *, like: Array) -> Array:
-        """An intermediate tensor for these inputs, in the dtype and shape of `like`.
-
-        Raises:
-            DeviceFault: the device cannot give it.
-            InputError: it has another size there.
-        """
-        data = self.device.tensor(name, inputs)
-        if len(data) != like.nbytes:
-            raise InputError(f"the device gave {len(data)} bytes of {name!r}, expected {like.nbytes}")
-        array = np.frombuffer(data, like.dtype.newbyteorder("<")).astype(like.dtype)
-        return array.reshape(like.shape)
+        """An intermediate tensor; see `FileOnBoard.tensor`."""
+        return self.on_board.tensor(name, inputs, like=like)
 
     def infer_first(self) -> dict[str, Array]:
         """Run the first golden input once; the first answer is what `check_alive` asks for."""
@@ -166,48 +154,8 @@ class PreparedBoard:
         self.device.set_input_bytes(0, data)
 
     def diverge(self, inputs: Arrays, *, before: Sequence[Arrays] = ()) -> Divergence | None:
-        """Find the first tensor that the device computes wrongly.
-
-        Args:
-            inputs: that it answers wrongly, the device's integers.
-            before: what it was sent before, the last one last; that one is sent again before each request,
-                so that what is left over from it shows.
-
-        Returns:
-            None if it answers these inputs rightly now.
-
-        Raises:
-            HilError: the board or the link failed.
-        """
-        names = self.exact.tensor_names
-        exact = self.exact.run(inputs, tensors=names)
-        answered = self._infer_after(inputs, before)
-        wrong = [name for name, values in answered.items() if not np.array_equal(values, exact[name])]
-        if not wrong:
-            return None
-        given = {name: self.device.read_input(name) for name in inputs}
-
-        def fetch(name: str) -> bytes:
-            for arrays in before[-1:]:
-                self.infer(arrays)
-            return self.device.tensor(name, inputs)
-
-        return find(
-            self.file.content,
-            self.family,
-            inputs,
-            exact,
-            fetch,
-            wrong=wrong,
-            given=given,
-            earlier=[{**self.exact.run(arrays, tensors=names), **arrays} for arrays in reversed(before)],
-            tolerance_lsb=self.model.tolerance_of(self.recipe.name).device_vs_exact_lsb,
-        )
-
-    def _infer_after(self, inputs: Arrays, before: Sequence[Arrays]) -> dict[str, Array]:
-        for arrays in before:
-            self.infer(arrays)
-        return self.infer(inputs)
+        """Find the first tensor that the device computes wrongly; see `FileOnBoard.diverge`."""
+        return self.on_board.diverge(inputs, before=before)
 
     def check_alive(self) -> None:
         """One inference that answers as `infer_first` did before: the device goes on after what was just tried.
