@@ -2,13 +2,15 @@
 
     python -m tests.mutation                    # seeds 1..100, a line each, then the count; 1 if fewer than 90 died
     python -m tests.mutation --seeds 7,12-20
-    python -m tests.mutation --near             # only the tests of the module's own folder: stricter, and quick
+    python -m tests.mutation --near             # only the tests nearest to a module: stricter, and quick
     python -m tests.mutation --list             # what the seeds draw
 
 Nothing of the ground truth beside the project is used: what dies here dies in a clean clone. A mutant of Python meets
-the tests of its module, then those of its layer, then those that use it; a mutant of the device core is compiled and
-meets the C++ tests, and if it lives the Python tests with a module made of it. Survivors and equivalents that are known
-stand in survivors.toml with their reasons; an equivalent is a change that no test can notice.
+the tests of its module and those that import it, then those of its layer, then those of the layers that use it; a
+mutant of the device core is compiled and meets the C++ tests, and if it lives the Python tests with a module made of
+it. A change counts as killed if the test that failed fails again with it and passes without it: a test that fails now
+and then kills nothing. Survivors and equivalents that are known stand in survivors.toml with their reasons; an
+equivalent is a change that no test can notice.
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mutation.sites import Site, draws
+from tests.mutation.near import CORE, stages
+from tests.mutation.sites import Line, Site, draws, lines_of
 
 ROOT = Path(__file__).resolve().parents[2]
 KNOWN = Path(__file__).with_name("survivors.toml")
@@ -35,16 +37,6 @@ LEAST_KILLED_PERCENT = 90
 DEADLINE_S = 900.0
 NO_TESTS = 5
 """pytest's status where a folder has none."""
-
-# What follows the tests of a module's own folder, narrow ones first.
-WIDER = {
-    "wire": ("tests/device", "tests/virtual"),
-    "device": ("tests/virtual", "tests/boards", "tests/session"),
-    "verdict": ("tests/commands", "tests/golden", "tests/benchmarks", "tests/lint"),
-    "results": ("tests/report", "tests/session", "tests/commands", "tests/models"),
-    "exact": ("tests/lint", "tests/verdict", "tests/goldens", "tests/golden", "tests/commands"),
-}
-CORE = ("tests/test_native.py", "tests/test_native_server.py", "tests/wire", "tests/device", "tests/virtual")
 
 # The import hook of an editable install would find the checkout instead of the copy.
 _SITE = """
@@ -126,11 +118,30 @@ class Bench:
         named = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
         return named[0].split(" - ")[0] if named else "it did not end, or ended badly"
 
-    def require_sound(self, failure: str) -> None:
-        """Make sure that a test of pytest which killed a change passes without it."""
+    def is_confirmed(self, failure: str) -> bool:
+        """Whether a test that failed under a change fails again; also true of a failure that names no test."""
         _, _, test = failure.partition(" ")
-        if "::" in test and not self.tests((test,)):
+        return "::" not in test or not self.tests((test,))
+
+    def require_sound(self, failure: str) -> None:
+        """Make sure that a test of pytest which killed a change passes without it.
+
+        Raises:
+            SystemExit: it fails without any change as well.
+        """
+        _, _, test = failure.partition(" ")
+        if "::" in test and not self.tests((test,)) and not self.tests((test,)):
             raise SystemExit(f"{test} fails without any change: {self.folder}")
+
+    def killer(self, paths: tuple[str, ...]) -> str:
+        """The test of these that fails, and fails again; empty if there is none."""
+        for _ in range(3):
+            if self.tests(paths):
+                return ""
+            failure = self.last_failure()
+            if self.is_confirmed(failure):
+                return failure
+        return ""
 
     def build(self, name: str, target: str, *options: str) -> bool:
         """Configure and build a program of the C++ side in a folder of its own."""
@@ -171,25 +182,13 @@ def _end_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def stages(site: Site, near: bool) -> Iterator[tuple[str, ...]]:
-    """The tests that a change of Python meets, one step after the other."""
-    parts = Path(site.file).relative_to("harness/esp_hil").with_suffix("").parts
-    folders = [Path("tests", *parts[:-1]), *Path("tests", *parts[:-1]).parents]
-    mirrored = [folder for folder in folders if len(folder.parts) > 1]
-    yield tuple(str(folder / f"test_{parts[-1]}.py") for folder in mirrored)
-    for folder in mirrored:
-        yield (str(folder),)
-    for wider in () if near else WIDER[parts[0]]:
-        yield (wider,)
-
-
 def try_python(bench: Bench, site: Site, near: bool) -> str:
     """What killed a change of Python; empty if nothing did."""
     if not bench.run([sys.executable, "-c", f"import ast; ast.parse(open({site.file!r}).read())"]):
         return "it does not compile"
-    for paths in stages(site, near):
-        if not bench.tests(paths):
-            return bench.last_failure()
+    for paths in list(stages(bench.folder, site.file))[: 1 if near else None]:
+        if killer := bench.killer(paths):
+            return killer
     return ""
 
 
@@ -199,20 +198,25 @@ def try_core(bench: Bench, site: Site, near: bool) -> str | None:
         return None
     if not bench.run_core():
         return bench.last_failure()
-    if near:
-        return ""
     whole = bench.module.read_bytes()
     try:
         if not bench.build_module():
             return None
-        return "" if bench.tests(CORE) else bench.last_failure()
+        for paths in CORE[: 1 if near else None]:
+            if killer := bench.killer(paths):
+                return killer
+        return ""
     finally:
         bench.module.write_bytes(whole)
 
 
-def mutant(bench: Bench, seed: int, near: bool) -> tuple[Site, str]:
-    """Plant what a seed draws; returns the change and what killed it."""
-    for site in draws(bench.folder, seed):
+def mutant(bench: Bench, lines: list[Line], seed: int, near: bool) -> tuple[Line, Site, str]:
+    """Plant what a seed draws; returns the change and what killed it.
+
+    Raises:
+        SystemExit: nothing that the seed draws compiles.
+    """
+    for line, site in draws(lines, seed):
         source = (bench.folder / site.file).read_text(encoding="utf-8")
         attempt = try_python if site.file.endswith(".py") else try_core
         bench.write(site.file, site.applied_to(source))
@@ -222,16 +226,15 @@ def mutant(bench: Bench, seed: int, near: bool) -> tuple[Site, str]:
             bench.write(site.file, source)
         if killed is not None:
             bench.require_sound(killed)
-            return site, killed
-    raise AssertionError("draws() does not end")
+            return line, site, killed
+    raise SystemExit(f"seed {seed}: nothing that it draws compiles")
 
 
-def known() -> dict[str, str]:
-    """Change -> why it lives, of survivors.toml."""
-    if not KNOWN.is_file():
-        return {}
+def known() -> dict[tuple[str, str, str], str]:
+    """File, line's text and change -> what is said of it in survivors.toml: "survivor" or "equivalent"."""
     with KNOWN.open("rb") as file:
-        return {row["change"]: row["verdict"] for row in tomllib.load(file)["mutant"]}
+        rows = tomllib.load(file)["mutant"]
+    return {(row["file"], row["line"], row["change"]): row["verdict"] for row in rows}
 
 
 def numbers(text: str) -> list[int]:
@@ -252,9 +255,11 @@ def main() -> int:
     parser.add_argument("--near", action="store_true", help="only the tests of the module's own folder")
     parser.add_argument("--list", action="store_true", help="only print what the seeds draw")
     arguments = parser.parse_args()
+    lines = lines_of(ROOT)
     if arguments.list:
         for seed in arguments.seeds:
-            print(f"{seed:4} {next(draws(ROOT, seed))}")
+            line, site = next(draws(lines, seed))
+            print(f"{seed:4} {site}  `{line.text}`")
         return 0
     reasons = known()
     killed = equivalent = 0
@@ -265,11 +270,12 @@ def main() -> int:
             raise SystemExit("the C++ tests do not pass as they are")
         for seed in arguments.seeds:
             begin = time.monotonic()
-            site, by = mutant(bench, seed, arguments.near)
-            said = "killed" if by else reasons.get(str(site), "SURVIVED")
+            line, site, by = mutant(bench, lines, seed, arguments.near)
+            said = "killed" if by else reasons.get((site.file, line.text, site.said), "SURVIVED")
             killed += bool(by)
             equivalent += said == "equivalent"
-            print(f"{seed:4} {said:10} {site}  [{time.monotonic() - begin:.0f} s] {by}", flush=True)
+            told = by or f"`{line.text}`"
+            print(f"{seed:4} {said:10} {site}  [{time.monotonic() - begin:.0f} s] {told}", flush=True)
     total = len(arguments.seeds)
     print(f"{killed} of {total} killed, {equivalent} equivalent, {total - killed - equivalent} survived")
     return int(100 * killed < LEAST_KILLED_PERCENT * total)
