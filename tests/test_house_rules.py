@@ -149,3 +149,19 @@ def test_no_tracked_file_names_a_place_on_somebody_s_machine() -> None:
 def test_no_tracked_file_is_larger_than_a_model_needs_to_be() -> None:
     large = [relative(path) for path in tracked_files() if path.stat().st_size > 2_000_000]
     assert large == []
+
+
+# Names that are not ours to choose: ESP-DL's own MicroPython classes, which a virtual board has as well.
+FOREIGN_NAMES = "harness/esp_hil/micropython/virtual/lib/"
+
+
+def test_no_two_classes_of_the_package_have_the_same_name() -> None:
+    """One meaning a word: who reads `Tensor` or `Session` knows which without looking at the imports."""
+    where: dict[str, list[str]] = {}
+    for path in SOURCES:
+        if relative(path).startswith(FOREIGN_NAMES):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                where.setdefault(node.name, []).append(f"{relative(path)}:{node.lineno}")
+    assert {name: places for name, places in where.items() if len(places) > 1} == {}

@@ -34,7 +34,7 @@ def read_toml(source: Path | Traversable) -> dict[str, Any]:
         raise ConfigError(f"{source}: {cause}") from None
 
 
-class Table:
+class TomlTable:
     """One table of the file, that knows which keys were asked for."""
 
     def __init__(self, path: Path, where: str, values: object) -> None:
@@ -123,14 +123,14 @@ class Table:
             raise self.fail(key, f"is {value}", f"give {least} or more")
         return value
 
-    def table(self, key: str) -> Table:
+    def table(self, key: str) -> TomlTable:
         """The table under `key`, which must be there."""
         self.known.append(key)
         if key not in self.values:
             raise self.fail(key, "is missing")
-        return Table(self.path, self.name(key), self.values[key])
+        return TomlTable(self.path, self.name(key), self.values[key])
 
-    def optional(self, key: str) -> Table:
+    def optional(self, key: str) -> TomlTable:
         """The table under `key`, empty if it is not there."""
         self.values.setdefault(key, {})
         return self.table(key)

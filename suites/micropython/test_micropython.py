@@ -16,7 +16,7 @@ from esp_hil.micropython import face_database
 from esp_hil.micropython.boards import Opened, opened
 from esp_hil.micropython.driver import MicroPythonBoard
 from esp_hil.micropython.picture import Jpeg
-from esp_hil.micropython.record import Record
+from esp_hil.micropython.record import PictureRecord
 from esp_hil.micropython.virtual import missing
 from esp_hil.plugin import options_of
 from esp_hil.targets import target
@@ -116,10 +116,10 @@ def _task(name: str, zoo: Path, chip: str) -> Task:
     return _TASKS[key]
 
 
-_ANSWERED: dict[tuple[MicroPythonBoard, str, str], Record] = {}
+_ANSWERED: dict[tuple[MicroPythonBoard, str, str], PictureRecord] = {}
 
 
-def _answered(board: MicroPythonBoard, name: str, picture: str) -> Record:
+def _answered(board: MicroPythonBoard, name: str, picture: str) -> PictureRecord:
     """What the board answered to a golden picture; asked once, read by many tests."""
     key = (board, name, picture)
     if key not in _ANSWERED:
@@ -151,7 +151,7 @@ def _photograph(name: str) -> Image:
     return pictures.picture(name)
 
 
-def _problems(name: str, task: Task, record: Record, wanted: Results) -> list[str]:
+def _problems(name: str, task: Task, record: PictureRecord, wanted: Results) -> list[str]:
     got = replace(record.results, task=wanted.task)
     if got.labels:
         # two of ImageNet's classes share a name, so that the name alone is compared

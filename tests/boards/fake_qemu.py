@@ -17,15 +17,15 @@ from pathlib import Path
 
 from esp_hil.targets import target
 from esp_hil.virtual import loop
-from esp_hil.virtual.chip import Identity, ResetReason
+from esp_hil.virtual.chip import ChipIdentity, ResetReason
 from esp_hil.virtual.faults import load_plan
-from esp_hil.virtual.settings import Settings
+from esp_hil.virtual.settings import VirtualSettings
 
 MACHINES = ("esp32", "esp32c3")
 SIZES_MB = (2, 4, 8, 16)
 
 
-class EmulatedIdentity(Identity):
+class EmulatedIdentity(ChipIdentity):
     """A chip whose firmware was built for emulators."""
 
     def table(self, reason: ResetReason, boot_id: int) -> Mapping[str, str | int]:
@@ -46,8 +46,8 @@ def main() -> int:
         print("qemu: only 2, 4, 8, 16 MB images are supported", file=sys.stderr)
         return 1
     print(json.dumps(sys.argv[1:]), flush=True)
-    vars(loop)["Identity"] = EmulatedIdentity
-    settings = Settings(
+    vars(loop)["ChipIdentity"] = EmulatedIdentity
+    settings = VirtualSettings(
         target=target(given.M),
         runtime="espdl",
         flash=flash,

@@ -18,7 +18,7 @@ from filelock import FileLock
 from esp_hil import __version__
 from esp_hil.boards.build import (
     BuildOrder,
-    Steps,
+    BuildProgress,
     _follow,
     build,
     build_failed,
@@ -32,7 +32,7 @@ from esp_hil.boards.build import (
 from esp_hil.commands import build as command
 from esp_hil.errors import BuildError, ConfigError, FlashError
 from esp_hil.esp.idf import Idf, find_idf, version_of
-from esp_hil.esp.image import Image, image_of, model_label
+from esp_hil.esp.image import FirmwareImage, image_of, model_label
 from esp_hil.progress import Advance
 from tests.boards.builds import MODEL, FakeIdf, make_build_folder
 from tests.conftest import ROOT
@@ -297,7 +297,7 @@ def test_where_links_cannot_be_made_the_view_is_a_copy(
 
 
 def test_the_bootloader_s_own_count_does_not_end_the_progress_of_the_whole() -> None:
-    steps = Steps()
+    steps = BuildProgress()
     lines = ["[1/1043] a", "[20/1043] bootloader begins", "[1/102] b", "[102/102] c", "[522/1043] d"]
     assert [steps.take(line) for line in lines] == [0, 1, 0, 0, 49]
     assert steps.take("[1040/1040] the end, after CMake ran again") == 50
@@ -438,7 +438,7 @@ def test_an_incomplete_esp_idf_says_to_install_it(tmp_path: Path) -> None:
 
 
 def test_a_prebuilt_folder_is_an_image(tmp_path: Path) -> None:
-    image = Image.from_build_dir(make_build_folder(tmp_path / "b"))
+    image = FirmwareImage.from_build_dir(make_build_folder(tmp_path / "b"))
     assert image.elf == tmp_path / "b" / "esp_hil.elf"
     assert image.flash_bytes == 4 << 20
     assert not image.needs_psram
@@ -449,8 +449,8 @@ def test_a_prebuilt_folder_is_an_image(tmp_path: Path) -> None:
 def test_psram_that_must_be_there_is_known_from_the_configuration(tmp_path: Path) -> None:
     needs = make_build_folder(tmp_path / "a", config={"SPIRAM": True})
     tries = make_build_folder(tmp_path / "b", config={"SPIRAM": True, "SPIRAM_IGNORE_NOTFOUND": True})
-    assert Image.from_build_dir(needs).needs_psram
-    assert not Image.from_build_dir(tries).needs_psram
+    assert FirmwareImage.from_build_dir(needs).needs_psram
+    assert not FirmwareImage.from_build_dir(tries).needs_psram
 
 
 @pytest.mark.parametrize(
@@ -465,34 +465,34 @@ def test_an_incomplete_build_folder_names_what_is_missing(tmp_path: Path, missin
     folder = make_build_folder(tmp_path / "b")
     (folder / missing).unlink()
     with pytest.raises(BuildError, match=said):
-        Image.from_build_dir(folder)
+        FirmwareImage.from_build_dir(folder)
 
 
 def test_a_folder_without_configuration_is_refused(tmp_path: Path) -> None:
     folder = make_build_folder(tmp_path / "b")
     shutil.rmtree(folder / "config")
     with pytest.raises(ConfigError, match=r"sdkconfig\.json"):
-        Image.from_build_dir(folder)
+        FirmwareImage.from_build_dir(folder)
 
 
 def test_an_application_that_is_none_is_refused(tmp_path: Path) -> None:
     folder = make_build_folder(tmp_path / "b")
     (folder / "esp_hil.bin").write_bytes(b"\xe9" * 400)
     with pytest.raises(BuildError, match="does not describe itself"):
-        Image.from_build_dir(folder)
+        FirmwareImage.from_build_dir(folder)
 
 
 def test_images_have_the_same_hash_only_if_every_byte_and_place_is_the_same(tmp_path: Path) -> None:
-    one = Image.from_build_dir(make_build_folder(tmp_path / "a"))
-    same = Image.from_build_dir(make_build_folder(tmp_path / "b"))
-    other = Image.from_build_dir(make_build_folder(tmp_path / "c", code=b"d"))
+    one = FirmwareImage.from_build_dir(make_build_folder(tmp_path / "a"))
+    same = FirmwareImage.from_build_dir(make_build_folder(tmp_path / "b"))
+    other = FirmwareImage.from_build_dir(make_build_folder(tmp_path / "c", code=b"d"))
     moved = replace(one, regions=(replace(one.regions[0], offset=0x1000), *one.regions[1:]))
     assert one.sha256 == same.sha256
     assert len({one.sha256, other.sha256, moved.sha256, one.with_model(b"m").sha256}) == 4
 
 
 def test_a_model_goes_into_its_partition_with_a_label_in_the_last_sector(tmp_path: Path) -> None:
-    image = Image.from_build_dir(make_build_folder(tmp_path / "b")).with_model(b"EDL2....")
+    image = FirmwareImage.from_build_dir(make_build_folder(tmp_path / "b")).with_model(b"EDL2....")
     model, label = image.regions[-2:]
     assert (model.name, model.offset, model.data) == ("model", MODEL[0], b"EDL2....")
     assert label.offset == sum(MODEL) - 0x1000
@@ -507,7 +507,7 @@ def test_the_label_is_what_the_firmware_reads() -> None:
 
 
 def test_a_model_that_does_not_fit_its_partition_is_refused(tmp_path: Path) -> None:
-    image = Image.from_build_dir(make_build_folder(tmp_path / "b"))
+    image = FirmwareImage.from_build_dir(make_build_folder(tmp_path / "b"))
     assert image.with_model(bytes(MODEL[1] - 0x1000))
     with pytest.raises(FlashError, match="for a partition of"):
         image.with_model(bytes(MODEL[1] - 0x1000 + 1))
@@ -592,7 +592,7 @@ def test_a_map_that_is_none_is_an_error_and_not_a_zero(tmp_path: Path) -> None:
     folder = make_build_folder(tmp_path / "b")
     (folder / "esp_hil.map").write_text("nothing\n")
     with pytest.raises(BuildError, match=r"cannot read esp_hil\.map"):
-        with_sizes(Image.from_build_dir(folder))
+        with_sizes(FirmwareImage.from_build_dir(folder))
 
 
 # the command

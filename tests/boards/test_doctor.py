@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from esp_hil.boards import doctor, quarantine
-from esp_hil.boards.doctor import Finding
+from esp_hil.boards.doctor import CheckResult
 from esp_hil.boards.emulator import EmulatorKind, find_program
 from esp_hil.boards.select import Board
 from esp_hil.cli import main
@@ -47,7 +47,7 @@ def test_packages_that_are_missing_or_of_another_version_are_named() -> None:
     finding = doctor.check_packages(required, installed)
     assert finding.state == "fail"
     assert finding.said == "old 0.9 is not >=1; gone is missing"
-    assert doctor.check_packages(["good>=1", "x; extra == 'y'"], installed) == Finding(
+    assert doctor.check_packages(["good>=1", "x; extra == 'y'"], installed) == CheckResult(
         check="packages", state="ok", said="1 as required"
     )
 
@@ -220,16 +220,16 @@ def test_a_line_to_nothing_is_a_failure(tmp_path: Path) -> None:
     assert finding.todo
 
 
-def shown(monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> None:
-    def examine(**_: object) -> Iterator[Finding]:
+def shown(monkeypatch: pytest.MonkeyPatch, *findings: CheckResult) -> None:
+    def examine(**_: object) -> Iterator[CheckResult]:
         yield from findings
 
     monkeypatch.setattr(doctor, "examine", examine)
 
 
-GOOD = Finding(check="python", state="ok", said="3.11.7")
-SOSO = Finding(check="ESP-IDF", state="warn", said="none", todo="install it")
-BAD = Finding(check="esptool", state="fail", said="gone", todo="pip install")
+GOOD = CheckResult(check="python", state="ok", said="3.11.7")
+SOSO = CheckResult(check="ESP-IDF", state="warn", said="none", todo="install it")
+BAD = CheckResult(check="esptool", state="fail", said="gone", todo="pip install")
 
 
 def test_hil_doctor_ends_with_1_only_if_something_failed(

@@ -18,7 +18,7 @@ from esp_hil.boards.opening import open_board
 from esp_hil.cli import main
 from esp_hil.device.device import Device
 from esp_hil.errors import BoardUnavailable, ConfigError
-from esp_hil.esp.image import Image
+from esp_hil.esp.image import FirmwareImage
 from esp_hil.results.journal import read_runs
 from esp_hil.targets import target
 from tests.boards.builds import make_build_folder
@@ -50,7 +50,7 @@ def build_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def flash(build_folder: Path, tmp_path: Path) -> Path:
     """A merged flash image with a model."""
-    image = Image.from_build_dir(build_folder).with_model(MODEL.read_bytes())
+    image = FirmwareImage.from_build_dir(build_folder).with_model(MODEL.read_bytes())
     return merge(image, tmp_path / "merged.bin")
 
 

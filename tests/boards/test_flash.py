@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from esp_hil.boards.flash import SECTOR, changed_sectors, flash, identify, merge, plan, problems
 from esp_hil.boards.select import Board
 from esp_hil.errors import FlashError
-from esp_hil.esp.esptool_output import Chip, Output
+from esp_hil.esp.esptool_output import DetectedChip, EsptoolOutput
 from esp_hil.esp.esptool_program import Flasher
-from esp_hil.esp.image import Image, Region
+from esp_hil.esp.image import FirmwareImage, Region
 from esp_hil.progress import Advance
 from tests.boards.builds import MODEL, make_build_folder
 
 MAC = "7c:df:a1:00:00:01"
 BOARD = Board(id="desk", target="esp32c3", url="/dev/ttyUSB0", mac=MAC)
-CHIP = Chip(target="esp32c3", revision=4, mac=MAC, flash_bytes=4 << 20)
+CHIP = DetectedChip(target="esp32c3", revision=4, mac=MAC, flash_bytes=4 << 20)
 
 
 class FakeChip:
@@ -85,14 +85,14 @@ def chip(tmp_path: Path) -> FakeChip:
 
 
 @pytest.fixture
-def image(tmp_path: Path) -> Image:
-    return Image.from_build_dir(make_build_folder(tmp_path / "build", code=bytes(range(256)) * 400))
+def image(tmp_path: Path) -> FirmwareImage:
+    return FirmwareImage.from_build_dir(make_build_folder(tmp_path / "build", code=bytes(range(256)) * 400))
 
 
 # what is flashed
 
 
-def test_a_new_chip_gets_everything_where_it_belongs(chip: FakeChip, image: Image) -> None:
+def test_a_new_chip_gets_everything_where_it_belongs(chip: FakeChip, image: FirmwareImage) -> None:
     whole = image.with_model(b"EDL2" * 5000)
     done = flash(whole, BOARD, chip.flasher)
     assert done.written == ("bootloader", "partition-table", "app", "model", "model-label")
@@ -103,7 +103,7 @@ def test_a_new_chip_gets_everything_where_it_belongs(chip: FakeChip, image: Imag
         assert content[region.offset : region.offset + len(region.data)] == region.data
 
 
-def test_what_the_chip_has_already_is_not_written_again(chip: FakeChip, image: Image) -> None:
+def test_what_the_chip_has_already_is_not_written_again(chip: FakeChip, image: FirmwareImage) -> None:
     flash(image.with_model(b"old model"), BOARD, chip.flasher)
     again = flash(image.with_model(b"old model"), BOARD, chip.flasher)
     assert again.written == ()
@@ -113,7 +113,9 @@ def test_what_the_chip_has_already_is_not_written_again(chip: FakeChip, image: I
     assert new.kept == ("bootloader", "partition-table", "app")
 
 
-def test_progress_reaches_the_total_whether_regions_are_written_or_kept(chip: FakeChip, image: Image) -> None:
+def test_progress_reaches_the_total_whether_regions_are_written_or_kept(
+    chip: FakeChip, image: FirmwareImage
+) -> None:
     for _ in range(2):
         progress = Bytes()
         flash(image, BOARD, chip.flasher, progress=progress)
@@ -121,7 +123,7 @@ def test_progress_reaches_the_total_whether_regions_are_written_or_kept(chip: Fa
     assert min(progress.counts) >= 0
 
 
-def test_headers_are_not_rewritten_on_the_way(chip: FakeChip, image: Image) -> None:
+def test_headers_are_not_rewritten_on_the_way(chip: FakeChip, image: FirmwareImage) -> None:
     flash(image, BOARD, chip.flasher)
     words = chip.calls[-1]
     for option in ("--flash-mode", "--flash-freq", "--flash-size"):
@@ -129,7 +131,7 @@ def test_headers_are_not_rewritten_on_the_way(chip: FakeChip, image: Image) -> N
 
 
 def test_a_small_change_is_sent_as_a_difference_to_what_was_flashed_before(
-    chip: FakeChip, image: Image, tmp_path: Path
+    chip: FakeChip, image: FirmwareImage, tmp_path: Path
 ) -> None:
     history = tmp_path / "history"
     flash(image, BOARD, chip.flasher, history=history)
@@ -145,7 +147,7 @@ def test_a_small_change_is_sent_as_a_difference_to_what_was_flashed_before(
     assert "--skip-flashed" in chip.calls[-1]
 
 
-def test_a_broken_flashing_is_forgotten(chip: FakeChip, image: Image, tmp_path: Path) -> None:
+def test_a_broken_flashing_is_forgotten(chip: FakeChip, image: FirmwareImage, tmp_path: Path) -> None:
     history = tmp_path / "history"
     flash(image, BOARD, chip.flasher, history=history)
     assert list(history.rglob("*.bin"))
@@ -157,14 +159,16 @@ def test_a_broken_flashing_is_forgotten(chip: FakeChip, image: Image, tmp_path: 
     assert not list(history.rglob("*.bin"))
 
 
-def test_an_emulator_gets_the_whole_flash_as_one_file(chip: FakeChip, image: Image, tmp_path: Path) -> None:
+def test_an_emulator_gets_the_whole_flash_as_one_file(
+    chip: FakeChip, image: FirmwareImage, tmp_path: Path
+) -> None:
     out = merge(image.with_model(b"EDL2"), tmp_path / "flash.bin", program=chip.flasher.program)
     content = out.read_bytes()
     assert len(content) == 4 << 20
     assert content[MODEL[0] : MODEL[0] + 5] == b"EDL2\xff"
 
 
-def test_the_real_esptool_merges_the_same_file(chip: FakeChip, image: Image, tmp_path: Path) -> None:
+def test_the_real_esptool_merges_the_same_file(chip: FakeChip, image: FirmwareImage, tmp_path: Path) -> None:
     whole = image.with_model(b"EDL2" * 100)
     expected = merge(whole, tmp_path / "fake.bin", program=chip.flasher.program).read_bytes()
     merged = merge(whole, tmp_path / "real.bin").read_bytes()
@@ -183,7 +187,7 @@ def test_the_real_esptool_merges_the_same_file(chip: FakeChip, image: Image, tmp
     ],
 )
 def test_the_wrong_chip_is_refused_before_a_byte_is_written(
-    chip: FakeChip, image: Image, changes: dict[str, Any], said: str
+    chip: FakeChip, image: FirmwareImage, changes: dict[str, Any], said: str
 ) -> None:
     chip.set(**changes)
     with pytest.raises(FlashError, match=said):
@@ -192,7 +196,7 @@ def test_the_wrong_chip_is_refused_before_a_byte_is_written(
     assert set(chip.flash.read_bytes()) == {0xFF}
 
 
-def test_the_port_of_another_board_is_refused(chip: FakeChip, image: Image) -> None:
+def test_the_port_of_another_board_is_refused(chip: FakeChip, image: FirmwareImage) -> None:
     unnamed = replace(BOARD, mac="")
     other = Board(id="shelf", target="esp32c3", mac=MAC.upper())
     with pytest.raises(FlashError, match=r"\(MAC 7c:df:a1:00:00:01\) is board shelf"):
@@ -227,7 +231,11 @@ def test_the_port_of_another_board_is_refused(chip: FakeChip, image: Image) -> N
     ],
 )
 def test_chip_board_and_image_are_compared(
-    image: Image, board: dict[str, Any], chip: dict[str, Any], image_changes: dict[str, Any], said: str | None
+    image: FirmwareImage,
+    board: dict[str, Any],
+    chip: dict[str, Any],
+    image_changes: dict[str, Any],
+    said: str | None,
 ) -> None:
     found = problems(replace(CHIP, **chip), replace(image, **image_changes), replace(BOARD, **board))
     if said is None:
@@ -250,7 +258,9 @@ def test_a_chip_tells_what_it_is(chip: FakeChip) -> None:
 # the line
 
 
-def test_a_rate_that_the_cable_does_not_carry_gives_way_to_the_next(chip: FakeChip, image: Image) -> None:
+def test_a_rate_that_the_cable_does_not_carry_gives_way_to_the_next(
+    chip: FakeChip, image: FirmwareImage
+) -> None:
     chip.set(max_baud=460_800)
     done = flash(image, BOARD, chip.flasher)
     assert done.baud == 460_800
@@ -259,7 +269,7 @@ def test_a_rate_that_the_cable_does_not_carry_gives_way_to_the_next(chip: FakeCh
 
 
 def test_the_log_has_each_command_line_of_esptool_and_why_a_rate_gave_way(
-    chip: FakeChip, image: Image, caplog: pytest.LogCaptureFixture
+    chip: FakeChip, image: FirmwareImage, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="esp_hil")
     chip.set(max_baud=460_800)
@@ -271,7 +281,7 @@ def test_the_log_has_each_command_line_of_esptool_and_why_a_rate_gave_way(
 
 
 def test_a_line_that_carries_no_rate_is_an_error_with_esptool_s_own_words(
-    chip: FakeChip, image: Image
+    chip: FakeChip, image: FirmwareImage
 ) -> None:
     chip.set(max_baud=9600)
     with pytest.raises(FlashError, match="Packet content transfer stopped") as raised:
@@ -382,7 +392,7 @@ def test_changed_sectors_are_those_of_the_new_bytes(old: bytes, new: bytes) -> N
 
 
 def test_the_positions_of_several_regions_add_up() -> None:
-    output = Output([region(bytes(100), 0x1000, "a"), region(bytes(300), 0x10000, "b")])
+    output = EsptoolOutput([region(bytes(100), 0x1000, "a"), region(bytes(300), 0x10000, "b")])
     output.feed("'a.bin' at 0x00001000 already in flash, skipping write.")
     assert output.done_bytes == 100
     output.feed("Writing at 0x00010080 \u2501\u2501\u2501  42.0% 1.00kB/2.00kB [0s]")
@@ -393,7 +403,7 @@ def test_the_positions_of_several_regions_add_up() -> None:
 
 
 def test_the_tail_has_no_progress_bars() -> None:
-    output = Output([region(bytes(10))])
+    output = EsptoolOutput([region(bytes(10))])
     for number in range(30):
         output.feed(f"line {number}")
         output.feed("Writing at 0x00010001 ━ 1.0% 1B/2B [0s]")
@@ -403,7 +413,7 @@ def test_the_tail_has_no_progress_bars() -> None:
 
 @given(st.text())
 def test_any_line_is_digested(line: str) -> None:
-    output = Output([region(bytes(10))])
+    output = EsptoolOutput([region(bytes(10))])
     output.feed(line)
     assert output.done_bytes <= 10
 
@@ -412,7 +422,7 @@ def test_any_line_is_digested(line: str) -> None:
 def test_a_flasher_that_hangs_is_killed_at_its_deadline(tmp_path: Path) -> None:
     from esp_hil.esp.esptool_program import failed, run_program
 
-    output = Output()
+    output = EsptoolOutput()
     sleeper = [sys.executable, "-c", "import time; print('Connecting...', flush=True); time.sleep(60)"]
     status = run_program(sleeper, 1.0, output)
     assert status < 0

@@ -18,9 +18,9 @@ from esp_hil.boards.profiles import check_idf
 from esp_hil.boards.provision import profile_of, sizes_of
 from esp_hil.boards.select import Board
 from esp_hil.errors import BuildError
-from esp_hil.esp.esptool_output import Chip
+from esp_hil.esp.esptool_output import DetectedChip
 from esp_hil.esp.esptool_program import Flasher
-from esp_hil.esp.image import Image, model_label
+from esp_hil.esp.image import FirmwareImage, model_label
 from esp_hil.models import catalogue
 from esp_hil.models.device_file import open_device_file
 from esp_hil.progress import Silent
@@ -133,7 +133,7 @@ def test_a_prebuilt_image_and_the_model_are_on_the_chip_before_it_is_opened_and_
     folder = make_build_folder(tmp_path / "app" / "build")
     done = desk.run("--build-dir", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr
-    flash, image = desk.flash.read_bytes(), Image.from_build_dir(folder)
+    flash, image = desk.flash.read_bytes(), FirmwareImage.from_build_dir(folder)
     for region in image.regions:
         assert flash[region.offset : region.offset + len(region.data)] == region.data
     assert flash[FACTORY[0] :].startswith((folder / "esp_hil.bin").read_bytes())
@@ -279,7 +279,7 @@ def test_an_esp_idf_that_knows_esp32p4_v3_builds_it(version: str) -> None:
 
 def test_sizes_of_an_image_that_nobody_measured_are_not_zero_but_absent(tmp_path: Path) -> None:
     assert sizes_of(None) == {}
-    assert sizes_of(Image.from_build_dir(make_build_folder(tmp_path / "b"))) == {}
+    assert sizes_of(FirmwareImage.from_build_dir(make_build_folder(tmp_path / "b"))) == {}
 
 
 def test_every_committed_model_that_fits_a_chip_passes_lint_there() -> None:
@@ -297,16 +297,16 @@ def test_the_revision_of_an_attached_esp32p4_is_asked_before_its_image_is_built(
 ) -> None:
     orders: list[tuple[str, ...]] = []
 
-    def build(order: BuildOrder, idf: object, **rest: object) -> Image:
+    def build(order: BuildOrder, idf: object, **rest: object) -> FirmwareImage:
         del idf, rest
         orders.append(order.profile)
         raise BuildError("enough", step="build")
 
     asked: list[str] = []
 
-    def identify(flasher: Flasher) -> Chip:
+    def identify(flasher: Flasher) -> DetectedChip:
         asked.append(flasher.port)
-        return Chip(target="esp32p4", revision=301)
+        return DetectedChip(target="esp32p4", revision=301)
 
     monkeypatch.setattr(provision, "build", build)
     monkeypatch.setattr(provision, "find_idf", lambda: None)

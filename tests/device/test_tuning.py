@@ -23,8 +23,8 @@ from esp_hil.errors import DeviceFault, HandshakeError
 from esp_hil.virtual.faults import FaultPlan, LineFaults
 from esp_hil.virtual.simline import LineModel
 from esp_hil.virtual.simulated import SimulatedDevice, SimulatedLink, answer
-from esp_hil.wire.answers import Failure
-from esp_hil.wire.requests import Line
+from esp_hil.wire.answers import FailureAnswer
+from esp_hil.wire.requests import LineRequest
 from esp_hil.wire.status import Status
 
 START = 115_200
@@ -138,7 +138,7 @@ def test_lost_pattern_frames_are_counted() -> None:
 
 def test_a_rate_beyond_the_port_s_is_refused_by_the_device() -> None:
     _, device = connected()
-    call = device.conversation.session("line").call(Line(6_000_000, 500, 0), device.conversation.now())
+    call = device.conversation.session("line").call(LineRequest(6_000_000, 500, 0), device.conversation.now())
     with pytest.raises(DeviceFault, match="bad_range"):
         device.wait_for(call, "line", 5.0)
 
@@ -146,7 +146,7 @@ def test_a_rate_beyond_the_port_s_is_refused_by_the_device() -> None:
 def stopping(device: Device, monkeypatch: pytest.MonkeyPatch, times: float) -> None:
     """So many HELLOs are answered as by a device that is about to restart."""
     refused = SimpleNamespace(
-        hello=SimpleNamespace(failure=Failure(Status.STOPPING, "")), receive=lambda *_: None
+        hello=SimpleNamespace(failure=FailureAnswer(Status.STOPPING, "")), receive=lambda *_: None
     )
     real, asked = device.conversation.connect, iter(count())
     monkeypatch.setattr(

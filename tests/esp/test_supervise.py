@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esp_hil.esp.backtrace import (
-    Location,
-    Trace,
+    Backtrace,
+    SourceLocation,
     decode,
     locate,
     parse_addr2line,
@@ -627,7 +627,7 @@ def test_the_frames_may_tell_more_than_the_words(
 ) -> None:
     crash = parse_crash("Guru Meditation Error: Core  0 panic'ed (Store access fault).\n")
     assert crash is not None
-    trace = Trace(frames=(Location(address=1, function=function),))
+    trace = Backtrace(frames=(SourceLocation(address=1, function=function),))
     assert suspected_kind(replace(crash, kind=kind), trace) == suspected
 
 

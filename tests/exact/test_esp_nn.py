@@ -14,10 +14,10 @@ from esp_hil.errors import ConfigError
 from esp_hil.exact.esp_nn import (
     FAULTS,
     KNOWN_VERSIONS,
-    Fault,
+    CallOperands,
+    EspNnCall,
+    EspNnFault,
     Kernel,
-    Layer,
-    Operands,
     faults_of,
     layer_of,
     mul_leftover,
@@ -48,7 +48,7 @@ LAYERS = int(os.environ.get("HIL_PROOF_LAYERS", "500"))
 ALIGNED = {"input": 0, "filter_or_input2": 0, "output": 0}
 
 
-def recorded(shared: Path) -> list[tuple[dict[str, Any], Layer, dict[str, Any]]]:
+def recorded(shared: Path) -> list[tuple[dict[str, Any], EspNnCall, dict[str, Any]]]:
     """Cases of kernels that esp-tflite-micro calls: meta, layer, arrays."""
     folder = shared / "vectors" / "espnn"
     found = []
@@ -61,7 +61,7 @@ def recorded(shared: Path) -> list[tuple[dict[str, Any], Layer, dict[str, Any]]]
     return found
 
 
-def layer(case: dict[str, Any], arrays: dict[str, Any]) -> Layer:
+def layer(case: dict[str, Any], arrays: dict[str, Any]) -> EspNnCall:
     """A recorded case as a layer."""
     kernel = KERNELS[case["kernel"]]
     values = {NAMES.get(name, name): value for name, value in case["params"].items()}
@@ -71,15 +71,15 @@ def layer(case: dict[str, Any], arrays: dict[str, Any]) -> Layer:
         values["in_c"] = arrays["ansi"].size
     if kernel != "depthwise":
         values["ch_mult"] = 1
-    fields = {name: value for name, value in values.items() if name in Layer.__slots__}
-    return Layer(kernel=kernel, **fields)  # type: ignore[arg-type]
+    fields = {name: value for name, value in values.items() if name in EspNnCall.__slots__}
+    return EspNnCall(kernel=kernel, **fields)  # type: ignore[arg-type]
 
 
-def operands(case: dict[str, Any], arrays: dict[str, Any]) -> Operands:
+def operands(case: dict[str, Any], arrays: dict[str, Any]) -> CallOperands:
     """What it computes with."""
     scalar = case["params"]
     biased = scalar.get("has_bias") and "bias" in arrays
-    return Operands(
+    return CallOperands(
         x=arrays["input"] if "input" in arrays else arrays["input1"],
         y=arrays.get("input2"),
         weights=arrays.get("filter"),
@@ -138,11 +138,11 @@ def test_a_mul_of_unaligned_inputs_lacks_the_first_nudge_too(shared: Path) -> No
         assert np.array_equal(answer.values, arrays["s3"].reshape(-1)), case["file"]
 
 
-CONV = Layer(kernel="conv", in_w=20, in_h=49, in_c=16, f_c=16, f_w=3, f_h=3, out_w=10, out_h=25, out_c=16,
+CONV = EspNnCall(kernel="conv", in_w=20, in_h=49, in_c=16, f_c=16, f_w=3, f_h=3, out_w=10, out_h=25, out_c=16,
              stride_w=2, stride_h=2, pad_w=0, pad_h=1)  # fmt: skip
-DEPTHWISE = Layer(kernel="depthwise", in_w=48, in_h=48, in_c=32, f_w=3, f_h=3, out_w=24, out_h=24, out_c=32,
+DEPTHWISE = EspNnCall(kernel="depthwise", in_w=48, in_h=48, in_c=32, f_w=3, f_h=3, out_w=24, out_h=24, out_c=32,
                   stride_w=2, stride_h=2)  # fmt: skip
-POOL = Layer(kernel="average pool", in_w=16, in_h=13, in_c=16, f_w=3, f_h=3, out_w=16, out_h=13, out_c=16,
+POOL = EspNnCall(kernel="average pool", in_w=16, in_h=13, in_c=16, f_w=3, f_h=3, out_w=16, out_h=13, out_c=16,
              pad_w=1, pad_h=1)  # fmt: skip
 
 
@@ -156,7 +156,7 @@ POOL = Layer(kernel="average pool", in_w=16, in_h=13, in_c=16, f_w=3, f_h=3, out
     ],
 )
 def test_a_fault_is_judged_by_version_and_chip(
-    one: Layer, chip: str, told: set[str], silent: set[str]
+    one: EspNnCall, chip: str, told: set[str], silent: set[str]
 ) -> None:
     for text in told:
         assert list(faults_of(one, chip, version_of(text))), text
@@ -192,7 +192,7 @@ def test_a_factor_becomes_tflm_s_multiplier_and_shift() -> None:
 KINDS: tuple[Kernel, ...] = ("conv", "depthwise", "average pool", "max pool")
 
 
-def random_layer(generator: np.random.Generator) -> Layer:
+def random_layer(generator: np.random.Generator) -> EspNnCall:
     """A layer as TFLite shapes it: SAME or VALID of any size."""
     kernel: Kernel = KINDS[generator.integers(4)]
     in_w, in_h = (int(extent) for extent in generator.integers(1, 60, 2))
@@ -212,14 +212,14 @@ def random_layer(generator: np.random.Generator) -> Layer:
         max(0, (out - 1) * step + taps - extent) // 2 if same else 0
         for out, step, taps, extent in ((out_w, stride_w, f_w, in_w), (out_h, stride_h, f_h, in_h))
     )
-    return Layer(
+    return EspNnCall(
         kernel=kernel, in_w=in_w, in_h=in_h, in_c=channels, f_w=f_w, f_h=f_h, f_c=channels, out_w=out_w, out_h=out_h,
         out_c=channels, stride_w=stride_w, stride_h=stride_h, pad_w=pad_w, pad_h=pad_h,
         act_min=int(generator.choice([-128, -20])), has_bias=bool(generator.integers(8)),
     )  # fmt: skip
 
 
-def conditions(one: Layer) -> set[str]:
+def conditions(one: EspNnCall) -> set[str]:
     """The faults of an S3 with 1.2.3, worked out by walking over every window instead of by formula."""
     reach_w = [x * one.stride_w - one.pad_w + one.f_w for x in range(one.out_w)]
     reach_h = [y * one.stride_h - one.pad_h + one.f_h for y in range(one.out_h)]
@@ -232,7 +232,7 @@ def conditions(one: Layer) -> set[str]:
     return {"max-pool-minimum"} if one.in_c in {4, 12, 20} and one.act_min != -128 else set()
 
 
-def conv_conditions(one: Layer, last_column: int, last_row: int) -> set[str]:
+def conv_conditions(one: EspNnCall, last_column: int, last_row: int) -> set[str]:
     plain = one.f_w == one.f_h == 1 and one.stride_w == one.stride_h == 1
     columns = -(-16 // one.in_c)  # pixels that 16 bytes take
     if plain or one.pad_w == one.pad_h == 0 or one.f_w < columns <= one.f_w * one.f_h:
@@ -241,7 +241,7 @@ def conv_conditions(one: Layer, last_column: int, last_row: int) -> set[str]:
     return set() if inside else {"conv-trailing-pixel"}
 
 
-def depthwise_conditions(one: Layer, width: int, height: int) -> set[str]:
+def depthwise_conditions(one: EspNnCall, width: int, height: int) -> set[str]:
     found = set()
     if one.f_w == one.f_h == 3:
         if not one.has_bias and one.in_c in {16, 24, 32, 64}:
@@ -300,6 +300,6 @@ def test_what_esp_tflite_micro_leaves_to_the_reference_is_no_layer(
 
 
 def test_each_fault_is_of_one_chip_and_one_effect() -> None:
-    fault: Fault
+    fault: EspNnFault
     for fault in FAULTS:
         assert fault.in_version(version_of("1.2.3")) or fault.fixed

@@ -13,7 +13,7 @@ from esp_hil.errors import FormatError, UnsupportedOperator
 from esp_hil.exact import ExactReference
 from esp_hil.exact.operators.spatial import dcr_sources
 from esp_hil.exact.registry import operator_names
-from esp_hil.formats.espdl import Node, Tensor, ValueInfo, read_espdl
+from esp_hil.formats.espdl import Node, TensorData, ValueInfo, read_espdl
 from esp_hil.formats.espdl.memory import leftovers
 from esp_hil.formats.espdl.operators import REGISTERED
 from esp_hil.targets import FAMILIES, Family
@@ -27,7 +27,7 @@ def answer(
     values: Sequence[ValueInfo],
     inputs: dict[str, Any],
     *,
-    constants: Sequence[Tensor] = (),
+    constants: Sequence[TensorData] = (),
     family: Family = "c",
 ) -> NDArray[Any]:
     """What one node answers; every kernel path of this machine gives the same."""

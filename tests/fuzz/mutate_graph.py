@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from esp_hil.formats.espdl import Attribute, Graph, Node, Tensor, ValueInfo
+from esp_hil.formats.espdl import Attribute, Graph, Node, TensorData, ValueInfo
 from esp_hil.formats.espdl.operators import REGISTERED
 
 _NUMBERS = (0, 1, 2, 3, 4, 7, 16, 255, -1, -2, -128, 1 << 20, 1 << 31, -(1 << 31), (1 << 62))
@@ -18,7 +18,7 @@ _LAYOUTS = ("", "NHWC", "HWCN", "(N/16)HWC16", "(N/16)HWC16_UNALIGNED", "N16HWC1
 _TEXTS = ("S8", "S16", "F32", "W8A16", "Relu", "Linear", "", "t", "nearest", "linear", "reflect", "native_kn")
 _EXPONENTS = (0, 1, -1, -7, -8, -31, 31, 40, -40, 127, -127)
 
-_T = TypeVar("_T", ValueInfo, Tensor)
+_T = TypeVar("_T", ValueInfo, TensorData)
 
 
 def damaged(chance: random.Random, graph: Graph) -> Graph:
@@ -119,8 +119,8 @@ def _with_node(chance: random.Random, graph: Graph, change: Callable[[Node], Nod
     return replace(graph, nodes=nodes)
 
 
-def _with_tensor(graph: Graph, tensor: Tensor) -> Graph:
-    tensors: Mapping[str, Tensor] = {**graph.initializers, tensor.name: tensor}
+def _with_tensor(graph: Graph, tensor: TensorData) -> Graph:
+    tensors: Mapping[str, TensorData] = {**graph.initializers, tensor.name: tensor}
     return replace(graph, initializers=tensors)
 
 

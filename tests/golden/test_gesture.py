@@ -18,7 +18,7 @@ from esp_hil.device.device import Device
 from esp_hil.device.ports import open_link
 from esp_hil.formats.espdl import read_espdl
 from esp_hil.goldens.build import build, calibration_images
-from esp_hil.goldens.references import ExactReference, FloatReference, QuantizedReference
+from esp_hil.goldens.references import DeviceFileReference, FloatReference, QuantizedReference
 from esp_hil.models import catalogue
 from esp_hil.models.catalogue import Model
 from esp_hil.models.dataset import image_digest, load_split, read_digests
@@ -106,7 +106,7 @@ def test_a_recipe_keeps_its_thresholds_and_tolerance(gesture: Model, recipe: str
     golden = gesture.golden()
     assert golden.labels is not None
     floats = FloatReference(gesture).run(golden.inputs)["output"].real()
-    answer = ExactReference(gesture, recipe, family).run(golden.inputs)["output"]
+    answer = DeviceFileReference(gesture, recipe, family).run(golden.inputs)["output"]
     exact = answer.real()
     assert agreement(exact, floats).share >= gesture.thresholds.top1_agreement
     assert accuracy(exact, golden.labels).share >= gesture.thresholds.accuracy
@@ -255,7 +255,7 @@ def test_float_accuracy_on_the_test_photographs_is_what_is_promised(gesture: Mod
     assert measured.total == 344
     assert measured.share >= gesture.expected.test_top1
     for recipe in COMMITTED:
-        exact = ExactReference(gesture, recipe, "esp32s3").run(inputs)["output"].values
+        exact = DeviceFileReference(gesture, recipe, "esp32s3").run(inputs)["output"].values
         assert accuracy(exact, test.labels).share >= 0.99
 
 

@@ -16,7 +16,7 @@ from onnx import numpy_helper, shape_inference
 
 from esp_hil.formats.espdl import read_espdl
 from esp_hil.goldens.build import build, calibration_images
-from esp_hil.goldens.references import ExactReference, FloatReference
+from esp_hil.goldens.references import DeviceFileReference, FloatReference
 from esp_hil.models import catalogue
 from esp_hil.models.catalogue import Model
 from esp_hil.models.dataset import load_split
@@ -109,7 +109,7 @@ def test_goldens_have_mnist_s_framing(images: NDArray[np.uint8]) -> None:
 def test_each_device_file_keeps_the_thresholds_of_model_toml(mnist: Model, family: Family) -> None:
     golden = mnist.golden()
     assert golden.labels is not None
-    exact = ExactReference(mnist, "w8a8", family).run(golden.inputs)["output"].real()
+    exact = DeviceFileReference(mnist, "w8a8", family).run(golden.inputs)["output"].real()
     floats = FloatReference(mnist).run(golden.inputs)["output"].real()
     assert agreement(exact, floats).share >= mnist.thresholds.top1_agreement
     assert accuracy(exact, golden.labels).share >= mnist.thresholds.accuracy
@@ -153,7 +153,7 @@ def test_accuracy_on_the_ten_thousand_test_images_is_what_is_promised(mnist: Mod
     assert measured.total == 10_000
     assert measured.share == pytest.approx(mnist.expected.test_top1, abs=2e-4)
     assert measured.share >= 0.993
-    exact = ExactReference(mnist, "w8a8", "esp32p4").run(inputs)["output"].values
+    exact = DeviceFileReference(mnist, "w8a8", "esp32p4").run(inputs)["output"].values
     assert accuracy(exact, test.labels).share >= 0.99
 
 

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from esp_hil.formats.tflite import TfliteModel
 from esp_hil.goldens.ai_edge import quantize_tflite
 from esp_hil.goldens.build import calibration_images
-from esp_hil.goldens.references import ExactReference, FloatReference, quantized_reference
+from esp_hil.goldens.references import DeviceFileReference, FloatReference, quantized_reference
 from esp_hil.models import catalogue
 from esp_hil.models.catalogue import Model
 from esp_hil.models.dataset import load_split
@@ -65,7 +65,7 @@ def test_the_goldens_keep_the_thresholds_of_model_toml(name: str, recipe: str) -
     model = load(name)
     golden = model.golden()
     assert golden.labels is not None
-    exact = ExactReference(model, recipe, "tflm").run(golden.inputs)
+    exact = DeviceFileReference(model, recipe, "tflm").run(golden.inputs)
     quantized = quantized_reference(model, recipe, "tflm").run(golden.inputs)
     file = open_device_file(model.artifact(recipe, "tflm"))
     floats = FloatReference(model, model.device_outputs(file)).run(golden.inputs)
@@ -111,7 +111,7 @@ def test_quantization_costs_little_on_real_images(name: str, recipe: str, shared
         Accuracy(correct=int((decide(answers) == labels).sum()), total=len(labels))
         for answers in (
             FloatReference(model).run(inputs)[model.output].real(),
-            ExactReference(model, recipe, "tflm").run(inputs)[model.output].real(),
+            DeviceFileReference(model, recipe, "tflm").run(inputs)[model.output].real(),
         )
     ]
     assert abs(shares[0].share - shares[1].share) < 0.02

@@ -11,7 +11,7 @@ from esp_hil.cli import main
 from esp_hil.errors import ConfigError, GoldenError
 from esp_hil.goldens.accuracy import measure
 from esp_hil.goldens.build import build, calibration_images, find_data
-from esp_hil.goldens.references import ExactReference, FloatReference, QuantizedReference
+from esp_hil.goldens.references import DeviceFileReference, FloatReference, QuantizedReference
 from esp_hil.models import catalogue
 from esp_hil.models.dataset import Labelled, load_split
 from esp_hil.models.manifest import Manifest, file_entry
@@ -102,7 +102,7 @@ def test_a_folder_is_built_checked_and_found_changed(
     golden = model.golden()
     for family in model.recipe("w8a8").targets:
         quantized = QuantizedReference(model, "w8a8", family)
-        exact = ExactReference(model, "w8a8", family)
+        exact = DeviceFileReference(model, "w8a8", family)
         assert np.array_equal(
             quantized.run(golden.inputs)["output"].values, exact.run(golden.inputs)["output"].values
         )

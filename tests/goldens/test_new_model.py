@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from esp_hil.errors import ConfigError, GoldenError, HilError
 from esp_hil.goldens.new_model import Wish, chosen_goldens, create, facts_of, macs_of, read_labels, read_onnx
 from esp_hil.goldens.new_toml import model_toml
-from esp_hil.goldens.references import ExactReference, FloatReference
+from esp_hil.goldens.references import DeviceFileReference, FloatReference
 from esp_hil.models import catalogue
 from esp_hil.models.model_toml import parse
 from tests.golden.tiny import float_model
@@ -140,6 +140,6 @@ def test_a_whole_folder_is_made(wish: Wish, tmp_path: Path, stored: str) -> None
     golden = model.golden()
     assert golden.labels is not None
     assert sorted(set(golden.labels.tolist())) == [0, 1, 2]
-    exact = ExactReference(model, "w8a8", "c").run(golden.inputs)["output"].real()
+    exact = DeviceFileReference(model, "w8a8", "c").run(golden.inputs)["output"].real()
     floats = FloatReference(model).run(golden.inputs)["output"].real()
     assert np.square(exact - floats).sum() < 0.05 * np.square(floats).sum()

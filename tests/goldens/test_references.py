@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from esp_hil.errors import GoldenError, InputError, QuantizeError
 from esp_hil.goldens.references import (
-    Answer,
-    ExactReference,
+    DeviceFileReference,
     FloatReference,
     QuantizedReference,
     Reference,
+    ReferenceOutput,
     row_digests,
     write_answers,
 )
@@ -86,7 +86,7 @@ def test_every_reference_refuses_inputs_of_another_shape_or_type(
     references: dict[str, Reference] = {
         "float": FloatReference(mnist),
         "quantized": QuantizedReference(mnist, "w8a8", "c"),
-        "exact": ExactReference(mnist, "w8a8", "c"),
+        "exact": DeviceFileReference(mnist, "w8a8", "c"),
     }
     assert references[kind].name == kind
     with pytest.raises(InputError, match="for input 'input'") as caught:
@@ -97,7 +97,7 @@ def test_every_reference_refuses_inputs_of_another_shape_or_type(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_exact_is_what_the_quantizer_believed_on_every_golden_input(mnist: Model, family: Family) -> None:
     golden = mnist.golden()
-    exact = ExactReference(mnist, "w8a8", family).run(golden.inputs)["output"]
+    exact = DeviceFileReference(mnist, "w8a8", family).run(golden.inputs)["output"]
     quantized = QuantizedReference(mnist, "w8a8", family).run(golden.inputs)["output"]
     assert exact.values.dtype == np.int8
     assert exact.exponent == quantized.exponent
@@ -106,7 +106,7 @@ def test_exact_is_what_the_quantizer_believed_on_every_golden_input(mnist: Model
 
 def test_exact_and_float_answer_nearly_alike_in_real_values(mnist: Model) -> None:
     golden = mnist.golden(limit=30)
-    exact = ExactReference(mnist, "w8a8", "esp32p4").run(golden.inputs)["output"].real()
+    exact = DeviceFileReference(mnist, "w8a8", "esp32p4").run(golden.inputs)["output"].real()
     floats = FloatReference(mnist).run(golden.inputs)["output"].real()
     assert np.corrcoef(exact.ravel(), floats.ravel())[0, 1] > 0.99
     assert np.abs(exact - floats).max() < 1.0
@@ -150,7 +150,7 @@ def test_a_wrong_stored_answer_shows_as_a_difference(copy: Model) -> None:
     write_answers(copy.folder / copy.golden_inputs.answers, golden.inputs, tensors)
     remake_manifest(copy)
     believed = QuantizedReference(copy, "w8a8", "esp32p4").run(golden.inputs)["output"].values
-    exact = ExactReference(copy, "w8a8", "esp32p4").run(golden.inputs)["output"].values
+    exact = DeviceFileReference(copy, "w8a8", "esp32p4").run(golden.inputs)["output"].values
     assert np.argwhere(believed != exact).tolist() == [[2, 3]]
 
 
@@ -178,9 +178,9 @@ def test_a_float_model_that_does_not_fit_model_toml_is_an_error(copy: Model) -> 
 
 
 def test_integers_are_given_their_real_value() -> None:
-    answer = Answer(values=np.array([[-128, 3, 127]], np.int8), exponent=-4)
+    answer = ReferenceOutput(values=np.array([[-128, 3, 127]], np.int8), exponent=-4)
     assert answer.real().tolist() == [[-8.0, 0.1875, 7.9375]]
-    assert Answer(values=np.array([[1.5]], np.float32), exponent=None).real().tolist() == [[1.5]]
+    assert ReferenceOutput(values=np.array([[1.5]], np.float32), exponent=None).real().tolist() == [[1.5]]
 
 
 def test_digests_of_rows_depend_on_values_alone() -> None:

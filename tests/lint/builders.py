@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from esp_hil.formats.espdl import Attribute, EspdlModel, Graph, Node, Tensor, ValueInfo, read_espdl
+from esp_hil.formats.espdl import Attribute, EspdlModel, Graph, Node, TensorData, ValueInfo, read_espdl
 from esp_hil.lint import Subject
 from esp_hil.targets import target
 from tests.formats.espdl.examples import conv_graph
@@ -40,7 +40,7 @@ def with_attributes(made: Node, **attributes: Attribute) -> Node:
     return replace(made, attributes=attributes)
 
 
-def one(made: Node, *values: ValueInfo, initializers: tuple[Tensor, ...] = ()) -> Graph:
+def one(made: Node, *values: ValueInfo, initializers: tuple[TensorData, ...] = ()) -> Graph:
     """A graph of one node; `values` replace x (1,4,4,2) and y of the same shape."""
     described = {item.name: item for item in (value("x", (1, 4, 4, 2)), value("y", (1, 4, 4, 2)), *values)}
     extra = [name for name in made.inputs if name in described and name != "x"]
@@ -183,7 +183,7 @@ def wide(elements: int) -> Graph:
 
 
 def onnx(
-    *nodes: Node, shape: tuple[int, ...] = (1, 2, 4, 4), initializers: tuple[Tensor, ...] = ()
+    *nodes: Node, shape: tuple[int, ...] = (1, 2, 4, 4), initializers: tuple[TensorData, ...] = ()
 ) -> Subject:
     """An ONNX graph of these nodes, x to y."""
     plain = [

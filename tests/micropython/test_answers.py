@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from esp_hil.errors import HandshakeError, InputError, OutOfMemory, ScriptFailed, WireError
-from esp_hil.micropython.firmware import FLAGS, Firmware
+from esp_hil.micropython.firmware import FLAGS, MicroPythonFirmware
 from esp_hil.micropython.picture import Jpeg
 from esp_hil.micropython.record import results_of
 from esp_hil.micropython.traceback import error_of, exception_of
@@ -16,7 +16,7 @@ from esp_hil.micropython.traceback import error_of, exception_of
 TRACE = 'Traceback (most recent call last):\n  File "<stdin>", line 1, in <module>\n  File "a.py", line 7, in run\n'
 
 
-def firmware(**changes: object) -> Firmware:
+def firmware(**changes: object) -> MicroPythonFirmware:
     said: dict[str, object] = {
         "version": "MicroPython v1.26.0 on 2025-08-09",
         "machine": "Generic ESP32S3 module with Octal-SPIRAM with ESP32S3",
@@ -26,7 +26,7 @@ def firmware(**changes: object) -> Firmware:
         "jpeg": True,
         "free": 8_000_000,
     }
-    return Firmware.of(said | changes)
+    return MicroPythonFirmware.of(said | changes)
 
 
 @pytest.mark.parametrize(

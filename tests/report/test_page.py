@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from esp_hil.report import write_reports
-from esp_hil.results.history import Line, lines_of
+from esp_hil.results.history import HistoryLine, lines_of
 from esp_hil.results.record import Layer, Run
 from tests.report.browser import Browser, browser, program
 from tests.report.png import pixels, share
@@ -253,7 +253,7 @@ def test_layers_show_what_limits_them_and_the_confusion_matrix_its_counts(
 
 
 def test_history_is_drawn_with_its_steps_in_words(tab: Browser, tmp_path: Path) -> None:
-    lines: tuple[Line, ...] = lines_of(nights(40, 25), ["latency_ms"])
+    lines: tuple[HistoryLine, ...] = lines_of(nights(40, 25), ["latency_ms"])
     tab.open(page(tmp_path, nights(2, 9), history=lines))
     assert tab.run("document.querySelectorAll('.timelines .series').length") == 1
     assert tab.run("document.querySelectorAll('.timelines .step.worse').length") == 1

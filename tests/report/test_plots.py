@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esp_hil.report.plots import Axis, latency_row, lsb_bins, lsb_histogram, repetitions
+from esp_hil.report.plots import LogAxis, latency_row, lsb_bins, lsb_histogram, repetitions
 from esp_hil.results.timing.latency import statistics
 from esp_hil.verdict.difference import compare_integers
 
@@ -20,7 +20,7 @@ CLOCK_HZ = 1_000_000
 @given(st.lists(st.lists(st.integers(1, 10**11), min_size=1, max_size=9), min_size=1, max_size=6))
 def test_every_latency_is_on_the_axis_and_ticks_are_few_and_inside(series: list[list[int]]) -> None:
     latencies = [statistics(cycles, CLOCK_HZ) for cycles in series]
-    axis = Axis.over(latencies)
+    axis = LogAxis.over(latencies)
     for latency in latencies:
         for ms in (latency.min_ms, latency.median_ms, latency.max_ms):
             assert 0 <= axis.place(ms) <= 100
@@ -31,8 +31,8 @@ def test_every_latency_is_on_the_axis_and_ticks_are_few_and_inside(series: list[
 
 
 def test_ticks_are_round() -> None:
-    assert Axis(low_ms=2.0, high_ms=52.0).ticks() == (2, 5, 10, 20, 50)
-    assert Axis(low_ms=0.9, high_ms=12_000.0).ticks() == (1, 10, 100, 1000, 10_000)
+    assert LogAxis(low_ms=2.0, high_ms=52.0).ticks() == (2, 5, 10, 20, 50)
+    assert LogAxis(low_ms=0.9, high_ms=12_000.0).ticks() == (1, 10, 100, 1000, 10_000)
 
 
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=300))
@@ -69,6 +69,6 @@ def test_plots_hold_no_text_and_no_colours_of_their_own() -> None:
     for svg in (
         lsb_histogram(diff),
         repetitions([1, 2, 3], simulated=True),
-        latency_row(latency, Axis.over([latency]), simulated=True),
+        latency_row(latency, LogAxis.over([latency]), simulated=True),
     ):
         assert not re.search(r"<text|fill=|stroke=|style=", svg)

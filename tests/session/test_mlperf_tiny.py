@@ -14,7 +14,7 @@ from esp_hil.formats.tflite import read_tflite
 from esp_hil.models.benchmarks import entries
 from esp_hil.results.journal import read_runs
 from esp_hil.session import mlperf_tiny
-from esp_hil.session.mlperf_tiny import Data, auc, quality, read_data
+from esp_hil.session.mlperf_tiny import LabelledInputs, auc, quality, read_data
 from esp_hil.session.options import Options, all_combinations, combinations
 from esp_hil.tensors import Affine
 from tests.conftest import ROOT
@@ -87,13 +87,13 @@ def test_auc_is_that_worked_out_by_hand() -> None:
 
 def test_anomaly_scores_are_means_over_the_windows_of_a_recording() -> None:
     # two recordings of two windows; one LSB is one half: squared errors 0, 1 and 4, 0.25
-    data = Data(
+    data = LabelledInputs(
         inputs=np.zeros((4, 2), np.int8), labels=np.array([0, 0, 1, 1]), groups=np.array([7, 7, 9, 9])
     )
     outputs = np.array([[0, 0], [2, 2], [4, 4], [1, 1]], np.int8)
     scale = Affine(scale=0.5)
     assert quality("AUC", data, outputs, given=scale, made=scale) == 1.0
-    reversed_ = Data(inputs=data.inputs, labels=1 - np.array([0, 0, 1, 1]), groups=data.groups)
+    reversed_ = LabelledInputs(inputs=data.inputs, labels=1 - np.array([0, 0, 1, 1]), groups=data.groups)
     assert quality("AUC", reversed_, outputs, given=scale, made=scale) == 0.0
 
 

@@ -15,7 +15,7 @@ from esp_hil.boards import quarantine
 from esp_hil.boards.select import select
 from esp_hil.cli import main
 from esp_hil.errors import BoardUnavailable, ConfigError, DeviceCrashed, DeviceReset, LinkTimeout
-from esp_hil.esp.backtrace import Location, Trace
+from esp_hil.esp.backtrace import Backtrace, SourceLocation
 from esp_hil.esp.supervise import crashed, parse_crash
 from esp_hil.results.journal import read_runs
 from esp_hil.results.record import Failure, Run
@@ -135,8 +135,11 @@ def test_frames_inside_the_allocator_tell_a_panic_to_be_a_corrupt_heap(
     crash = parse_crash(CRASHES["panic"])
     assert crash is not None
     error = crashed(crash)
-    frames = (Location(address=0x40001234, function="tlsf_free", file="tlsf.c", line=9), Location(address=1))
-    monkeypatch.setattr(supervision, "decode", lambda *_: Trace(frames=frames))
+    frames = (
+        SourceLocation(address=0x40001234, function="tlsf_free", file="tlsf.c", line=9),
+        SourceLocation(address=1),
+    )
+    monkeypatch.setattr(supervision, "decode", lambda *_: Backtrace(frames=frames))
     supervision.explain(error, None, P4)
     assert error.kind == "heap_corruption"
     assert error.message.startswith("heap corruption, by its frames; panic at pc 0x40001234")

@@ -8,10 +8,10 @@ import pytest
 from esp_hil.tasks import Detection, decode
 from esp_hil.tasks.decode import Head, Stage, logit, overlap, suppress
 from esp_hil.tasks.network import NetworkTensor
-from esp_hil.tasks.preprocess import Placement
+from esp_hil.tasks.preprocess import InputArea
 from esp_hil.tasks.task import square
 
-WHOLE = Placement(inverse_x=np.float32(1), inverse_y=np.float32(1), crop=(0, 0, 224, 224))
+WHOLE = InputArea(inverse_x=np.float32(1), inverse_y=np.float32(1), crop=(0, 0, 224, 224))
 STAGE = Stage(score="score", box="box", stride=8, offset=4)
 
 
@@ -128,7 +128,7 @@ def test_a_face_of_the_first_stage_is_where_its_anchor_was_moved_to() -> None:
         box_tensor=NetworkTensor(name="box", dtype="int8", shape=(1, 1, 1, 8), exponent=-4),
         stage=stage,
     )
-    wide = Placement(inverse_x=np.float32(2), inverse_y=np.float32(1), crop=(0, 0, 448, 224))
+    wide = InputArea(inverse_x=np.float32(2), inverse_y=np.float32(1), crop=(0, 0, 448, 224))
     (found,) = decode.msr(two, 0.5, wide, "half_up")
     assert found.box == (8, -28, 56, 20)
     assert found.score == pytest.approx(1 / (1 + np.exp(-1)))
@@ -145,7 +145,7 @@ def test_a_face_of_the_second_stage_lies_in_the_part_that_was_looked_at() -> Non
         name: NetworkTensor(name=name, dtype="int8", shape=values.shape, exponent=-4)
         for name, values in outputs.items()
     }
-    part = Placement(inverse_x=np.float32(2), inverse_y=np.float32(1), crop=(10, 20, 106, 68))
+    part = InputArea(inverse_x=np.float32(2), inverse_y=np.float32(1), crop=(10, 20, 106, 68))
     found = decode.mnp(outputs, tensors, 0.5, part, 48)
     assert found is not None
     assert found.box == (12 * 2 + 10, -12 + 20, (24 + 48) * 2 + 10, 48 + 20)

@@ -12,7 +12,7 @@ import pytest
 from esp_hil.tasks import decode, pixels, read_spec, recognise
 from esp_hil.tasks.decode import Stage
 from esp_hil.tasks.network import NetworkTensor
-from esp_hil.tasks.preprocess import Placement, framed, place, resized, tables, to_tensor
+from esp_hil.tasks.preprocess import InputArea, framed, place, resized, tables, to_tensor
 from esp_hil.tasks.results import Detection
 from tests.tasks.noise import digest, integers, noise, sparse
 
@@ -70,7 +70,7 @@ def outputs(row: Any) -> tuple[dict[str, Any], dict[str, NetworkTensor]]:
 
 def found_in(row: Any, stages: tuple[Stage, ...], score: float, nms: float, top: int) -> list[Detection]:
     made, tensors = outputs(row)
-    placement = Placement(
+    placement = InputArea(
         inverse_x=np.float32(float.fromhex(row["inverse"][0])),
         inverse_y=np.float32(float.fromhex(row["inverse"][1])),
         crop=tuple(row["crop"]),

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from esp_hil.tasks import Detection, Embedding, Label, Results, Thresholds
+from esp_hil.tasks import Detection, Embedding, Label, Results, TaskTolerances
 from esp_hil.tasks.decode import overlap
 from esp_hil.tasks.match import match
 
-THRESHOLDS = Thresholds(iou=0.9, landmark_px=2, score=0.02, cosine=0.99, same_person=0.5)
+THRESHOLDS = TaskTolerances(iou=0.9, landmark_px=2, score=0.02, cosine=0.99, same_person=0.5)
 POINTS = ((10, 20), (12, 60), (30, 40), (50, 20), (48, 60))
 FACE = Detection(box=(0, 0, 99, 99), score=0.9, name="face", landmarks=POINTS)
 

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from esp_hil.exact.filters import filter_oihw
-from esp_hil.formats.espdl import EspdlModel, Tensor, read_espdl
+from esp_hil.formats.espdl import EspdlModel, TensorData, read_espdl
 from esp_hil.models import catalogue
 from esp_hil.models.device_file import open_device_file
 from esp_hil.targets import FAMILIES, Family, rounding_of
@@ -254,7 +254,7 @@ def test_a_filter_read_in_another_order_is_a_layout_fault() -> None:
     assert "filter is read as (N/16)HWC16" in found.diagnosis.summary
 
 
-def repacked(stored: Tensor, oihw: NDArray[Any]) -> Tensor:
+def repacked(stored: TensorData, oihw: NDArray[Any]) -> TensorData:
     """A filter in the plain layout with these values."""
     return dataclasses.replace(
         stored, layout="NHWC", data=np.ascontiguousarray(oihw.transpose(0, 2, 3, 1)).reshape(-1)

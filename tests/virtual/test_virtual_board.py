@@ -23,7 +23,7 @@ from esp_hil.exact import ExactReference
 from esp_hil.formats.espdl import read_espdl
 from esp_hil.targets import target
 from esp_hil.virtual import EngineFaults, FaultPlan, LineFaults, OffByLsb, VirtualBoard
-from esp_hil.virtual.chip import Identity, boot_log
+from esp_hil.virtual.chip import ChipIdentity, boot_log
 from esp_hil.wire.status import Status
 from tests.conftest import ROOT
 
@@ -283,7 +283,7 @@ def test_its_boot_log_reads_like_a_chip_s() -> None:
     for name in ("esp32", "esp32s3", "esp32p4"):
         chip = target(name)
         watch = Watch()
-        watch.feed(boot_log(Identity(target=chip, name="x"), "power_on"))
+        watch.feed(boot_log(ChipIdentity(target=chip, name="x"), "power_on"))
         boot = watch.boot
         assert (watch.boots, boot.reset_kind, boot.flash_bytes) == (1, "power_on", chip.flash_bytes)
         assert (boot.cpu_hz, boot.app, boot.app_started) == (chip.clock_hz, "hil-virtual", True)

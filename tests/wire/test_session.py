@@ -12,8 +12,8 @@ from esp_hil.wire.calls import Statistics
 from esp_hil.wire.frame import Frame, FrameDecoder, encode_frame
 from esp_hil.wire.message import Message
 from esp_hil.wire.objects import Object
-from esp_hil.wire.requests import REQUESTS, OpenRead, Ping
-from esp_hil.wire.session import Session
+from esp_hil.wire.requests import REQUESTS, OpenReadRequest, PingRequest
+from esp_hil.wire.session import WireSession
 from esp_hil.wire.status import Status
 from esp_hil.wire.stream import UNANSWERED, Ack, Boot, Data, Fault
 
@@ -21,9 +21,9 @@ LIMITS = HelloAnswer(1, 77, 512, 2048, 2, 4, 0)
 BLOB = bytes(range(256)) * 12
 
 
-def session(first_seq: int = 100) -> Session:
+def session(first_seq: int = 100) -> WireSession:
     """A session that was greeted."""
-    made = Session(
+    made = WireSession(
         9,
         first_seq=first_seq,
         nonce=1,
@@ -56,32 +56,32 @@ def sent(data: bytes) -> list[tuple[int, int]]:
 
 def test_no_more_requests_are_out_than_the_device_s_queue_holds_and_seq_wraps() -> None:
     talk = session(first_seq=0xFFFD)
-    calls = [talk.call(Ping(b""), 0.0) for _ in range(6)]
-    assert sent(talk.transmit(0.0)) == [(Ping.KIND, seq) for seq in (0xFFFE, 0xFFFF, 0, 1)]
+    calls = [talk.call(PingRequest(b""), 0.0) for _ in range(6)]
+    assert sent(talk.transmit(0.0)) == [(PingRequest.KIND, seq) for seq in (0xFFFE, 0xFFFF, 0, 1)]
     talk.receive(answer(PingAnswer(b""), 0xFFFE), 0.1)
     assert calls[0].done
-    assert sent(talk.transmit(0.1)) == [(Ping.KIND, 2)]
+    assert sent(talk.transmit(0.1)) == [(PingRequest.KIND, 2)]
 
 
 def test_a_gap_repeats_the_lost_request_and_those_behind_it_once() -> None:
     talk = session()
-    calls = [talk.call(Ping(b""), 0.0) for _ in range(3)]
+    calls = [talk.call(PingRequest(b""), 0.0) for _ in range(3)]
     talk.transmit(0.0)
     gap = say(Fault(Status.GAP, struct.pack("<H", calls[1].seq)), calls[2].seq)
     talk.receive(gap, 0.01)
-    assert sent(talk.transmit(0.01)) == [(Ping.KIND, calls[1].seq), (Ping.KIND, calls[2].seq)]
+    assert sent(talk.transmit(0.01)) == [(PingRequest.KIND, calls[1].seq), (PingRequest.KIND, calls[2].seq)]
     talk.receive(gap, 0.011)
     assert sent(talk.transmit(0.011)) == []
 
 
 def test_a_pending_request_is_asked_after_and_not_forgotten() -> None:
     talk = session()
-    call = talk.call(Ping(b"x"), 0.0)
+    call = talk.call(PingRequest(b"x"), 0.0)
     talk.transmit(0.0)
     talk.receive(answer(PingAnswer(b""), call.seq, Status.PENDING), 0.01)
     assert not call.done
     at = talk.deadline
-    assert sent(talk.transmit(at)) == [(Ping.KIND, call.seq)]
+    assert sent(talk.transmit(at)) == [(PingRequest.KIND, call.seq)]
     talk.receive(answer(PingAnswer(b"x"), call.seq), at)
     assert call.answer == PingAnswer(b"x")
     assert talk.idle
@@ -91,15 +91,15 @@ def test_a_busy_request_is_made_again_under_a_new_seq() -> None:
     talk = session()
     task = talk.download(Object.INFO, 0.0)
     ((_, first),) = sent(talk.transmit(0.0))
-    talk.receive(answer(ANSWERS[OpenRead.KIND + ANSWER](0, 0), first, Status.BUSY), 0.01)  # type: ignore[call-arg]
+    talk.receive(answer(ANSWERS[OpenReadRequest.KIND + ANSWER](0, 0), first, Status.BUSY), 0.01)  # type: ignore[call-arg]
     assert not task.done
     ((kind, second),) = sent(talk.transmit(talk.deadline))
-    assert (kind, second) == (OpenRead.KIND, first + 1)
+    assert (kind, second) == (OpenReadRequest.KIND, first + 1)
 
 
 def test_answers_of_another_session_or_kind_or_seq_change_nothing() -> None:
     talk = session()
-    call = talk.call(Ping(b"x"), 0.0)
+    call = talk.call(PingRequest(b"x"), 0.0)
     talk.transmit(0.0)
     talk.receive(answer(PingAnswer(b"x"), call.seq, number=8), 0.0)
     talk.receive(answer(PingAnswer(b"x"), call.seq + 1), 0.0)
@@ -151,7 +151,7 @@ def test_whatever_a_device_says_the_session_goes_on_in_bounded_memory(
         elif number < 5:
             talk.download(Object.OUTPUT, 0.0)
         else:
-            talk.call(Ping(b""), 0.0)
+            talk.call(PingRequest(b""), 0.0)
     now = 0.0
     for data in said:
         talk.transmit(now)

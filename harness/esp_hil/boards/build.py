@@ -31,7 +31,7 @@ from esp_hil.boards.build_failure import cause_of
 from esp_hil.errors import BuildError, ConfigError
 from esp_hil.esp.backtrace import toolchain_prefix
 from esp_hil.esp.idf import Idf
-from esp_hil.esp.image import FLASHER_ARGS, Image, Section
+from esp_hil.esp.image import FLASHER_ARGS, FirmwareImage, Section
 from esp_hil.progress import Progress, Silent
 from esp_hil.settings import VERSION, cache_folder, checkout, shipped, variable_path
 from esp_hil.targets import target as target_of
@@ -129,7 +129,7 @@ def build(
     source: Path | None = None,
     builds: Path | None = None,
     progress: Progress | None = None,
-) -> Image:
+) -> FirmwareImage:
     """Build, unless the build folder holds just this.
 
     Args:
@@ -171,8 +171,8 @@ def build(
                 )
                 _run_idf(order, idf, view, folder, shown)
             # the lock of the components may have been written by this very build
-            _record(folder, fingerprint(order, idf, source, view), Image.from_build_dir(folder))
-        return with_sizes(Image.from_build_dir(folder))
+            _record(folder, fingerprint(order, idf, source, view), FirmwareImage.from_build_dir(folder))
+        return with_sizes(FirmwareImage.from_build_dir(folder))
 
 
 def look_at(source: Path, view: Path, order: BuildOrder) -> None:
@@ -316,7 +316,7 @@ def _run_idf(order: BuildOrder, idf: Idf, view: Path, folder: Path, progress: Pr
         (folder / LOG_FILE).open("w", encoding="utf-8") as log,
         progress.task(f"build {order.folder_name}", total=100, unit="%") as advance,
     ):
-        steps = Steps()
+        steps = BuildProgress()
         lines: list[str] = []
 
         def take(line: str) -> None:
@@ -330,7 +330,7 @@ def _run_idf(order: BuildOrder, idf: Idf, view: Path, folder: Path, progress: Pr
         raise build_failed(status, lines, folder / LOG_FILE)
 
 
-class Steps:
+class BuildProgress:
     """How far a build is, from ninja's `[7/1043]`.
 
     ESP-IDF's bootloader is a build inside the build that counts from 1 again, to a number of its own. The first count
@@ -433,19 +433,19 @@ def _recorded(folder: Path) -> str | None:
     """The fingerprint of the build in a folder; None if it has none, or what it built was changed since."""
     try:
         record = json.loads((folder / FINGERPRINT).read_text(encoding="utf-8"))
-        if record["image_sha256"] == Image.from_build_dir(folder).sha256:
+        if record["image_sha256"] == FirmwareImage.from_build_dir(folder).sha256:
             return str(record["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError, BuildError, ConfigError):
         pass  # whatever is there, it is not a build of ours that came to its end
     return None
 
 
-def _record(folder: Path, made_of: str, image: Image) -> None:
+def _record(folder: Path, made_of: str, image: FirmwareImage) -> None:
     record = {"fingerprint": made_of, "image_sha256": image.sha256, "flasher_args": FLASHER_ARGS}
     (folder / FINGERPRINT).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def with_sizes(image: Image) -> Image:
+def with_sizes(image: FirmwareImage) -> FirmwareImage:
     """The image with esp-idf-size's figures; unchanged where it has no linker map.
 
     Raises:

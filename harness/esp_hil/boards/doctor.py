@@ -46,7 +46,7 @@ BRIDGES: Mapping[int, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class CheckResult:
     """The result of one check: what was looked at, how it is, and what to do if it is not ok."""
 
     check: str
@@ -55,19 +55,19 @@ class Finding:
     todo: str = ""
 
 
-def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
+def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> CheckResult:
     """The interpreter's version."""
     least, below = PYTHON
     said = ".".join(map(str, version))
     if least <= version[:2] < below:
-        return Finding(check="python", state="ok", said=said)
+        return CheckResult(check="python", state="ok", said=said)
     todo = f"use Python {least[0]}.{least[1]} to {below[0]}.{below[1] - 1}"
-    return Finding(check="python", state="fail", said=said, todo=todo)
+    return CheckResult(check="python", state="fail", said=said, todo=todo)
 
 
 def check_packages(
     required: Iterable[str] | None = None, version_of: Callable[[str], str] = metadata.version
-) -> Finding:
+) -> CheckResult:
     """The packages that this distribution requires, with their versions."""
     from packaging.requirements import Requirement
 
@@ -76,7 +76,7 @@ def check_packages(
             required = metadata.requires(DISTRIBUTION) or ()
         except metadata.PackageNotFoundError:
             said = f"{DISTRIBUTION} is not installed"
-            return Finding(check="packages", state="warn", said=said, todo="pip install -e .")
+            return CheckResult(check="packages", state="warn", said=said, todo="pip install -e .")
     wrong = []
     count = 0
     for text in required:
@@ -92,11 +92,11 @@ def check_packages(
         if not requirement.specifier.contains(found, prereleases=True):
             wrong.append(f"{requirement.name} {found} is not {requirement.specifier}")
     if wrong:
-        return Finding(check="packages", state="fail", said="; ".join(wrong), todo="pip install -e .")
-    return Finding(check="packages", state="ok", said=f"{count} as required")
+        return CheckResult(check="packages", state="fail", said="; ".join(wrong), todo="pip install -e .")
+    return CheckResult(check="packages", state="ok", said=f"{count} as required")
 
 
-def check_core(imports: Callable[[], object] | None = None) -> Finding:
+def check_core(imports: Callable[[], object] | None = None) -> CheckResult:
     """The device core compiled for this machine: what virtual boards run."""
 
     def compiled() -> object:
@@ -108,11 +108,11 @@ def check_core(imports: Callable[[], object] | None = None) -> Finding:
         (imports or compiled)()
     except ImportError as error:
         todo = "pip install -e . compiles it; that needs a C++ compiler"
-        return Finding(check="device core", state="fail", said=f"cannot be imported: {error}", todo=todo)
-    return Finding(check="device core", state="ok", said="compiled for this machine")
+        return CheckResult(check="device core", state="fail", said=f"cannot be imported: {error}", todo=todo)
+    return CheckResult(check="device core", state="ok", said="compiled for this machine")
 
 
-def check_esptool(program: Sequence[str] = (sys.executable, "-m", "esptool")) -> Finding:
+def check_esptool(program: Sequence[str] = (sys.executable, "-m", "esptool")) -> CheckResult:
     """The program esptool: its version."""
     todo = "pip install 'esptool>=5.6,<6'"
     try:
@@ -120,25 +120,27 @@ def check_esptool(program: Sequence[str] = (sys.executable, "-m", "esptool")) ->
             [*program, "version"], capture_output=True, text=True, timeout=_ASK_SECONDS, check=False
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return Finding(check="esptool", state="fail", said=f"cannot be started: {error}", todo=todo)
+        return CheckResult(check="esptool", state="fail", said=f"cannot be started: {error}", todo=todo)
     found = re.search(r"(\d+)\.(\d+)\.\d+", done.stdout)
     if found is None:
         said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no output"]
-        return Finding(check="esptool", state="fail", said=said[0], todo=todo)
+        return CheckResult(check="esptool", state="fail", said=said[0], todo=todo)
     fits = found[1] == "5" and int(found[2]) >= 6
-    return Finding(check="esptool", state="ok" if fits else "fail", said=found[0], todo="" if fits else todo)
+    return CheckResult(
+        check="esptool", state="ok" if fits else "fail", said=found[0], todo="" if fits else todo
+    )
 
 
-def check_idf(find: Callable[[], Idf]) -> Finding:
+def check_idf(find: Callable[[], Idf]) -> CheckResult:
     """ESP-IDF."""
     try:
         idf = find()
     except BuildError as error:
-        return Finding(check="ESP-IDF", state="warn", said=error.message, todo=error.hint)
-    return Finding(check="ESP-IDF", state="ok", said=f"{idf.version} at {idf.path}")
+        return CheckResult(check="ESP-IDF", state="warn", said=error.message, todo=error.hint)
+    return CheckResult(check="ESP-IDF", state="ok", said=f"{idf.version} at {idf.path}")
 
 
-def check_toolchains(find: Callable[[], Idf]) -> Finding:
+def check_toolchains(find: Callable[[], Idf]) -> CheckResult:
     """The compilers of the chips, in the environment of ESP-IDF."""
     from esp_hil.esp.backtrace import toolchain_prefix
     from esp_hil.esp.idf import chips_of
@@ -157,33 +159,33 @@ def check_toolchains(find: Callable[[], Idf]) -> Finding:
         and shutil.which(f"{toolchain_prefix(target)}gcc", path=path) is not None
     ]
     if there:
-        return Finding(check="compilers", state="ok", said=f"for {', '.join(there)}")
+        return CheckResult(check="compilers", state="ok", said=f"for {', '.join(there)}")
     todo = "install.sh of ESP-IDF installs them; not needed for prebuilt images"
-    return Finding(check="compilers", state="warn", said="for no chip", todo=todo)
+    return CheckResult(check="compilers", state="warn", said="for no chip", todo=todo)
 
 
-def check_ports(ports: Sequence[SerialPort]) -> Finding:
+def check_ports(ports: Sequence[SerialPort]) -> CheckResult:
     """The serial ports with a bridge that boards have."""
     known = [f"{port.url} ({BRIDGES[port.vid]})" for port in ports if port.vid and port.vid in BRIDGES]
     if known:
-        return Finding(check="ports", state="ok", said=", ".join(known))
+        return CheckResult(check="ports", state="ok", said=", ".join(known))
     others = ", ".join(port.url for port in ports)
     said = f"no board's; others: {others}" if others else "none"
     todo = "attach a board with a cable that carries data; pytest --hil-board virtual needs none"
-    return Finding(check="ports", state="warn", said=said, todo=todo)
+    return CheckResult(check="ports", state="warn", said=said, todo=todo)
 
 
 def check_permissions(
     ports: Sequence[SerialPort], may: Callable[[str], bool] = lambda url: os.access(url, os.R_OK | os.W_OK)
-) -> Finding:
+) -> CheckResult:
     """Whether this user may open the boards' ports."""
     boards = [port.url for port in ports if port.vid in BRIDGES]
     closed = [url for url in boards if not may(url)]
     if not closed:
         said = "all ports can be opened" if boards else "no port to open"
-        return Finding(check="permissions", state="ok", said=said)
+        return CheckResult(check="permissions", state="ok", said=said)
     todo = f"sudo usermod -a -G {_group(closed[0])} $USER, then log in again"
-    return Finding(check="permissions", state="fail", said=f"not for {', '.join(closed)}", todo=todo)
+    return CheckResult(check="permissions", state="fail", said=f"not for {', '.join(closed)}", todo=todo)
 
 
 def _group(url: str) -> str:
@@ -193,11 +195,13 @@ def _group(url: str) -> str:
         return "dialout"
 
 
-def check_drivers(devices: Path = Path("/sys/bus/usb/devices")) -> Finding:
+def check_drivers(devices: Path = Path("/sys/bus/usb/devices")) -> CheckResult:
     """Bridges without a serial port: their driver is missing, or another program took them."""
     if not devices.is_dir():
         todo = "a bridge without a port is shown by the system's device manager"
-        return Finding(check="drivers", state="warn", said="cannot be looked at on this system", todo=todo)
+        return CheckResult(
+            check="drivers", state="warn", said="cannot be looked at on this system", todo=todo
+        )
     orphans = []
     for vendor_file in sorted(devices.glob("*/idVendor")):
         device = vendor_file.parent
@@ -206,18 +210,20 @@ def check_drivers(devices: Path = Path("/sys/bus/usb/devices")) -> Finding:
         if vendor in BRIDGES and not has_port:
             orphans.append((BRIDGES[vendor], device.name))
     if not orphans:
-        return Finding(check="drivers", state="ok", said="every bridge has its port")
+        return CheckResult(check="drivers", state="ok", said="every bridge has its port")
     said = "; ".join(f"{name} at USB {place} has no serial port" for name, place in orphans)
     todo = "is its kernel module loaded? a CH34x: sudo apt remove brltty, which takes it for another device"
-    return Finding(check="drivers", state="fail", said=said, todo=todo)
+    return CheckResult(check="drivers", state="fail", said=said, todo=todo)
 
 
-def check_boards(rows: Callable[[], Mapping[str, Board]]) -> Finding:
+def check_boards(rows: Callable[[], Mapping[str, Board]]) -> CheckResult:
     """The rows of boards.toml: readable, and no two that name one board."""
     try:
         boards = rows()
     except HilError as error:
-        return Finding(check="boards.toml", state="fail", said=error.message, todo=error.hint or "correct it")
+        return CheckResult(
+            check="boards.toml", state="fail", said=error.message, todo=error.hint or "correct it"
+        )
     seen: dict[tuple[str, str], str] = {}
     for board in boards.values():
         for key in ("serial_number", "usb_path", "mac", "url"):
@@ -227,12 +233,14 @@ def check_boards(rows: Callable[[], Mapping[str, Board]]) -> Finding:
             other = seen.setdefault((key, value.lower()), board.id)
             if other != board.id:
                 said = f"{other} and {board.id} have the same {key}"
-                return Finding(check="boards.toml", state="fail", said=said, todo="each board has its own")
+                return CheckResult(
+                    check="boards.toml", state="fail", said=said, todo="each board has its own"
+                )
     said = f"{len(boards)} boards: {', '.join(boards)}" if boards else "no boards yet"
-    return Finding(check="boards.toml", state="ok", said=said)
+    return CheckResult(check="boards.toml", state="ok", said=said)
 
 
-def check_emulators(find: Callable[[EmulatorKind, Target], Path] | None = None) -> Finding:
+def check_emulators(find: Callable[[EmulatorKind, Target], Path] | None = None) -> CheckResult:
     """Emulators where the boards `qemu` and `esp-emu` look for them, and the chips that they have."""
     from esp_hil.boards.emulator import ESP_EMU_CHIPS, QEMU_PROGRAMS, find_program
     from esp_hil.targets import target
@@ -254,32 +262,34 @@ def check_emulators(find: Callable[[EmulatorKind, Target], Path] | None = None) 
         todo = "set HIL_QEMU and HIL_ESP_EMU to programs, or to their folder"
         # one that is there can be used, whatever the variable of the other one says
         state: State = "warn" if there else "fail"
-        return Finding(
+        return CheckResult(
             check="emulators", state=state, said="; ".join(filter(None, (said, wrong[0]))), todo=todo
         )
     if there:
-        return Finding(check="emulators", state="ok", said=said)
+        return CheckResult(check="emulators", state="ok", said=said)
     todo = (
         "idf_tools.py install qemu-riscv32 qemu-xtensa, or HIL_QEMU names the folder; not needed for boards"
     )
-    return Finding(check="emulators", state="warn", said="none found", todo=todo)
+    return CheckResult(check="emulators", state="warn", said="none found", todo=todo)
 
 
-def check_quarantine(rows: Callable[[], Mapping[str, Board]]) -> Finding:
+def check_quarantine(rows: Callable[[], Mapping[str, Board]]) -> CheckResult:
     """Boards that are not used until somebody has looked at them."""
     from esp_hil.boards.select import lifting, why_not
 
     try:
         shut = [(board, why) for board in rows().values() if (why := why_not(board))]
     except HilError as error:
-        return Finding(check="quarantine", state="fail", said=error.message, todo=error.hint or "correct it")
+        return CheckResult(
+            check="quarantine", state="fail", said=error.message, todo=error.hint or "correct it"
+        )
     if not shut:
-        return Finding(check="quarantine", state="ok", said="no board")
+        return CheckResult(check="quarantine", state="ok", said="no board")
     said = "; ".join(f"{board.id}: {why}" for board, why in shut)
-    return Finding(check="quarantine", state="warn", said=said, todo=lifting(shut[0][0]))
+    return CheckResult(check="quarantine", state="warn", said=said, todo=lifting(shut[0][0]))
 
 
-def check_link(url: str, baud: int) -> Finding:
+def check_link(url: str, baud: int) -> CheckResult:
     """Frames of random bytes to a running device and back: whether the line carries them without a repair."""
     from esp_hil.device.device import Device
     from esp_hil.device.ports import open_link
@@ -293,19 +303,21 @@ def check_link(url: str, baud: int) -> Finding:
                 data = random_bytes.randbytes(LINK_PING_BYTES)
                 if device.ping(data) != data:
                     said = "the device sent other bytes back than it got"
-                    return Finding(check="link", state="fail", said=said, todo="flash the firmware again")
+                    return CheckResult(check="link", state="fail", said=said, todo="flash the firmware again")
             after = device.link_statistics()
     except HilError as error:
-        return Finding(check="link", state="fail", said=error.message, todo=error.hint or "hil boards")
+        return CheckResult(check="link", state="fail", said=error.message, todo=error.hint or "hil boards")
     noise = after.noise_segments - before.noise_segments
     repeated = after.repeated_requests - before.repeated_requests
     said = f"{LINK_PINGS} frames at {baud} baud, {noise} damaged, {repeated} repeated"
     if noise or repeated:
-        return Finding(check="link", state="warn", said=said, todo="use a lower baud rate or another cable")
-    return Finding(check="link", state="ok", said=said)
+        return CheckResult(
+            check="link", state="warn", said=said, todo="use a lower baud rate or another cable"
+        )
+    return CheckResult(check="link", state="ok", said=said)
 
 
-def examine(*, link: str | None = None, baud: int = 115_200) -> Iterator[Finding]:
+def examine(*, link: str | None = None, baud: int = 115_200) -> Iterator[CheckResult]:
     """All checks on this machine, one after the other.
 
     Args:

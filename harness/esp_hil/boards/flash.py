@@ -15,7 +15,7 @@ from pathlib import Path
 from esp_hil.boards.profiles import P4, p4_profile
 from esp_hil.boards.select import Board
 from esp_hil.errors import FlashError
-from esp_hil.esp.esptool_output import Chip, Output
+from esp_hil.esp.esptool_output import DetectedChip, EsptoolOutput
 from esp_hil.esp.esptool_program import (
     IDENTIFY_SECONDS,
     Flasher,
@@ -24,7 +24,7 @@ from esp_hil.esp.esptool_program import (
     run_esptool,
     run_program,
 )
-from esp_hil.esp.image import Image, Region
+from esp_hil.esp.image import FirmwareImage, Region
 from esp_hil.progress import Progress, Silent
 
 SECTOR = 4096
@@ -34,7 +34,7 @@ SECTOR = 4096
 class Flashed:
     """What a flashing did: names of regions, bytes that were written, the rate that worked."""
 
-    chip: Chip
+    chip: DetectedChip
     written: tuple[str, ...]
     kept: tuple[str, ...]
     bytes_written: int
@@ -80,7 +80,9 @@ def plan(regions: Iterable[Region], known: Mapping[int, bytes]) -> tuple[Planned
     return tuple(planned) if partly else tuple(Planned(region=entry.region, old=None) for entry in planned)
 
 
-def problems(chip: Chip, image: Image, board: Board, others: Iterable[Board] = ()) -> list[str]:
+def problems(
+    chip: DetectedChip, image: FirmwareImage, board: Board, others: Iterable[Board] = ()
+) -> list[str]:
     """Why this image must not be written to this chip as that board; empty if it may.
 
     Args:
@@ -116,7 +118,7 @@ def problems(chip: Chip, image: Image, board: Board, others: Iterable[Board] = (
     return found
 
 
-def _wrong_revision(revision: int, image: Image) -> str:
+def _wrong_revision(revision: int, image: FirmwareImage) -> str:
     least, most = (f"v{number / 100:.2f}" for number in image.revisions)
     span = f"{least} and newer" if image.revisions[1] == 0xFFFF else f"{least} to {most}"
     said = f"the chip has revision {revision / 100:.2f}, the image is for {span}"
@@ -136,7 +138,7 @@ def _mb(count: int) -> str:
     return f"{count / (1 << 20):g} MB"
 
 
-def identify(flasher: Flasher) -> Chip:
+def identify(flasher: Flasher) -> DetectedChip:
     """What chip is at the port, and how much flash it has; writes nothing.
 
     Raises:
@@ -147,7 +149,7 @@ def identify(flasher: Flasher) -> Chip:
 
 
 def flash(
-    image: Image,
+    image: FirmwareImage,
     board: Board,
     flasher: Flasher,
     *,
@@ -186,7 +188,7 @@ def flash(
     ):
         done = 0
 
-        def follow(output: Output) -> None:
+        def follow(output: EsptoolOutput) -> None:
             nonlocal done
             advance(max(0, output.done_bytes - done))
             done = max(done, output.done_bytes)
@@ -208,7 +210,7 @@ def flash(
     )
 
 
-def merge(image: Image, into: Path, *, program: Sequence[str] = ()) -> Path:
+def merge(image: FirmwareImage, into: Path, *, program: Sequence[str] = ()) -> Path:
     """Write the whole flash as one file, padded with FF to the flash size: what emulators start from.
 
     Raises:
@@ -227,7 +229,7 @@ def merge(image: Image, into: Path, *, program: Sequence[str] = ()) -> Path:
             "--pad-to-size",
             size,
         ]
-        output = Output()
+        output = EsptoolOutput()
         status = run_program([*command, *files], IDENTIFY_SECONDS, output)
     if status != 0:
         raise failed(output, status)

@@ -26,7 +26,7 @@ LOG = logging.getLogger(__name__)
 POWER_CYCLE_S = 60.0
 
 
-class Firmware(Protocol):
+class FirmwareSource(Protocol):
     """What brings firmware to a board before it is opened."""
 
     def flash(self, board: Board, port: str) -> None:
@@ -38,7 +38,7 @@ class Firmware(Protocol):
         ...
 
 
-class Machine(Protocol):
+class LocalBoard(Protocol):
     """A board that is a process on this machine."""
 
     def restart(self) -> None:
@@ -71,7 +71,7 @@ class OpenBoard:
         board: Board,
         reach: Callable[[], Link],
         release: Callable[[], None],
-        machine: Machine | None = None,
+        machine: LocalBoard | None = None,
         on_text: Callable[[str], None] | None = None,
     ) -> None:
         self.board = board
@@ -183,7 +183,7 @@ def open_board(
     baud: int | None = None,
     on_text: Callable[[str], None] | None = None,
     faults: FaultPlan | None = None,
-    firmware: Firmware | None = None,
+    firmware: FirmwareSource | None = None,
     emulator_args: str | None = None,
     record: Path | None = None,
     line: str = "",
@@ -239,7 +239,7 @@ def open_board(
 def _emulated(
     board: Board,
     target: Target,
-    firmware: Firmware | None,
+    firmware: FirmwareSource | None,
     arguments: str | None,
     on_text: Callable[[str], None] | None,
 ) -> OpenBoard:
@@ -260,7 +260,7 @@ def _opened(
     board: Board,
     reach: Callable[[], Link],
     release: Callable[[], None],
-    machine: Machine | None,
+    machine: LocalBoard | None,
     on_text: Callable[[str], None] | None,
 ) -> OpenBoard:
     try:

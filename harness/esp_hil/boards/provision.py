@@ -20,7 +20,7 @@ from esp_hil.device.ports import is_pty
 from esp_hil.errors import BuildError, ConfigError
 from esp_hil.esp.esptool_program import Flasher
 from esp_hil.esp.idf import find_idf
-from esp_hil.esp.image import Image, image_of
+from esp_hil.esp.image import FirmwareImage, image_of
 from esp_hil.esp.partitions import model_partition
 from esp_hil.lint.preflight import preflight
 from esp_hil.models.device_file import DeviceFile
@@ -28,7 +28,7 @@ from esp_hil.progress import Progress
 from esp_hil.targets import Runtime, Target
 
 LABEL_BYTES = 4096
-"""At the end of the model's partition, see `Image.with_model`."""
+"""At the end of the model's partition, see `FirmwareImage.with_model`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class Provision:
         model: Callable[[], DeviceFile],
         progress: Progress,
     ) -> None:
-        self.image: Image | None = None
+        self.image: FirmwareImage | None = None
         self._target = target
         self._runtime: Runtime = runtime
         self._source = source
@@ -120,7 +120,7 @@ class Provision:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _prebuilt(self) -> Image | None:
+    def _prebuilt(self) -> FirmwareImage | None:
         image = image_of(build_dir=self._source.build_dir, app_path=self._source.app_path)
         if image is not None and image.target != self._target.name:
             raise ConfigError(
@@ -130,7 +130,7 @@ class Provision:
             )
         return image
 
-    def _built(self, board: Board, port: str = "") -> Image:
+    def _built(self, board: Board, port: str = "") -> FirmwareImage:
         profile = profile_of(
             board, self._source.profile, target=self._target.name, revision=self._revision(port)
         )
@@ -151,7 +151,7 @@ class Provision:
             else None
         )
 
-    def _with_model(self, image: Image, board: Board) -> Image:
+    def _with_model(self, image: FirmwareImage, board: Board) -> FirmwareImage:
         place = model_partition(image.partitions)
         if place is None:
             return image
@@ -204,7 +204,7 @@ def flashed_before() -> Path:
     return user_cache_path("esp-hil") / "flashed"
 
 
-def sizes_of(image: Image | None) -> Mapping[str, int]:
+def sizes_of(image: FirmwareImage | None) -> Mapping[str, int]:
     """Bytes by memory of a firmware image, and its total, as a row keeps them; empty where not known."""
     if image is None or not image.sizes:
         return {}

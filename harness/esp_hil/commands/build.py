@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from esp_hil.errors import ConfigError
 
 if TYPE_CHECKING:
-    from esp_hil.esp.image import Image
+    from esp_hil.esp.image import FirmwareImage
 
 HELP = "build the firmware for a chip, or show what a build folder holds"
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _built(args: argparse.Namespace) -> Image:
+def _built(args: argparse.Namespace) -> FirmwareImage:
     from esp_hil.boards.build import BuildOrder, build
     from esp_hil.esp.idf import find_idf
     from esp_hil.progress import progress_on
@@ -84,7 +84,7 @@ def _profile(args: argparse.Namespace) -> tuple[str, ...]:
     return added_up(wanted, target=args.target, revision=revision)
 
 
-def _plain(image: Image) -> dict[str, object]:
+def _plain(image: FirmwareImage) -> dict[str, object]:
     return {
         "target": image.target,
         "folder": str(image.folder),
@@ -105,7 +105,7 @@ def _plain(image: Image) -> dict[str, object]:
     }
 
 
-def _text(image: Image) -> str:
+def _text(image: FirmwareImage) -> str:
     lines = [
         f"{image.target}, ESP-IDF {image.idf}, {image.flash_bytes >> 20} MB flash"
         + (", PSRAM needed" if image.needs_psram else ""),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from esp_hil.errors import BoardUnavailable
 
 if TYPE_CHECKING:
-    from esp_hil.esp.image import Image
+    from esp_hil.esp.image import FirmwareImage
 
 HELP = "write a built image, and a model, to a board: only what differs"
 
@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Flash, and say what was written."""
     from esp_hil.boards.flash import merge
-    from esp_hil.esp.image import Image
+    from esp_hil.esp.image import FirmwareImage
 
-    image = Image.from_build_dir(Path(args.build_dir))
+    image = FirmwareImage.from_build_dir(Path(args.build_dir))
     if args.model:
         image = _with_model(image, args)
     if args.merge:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _with_model(image: Image, args: argparse.Namespace) -> Image:
+def _with_model(image: FirmwareImage, args: argparse.Namespace) -> FirmwareImage:
     """The image with the model, which `hil lint` has seen: nothing with a known hazard goes to a chip."""
     from esp_hil.esp.partitions import model_partition
     from esp_hil.lint.preflight import preflight

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from esp_hil.errors import GoldenError
 
 if TYPE_CHECKING:
-    from esp_hil.goldens.accuracy import Row
+    from esp_hil.goldens.accuracy import AccuracyRow
     from esp_hil.models.catalogue import Model
 
 HELP = "list, verify and make models; measure their accuracy on the whole test set"
@@ -164,7 +164,7 @@ def _accuracy(args: Namespace) -> int:
     return 1 if short else 0
 
 
-def _as_json(row: Row) -> dict[str, object]:
+def _as_json(row: AccuracyRow) -> dict[str, object]:
     low, high = row.accuracy.interval
     return {
         "reference": row.reference,

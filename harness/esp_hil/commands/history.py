@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from esp_hil.commands import add_skip_damaged
 
 if TYPE_CHECKING:
-    from esp_hil.results.history import History, Line, Where
+    from esp_hil.results.history import History, HistoryLine, Where
 
 HELP = "keep rows of all sessions, show figures over time and their steps"
 
@@ -115,7 +115,7 @@ _FIRST = (
 )
 
 
-def _weight(line: Line) -> tuple[str, str, int, str]:
+def _weight(line: HistoryLine) -> tuple[str, str, int, str]:
     """Of a combination first what people ask for: latency, top-1, arena; then the other figures by name."""
     place = _FIRST.index(line.metric) if line.metric in _FIRST else len(_FIRST)
     return line.identity.summary, line.board, place, line.metric

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from esp_hil.commands import add_model
 
 if TYPE_CHECKING:
-    from esp_hil.lint import Report
+    from esp_hil.lint import LintReport
 
 HELP = "look for what is known to go wrong with an .espdl, .tflite or .onnx model on a chip"
 
@@ -72,7 +72,7 @@ def run(args: Namespace) -> int:
     return 0 if report.passed else 1
 
 
-def _text(report: Report) -> str:
+def _text(report: LintReport) -> str:
     lines = []
     for finding in report.findings:
         where = f" at {finding.node}" if finding.node else ""
@@ -90,7 +90,7 @@ def _text(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _json(report: Report) -> str:
+def _json(report: LintReport) -> str:
     import json
     from dataclasses import asdict
 

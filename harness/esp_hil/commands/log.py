@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from esp_hil.errors import ConfigError
 
 if TYPE_CHECKING:
-    from esp_hil.esp.backtrace import Trace
+    from esp_hil.esp.backtrace import Backtrace
     from esp_hil.esp.supervise import Crash
     from esp_hil.targets import Target
 
@@ -87,7 +87,7 @@ def _is_riscv(elf: Path) -> bool:
         return int.from_bytes(file.read(20)[18:20], "little") == 243  # e_machine: EM_RISCV
 
 
-def _frames(crash: Crash, trace: Trace) -> list[str]:
+def _frames(crash: Crash, trace: Backtrace) -> list[str]:
     return str(trace).splitlines() if crash.backtrace else []
 
 

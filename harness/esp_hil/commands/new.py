@@ -61,13 +61,13 @@ def run(args: Namespace) -> int:
 
 def _look_over(model: Model, family: Family) -> None:
     """Findings of hil lint, and whether the device file still says what the float model says."""
-    from esp_hil.goldens.references import ExactReference, FloatReference
+    from esp_hil.goldens.references import DeviceFileReference, FloatReference
     from esp_hil.lint import lint_file
     from esp_hil.verdict.difference import agreement
 
     path = model.artifact("w8a8", family)
     inputs = model.golden().inputs
-    exact = ExactReference(model, "w8a8", family).run(inputs)[model.output].real()
+    exact = DeviceFileReference(model, "w8a8", family).run(inputs)[model.output].real()
     floats = FloatReference(model).run(inputs)[model.output].real()
     same = agreement(exact, floats).summary
     print(f"{family:8} {path.stat().st_size:,} bytes; the float model's class on {same}")

@@ -11,7 +11,7 @@ from esp_hil.commands import add_skip_damaged
 from esp_hil.errors import ConfigError
 
 if TYPE_CHECKING:
-    from esp_hil.results.history import Line
+    from esp_hil.results.history import HistoryLine
     from esp_hil.results.record import Run
 
 HELP = "write the reports of recorded runs again"
@@ -116,7 +116,7 @@ def _before(args: Namespace) -> tuple[tuple[Run, ...], str]:
     return base_rows(source, before_utc=oldest), shown(source)
 
 
-def _history(url: str | None, runs: tuple[Run, ...]) -> tuple[Line, ...]:
+def _history(url: str | None, runs: tuple[Run, ...]) -> tuple[HistoryLine, ...]:
     """Lines of what these runs are about."""
     if url is None:
         return ()

@@ -113,12 +113,12 @@ def _apply(
 def _figures(
     model: Model, path: Path, family: Family, inputs: NDArray[np.float32], source: Path
 ) -> tuple[str, str, str]:
-    from esp_hil.goldens.references import ExactReference
+    from esp_hil.goldens.references import DeviceFileReference
     from esp_hil.goldens.sensitivity import noise_to_signal
     from esp_hil.models.float_model import FloatModel
     from esp_hil.verdict.difference import accuracy
 
-    reference = ExactReference(model, "", family, artifact=path)
+    reference = DeviceFileReference(model, "", family, artifact=path)
     floats = FloatModel(model.float_path).run(inputs)[model.output]
     scores = reference.run(inputs)[model.output].real()
     tests = model.data_split(source, "test")

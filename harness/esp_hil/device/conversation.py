@@ -18,11 +18,11 @@ from typing import Protocol
 from esp_hil.device.link import Link
 from esp_hil.errors import BoardUnavailable, DeviceReset, HilError, LinkClosed, LinkError, LinkTimeout
 from esp_hil.esp.supervise import Watch, crashed
-from esp_hil.wire.answers import Failure
+from esp_hil.wire.answers import FailureAnswer
 from esp_hil.wire.calls import Statistics
 from esp_hil.wire.frame import FrameDecoder
 from esp_hil.wire.pace import ChunkSize
-from esp_hil.wire.session import Session
+from esp_hil.wire.session import WireSession
 
 LOG = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Waitable(Protocol):
         ...
 
     @property
-    def failure(self) -> Failure | None:
+    def failure(self) -> FailureAnswer | None:
         """The device's refusal."""
         ...
 
@@ -110,7 +110,7 @@ class Conversation:
         self._boots = 0
         self._past = True
         """What the console says now happened before the session began."""
-        self._session: Session | None = None
+        self._session: WireSession | None = None
         self._chunk = ChunkSize(1)
         self._outgoing = b""
         self.connect_baud = link.baud
@@ -131,7 +131,7 @@ class Conversation:
         """Whether there is a session; after an error of the line or the device there is none."""
         return self._session is not None
 
-    def session(self, step: str) -> Session:
+    def session(self, step: str) -> WireSession:
         """The open session.
 
         Raises:
@@ -145,7 +145,7 @@ class Conversation:
         """The link's time."""
         return self._link.now()
 
-    def connect(self, timeout_s: float) -> Session:
+    def connect(self, timeout_s: float) -> WireSession:
         """Begin a new session; what the last one waited for is forgotten."""
         deadline = self.now() + timeout_s
         self._recover_link(deadline)
@@ -158,7 +158,7 @@ class Conversation:
         self.stepping.clear()
         self._outgoing = b""
         self._number = self._random.choice([n for n in range(1, 256) if n != self._number])
-        session = self._session = Session(
+        session = self._session = WireSession(
             self._number,
             first_seq=self._random.randrange(1 << 16),
             nonce=self._random.randrange(1 << 32),
@@ -354,7 +354,7 @@ class Conversation:
             if self._on_text:
                 self._on_text(whole)
 
-    def _check(self, session: Session) -> None:
+    def _check(self, session: WireSession) -> None:
         if session.limits is None:
             return
         if not self._past and self._watch.crash:
@@ -365,7 +365,7 @@ class Conversation:
                 hint="connect and load again; the console log tells why, if it said so",
             )
 
-    def _crash(self, session: Session) -> HilError:
+    def _crash(self, session: WireSession) -> HilError:
         """The crash with the rest of its text, as far as that comes in time."""
         until = self.now() + CRASH_TEXT_S
         try:

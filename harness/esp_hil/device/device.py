@@ -27,7 +27,7 @@ from esp_hil.device.handshake import disagreements
 from esp_hil.device.inference import (
     Inference,
     Job,
-    Record,
+    ResidentRecord,
     RunOptions,
     decode_tensor,
     encode_inputs,
@@ -51,7 +51,7 @@ from esp_hil.wire.info import (
 )
 from esp_hil.wire.message import Message
 from esp_hil.wire.objects import Location, Object
-from esp_hil.wire.requests import Load, Ping, Reset
+from esp_hil.wire.requests import LoadRequest, PingRequest, ResetRequest
 from esp_hil.wire.status import Status, status_name
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Device:
         else:
             # one that restarted before its answer had left has done what it was asked for
             with suppress(DeviceReset):
-                self._call(Reset(0), "reset")
+                self._call(ResetRequest(0), "reset")
         self._info = None
         self._talk.end_session()
 
@@ -173,7 +173,7 @@ class Device:
 
     def ping(self, data: bytes = b"") -> bytes:
         """Send bytes there and back."""
-        return cast(PingAnswer, self._call(Ping(data), "ping")).data
+        return cast(PingAnswer, self._call(PingRequest(data), "ping")).data
 
     def info(self) -> DeviceInfo:
         """What the device says of itself and of the loaded model."""
@@ -251,7 +251,7 @@ class Device:
     ) -> DeviceInfo:
         """Load the model that lies there; returns INFO with its tensors."""
         self._info = None
-        self._call(Load(location, cores, options, path.encode()), "load", timeout_s)
+        self._call(LoadRequest(location, cores, options, path.encode()), "load", timeout_s)
         return self.info()
 
     # inference
@@ -306,7 +306,7 @@ class Device:
         return self.outcome_of(self.start(inputs, 0, options), timeout_s)
 
     def infer_many(
-        self, inputs: Iterable[Arrays | Record], *, cores: int = 1, timeout_s: float = RUN_S
+        self, inputs: Iterable[Arrays | ResidentRecord], *, cores: int = 1, timeout_s: float = RUN_S
     ) -> Iterator[Inference]:
         """Run once for each element, in order; while one is computed the next one is already sent.
 
@@ -354,10 +354,10 @@ class Device:
             if spec.name in values
         }
 
-    def start(self, inputs: Arrays | Record | None, slot: int, options: RunOptions) -> Job:
+    def start(self, inputs: Arrays | ResidentRecord | None, slot: int, options: RunOptions) -> Job:
         """Begin a run of these inputs, of a record of the open golden set, or (None) of what the slot holds."""
         info = self.info()
-        arrays, record = (None, inputs) if isinstance(inputs, Record) else (inputs, None)
+        arrays, record = (None, inputs) if isinstance(inputs, ResidentRecord) else (inputs, None)
         try:
             data = None if arrays is None else encode_inputs(arrays, info.inputs)
         except InputError as error:

@@ -17,8 +17,8 @@ import numpy as np
 
 from esp_hil.errors import InputError, WireError
 from esp_hil.tensors import Array, Arrays
-from esp_hil.wire.answers import Failure, RunAnswer
-from esp_hil.wire.calls import Call, Task
+from esp_hil.wire.answers import FailureAnswer, RunAnswer
+from esp_hil.wire.calls import Call, PendingCall
 from esp_hil.wire.info import DeviceInfo, TensorSpec
 from esp_hil.wire.objects import Object
 from esp_hil.wire.requests import (
@@ -29,9 +29,9 @@ from esp_hil.wire.requests import (
     RUN_INLINE_OUTPUTS,
     RUN_PACKED,
     RUN_PROFILE,
-    Run,
+    RunRequest,
 )
-from esp_hil.wire.session import Session
+from esp_hil.wire.session import WireSession
 from esp_hil.wire.status import Status
 from esp_hil.wire.transfers import DownloadTask, UploadTask
 
@@ -66,7 +66,7 @@ class RunOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class ResidentRecord:
     """A record of the golden set that the device has open.
 
     Attributes:
@@ -143,14 +143,14 @@ class Job:
 
     def __init__(
         self,
-        session: Session,
+        session: WireSession,
         info: DeviceInfo,
         inputs: list[bytes] | None,
         *,
         slot: int,
         options: RunOptions,
         now: float,
-        record: Record | None = None,
+        record: ResidentRecord | None = None,
     ) -> None:
         self._session = session
         self._info = info
@@ -163,7 +163,7 @@ class Job:
         self._cycles: DownloadTask | None = None
         self._uploads: list[UploadTask] = []
         self._again = False
-        self._tasks: list[Task] = []
+        self._tasks: list[PendingCall] = []
         self._next: Callable[[float], None] | None = self._run
         self._record = record
         if record is not None:
@@ -185,12 +185,12 @@ class Job:
 
     def _fit(self, inputs: list[bytes]) -> bool:
         limits = self._session.limits
-        head = Run.FORM.size + len(self._options.capture.encode())
+        head = RunRequest.FORM.size + len(self._options.capture.encode())
         # on a bad line a long frame hardly ever arrives whole
         return limits is not None and head + sum(map(len, inputs)) <= self._session.payload_bytes
 
     @property
-    def failure(self) -> Failure | None:
+    def failure(self) -> FailureAnswer | None:
         """Why it failed, if it did."""
         early = self._call if self._came_too_early else None
         return next((task.failure for task in self._tasks if task.failure and task is not early), None)
@@ -236,7 +236,9 @@ class Job:
         options = self._options
         name = options.capture.encode()
         flags = self._flags | RUN_CAPTURE * bool(name) | RUN_PROFILE * options.profile
-        run = Run(self._slot, flags, options.cores, options.warmup, options.repeats, name, self._inline)
+        run = RunRequest(
+            self._slot, flags, options.cores, options.warmup, options.repeats, name, self._inline
+        )
         self._call = self._session.call(run, now)
         self._tasks.append(self._call)
         self._next = self._collect

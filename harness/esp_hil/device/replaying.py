@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from esp_hil.device.recording import Moment
 from esp_hil.errors import WireError
 from esp_hil.esp.supervise import Watch
-from esp_hil.wire.answers import ANSWER, Failure, OpenReadAnswer, parse_answer
+from esp_hil.wire.answers import ANSWER, FailureAnswer, OpenReadAnswer, parse_answer
 from esp_hil.wire.frame import Frame, FrameDecoder, Noise, Text
 from esp_hil.wire.message import Message
 from esp_hil.wire.pace import RoundTrip
-from esp_hil.wire.requests import REQUESTS, Hello, OpenRead, OpenWrite
+from esp_hil.wire.requests import REQUESTS, HelloRequest, OpenReadRequest, OpenWriteRequest
 from esp_hil.wire.status import Status, status_name
 from esp_hil.wire.stream import Ack, Boot, Data, Fault, parse_unanswered
 from esp_hil.wire.transfer import Download
@@ -107,7 +107,7 @@ class _Replayer:
 
     def finished(self) -> Replayed:
         for message in self._open.values():
-            self._say("unanswered", type(message).__name__)
+            self._say("unanswered", message.said())
         crash = self._watch.crash
         self._out.crash = crash.reason if crash else ""
         return self._out
@@ -121,20 +121,20 @@ class _Replayer:
             return
         if frame.seq in self._open or frame.seq in self._done:
             self._out.repeated += 1
-            self._say("repeated", request.__name__)
+            self._say("repeated", request.said())
             return
         try:
             message = request.parse(frame.payload)
         except WireError:
             return
-        if isinstance(message, Hello):
+        if isinstance(message, HelloRequest):
             self._session = frame.session
             self._open.clear()
             self._done.clear()
             self._reads.clear()
         self._out.requests += 1
         self._open[frame.seq] = message
-        if isinstance(message, OpenRead):
+        if isinstance(message, OpenReadRequest):
             self._reads[frame.seq] = Download(frame.seq, round_trip=self._round_trip, now=self._at)
         self._say("request", _words(message))
 
@@ -160,13 +160,11 @@ class _Replayer:
         except WireError as error:
             self._say("malformed", error.message)
             return
-        if isinstance(answer, Failure):
+        if isinstance(answer, FailureAnswer):
             if answer.status == Status.PENDING:
                 return
             self._out.refused += 1
-            self._say(
-                "refused", f"{type(message).__name__}: {status_name(answer.status)} {answer.words}".rstrip()
-            )
+            self._say("refused", f"{message.said()}: {status_name(answer.status)} {answer.words}".rstrip())
         else:
             self._out.answered += 1
             if isinstance(answer, OpenReadAnswer) and frame.seq in self._reads:
@@ -206,7 +204,6 @@ class _Replayer:
 
 
 def _words(message: Message) -> str:
-    name = type(message).__name__
-    if isinstance(message, (OpenRead, OpenWrite)):
-        return f"{name} of object {message.object}, slot {message.slot}"
-    return name
+    if isinstance(message, (OpenReadRequest, OpenWriteRequest)):
+        return f"{message.said()} of object {message.object}, slot {message.slot}"
+    return message.said()

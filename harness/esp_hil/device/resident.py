@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from esp_hil.device.device import CALL_S, LOAD_S, STALL_S, Device
-from esp_hil.device.inference import Inference, Record, encode_inputs
+from esp_hil.device.inference import Inference, ResidentRecord, encode_inputs
 from esp_hil.errors import DeviceFault, InputError
 from esp_hil.tensors import Arrays
 from esp_hil.wire.answers import HELLO_GOLDEN, GoldenAnswer
 from esp_hil.wire.objects import Object
-from esp_hil.wire.requests import Golden
+from esp_hil.wire.requests import GoldenRequest
 from esp_hil.wire.status import Status
 
 
@@ -51,12 +51,12 @@ class Resident:
         """
         return self.device.infer_many((self._record(number, expected) for number in numbers), cores=cores)
 
-    def _record(self, number: int, expected: Sequence[bytes] | None) -> Record:
+    def _record(self, number: int, expected: Sequence[bytes] | None) -> ResidentRecord:
         if not 0 <= number < self.records:
             raise InputError(f"the golden set has {self.records} records, not {number + 1}", step="infer").at(
                 board=self.device.board
             )
-        return Record(number=number, expected=expected[number] if expected is not None else None)
+        return ResidentRecord(number=number, expected=expected[number] if expected is not None else None)
 
 
 def offered(device: Device) -> bool:
@@ -83,7 +83,7 @@ def store(
     if not encoded or not encoded[0]:
         raise InputError("a golden set without inputs", step="golden", board=device.board)
     content = b"".join(encoded)
-    request = Golden(len(encoded), len(encoded[0]), hashlib.sha256(content).digest())
+    request = GoldenRequest(len(encoded), len(encoded[0]), hashlib.sha256(content).digest())
     try:
         found = _open(device, request)
         if found:
@@ -105,7 +105,7 @@ def store(
     return Resident(device=device, records=len(encoded), sent_bytes=len(content))
 
 
-def _open(device: Device, request: Golden) -> bool:
+def _open(device: Device, request: GoldenRequest) -> bool:
     """Open the set if the device has it; it hashes all of it."""
     talk = device.conversation
     call = talk.session("golden").call(request, talk.now())

@@ -14,7 +14,7 @@ from esp_hil.device.device import CALL_S, Device
 from esp_hil.errors import HandshakeError, HilError, LinkError, LinkTimeout
 from esp_hil.settings import cache_folder
 from esp_hil.wire.answers import HELLO_LINE, LineAnswer, PrbsAnswer
-from esp_hil.wire.requests import Line, Ping, Prbs
+from esp_hil.wire.requests import LineRequest, PingRequest, PrbsRequest
 
 LOG = logging.getLogger(__name__)
 
@@ -90,14 +90,14 @@ def try_line(device: Device, *, test_bytes: int = TEST_BYTES, within_s: float = 
     session = talk.session("line")
     received, wrong = session.patterns_received, session.patterns_wrong
     down = wrong_down = noise_down = 0
-    _ask(device, Prbs(0, 0))
+    _ask(device, PrbsRequest(0, 0))
     began_s = talk.now()
     for number in range(rounds + 1):
         if talk.now() - began_s > within_s:
             raise LinkTimeout("the test took longer than the trial lasts", step="line", board=device.board)
         sending = per_round if number < rounds else 0
         session.send_patterns(sending, size)
-        answer = _ask(device, Prbs(sending, size))
+        answer = _ask(device, PrbsRequest(sending, size))
         assert isinstance(answer, PrbsAnswer)
         down, wrong_down = down + answer.received, wrong_down + answer.wrong
         noise_down += answer.noise_segments
@@ -125,10 +125,12 @@ def _wait_for_patterns(device: Device, received: int) -> None:
         rate = device.conversation.link.bytes_per_s or 1e6
         deadline = device.conversation.now() + min(1.0, 2 * WINDOW_BYTES / rate)
         while session.patterns_received < received and device.conversation.now() < deadline:
-            _ask(device, Ping(b""))
+            _ask(device, PingRequest(b""))
 
 
-def _ask(device: Device, message: Line | Prbs | Ping, timeout_s: float = CALL_S) -> object:
+def _ask(
+    device: Device, message: LineRequest | PrbsRequest | PingRequest, timeout_s: float = CALL_S
+) -> object:
     talk = device.conversation
     call = talk.session("line").call(message, talk.now())
     device.wait_for(call, "line", timeout_s)
@@ -208,7 +210,7 @@ def _climb(device: Device, start: int, rates: Iterable[int]) -> Tuned:
         if isinstance(found, LineTest):
             tests.append(found)
             if found.good:
-                _ask(device, Line(0, 0, 0))
+                _ask(device, LineRequest(0, 0, 0))
                 best = rate
                 continue
         given_up.append((rate, _why_not(found)))
@@ -237,12 +239,12 @@ def _try(device: Device, rate: int) -> LineTest:
     Raises:
         LinkError: nothing got through, or one end cannot do that rate.
     """
-    answer = _ask(device, Line(rate, TRIAL_MS, 0))
+    answer = _ask(device, LineRequest(rate, TRIAL_MS, 0))
     assert isinstance(answer, LineAnswer)
     device.conversation.set_baud(rate)
     # at the new rate nothing comes unasked: this only waits
     device.conversation.pause(SETTLE_S)
-    _ask(device, Ping(b""), timeout_s=TRIAL_MS / 3e3)
+    _ask(device, PingRequest(b""), timeout_s=TRIAL_MS / 3e3)
     share_s = TRIAL_MS / 1e3 / 3
     most = int(share_s * rate / 10 / 2)
     size = min(TEST_BYTES, max(4 * FRAME_BYTES, most))
@@ -259,7 +261,7 @@ def _go_back(device: Device, rate: int, start: int) -> int:
         if not device.connected:
             talk.connect_baud = rate
             device.connect(RECONNECT_S)
-        _ask(device, Ping(b""), timeout_s=RECONNECT_S)
+        _ask(device, PingRequest(b""), timeout_s=RECONNECT_S)
     except LinkTimeout:
         if rate == start:
             raise
@@ -282,7 +284,7 @@ def restore(device: Device) -> None:
     if not device.connected or not baud or talk.link.baud in {None, baud}:
         return
     try:
-        _ask(device, Line(baud, 0, 0), timeout_s=1.0)
+        _ask(device, LineRequest(baud, 0, 0), timeout_s=1.0)
         talk.set_baud(baud)
     except LinkError:
         return
@@ -332,10 +334,10 @@ def choose_pad(device: Device) -> int:
     if not talk.session("line").offers(HELLO_LINE) or talk.link.bytes_per_s is None:
         return 0
     plain_s = _round_trip_s(device)
-    _ask(device, Line(0, 0, PAD_BYTES))
+    _ask(device, LineRequest(0, 0, PAD_BYTES))
     if _round_trip_s(device) < PAD_GAIN * plain_s:
         return PAD_BYTES
-    _ask(device, Line(0, 0, 0))
+    _ask(device, LineRequest(0, 0, 0))
     return 0
 
 
@@ -345,7 +347,7 @@ def _round_trip_s(device: Device) -> float:
     best_s = float("inf")
     for _ in range(PINGS):
         began_s = talk.now()
-        _ask(device, Ping(b""))
+        _ask(device, PingRequest(b""))
         best_s = min(best_s, talk.now() - began_s)
     return best_s
 

@@ -32,7 +32,7 @@ TOOL_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Location:
+class SourceLocation:
     """One frame: where an address lies in the sources; "" and 0: unknown. `inlined`: into the next."""
 
     address: int
@@ -47,10 +47,10 @@ class Location:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
+class Backtrace:
     """Frames, innermost first, and what is doubtful about them ("" if nothing)."""
 
-    frames: tuple[Location, ...]
+    frames: tuple[SourceLocation, ...]
     doubt: str = ""
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ def toolchain_prefix(target: Target) -> str:
     return "riscv32-esp-elf-" if target.isa.startswith("riscv") else f"xtensa-{target.name}-elf-"
 
 
-def decode(crash: Crash, elf: Path | None, target: Target) -> Trace:
+def decode(crash: Crash, elf: Path | None, target: Target) -> Backtrace:
     """Name the frames of a crash.
 
     Args:
@@ -74,27 +74,27 @@ def decode(crash: Crash, elf: Path | None, target: Target) -> Trace:
     Returns:
         All frames; without an ELF, or with the wrong one, bare addresses and why.
     """
-    bare = tuple(Location(address=address) for address in crash.backtrace)
+    bare = tuple(SourceLocation(address=address) for address in crash.backtrace)
     if elf is None or not elf.is_file():
-        return Trace(
+        return Backtrace(
             frames=bare, doubt=f"no ELF{f' at {elf}' if elf else ''}: give the build folder to see names"
         )
     if crash.elf_sha256 and not _sha256(elf).startswith(crash.elf_sha256.lower()):
         said = f"{elf.name} is not what crashed: its SHA256 does not begin with {crash.elf_sha256}"
-        return Trace(frames=bare, doubt=said)
+        return Backtrace(frames=bare, doubt=said)
     prefix = toolchain_prefix(target)
     if "Stack memory:" in crash.text and (gdb := _tool(prefix + "gdb")):
         frames = _unwind(crash.text, elf, gdb[: -len("gdb")], target.name)
         if frames:
-            return Trace(frames=frames)
+            return Backtrace(frames=frames)
     if not crash.stack:
-        return Trace(frames=locate(crash.backtrace, elf, prefix))
+        return Backtrace(frames=locate(crash.backtrace, elf, prefix))
     returns = [*crash.backtrace[1:], *return_addresses(crash.stack, elf)]
     # one address inside each call, where the caller's line is; behind it there may be another function
     callers = [word - 2 for word in dict.fromkeys(returns)]
     doubt = f"the stack was scanned, some callers may be stale: {prefix}gdb is not installed to unwind it"
     innermost = crash.backtrace[:1]
-    return Trace(frames=locate((*innermost, *callers[:MAX_CALLERS]), elf, prefix), doubt=doubt)
+    return Backtrace(frames=locate((*innermost, *callers[:MAX_CALLERS]), elf, prefix), doubt=doubt)
 
 
 def return_addresses(stack: Sequence[int], elf: Path) -> list[int]:
@@ -124,7 +124,7 @@ def _behind_call(code: bytes, offset: int) -> bool:
     return short & 0xE003 == 0x2001 or (short & 0xF07F == 0x9002 and short & 0xF80 != 0)
 
 
-def suspected_kind(crash: Crash, trace: Trace) -> CrashKind:
+def suspected_kind(crash: Crash, trace: Backtrace) -> CrashKind:
     """The class of a crash once its frames are known: a fault inside the allocator is a corrupt heap."""
     if crash.kind not in {"panic", "abort", "assert"}:
         return crash.kind
@@ -136,7 +136,7 @@ def suspected_kind(crash: Crash, trace: Trace) -> CrashKind:
     return crash.kind
 
 
-def locate(addresses: Sequence[int], elf: Path, prefix: str) -> tuple[Location, ...]:
+def locate(addresses: Sequence[int], elf: Path, prefix: str) -> tuple[SourceLocation, ...]:
     """The sources of addresses, by `<prefix>addr2line` where it is installed, else by the line table."""
     if addresses and (tool := _tool(prefix + "addr2line")):
         command = [tool, "-fiaC", "-e", str(elf), *(f"{address:#x}" for address in addresses)]
@@ -148,9 +148,9 @@ def locate(addresses: Sequence[int], elf: Path, prefix: str) -> tuple[Location, 
     return tuple(_by_line_table(addresses, elf))
 
 
-def parse_addr2line(text: str) -> tuple[Location, ...]:
+def parse_addr2line(text: str) -> tuple[SourceLocation, ...]:
     """Frames of `addr2line -fiaC`: an address line, then a function and a place for each inlining level."""
-    frames: list[Location] = []
+    frames: list[SourceLocation] = []
     address, function = 0, ""
     for line in text.splitlines():
         if re.fullmatch(r"0x[0-9a-fA-F]+", line):
@@ -163,7 +163,7 @@ def parse_addr2line(text: str) -> tuple[Location, ...]:
             if frames and frames[-1].address == address:
                 frames.append(replace(frames.pop(), inlined=True))
             frames.append(
-                Location(
+                SourceLocation(
                     address=address,
                     function=function if known[0] else "",
                     file=file if known[1] else "",
@@ -174,7 +174,7 @@ def parse_addr2line(text: str) -> tuple[Location, ...]:
     return tuple(frames)
 
 
-def _by_line_table(addresses: Sequence[int], elf: Path) -> list[Location]:
+def _by_line_table(addresses: Sequence[int], elf: Path) -> list[SourceLocation]:
     from elftools.elf.elffile import ELFFile
 
     with elf.open("rb") as file:
@@ -185,7 +185,7 @@ def _by_line_table(addresses: Sequence[int], elf: Path) -> list[Location]:
     for address in addresses:
         name = next((name for start, end, name in functions if start <= address < end), "")
         source, line = places.get(address, ("", 0))
-        frames.append(Location(address=address, function=name, file=source, line=line))
+        frames.append(SourceLocation(address=address, function=name, file=source, line=line))
     return frames
 
 
@@ -225,7 +225,7 @@ def _places(elf: ELFFile, wanted: frozenset[int]) -> dict[int, tuple[str, int]]:
     return found
 
 
-def _unwind(text: str, elf: Path, prefix: str, target: str) -> tuple[Location, ...]:
+def _unwind(text: str, elf: Path, prefix: str, target: str) -> tuple[SourceLocation, ...]:
     """A RISC-V panic's stack memory unwound by gdb and esp-idf-panic-decoder; empty where that failed."""
     with tempfile.TemporaryDirectory() as folder:
         dump = Path(folder) / "panic.txt"
@@ -244,13 +244,13 @@ _GDB_FRAME = re.compile(
 )
 
 
-def parse_gdb_backtrace(text: str) -> tuple[Location, ...]:
+def parse_gdb_backtrace(text: str) -> tuple[SourceLocation, ...]:
     """Frames of gdb's `bt`; an inlined or innermost frame has no address of its own and gets 0."""
     frames = []
     for found in filter(None, map(_GDB_FRAME.match, text.splitlines())):
         address, function, file, line, alone = found.groups()
         frames.append(
-            Location(
+            SourceLocation(
                 address=int(address or alone or "0", 16),
                 function="" if function in {None, "??"} else function,
                 file=file or "",

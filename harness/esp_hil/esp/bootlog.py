@@ -17,7 +17,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Boot:
+class BootLog:
     """What the boot log said; None or "" is what it did not say (yet). Clocks in Hz, sizes in bytes.
 
     Attributes:
@@ -106,7 +106,7 @@ _NO_PSRAM = re.compile(r"PSRAM chip (is not connected|not found)|continuing with
 _STARTED = re.compile(r"cpu_start: |app_init: |main_task: ")
 
 
-def parse_boot(text: str) -> Boot:
+def parse_boot(text: str) -> BootLog:
     """What a boot log says; later lines override earlier ones (the application's ESP-IDF, the loader's)."""
     facts: dict[str, Any] = {}
     for line in map(plain, text.splitlines()):
@@ -125,4 +125,4 @@ def parse_boot(text: str) -> Boot:
             facts["app_started"] = True
         if line.strip() == "waiting for download":
             facts["download_mode"] = True
-    return Boot(**facts)
+    return BootLog(**facts)

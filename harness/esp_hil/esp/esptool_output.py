@@ -25,7 +25,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chip:
+class DetectedChip:
     """The chip at a port, as esptool describes it; "" and None are what it did not tell.
 
     Attributes:
@@ -45,7 +45,7 @@ class Chip:
     embedded_psram_bytes: int | None = None
 
 
-class Output:
+class EsptoolOutput:
     """Follows the output of one esptool run.
 
     Args:
@@ -60,7 +60,7 @@ class Output:
     """
 
     def __init__(self, regions: Sequence[Region] = ()) -> None:
-        self.chip = Chip()
+        self.chip = DetectedChip()
         self.written: list[str] = []
         self.kept: list[str] = []
         self.bytes_written = 0

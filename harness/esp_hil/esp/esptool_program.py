@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from esp_hil.errors import FlashError
-from esp_hil.esp.esptool_output import Output
+from esp_hil.esp.esptool_output import EsptoolOutput
 from esp_hil.esp.image import Region
 from esp_hil.settings import variable
 
@@ -71,8 +71,8 @@ def run_esptool(
     arguments: Sequence[str],
     *,
     regions: Sequence[Region] = (),
-    follow: Callable[[Output], None] = lambda _: None,
-) -> tuple[Output, int]:
+    follow: Callable[[EsptoolOutput], None] = lambda _: None,
+) -> tuple[EsptoolOutput, int]:
     """Run esptool on a port, at the next lower rate again while what fails is the line.
 
     Args:
@@ -92,7 +92,7 @@ def run_esptool(
         command = [*flasher.program, "--chip", chip, "--port", flasher.port, "--baud", str(baud)]
         command += ["--before", flasher.before, "--after", flasher.after]
         command += [] if flasher.stub else ["--no-stub"]
-        output = Output(regions)
+        output = EsptoolOutput(regions)
         bytes_ = sum(len(region.data) for region in regions)
         deadline_s = _PROGRESS_SECONDS + 30 * bytes_ / baud
         status = run_program([*command, *arguments], deadline_s, output, follow)
@@ -108,8 +108,8 @@ def run_esptool(
 def run_program(
     command: Sequence[str],
     deadline_s: float,
-    output: Output,
-    follow: Callable[[Output], None] = lambda _: None,
+    output: EsptoolOutput,
+    follow: Callable[[EsptoolOutput], None] = lambda _: None,
 ) -> int:
     """Run a program and feed its output; returns its exit status, negative if the deadline killed it."""
     LOG.info("$ %s", shlex.join(command))
@@ -162,7 +162,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
 )
 
 
-def failed(output: Output, status: int) -> FlashError:
+def failed(output: EsptoolOutput, status: int) -> FlashError:
     """The error of an esptool that ended with a status other than 0: its own words, and what to do."""
     said = output.fatal or (output.tail.splitlines() or ["no output"])[-1]
     text = f"{said}\n{output.tail}"

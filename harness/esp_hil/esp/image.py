@@ -63,7 +63,7 @@ class FlashSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class FirmwareImage:
     """What is to be flashed, and what it is.
 
     Attributes:
@@ -112,7 +112,7 @@ class Image:
         return whole.hexdigest()
 
     @staticmethod
-    def from_build_dir(folder: Path) -> Image:
+    def from_build_dir(folder: Path) -> FirmwareImage:
         """The image of a build folder of idf.py.
 
         Raises:
@@ -135,7 +135,7 @@ class Image:
         if flash_bytes is None:
             raise BuildError(f"{folder}: the configuration names no flash size", hint=_REBUILD, step="build")
         sha256, idf, version = _description(app.data)
-        return Image(
+        return FirmwareImage(
             target=config.target,
             folder=folder,
             regions=tuple(sorted(regions, key=lambda region: region.offset)),
@@ -156,7 +156,7 @@ class Image:
             version=version,
         )
 
-    def with_model(self, model: bytes) -> Image:
+    def with_model(self, model: bytes) -> FirmwareImage:
         """This image with a model in its model partition, and the label that lets the device know it again.
 
         Raises:
@@ -258,7 +258,7 @@ def _only(folder: Path, pattern: str) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
-def image_of(*, build_dir: str | None, app_path: str | None) -> Image | None:
+def image_of(*, build_dir: str | None, app_path: str | None) -> FirmwareImage | None:
     """The prebuilt image of pytest-embedded's `--build-dir` and `--app-path`, or None if neither is given.
 
     Args:
@@ -267,7 +267,7 @@ def image_of(*, build_dir: str | None, app_path: str | None) -> Image | None:
 
     Raises:
         ConfigError: no such folder.
-        BuildError: see `Image.from_build_dir`.
+        BuildError: see `FirmwareImage.from_build_dir`.
     """
     if not build_dir and not app_path:
         return None
@@ -276,7 +276,7 @@ def image_of(*, build_dir: str | None, app_path: str | None) -> Image | None:
         candidates.append(Path(app_path) / (build_dir or "build"))
     for folder in candidates:
         if folder.is_dir():
-            return Image.from_build_dir(folder)
+            return FirmwareImage.from_build_dir(folder)
     looked = " and ".join(str(folder) for folder in candidates)
     raise ConfigError(
         f"no build folder at {looked}", hint="build first, or leave --build-dir out", step="build"

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from esp_hil.errors import DeviceCrashed
-from esp_hil.esp.bootlog import RESET_LINE, ROM_BANNER, Boot, first_group, parse_boot, plain
+from esp_hil.esp.bootlog import RESET_LINE, ROM_BANNER, BootLog, first_group, parse_boot, plain
 
 CrashKind = Literal[
     "panic",
@@ -368,7 +368,7 @@ class Watch:
         return bool(RESET_LINE.search(line)) and not in_rom
 
     @property
-    def boot(self) -> Boot:
+    def boot(self) -> BootLog:
         """What the boot log of the last start has said so far."""
         return parse_boot("\n".join(self._boot))
 

@@ -21,7 +21,7 @@ Sums = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Layer:
+class SummingLayer:
     """A two-dimensional Conv, or a Gemm, with the input that it had.
 
     Attributes:
@@ -101,17 +101,19 @@ class Layer:
             return np.asarray((seen * taps)[:, :, 0])
         return np.asarray((patches * taps).reshape(len(positions), -1))
 
-    def moved(self, down: int, right: int) -> Layer:
+    def moved(self, down: int, right: int) -> SummingLayer:
         """The same with windows that begin so many pixels later; the output keeps its size."""
         top, left, bottom, after = self.pads
         return replace(self, pads=(top - down, left - right, bottom + down, after + right))
 
-    def with_input(self, x: NDArray[Any]) -> Layer:
+    def with_input(self, x: NDArray[Any]) -> SummingLayer:
         """The same layer on another input of the same size, on the device's shape."""
         return replace(self, x=x.astype(np.float64).reshape(self.x.shape))
 
 
-def layer_of(graph: Graph, node: Node, x: NDArray[Any], infos: Mapping[str, ValueInfo]) -> Layer | None:
+def layer_of(
+    graph: Graph, node: Node, x: NDArray[Any], infos: Mapping[str, ValueInfo]
+) -> SummingLayer | None:
     """The layer of a node, None if it is no two-dimensional Conv and no Gemm with a constant matrix.
 
     Args:
@@ -134,7 +136,7 @@ def layer_of(graph: Graph, node: Node, x: NDArray[Any], infos: Mapping[str, Valu
     strides = attribute_ints(node, "strides", (1, 1)) if convolves else (1, 1)
     dilations = attribute_ints(node, "dilations", (1, 1)) if convolves else (1, 1)
     pads = (attribute_ints(node, "pads", ()) or (0,) * 4) if convolves else (0,) * 4
-    return Layer(
+    return SummingLayer(
         x=x.astype(np.float64).reshape(x.shape[1:] if convolves else (1, -1, x.shape[-1])),
         weights=weights.astype(np.float64),
         bias=bias.astype(np.float64),
@@ -153,7 +155,9 @@ def layer_of(graph: Graph, node: Node, x: NDArray[Any], infos: Mapping[str, Valu
 ROUNDINGS = ("half_up", "half_even", "floor", "toward_zero", "half_away")
 
 
-def finished(layer: Layer, sums: Sums, rounding: str, *, extra_shift: int = 0, saturate: bool = True) -> Sums:
+def finished(
+    layer: SummingLayer, sums: Sums, rounding: str, *, extra_shift: int = 0, saturate: bool = True
+) -> Sums:
     """Accumulators to results: shift, round, ReLU, saturate (or, without, wrap around): (positions, N)."""
     scaled = np.ldexp(sums, -(layer.shifts + extra_shift).astype(np.int32))
     result = _rounded(scaled, rounding)

@@ -49,7 +49,7 @@ def version_of(text: str) -> Version:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class EspNnCall:
     """One call of ESP-NN; widths and heights in pixels, offsets in integers of the tensors.
 
     Attributes:
@@ -113,7 +113,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class EspNnFault:
     """Something that ESP-NN is known to do wrong.
 
     Attributes:
@@ -133,7 +133,7 @@ class Fault:
     chip: Chip
     since: str
     effect: Effect
-    applies: Callable[[Layer, Version], bool]
+    applies: Callable[[EspNnCall, Version], bool]
     summary: str
     way: str
     issue: str = ""
@@ -171,32 +171,32 @@ class Fault:
         return self.issue or f"ESP-NN {self.name}"
 
 
-def _row_kernel(layer: Layer, version: Version) -> bool:
+def _row_kernel(layer: EspNnCall, version: Version) -> bool:
     """Conv by rows: neither the reference (grouped), 1x1 nor im2col, which came with 1.2.1."""
     if layer.kernel != "conv" or layer.f_c != layer.in_c or _one_by_one(layer):
         return False
     return not (version >= (1, 2, 1) and _im2col(layer))
 
 
-def _one_by_one(layer: Layer) -> bool:
+def _one_by_one(layer: EspNnCall) -> bool:
     return layer.f_w == layer.f_h == layer.stride_w == layer.stride_h == 1 and not layer.padded
 
 
-def _im2col(layer: Layer) -> bool:
+def _im2col(layer: EspNnCall) -> bool:
     return layer.f_w * layer.in_c < 16 <= layer.f_w * layer.f_h * layer.in_c
 
 
-def _trailing_pixel(layer: Layer, version: Version) -> bool:
+def _trailing_pixel(layer: EspNnCall, version: Version) -> bool:
     """Padding before is taken for the padding behind, and more is needed there."""
     short = layer.trailing_w > layer.pad_w or layer.trailing_h > layer.pad_h
     return _row_kernel(layer, version) and layer.padded and short
 
 
-def _unpadded_trailing(layer: Layer, version: Version) -> bool:
+def _unpadded_trailing(layer: EspNnCall, version: Version) -> bool:
     return _row_kernel(layer, version) and not layer.padded and (layer.trailing_w > 0 or layer.trailing_h > 0)
 
 
-def _transpose_buffer(layer: Layer, version: Version) -> bool:
+def _transpose_buffer(layer: EspNnCall, version: Version) -> bool:
     del version
     rounded = -(-layer.in_c // 8) * 8
     positions = layer.in_w * layer.in_h
@@ -205,7 +205,7 @@ def _transpose_buffer(layer: Layer, version: Version) -> bool:
     return positions >= 8 and rounded * (layer.out_c + positions) % 16 == 8
 
 
-def _im2col_small(layer: Layer, version: Version) -> bool:
+def _im2col_small(layer: EspNnCall, version: Version) -> bool:
     """An input smaller than the window: a negative quotient is rounded to 0, not down."""
     del version
     if layer.kernel != "conv" or layer.f_c != layer.in_c or _one_by_one(layer) or not _im2col(layer):
@@ -221,15 +221,15 @@ def _truncates(extent: int, taps: int, pad: int, stride: int) -> bool:
     return -stride < room < 0 and pad == 0 and taps > extent
 
 
-def _one_channel_out(layer: Layer) -> bool:
+def _one_channel_out(layer: EspNnCall) -> bool:
     return layer.kernel == "depthwise" and layer.ch_mult == 1
 
 
-def _three_by_three(layer: Layer) -> bool:
+def _three_by_three(layer: EspNnCall) -> bool:
     return layer.f_w == 3 and layer.f_h == 3
 
 
-def _missing_bias(layer: Layer, version: Version) -> bool:
+def _missing_bias(layer: EspNnCall, version: Version) -> bool:
     if not _one_channel_out(layer) or not _three_by_three(layer) or layer.has_bias:
         return False
     if version < (1, 2, 1):
@@ -237,21 +237,21 @@ def _missing_bias(layer: Layer, version: Version) -> bool:
     return layer.in_c >= 12 and layer.in_c % 8 == 0
 
 
-def _tiled(layer: Layer, version: Version) -> bool:
+def _tiled(layer: EspNnCall, version: Version) -> bool:
     del version
     if not _one_channel_out(layer) or _three_by_three(layer) or layer.in_c % 8 or layer.pad_h == 0:
         return False
     return 2 * (layer.f_w * layer.f_h * layer.in_c + layer.size) > _TILE_BYTES
 
 
-def _mixed_pads(layer: Layer, version: Version) -> bool:
+def _mixed_pads(layer: EspNnCall, version: Version) -> bool:
     del version
     if not _one_channel_out(layer) or not _three_by_three(layer) or layer.in_c % 16:
         return False
     return (layer.pad_w > 0) != (layer.pad_h > 0)
 
 
-def _strip(layer: Layer, version: Version) -> bool:
+def _strip(layer: EspNnCall, version: Version) -> bool:
     """No padding before, some behind, and an image above 40 KB: the size is that of three rows."""
     del version
     if not _one_channel_out(layer) or not _three_by_three(layer) or layer.in_c % 16 or layer.padded:
@@ -262,7 +262,7 @@ def _strip(layer: Layer, version: Version) -> bool:
     ) * layer.in_c > _STRIP_BYTES
 
 
-def _unaligned_slices(layer: Layer, version: Version) -> bool:
+def _unaligned_slices(layer: EspNnCall, version: Version) -> bool:
     """The second slice of a batch does not begin at a multiple of 16 bytes, which the vector loads need."""
     del version
     if layer.batch == 1 or layer.kernel != "depthwise" or layer.size % 16 == 0:
@@ -270,39 +270,39 @@ def _unaligned_slices(layer: Layer, version: Version) -> bool:
     return (layer.ch_mult == 1 and layer.in_c % 8 == 0) or layer.ch_mult % 4 == 0
 
 
-def _output_pitch(layer: Layer, version: Version) -> bool:
+def _output_pitch(layer: EspNnCall, version: Version) -> bool:
     del version
     return layer.kernel == "average pool" and layer.out_w != layer.out_h and layer.out_h > 1
 
 
-def _lost_minimum(layer: Layer, version: Version) -> bool:
+def _lost_minimum(layer: EspNnCall, version: Version) -> bool:
     del version
     return layer.kernel == "max pool" and layer.in_c % 8 == 4 and layer.act_min > -128
 
 
-def _leftover_mul(layer: Layer, version: Version) -> bool:
+def _leftover_mul(layer: EspNnCall, version: Version) -> bool:
     """Without a shift to the right, and after vectors, there is nothing to round wrongly."""
     del version
     leftover = layer.kernel == "mul" and layer.size % 8 != 0
     return leftover and (layer.out_shift < 0 or layer.size < 8)
 
 
-def _softmax_window(layer: Layer, version: Version) -> bool:
+def _softmax_window(layer: EspNnCall, version: Version) -> bool:
     del version
     return layer.kernel == "softmax" and layer.in_c >= 32 and layer.in_c % 16 != 0 and layer.out_h > 1
 
 
-def _unaligned_rows(layer: Layer, version: Version) -> bool:
+def _unaligned_rows(layer: EspNnCall, version: Version) -> bool:
     del version
     return layer.kernel == "fully connected" and layer.batch > 1 and layer.in_c % 8 != 0
 
 
-def _p4_pool(layer: Layer, version: Version) -> bool:
+def _p4_pool(layer: EspNnCall, version: Version) -> bool:
     del version
     return layer.kernel == "max pool" and layer.in_c > 16 and layer.in_c % 16 != 0
 
 
-def _p4_trailing_row(layer: Layer, version: Version) -> bool:
+def _p4_trailing_row(layer: EspNnCall, version: Version) -> bool:
     """The row kernel of unpadded images gives the last row an image of two rows, right for windows of three."""
     del version
     if layer.kernel != "conv" or layer.f_c != layer.in_c or _one_by_one(layer) or layer.padded:
@@ -310,7 +310,7 @@ def _p4_trailing_row(layer: Layer, version: Version) -> bool:
     return layer.f_w * layer.in_c >= 16 and layer.trailing_h > 0 and layer.f_h != 3
 
 
-def _p4_small_window(layer: Layer, version: Version) -> bool:
+def _p4_small_window(layer: EspNnCall, version: Version) -> bool:
     del version
     if layer.kernel != "conv" or layer.f_c != layer.in_c or _one_by_one(layer):
         return False
@@ -319,8 +319,8 @@ def _p4_small_window(layer: Layer, version: Version) -> bool:
     )
 
 
-FAULTS: tuple[Fault, ...] = (
-    Fault(
+FAULTS: tuple[EspNnFault, ...] = (
+    EspNnFault(
         name="conv-trailing-pixel",
         way="pad with an operator of its own (ZeroPadding2D) and VALID",
         issue="esp-nn#31",
@@ -332,7 +332,7 @@ FAULTS: tuple[Fault, ...] = (
         summary="the trailing pixel of its SAME padding is missing: the last column reads the next row, the last row "
         "memory behind the image",
     ),
-    Fault(
+    EspNnFault(
         name="conv-unpadded-trailing",
         way="pad with an operator of its own (ZeroPadding2D) and VALID",
         chip="esp32s3",
@@ -342,7 +342,7 @@ FAULTS: tuple[Fault, ...] = (
         applies=_unpadded_trailing,
         summary="SAME padding that is only behind the image is not there: rows are read beyond their end",
     ),
-    Fault(
+    EspNnFault(
         name="conv-transpose-buffer",
         way="use a multiple of 8 input channels",
         chip="esp32s3",
@@ -352,7 +352,7 @@ FAULTS: tuple[Fault, ...] = (
         applies=_transpose_buffer,
         summary="its transposed input does not begin at a multiple of 16 bytes, which the vector loads need",
     ),
-    Fault(
+    EspNnFault(
         name="conv-im2col-small",
         way="use a window no larger than its input",
         chip="esp32s3",
@@ -361,7 +361,7 @@ FAULTS: tuple[Fault, ...] = (
         applies=_im2col_small,
         summary="its input is smaller than its window, and the first window counts as inside",
     ),
-    Fault(
+    EspNnFault(
         name="depthwise-no-bias",
         way="give the layer a bias (zeros will do)",
         chip="esp32s3",
@@ -370,7 +370,7 @@ FAULTS: tuple[Fault, ...] = (
         applies=_missing_bias,
         summary="without a bias it stores 64 bytes at a wild address: StoreProhibited",
     ),
-    Fault(
+    EspNnFault(
         name="depthwise-tiled-padding",
         way="pad with an operator of its own (ZeroPadding2D) and VALID, or use a 3x3 window",
         chip="esp32s3",
@@ -379,7 +379,7 @@ FAULTS: tuple[Fault, ...] = (
         applies=_tiled,
         summary="rows of padding above and below hold the input offset instead of 0",
     ),
-    Fault(
+    EspNnFault(
         name="depthwise-mixed-padding",
         way="pad with an operator of its own (ZeroPadding2D) and VALID",
         issue="esp-nn#30",
@@ -391,7 +391,7 @@ FAULTS: tuple[Fault, ...] = (
         summary="it has padding before it in one direction only, and its scratch buffer is too small: what lies behind "
         "is overwritten",
     ),
-    Fault(
+    EspNnFault(
         name="depthwise-strip",
         way="pad with an operator of its own (ZeroPadding2D) and VALID",
         issue="esp-nn#30",
@@ -402,7 +402,7 @@ FAULTS: tuple[Fault, ...] = (
         applies=_strip,
         summary="it asks for a scratch buffer of three rows and fills the whole padded image",
     ),
-    Fault(
+    EspNnFault(
         name="depthwise-batch",
         way="run one image at a time",
         chip="esp32s3",
@@ -411,7 +411,7 @@ FAULTS: tuple[Fault, ...] = (
         applies=_unaligned_slices,
         summary="images after the first of its batch do not begin at multiples of 16 bytes, as the vector loads need",
     ),
-    Fault(
+    EspNnFault(
         name="average-pool-pitch",
         way="pool to a square output, or take the mean (GlobalAveragePooling2D as MEAN)",
         chip="esp32s3",
@@ -420,7 +420,7 @@ FAULTS: tuple[Fault, ...] = (
         applies=_output_pitch,
         summary="rows of its output lie as far apart as the output is high, not as it is wide",
     ),
-    Fault(
+    EspNnFault(
         name="max-pool-minimum",
         way="use a multiple of 8 channels, or no fused activation",
         chip="esp32s3",
@@ -429,7 +429,7 @@ FAULTS: tuple[Fault, ...] = (
         applies=_lost_minimum,
         summary="with 4 channels beyond a multiple of 8 its result is not clipped from below",
     ),
-    Fault(
+    EspNnFault(
         name="mul-leftover",
         way="allow 1 LSB, or use a multiple of 8 elements",
         chip="esp32s3",
@@ -438,7 +438,7 @@ FAULTS: tuple[Fault, ...] = (
         applies=_leftover_mul,
         summary="the last elements beyond a multiple of 8 sometimes round negative values up by 1 LSB",
     ),
-    Fault(
+    EspNnFault(
         name="softmax-window",
         way="use a multiple of 16 classes, or one row at a time",
         chip="esp32s3",
@@ -447,7 +447,7 @@ FAULTS: tuple[Fault, ...] = (
         applies=_softmax_window,
         summary="rows after the first take their maximum over a window that begins before them",
     ),
-    Fault(
+    EspNnFault(
         name="fully-connected-rows",
         way="use a multiple of 8 features, or one row at a time",
         issue="esp-nn#34",
@@ -458,7 +458,7 @@ FAULTS: tuple[Fault, ...] = (
         applies=_unaligned_rows,
         summary="rows after the first do not begin at a multiple of 8 bytes, and are read from before",
     ),
-    Fault(
+    EspNnFault(
         name="max-pool-channels",
         way="use a multiple of 16 channels",
         chip="esp32p4",
@@ -467,7 +467,7 @@ FAULTS: tuple[Fault, ...] = (
         applies=_p4_pool,
         summary="channels beyond a multiple of 16 are stored at the sixteenth before them, over their neighbours",
     ),
-    Fault(
+    EspNnFault(
         name="conv-trailing-row",
         way="pad with an operator of its own (ZeroPadding2D) and VALID",
         chip="esp32p4",
@@ -476,7 +476,7 @@ FAULTS: tuple[Fault, ...] = (
         applies=_p4_trailing_row,
         summary="the last row of windows, which reaches below the image, gets an image of two rows",
     ),
-    Fault(
+    EspNnFault(
         name="conv-small-window-scratch",
         way="pad with an operator of its own (ZeroPadding2D) and VALID",
         chip="esp32p4",
@@ -490,7 +490,7 @@ FAULTS: tuple[Fault, ...] = (
 a depth that is not a multiple of 4, hard_swish, mean, relu6) are left out."""
 
 
-def faults_of(layer: Layer, chip: str, version: Version) -> Iterator[Fault]:
+def faults_of(layer: EspNnCall, chip: str, version: Version) -> Iterator[EspNnFault]:
     """The faults that hit a layer on a chip with a version of ESP-NN."""
     for fault in FAULTS:
         if fault.chip == chip and fault.in_version(version) and fault.applies(layer, version):
@@ -500,7 +500,7 @@ def faults_of(layer: Layer, chip: str, version: Version) -> Iterator[Fault]:
 # operators of a .tflite file as calls of ESP-NN
 
 
-def layer_of(graph: Subgraph, operator: Operator) -> Layer | None:
+def layer_of(graph: Subgraph, operator: Operator) -> EspNnCall | None:
     """The call of ESP-NN that runs an operator; None where TFLM's reference kernel does."""
     build = _BUILDERS.get(operator.name)
     if build is None or not operator.inputs or operator.inputs[0] < 0 or not operator.outputs:
@@ -559,7 +559,7 @@ def _windowed(
     }  # fmt: skip
 
 
-def _convolution(graph: Subgraph, operator: Operator, given: Tensor, made: Tensor) -> Layer | None:
+def _convolution(graph: Subgraph, operator: Operator, given: Tensor, made: Tensor) -> EspNnCall | None:
     weights = graph.tensors[operator.inputs[1]]
     dilated = operator.option("dilation_w_factor") != 1 or operator.option("dilation_h_factor") != 1
     if weights.dtype != "int8" or dilated or len(weights.shape) != 4:
@@ -568,7 +568,7 @@ def _convolution(graph: Subgraph, operator: Operator, given: Tensor, made: Tenso
     if sizes is None:
         return None
     depthwise = operator.name == "DEPTHWISE_CONV_2D"
-    return Layer(
+    return EspNnCall(
         kernel="depthwise" if depthwise else "conv",
         f_c=1 if depthwise else weights.shape[3],
         ch_mult=sizes["out_c"] // sizes["in_c"] if depthwise else 1,
@@ -578,29 +578,29 @@ def _convolution(graph: Subgraph, operator: Operator, given: Tensor, made: Tenso
     )
 
 
-def _pool(graph: Subgraph, operator: Operator, given: Tensor, made: Tensor) -> Layer | None:
+def _pool(graph: Subgraph, operator: Operator, given: Tensor, made: Tensor) -> EspNnCall | None:
     del graph
     window = operator.option("filter_height"), operator.option("filter_width")
     sizes = _windowed(operator, given, made, window)
     if sizes is None or sizes["in_c"] % 4:
         return None
     kernel: Kernel = "max pool" if operator.name == "MAX_POOL_2D" else "average pool"
-    return Layer(kernel=kernel, **sizes, **_offsets(operator, given, made))
+    return EspNnCall(kernel=kernel, **sizes, **_offsets(operator, given, made))
 
 
-def _fully_connected(graph: Subgraph, operator: Operator, given: Tensor, made: Tensor) -> Layer | None:
+def _fully_connected(graph: Subgraph, operator: Operator, given: Tensor, made: Tensor) -> EspNnCall | None:
     weights = graph.tensors[operator.inputs[1]]
     if weights.dtype != "int8" or len(weights.shape) != 2:
         return None
     out_c, row = weights.shape
     has_bias = len(operator.inputs) > 2 and operator.inputs[2] >= 0
-    return Layer(
+    return EspNnCall(
         kernel="fully connected", batch=max(1, given.count // max(1, row)), in_c=row, out_c=out_c, has_bias=has_bias,
         **_offsets(operator, given, made),
     )  # fmt: skip
 
 
-def _elementwise(graph: Subgraph, operator: Operator, given: Tensor, made: Tensor) -> Layer | None:
+def _elementwise(graph: Subgraph, operator: Operator, given: Tensor, made: Tensor) -> EspNnCall | None:
     other = graph.tensors[operator.inputs[1]]
     if other.shape != given.shape or other.dtype != "int8" or other.affine is None:
         return None  # broadcasts go to the reference
@@ -608,7 +608,7 @@ def _elementwise(graph: Subgraph, operator: Operator, given: Tensor, made: Tenso
     assert made.affine is not None
     _, shift = multiplier_of(given.affine.scale * other.affine.scale / made.affine.scale)
     kernel: Kernel = "add" if operator.name == "ADD" else "mul"
-    return Layer(
+    return EspNnCall(
         kernel=kernel, in_c=given.count, out_c=made.count, in2_offset=-other.affine.zero_point, out_shift=shift,
         **_offsets(operator, given, made),
     )  # fmt: skip
@@ -631,8 +631,8 @@ def operands_of(
     constants: Callable[[int], Any],
     x: NDArray[Any],
     y: NDArray[Any] | None = None,
-) -> Operands:
-    """What an operator that is a `Layer` computes with.
+) -> CallOperands:
+    """What an operator that is a `EspNnCall` computes with.
 
     Args:
         graph: where it stands.
@@ -648,9 +648,9 @@ def operands_of(
         other = graph.tensors[operator.inputs[1]].affine
         assert other is not None
         multiplier, shift = multiplier_of(given.affine.scale * other.scale / made.affine.scale)
-        return Operands(x=x, y=y, multipliers=np.array([multiplier]), shifts=np.array([shift]))
+        return CallOperands(x=x, y=y, multipliers=np.array([multiplier]), shifts=np.array([shift]))
     if operator.name not in {"CONV_2D", "DEPTHWISE_CONV_2D"}:
-        return Operands(x=x)
+        return CallOperands(x=x)
     weights = graph.tensors[operator.inputs[1]]
     channels = made.shape[-1]
     scales = weights.scales if len(weights.scales) == channels else weights.scales[:1] * channels
@@ -658,7 +658,7 @@ def operands_of(
         multiplier_of(float(np.float64(given.affine.scale) * scale / made.affine.scale)) for scale in scales
     ]
     bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
-    return Operands(
+    return CallOperands(
         x=x,
         weights=constants(operator.inputs[1]),
         bias=constants(bias) if bias >= 0 else None,
@@ -667,15 +667,15 @@ def operands_of(
     )
 
 
-def _softmax(graph: Subgraph, operator: Operator, given: Tensor, made: Tensor) -> Layer | None:
+def _softmax(graph: Subgraph, operator: Operator, given: Tensor, made: Tensor) -> EspNnCall | None:
     del graph, operator, made
     if not given.shape:
         return None
     width = given.shape[-1]
-    return Layer(kernel="softmax", in_c=width, out_h=given.count // max(1, width), out_c=width)
+    return EspNnCall(kernel="softmax", in_c=width, out_h=given.count // max(1, width), out_c=width)
 
 
-_BUILDERS: dict[str, Callable[[Subgraph, Operator, Tensor, Tensor], Layer | None]] = {
+_BUILDERS: dict[str, Callable[[Subgraph, Operator, Tensor, Tensor], EspNnCall | None]] = {
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _convolution,
     "AVERAGE_POOL_2D": _pool,
@@ -691,7 +691,7 @@ _BUILDERS: dict[str, Callable[[Subgraph, Operator, Tensor, Tensor], Layer | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Operands:
+class CallOperands:
     """What a layer computes with.
 
     Attributes:
@@ -711,14 +711,16 @@ class Operands:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Answer:
+class ChipAnswer:
     """What the chip gives: int8 values, flat, and which of them are certain; the others depend on what memory held."""
 
     values: NDArray[np.int8]
     known: NDArray[np.bool_]
 
 
-def wrong_answer(fault: Fault, layer: Layer, operands: Operands, right: NDArray[np.int8]) -> Answer | None:
+def wrong_answer(
+    fault: EspNnFault, layer: EspNnCall, operands: CallOperands, right: NDArray[np.int8]
+) -> ChipAnswer | None:
     """What a chip with a fault answers for one image; None if that is not modelled (a crash, memory elsewhere).
 
     Args:
@@ -731,7 +733,7 @@ def wrong_answer(fault: Fault, layer: Layer, operands: Operands, right: NDArray[
     return None if model is None else model(layer, operands, right)
 
 
-def modelled(fault: Fault) -> bool:
+def modelled(fault: EspNnFault) -> bool:
     """Whether `wrong_answer` computes a fault."""
     return fault.name in _MODELS
 
@@ -748,11 +750,11 @@ def answer_of(
     model: TfliteModel,
     graph: Subgraph,
     operator: Operator,
-    fault: Fault,
+    fault: EspNnFault,
     *,
     inputs: Sequence[NDArray[Any] | None],
     right: NDArray[Any],
-) -> Answer | None:
+) -> ChipAnswer | None:
     """What a chip with a fault answers for an operator; None if that is not modelled, or it has a batch.
 
     Args:
@@ -793,14 +795,14 @@ def requantized(values: NDArray[np.int64], multipliers: Any, shifts: Any) -> NDA
     return np.where(right > 0, (high + half - (high < 0)) >> right, high)
 
 
-def _finished(layer: Layer, sums: NDArray[np.int64], operands: Operands) -> NDArray[np.int8]:
+def _finished(layer: EspNnCall, sums: NDArray[np.int64], operands: CallOperands) -> NDArray[np.int8]:
     if operands.bias is not None and operands.bias.size:
         sums = sums + operands.bias.astype(np.int64)
     values = requantized(sums, operands.multipliers, operands.shifts) + layer.out_offset
     return np.clip(values, layer.act_min, layer.act_max).astype(np.int8)
 
 
-def _conv_rows(layer: Layer, operands: Operands, right: NDArray[np.int8]) -> Answer:
+def _conv_rows(layer: EspNnCall, operands: CallOperands, right: NDArray[np.int8]) -> ChipAnswer:
     """Windows that reach beyond the symmetric padding read on in memory: the next row, then what lies behind."""
     del right
     assert operands.weights is not None
@@ -819,10 +821,10 @@ def _conv_rows(layer: Layer, operands: Operands, right: NDArray[np.int8]) -> Ans
     taken = pixels[np.where(inside, places, 0)]  # (out_h, out_w, f_h, f_w, in_c)
     sums = np.einsum("abhwc,ohwc->abo", taken, operands.weights.astype(np.int64), optimize=True)
     known = np.repeat(np.all(inside, axis=(2, 3), keepdims=True)[:, :, 0], layer.out_c, axis=2)
-    return Answer(values=_finished(layer, sums, operands).reshape(-1), known=known.reshape(-1))
+    return ChipAnswer(values=_finished(layer, sums, operands).reshape(-1), known=known.reshape(-1))
 
 
-def _depthwise_tiles(layer: Layer, operands: Operands, right: NDArray[np.int8]) -> Answer:
+def _depthwise_tiles(layer: EspNnCall, operands: CallOperands, right: NDArray[np.int8]) -> ChipAnswer:
     """Taps in rows of padding, and in columns of the image, see the input offset where they should see 0."""
     assert operands.weights is not None
     x = operands.x.reshape(layer.in_h, layer.in_w, layer.in_c).astype(np.int64) + layer.in_offset
@@ -837,10 +839,10 @@ def _depthwise_tiles(layer: Layer, operands: Operands, right: NDArray[np.int8]) 
                 column : column + layer.out_w * layer.stride_w : layer.stride_w,
             ][: layer.out_h, : layer.out_w]
             sums += part * operands.weights.reshape(layer.f_h, layer.f_w, -1)[row, column].astype(np.int64)
-    return Answer(values=_finished(layer, sums, operands).reshape(-1), known=np.ones(right.size, bool))
+    return ChipAnswer(values=_finished(layer, sums, operands).reshape(-1), known=np.ones(right.size, bool))
 
 
-def _pool_pitch(layer: Layer, operands: Operands, right: NDArray[np.int8]) -> Answer:
+def _pool_pitch(layer: EspNnCall, operands: CallOperands, right: NDArray[np.int8]) -> ChipAnswer:
     """Row after row is written out_h * channels after the one before; what no row reaches keeps what it held."""
     del operands
     row, pitch = layer.out_w * layer.out_c, layer.out_h * layer.out_c
@@ -849,10 +851,10 @@ def _pool_pitch(layer: Layer, operands: Operands, right: NDArray[np.int8]) -> An
         start = number * pitch
         room = max(0, min(row, right.size - start))
         values[start : start + room], known[start : start + room] = pixels[:room], True
-    return Answer(values=values, known=known)
+    return ChipAnswer(values=values, known=known)
 
 
-def _pool_minimum(layer: Layer, operands: Operands, right: NDArray[np.int8]) -> Answer:
+def _pool_minimum(layer: EspNnCall, operands: CallOperands, right: NDArray[np.int8]) -> ChipAnswer:
     x = operands.x.reshape(layer.in_h, layer.in_w, layer.in_c)
     below, behind = max(0, layer.trailing_h), max(0, layer.trailing_w)
     edges = ((layer.pad_h, below), (layer.pad_w, behind), (0, 0))
@@ -865,14 +867,14 @@ def _pool_minimum(layer: Layer, operands: Operands, right: NDArray[np.int8]) -> 
                 column : column + layer.out_w * layer.stride_w : layer.stride_w,
             ][: layer.out_h, : layer.out_w]
             best = np.maximum(best, part)
-    return Answer(
+    return ChipAnswer(
         values=np.minimum(best, layer.act_max).astype(np.int8).reshape(-1), known=np.ones(right.size, bool)
     )
 
 
 def mul_leftover(
-    layer: Layer, operands: Operands, right: NDArray[np.int8], *, aligned: bool = True
-) -> Answer:
+    layer: EspNnCall, operands: CallOperands, right: NDArray[np.int8], *, aligned: bool = True
+) -> ChipAnswer:
     """The leftover loop adds the sign before the shift; below 8 elements, or unaligned, the first nudge is lost too."""
     assert operands.y is not None
     assert operands.multipliers is not None
@@ -888,10 +890,10 @@ def mul_leftover(
     loose = (high + half + (high < 0)) >> exponent if exponent else high
     values = right.reshape(-1).copy()
     values[vectors:] = np.clip(loose + layer.out_offset, layer.act_min, layer.act_max)
-    return Answer(values=values, known=np.ones(right.size, bool))
+    return ChipAnswer(values=values, known=np.ones(right.size, bool))
 
 
-_MODELS: dict[str, Callable[[Layer, Operands, NDArray[np.int8]], Answer]] = {
+_MODELS: dict[str, Callable[[EspNnCall, CallOperands, NDArray[np.int8]], ChipAnswer]] = {
     "conv-trailing-pixel": _conv_rows,
     "depthwise-tiled-padding": _depthwise_tiles,
     "average-pool-pitch": _pool_pitch,

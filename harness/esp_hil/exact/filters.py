@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esp_hil.errors import FormatError
-from esp_hil.formats.espdl.model import Tensor
+from esp_hil.formats.espdl.model import TensorData
 
 _BLOCKED = re.compile(r"^(?:\(N/(?P<new>8|16)\)|N(?P<old>8|16))H?WC(?:8|16)(?P<rest>_UNALIGNED)?$")
 _PLAIN = {"NHWC", "NWC"}
@@ -36,13 +36,13 @@ that Espressif stored in files with old names do not come out so. For the c targ
 """
 
 
-def has_old_name(tensor: Tensor) -> bool:
+def has_old_name(tensor: TensorData) -> bool:
     """Whether a filter's layout has one of the names for which `Kernels` matters."""
     match = _BLOCKED.match(tensor.layout)
     return match is not None and match["old"] is not None
 
 
-def filter_oihw(tensor: Tensor, *, depthwise: bool, kernels: Kernels) -> NDArray[Any]:
+def filter_oihw(tensor: TensorData, *, depthwise: bool, kernels: Kernels) -> NDArray[Any]:
     """Values of a Conv filter as (N, C, H, W), 1-D as (N, C, W); depthwise C is 1.
 
     Raises:
@@ -69,7 +69,7 @@ def filter_oihw(tensor: Tensor, *, depthwise: bool, kernels: Kernels) -> NDArray
 
 
 def _blocked(
-    tensor: Tensor, kernel: tuple[int, ...], outputs: int, inputs: int, *, depthwise: bool
+    tensor: TensorData, kernel: tuple[int, ...], outputs: int, inputs: int, *, depthwise: bool
 ) -> NDArray[Any]:
     """Values as (N, H, W, C)."""
     match = _BLOCKED.match(tensor.layout)

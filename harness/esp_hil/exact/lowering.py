@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from esp_hil.errors import FormatError, UnsupportedOperator
 from esp_hil.exact.onnx_graph import OnnxGraph, element_type
 from esp_hil.exact.proof import DTYPE_BOUNDS, Bounds, Doubt, Headroom, Proof
-from esp_hil.formats.espdl.model import FLOAT_DTYPES, Attribute, Graph, Node, Tensor, ValueInfo
+from esp_hil.formats.espdl.model import FLOAT_DTYPES, Attribute, Graph, Node, TensorData, ValueInfo
 from esp_hil.targets import Family, Rounding, rounding_of
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Lowering:
         """Whether the device holds this tensor in floating point."""
         return self.dtype(name) in FLOAT_DTYPES
 
-    def constant_tensor(self, name: str) -> Tensor | None:
+    def constant_tensor(self, name: str) -> TensorData | None:
         """The initializer of that name; None for an activation or an input left out."""
         return self.graph.initializers.get(name)
 

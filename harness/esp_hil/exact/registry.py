@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from esp_hil.exact.lowering import Lowering
 
 
-_operators: dict[str, Operator] = {}
+_operators: dict[str, OperatorLowering] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Operator:
+class OperatorLowering:
     """How one operator is lowered.
 
     Attributes:
@@ -42,7 +42,7 @@ def operator(
 
     def register(lower: Callable[[Lowering, Node], None]) -> Callable[[Lowering, Node], None]:
         for op_type in op_types:
-            _operators[op_type] = Operator(lower, batches if callable(batches) else asks)
+            _operators[op_type] = OperatorLowering(lower, batches if callable(batches) else asks)
         return lower
 
     return register
@@ -56,7 +56,7 @@ def _load() -> None:
         importlib.import_module(f"{operators.__name__}.{info.name}")
 
 
-def operator_of(node: Node) -> Operator:
+def operator_of(node: Node) -> OperatorLowering:
     """The operator of a node.
 
     Raises:

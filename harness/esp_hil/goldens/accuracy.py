@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esp_hil.goldens.references import ExactReference, FloatReference, Reference
+from esp_hil.goldens.references import DeviceFileReference, FloatReference, Reference
 from esp_hil.models.catalogue import Model
 from esp_hil.targets import Family
 from esp_hil.verdict.verdict import Accuracy, accuracy, agreement
@@ -19,7 +19,7 @@ BATCH = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class AccuracyRow:
     """One reference over the test set.
 
     Attributes:
@@ -37,7 +37,7 @@ class Row:
     agreement: Accuracy
 
 
-def measure(model: Model, data: Path, *, limit: int | None = None) -> Iterator[Row]:
+def measure(model: Model, data: Path, *, limit: int | None = None) -> Iterator[AccuracyRow]:
     """Run the float model and the exact reference of every device file over the test split.
 
     Args:
@@ -65,7 +65,7 @@ def measure(model: Model, data: Path, *, limit: int | None = None) -> Iterator[R
 
     decide = model.postprocess.classes
     floats = scores(FloatReference(model))
-    yield Row(
+    yield AccuracyRow(
         reference="float",
         recipe="",
         family=None,
@@ -74,8 +74,8 @@ def measure(model: Model, data: Path, *, limit: int | None = None) -> Iterator[R
     )
     for recipe in model.recipes.values():
         for family in recipe.targets:
-            answers = scores(ExactReference(model, recipe.name, family))
-            yield Row(
+            answers = scores(DeviceFileReference(model, recipe.name, family))
+            yield AccuracyRow(
                 reference="exact",
                 recipe=recipe.name,
                 family=family,

@@ -39,7 +39,7 @@ _ROWS = "rows"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Answer:
+class ReferenceOutput:
     """One output of a reference.
 
     Attributes:
@@ -53,9 +53,9 @@ class Answer:
     affine: Affine | None = None
 
     @staticmethod
-    def of(tensor: DeviceTensor, values: NDArray[Any]) -> Answer:
+    def of(tensor: DeviceTensor, values: NDArray[Any]) -> ReferenceOutput:
         """Values of a tensor of a device file."""
-        return Answer(values=values, exponent=tensor.exponent, affine=tensor.affine)
+        return ReferenceOutput(values=values, exponent=tensor.exponent, affine=tensor.affine)
 
     @property
     def meaning(self) -> Affine | None:
@@ -69,7 +69,7 @@ class Answer:
         return self.meaning.real(self.values).astype(np.float32)
 
 
-Answers = dict[str, Answer]
+Answers = dict[str, ReferenceOutput]
 
 
 class Reference(Protocol):
@@ -116,7 +116,7 @@ class FloatReference:
         _require(inputs, self._input.name, self._input.shape)
         whole = self._model.run(inputs)
         return {
-            name: Answer(
+            name: ReferenceOutput(
                 values=values if self._outputs is None else self._outputs[name].arrange(values), exponent=None
             )
             for name, values in whole.items()
@@ -158,7 +158,8 @@ class QuantizedReference:
             return None
         found = [places[digest] for digest in digests]
         return {
-            name: Answer.of(tensor, arrays[prefix + name][found]) for name, tensor in self._outputs.items()
+            name: ReferenceOutput.of(tensor, arrays[prefix + name][found])
+            for name, tensor in self._outputs.items()
         }
 
     def run(self, inputs: NDArray[np.float32]) -> Answers:
@@ -173,7 +174,10 @@ class QuantizedReference:
             return stored
         native = native_path(self._artifact)
         live = executor_answers(native, self._artifact, self._family, inputs, say=self._say)
-        return {name: Answer.of(tensor, tensor.arrange(live[name])) for name, tensor in self._outputs.items()}
+        return {
+            name: ReferenceOutput.of(tensor, tensor.arrange(live[name]))
+            for name, tensor in self._outputs.items()
+        }
 
 
 class LiteRtReference:
@@ -201,12 +205,12 @@ class LiteRtReference:
         _require(inputs, self._input.name, self._input.float_shape[1:])
         answers = self._litert.run([self._input.to_device(inputs, rounding_of("tflm"))])
         return {
-            name: Answer.of(tensor, values)
+            name: ReferenceOutput.of(tensor, values)
             for (name, tensor), values in zip(self._outputs.items(), answers, strict=True)
         }
 
 
-class ExactReference:
+class DeviceFileReference:
     """The device file in the chip's integer arithmetic, in batches; of a streaming model in order, from its start.
 
     Args:
@@ -237,7 +241,7 @@ class ExactReference:
             answers = self._espdl.run_sequence(given)
         else:
             answers = self._exact.run_batch(given)
-        return {name: Answer.of(tensor, answers[name]) for name, tensor in self._outputs.items()}
+        return {name: ReferenceOutput.of(tensor, answers[name]) for name, tensor in self._outputs.items()}
 
     @property
     def headroom(self) -> tuple[LaneHeadroom, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esp_hil.goldens.references import Answer
+from esp_hil.goldens.references import ReferenceOutput
 from esp_hil.models.postprocess import Postprocess
 
 WIDTH = 24
@@ -34,7 +34,9 @@ class Score:
     chosen: bool
 
 
-def scores_of(answer: Answer, row: int, labels: Sequence[str], postprocess: Postprocess) -> tuple[Score, ...]:
+def scores_of(
+    answer: ReferenceOutput, row: int, labels: Sequence[str], postprocess: Postprocess
+) -> tuple[Score, ...]:
     """The classes of one input, in the order of the labels; a model with one output has two classes.
 
     Args:

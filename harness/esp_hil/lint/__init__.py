@@ -36,7 +36,7 @@ from esp_hil.targets import Target
 __all__ = [
     "RULES",
     "Finding",
-    "Report",
+    "LintReport",
     "Rule",
     "Severity",
     "Subject",
@@ -49,7 +49,7 @@ RULE_MODULES = (wiring, kernels, chips, semantics, loops, prelu, fitting, headro
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class LintReport:
     """All findings for one file, worst first. `sha256` is that of the EDL image, "" for ONNX."""
 
     name: str
@@ -86,7 +86,7 @@ def lint_model(
     partition_bytes: int | None = None,
     psram_bytes: int | None = None,
     esp_dl: str = "",
-) -> Report:
+) -> LintReport:
     """Examine a model that was read; the arguments are those of `Subject`.
 
     Raises:
@@ -101,7 +101,7 @@ def lint_model(
         psram_bytes=psram_bytes,
         esp_dl=esp_dl,
     )
-    return Report(
+    return LintReport(
         name=model.name,
         sha256=model.sha256,
         target=target.name if target else "",
@@ -119,7 +119,7 @@ def lint_file(
     psram_bytes: int | None = None,
     esp_dl: str = "",
     esp_nn: str = "",
-) -> Report:
+) -> LintReport:
     """Examine a model file: `.espdl`, `.tflite` or `.onnx`, told apart by what is in it.
 
     `esp_dl` and `esp_nn` are the versions that the firmware has ("" for the newest known; `esp_nn` may be "off").
@@ -140,7 +140,7 @@ def lint_file(
         tflite, findings = lint_tflite(
             path, target=target, partition_bytes=partition_bytes, psram_bytes=psram_bytes, esp_nn=esp_nn
         )
-        return Report(name=path.stem, sha256=tflite.sha256, target=chip, findings=findings)
+        return LintReport(name=path.stem, sha256=tflite.sha256, target=chip, findings=findings)
     if kind == "onnx":
         from esp_hil.lint.onnx_graph import read_onnx
 
@@ -152,11 +152,11 @@ def lint_file(
             declared=file.declared,
             inference=file.inference,
         )
-        return Report(name=path.stem, sha256="", target=chip, findings=run_rules(subject))
+        return LintReport(name=path.stem, sha256="", target=chip, findings=run_rules(subject))
     try:
         model = read_espdl(path, name=name)
     except EncryptedModel as error:
-        return Report(name=path.stem, sha256="", target="", findings=(_encrypted(error),))
+        return LintReport(name=path.stem, sha256="", target="", findings=(_encrypted(error),))
     return lint_model(
         model,
         target=target,

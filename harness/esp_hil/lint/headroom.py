@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esp_hil.formats.espdl.model import Graph, Node, Tensor
+from esp_hil.formats.espdl.model import Graph, Node, TensorData
 from esp_hil.lint.finding import Finding, Subject, rule
 
 LANE_LIMIT = (1 << 19) - 1
@@ -23,7 +23,7 @@ _OWNERS = frozenset({"Conv", "Gemm"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Headroom:
+class WeightHeadroom:
     """What the weights say about the accumulators of one layer.
 
     Attributes:
@@ -36,7 +36,7 @@ class Headroom:
     constant: int
 
 
-def headroom(graph: Graph) -> Iterator[Headroom]:
+def headroom(graph: Graph) -> Iterator[WeightHeadroom]:
     """Headroom of each int8 Conv and Gemm with packed filters."""
     for node in graph.nodes:
         if node.op_type not in _OWNERS or node.attributes.get("quant_type") != "S8":
@@ -80,7 +80,7 @@ def s3_accumulator(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def _lanes(weights: Tensor, *, depthwise: bool) -> NDArray[np.int64]:
+def _lanes(weights: TensorData, *, depthwise: bool) -> NDArray[np.int64]:
     """Weights of the complete groups of 16 output channels: (groups * 16, weights per channel).
 
     Packed filters hold, for each group, all taps of all input channels, with the 16 output channels
@@ -93,7 +93,7 @@ def _lanes(weights: Tensor, *, depthwise: bool) -> NDArray[np.int64]:
     return packed.reshape(groups, taps, _LANES).transpose(0, 2, 1).reshape(groups * _LANES, taps)
 
 
-def _layer(graph: Graph, node: Node, lanes: NDArray[np.int64]) -> Headroom:
+def _layer(graph: Graph, node: Node, lanes: NDArray[np.int64]) -> WeightHeadroom:
     low, high = _input_range(graph, node.input(0))
     bias = _bias(graph, node, len(lanes))
     ends = np.stack([lanes * low, lanes * high])
@@ -101,7 +101,7 @@ def _layer(graph: Graph, node: Node, lanes: NDArray[np.int64]) -> Headroom:
     below = np.minimum(ends.min(axis=0), 0).sum(axis=1) + bias
     sums = ends.sum(axis=2) + bias
     worst = max(int(above.max()), -int(below.min()))
-    return Headroom(node=node.name, worst=worst, constant=int(np.abs(sums).max()))
+    return WeightHeadroom(node=node.name, worst=worst, constant=int(np.abs(sums).max()))
 
 
 def _bias(graph: Graph, node: Node, count: int) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from esp_hil.errors import FormatError, GoldenError, HilError
-from esp_hil.formats.espdl.model import Attribute, Graph, Node, Tensor, ValueInfo
+from esp_hil.formats.espdl.model import Attribute, Graph, Node, TensorData, ValueInfo
 
 if TYPE_CHECKING:
     import onnx
@@ -126,8 +126,8 @@ def graph_of(model: onnx.ModelProto, outputs: Iterable[onnx.ValueInfoProto]) -> 
     )
 
 
-def _tensor(name: str, array: Any) -> Tensor:  # noqa: ANN401 - numpy array of any dtype
-    return Tensor(
+def _tensor(name: str, array: Any) -> TensorData:  # noqa: ANN401 - numpy array of any dtype
+    return TensorData(
         name=name,
         dtype=array.dtype.name,
         shape=tuple(array.shape),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from esp_hil.formats.espdl.model import Graph, Node, Tensor, ValueInfo
+from esp_hil.formats.espdl.model import Graph, Node, TensorData, ValueInfo
 from esp_hil.lint.finding import Finding, Subject, rule
 from esp_hil.lint.onnx_graph import OPEN
 
@@ -284,7 +284,7 @@ _CHECKS: dict[str, Callable[[Graph, Node], str | None]] = {
 def onnx_type(subject: Subject) -> Iterator[Finding]:
     """Weights or values are of a float type that neither esp-ppq nor ESP-DL computes in."""
     graph = subject.graph
-    items: list[ValueInfo | Tensor] = [*graph.inputs, *graph.initializers.values(), *graph.outputs]
+    items: list[ValueInfo | TensorData] = [*graph.inputs, *graph.initializers.values(), *graph.outputs]
     wide = [item for item in items if item.dtype in _WIDE]
     if wide:
         kinds = " and ".join(sorted({item.dtype for item in wide}))

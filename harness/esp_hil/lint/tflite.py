@@ -32,7 +32,7 @@ _CHIP_RESERVE_BYTES = 96 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class TfliteSubject:
     """What is examined.
 
     Attributes:
@@ -54,11 +54,11 @@ class Subject:
     esp_nn: str = ""
 
 
-Check = Callable[[Subject], Iterator[Finding]]
+Check = Callable[[TfliteSubject], Iterator[Finding]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class TfliteRule:
     """A registered check: its id and what it is about in one line."""
 
     name: str
@@ -66,7 +66,7 @@ class Rule:
     check: Check
 
 
-RULES: dict[str, Rule] = {}
+RULES: dict[str, TfliteRule] = {}
 
 
 def rule(name: str) -> Callable[[Check], Check]:
@@ -75,7 +75,7 @@ def rule(name: str) -> Callable[[Check], Check]:
     def register(check: Check) -> Check:
         if name in RULES or not check.__doc__:
             raise ValueError(f"rule {name!r} is registered twice or has no docstring")
-        RULES[name] = Rule(
+        RULES[name] = TfliteRule(
             name=name, about=check.__doc__.splitlines()[0], check=lambda subject: named(name, check(subject))
         )
         return check
@@ -92,13 +92,13 @@ def lint_tflite(
     psram_bytes: int | None = None,
     esp_nn: str = "",
 ) -> tuple[TfliteModel, tuple[Finding, ...]]:
-    """Examine a `.tflite` file; the arguments are those of `Subject`. Findings come worst first.
+    """Examine a `.tflite` file; the arguments are those of `TfliteSubject`. Findings come worst first.
 
     Raises:
         FormatError: the file cannot be read or is damaged.
     """
     image = source if isinstance(source, bytes) else read_bytes(source)
-    subject = Subject(
+    subject = TfliteSubject(
         model=read_tflite(image, name=None if isinstance(source, bytes) else source.stem),
         image=image,
         target=target,
@@ -112,7 +112,7 @@ def lint_tflite(
 
 
 @rule("tflm-schema")
-def schema_version(subject: Subject) -> Iterator[Finding]:
+def schema_version(subject: TfliteSubject) -> Iterator[Finding]:
     """The file has a schema version that TFLM does not read."""
     version = subject.model.version
     if version != SCHEMA_VERSION:
@@ -125,7 +125,7 @@ def schema_version(subject: Subject) -> Iterator[Finding]:
 
 
 @rule("tflm-external-buffers")
-def external_buffers(subject: Subject) -> Iterator[Finding]:
+def external_buffers(subject: TfliteSubject) -> Iterator[Finding]:
     """Constants lie outside the FlatBuffer, where LiteRT looks and TFLM does not."""
     model = subject.model
     tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
@@ -141,7 +141,7 @@ def external_buffers(subject: Subject) -> Iterator[Finding]:
 
 
 @rule("tflm-no-kernel")
-def no_kernel(subject: Subject) -> Iterator[Finding]:
+def no_kernel(subject: TfliteSubject) -> Iterator[Finding]:
     """TFLM has no kernel for an operator."""
     for graph, operator in subject.model.everywhere():
         if resolver_method(operator.name) is None:
@@ -155,7 +155,7 @@ def no_kernel(subject: Subject) -> Iterator[Finding]:
 
 
 @rule("tflm-types")
-def types(subject: Subject) -> Iterator[Finding]:
+def types(subject: TfliteSubject) -> Iterator[Finding]:
     """A tensor has a type that TFLM has no size for, or is stored sparse, or is an input that is not a number."""
     model = subject.model
     ends = {*model.inputs, *model.outputs}
@@ -186,7 +186,7 @@ def types(subject: Subject) -> Iterator[Finding]:
 
 
 @rule("tflm-variables")
-def unassigned_variables(subject: Subject) -> Iterator[Finding]:
+def unassigned_variables(subject: TfliteSubject) -> Iterator[Finding]:
     """A resource variable is read and nothing assigns it, or only what is never called."""
     for variable in variables(subject.model):
         if not variable.reads:
@@ -212,7 +212,7 @@ def unassigned_variables(subject: Subject) -> Iterator[Finding]:
 
 
 @rule("tflm-resolver")
-def not_registered(subject: Subject) -> Iterator[Finding]:
+def not_registered(subject: TfliteSubject) -> Iterator[Finding]:
     """An operator is not among those that the firmware's resolver was built with."""
     missing = [
         name
@@ -229,7 +229,7 @@ def not_registered(subject: Subject) -> Iterator[Finding]:
 
 
 @rule("tflm-hybrid")
-def hybrid(subject: Subject) -> Iterator[Finding]:
+def hybrid(subject: TfliteSubject) -> Iterator[Finding]:
     """An operator has integer weights and float values: dynamic-range quantization."""
     for graph, operator in subject.model.everywhere():
         if operator.name not in HYBRID or len(operator.inputs) < 2:
@@ -246,7 +246,7 @@ def hybrid(subject: Subject) -> Iterator[Finding]:
 
 
 @rule("tflm-uint8")
-def old_quantization(subject: Subject) -> Iterator[Finding]:
+def old_quantization(subject: TfliteSubject) -> Iterator[Finding]:
     """Operators compute in uint8, the quantization of TensorFlow 1."""
     for graph, operator in subject.model.everywhere():
         if operator.name in WEIGHTED and graph.tensors[operator.inputs[0]].dtype == "uint8":
@@ -260,7 +260,7 @@ def old_quantization(subject: Subject) -> Iterator[Finding]:
 
 
 @rule("tflm-float-io")
-def float_io(subject: Subject) -> Iterator[Finding]:
+def float_io(subject: TfliteSubject) -> Iterator[Finding]:
     """Inputs and outputs are float32, or the whole model is."""
     model = subject.model
     edges = [t.dtype for t in (*model.input_tensors, *model.output_tensors)]
@@ -279,7 +279,7 @@ def float_io(subject: Subject) -> Iterator[Finding]:
 
 
 @rule("tflm-esp-nn")
-def esp_nn_faults(subject: Subject) -> Iterator[Finding]:
+def esp_nn_faults(subject: TfliteSubject) -> Iterator[Finding]:
     """ESP-NN's kernel for a layer is known to be wrong on this chip, in this version."""
     chip = subject.target
     if chip is None or subject.esp_nn == "off" or chip.name not in {fault.chip for fault in FAULTS}:
@@ -308,7 +308,7 @@ def esp_nn_faults(subject: Subject) -> Iterator[Finding]:
 
 
 @rule("tflm-arena")
-def arena(subject: Subject) -> Iterator[Finding]:
+def arena(subject: TfliteSubject) -> Iterator[Finding]:
     """The arena is larger than the board's memory, or needs its PSRAM."""
     chip = subject.target
     if chip is None:
@@ -330,7 +330,7 @@ def arena(subject: Subject) -> Iterator[Finding]:
 
 
 @rule("tflm-size")
-def model_size(subject: Subject) -> Iterator[Finding]:
+def model_size(subject: TfliteSubject) -> Iterator[Finding]:
     """The file is larger than its partition or the flash."""
     limits = [("its partition", subject.partition_bytes)]
     if subject.target is not None:

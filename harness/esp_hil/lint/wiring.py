@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from esp_hil.formats.espdl.model import Graph, Node, Tensor, ValueInfo
+from esp_hil.formats.espdl.model import Graph, Node, TensorData, ValueInfo
 from esp_hil.formats.espdl.operators import REGISTERED
 from esp_hil.lint.finding import Finding, Subject, rule
 
@@ -81,7 +81,7 @@ def exponent_range(subject: Subject) -> Iterator[Finding]:
         name for node in subject.graph.nodes if node.op_type in _MULTIPLIERS for name in node.inputs[1:]
     }
     tensors = (item for item in subject.graph.initializers.values() if item.name not in weights)
-    items: tuple[ValueInfo | Tensor, ...] = (*subject.graph.values.values(), *tensors)
+    items: tuple[ValueInfo | TensorData, ...] = (*subject.graph.values.values(), *tensors)
     for item in items:
         worst = max(item.exponents, key=abs, default=0)
         if abs(worst) >= _EXPONENT_LIMIT:
@@ -170,7 +170,7 @@ def lookup_table(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def _table_problem(graph: Graph, node: Node, table: Tensor) -> str:
+def _table_problem(graph: Graph, node: Node, table: TensorData) -> str:
     entries = table.data.size
     if node.attributes.get("quant_type") == "S8" and entries != _LUT_ENTRIES_INT8:
         return f"its table has {entries} entries, int8 needs {_LUT_ENTRIES_INT8}"
@@ -215,7 +215,7 @@ def _data_inputs(node: Node) -> list[str]:
 
 
 def _exponents(graph: Graph, name: str) -> tuple[int, ...]:
-    item: ValueInfo | Tensor | None = graph.values.get(name) or graph.initializers.get(name)
+    item: ValueInfo | TensorData | None = graph.values.get(name) or graph.initializers.get(name)
     return item.exponents if item is not None else ()
 
 

@@ -17,10 +17,10 @@ from esp_hil.device.link import Link
 from esp_hil.device.ports import DEFAULT_BAUD, open_link
 from esp_hil.errors import HandshakeError, HilError, InputError, LinkClosed, LinkTimeout, WireError
 from esp_hil.micropython.board_program import SETUP
-from esp_hil.micropython.firmware import Firmware
+from esp_hil.micropython.firmware import MicroPythonFirmware
 from esp_hil.micropython.picture import Jpeg, Picture, format_of
-from esp_hil.micropython.raw_repl import Output, RawRepl
-from esp_hil.micropython.record import Record, Transfer, results_of
+from esp_hil.micropython.raw_repl import ProgramOutput, RawRepl
+from esp_hil.micropython.record import PictureRecord, Transfer, results_of
 from esp_hil.micropython.traceback import error_of
 from esp_hil.tasks import names, read_spec
 
@@ -71,7 +71,7 @@ class MicroPythonBoard:
     def _prepare(self) -> None:
         self._sent = None
         self._script(SETUP)
-        self.firmware = Firmware.of(self._said("_hil_identify()"))
+        self.firmware = MicroPythonFirmware.of(self._said("_hil_identify()"))
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +88,7 @@ class MicroPythonBoard:
 
     # programs
 
-    def _checked(self, output: Output) -> bytes:
+    def _checked(self, output: ProgramOutput) -> bytes:
         if output.stderr:
             classes = self.firmware.classes or () if hasattr(self, "firmware") else ()
             raise error_of(output.stderr, board=self.board, classes=classes)
@@ -193,7 +193,7 @@ class MicroPythonBoard:
         runs: int = 1,
         wait_s: float = RUN_S,
         **options: Any,  # noqa: ANN401
-    ) -> Record:
+    ) -> PictureRecord:
         """Run one of the binding's classes on a picture, N times.
 
         Args:
@@ -217,7 +217,7 @@ class MicroPythonBoard:
         said = self._said(f"_hil_run({spelled!r}, {made!r}, {pixels!r}, {runs})", PROGRAM_S + runs * wait_s)
         spec = read_spec(_task_of(name))
         results, people = results_of(spec.name, said["found"], picture.width, picture.height, spec.labels)
-        return Record(
+        return PictureRecord(
             firmware=self.firmware,
             class_name=spelled,
             pixel_format=format_of(picture),

@@ -34,7 +34,7 @@ _NEWEST_FIRST: Mapping[PixelFormat, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Firmware:
+class MicroPythonFirmware:
     """A MicroPython firmware.
 
     Attributes:
@@ -60,13 +60,13 @@ class Firmware:
     free_bytes: int
 
     @staticmethod
-    def of(said: Mapping[str, Any]) -> Firmware:
+    def of(said: Mapping[str, Any]) -> MicroPythonFirmware:
         """From what `_hil_identify` printed."""
         virtual = said.get("virtual", "")
         machine = said["machine"]
         words = re.sub(r"[^a-z0-9]", "", machine.lower())
         chip = next((name for name in _CHIPS if name in words), "")
-        return Firmware(
+        return MicroPythonFirmware(
             version=said["version"],
             machine=machine,
             platform=said["platform"],

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from esp_hil.errors import InputError
 from esp_hil.micropython.driver import MicroPythonBoard
 from esp_hil.micropython.picture import Jpeg, Picture
-from esp_hil.micropython.record import Record
+from esp_hil.micropython.record import PictureRecord
 from esp_hil.results.timing.published import published_of
 from esp_hil.tasks import FORMATS, FRAMES, Image, names, pictures, read_spec
 
@@ -143,7 +143,7 @@ def _picture(rgb: NDArray[np.uint8], pixel_format: str) -> Picture:
     return Image.of_rgb(rgb).to(known)
 
 
-def _row(name: str, frame: str, record: Record, published_fps: float | None) -> FrameRate:
+def _row(name: str, frame: str, record: PictureRecord, published_fps: float | None) -> FrameRate:
     # what else happens on a board or machine can only add to a time, so that the least is the cleanest
     phases = [dict(phases) for phases in record.phases_us[1:]]
     least = {key: min(one[key] for one in phases) / 1e3 for key in phases[0]} if phases else {}
@@ -197,7 +197,7 @@ def line(pixels: Sequence[int], run_ms: Sequence[float]) -> tuple[float, float]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class FpsFinding:
     """What the rows of one class and format say of the network's time.
 
     Attributes:
@@ -227,7 +227,7 @@ class Finding:
         )
 
 
-def findings(rows: Sequence[FrameRate]) -> tuple[Finding, ...]:
+def findings(rows: Sequence[FrameRate]) -> tuple[FpsFinding, ...]:
     """How the network's time changes with the frame, by class and format; without rows that tell nothing."""
     made = []
     for key in dict.fromkeys((row.class_name, row.format) for row in rows):
@@ -238,7 +238,7 @@ def findings(rows: Sequence[FrameRate]) -> tuple[Finding, ...]:
         pixels = [row.pixels for row in told]
         constant, slope = line(pixels, each)
         made.append(
-            Finding(
+            FpsFinding(
                 class_name=key[0],
                 format=key[1],
                 growth=max(pixels) / min(pixels),

@@ -32,7 +32,7 @@ _WINDOW_FREE = b"\x01"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class ProgramOutput:
     """What a program printed.
 
     Attributes:
@@ -223,7 +223,7 @@ class RawRepl:
                 return
         raise self._late("the program does not end")
 
-    def finish(self, wait_s: float) -> Output:
+    def finish(self, wait_s: float) -> ProgramOutput:
         """Wait for the program to end.
 
         Raises:
@@ -244,9 +244,9 @@ class RawRepl:
             raise
         stderr = self._until(_CONTROL_D, until, "end of the traceback")
         self._until(b">", until, "prompt")
-        return Output(stdout=stdout, stderr=stderr.decode("utf-8", "replace").replace("\r\n", "\n"))
+        return ProgramOutput(stdout=stdout, stderr=stderr.decode("utf-8", "replace").replace("\r\n", "\n"))
 
-    def run(self, program: str, wait_s: float) -> Output:
+    def run(self, program: str, wait_s: float) -> ProgramOutput:
         """Run a program to its end; an exception in it is an output.
 
         Raises:

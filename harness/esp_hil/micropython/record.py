@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from esp_hil.errors import WireError
-from esp_hil.micropython.firmware import Firmware
+from esp_hil.micropython.firmware import MicroPythonFirmware
 from esp_hil.tasks import Detection, Label, Results
 
 _LANDMARK_NUMBERS = 10
@@ -44,7 +44,7 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Record:
+class PictureRecord:
     """One picture, one class, N runs.
 
     Attributes:
@@ -62,7 +62,7 @@ class Record:
         free_bytes: of MicroPython's heap afterwards.
     """
 
-    firmware: Firmware
+    firmware: MicroPythonFirmware
     class_name: str
     pixel_format: str
     transfer: Transfer

@@ -24,7 +24,7 @@ from esp_hil.models import manifest as manifests
 from esp_hil.models.dataset import Labelled, Split, load_split, read_digests
 from esp_hil.models.device_file import SUFFIXES, DeviceFile, FileTensor
 from esp_hil.models.manifest import Manifest
-from esp_hil.models.model_toml import Golden, ModelSpec, parse
+from esp_hil.models.model_toml import ModelSpec, parse
 from esp_hil.models.recipe import Recipe
 from esp_hil.npz import read_npz
 from esp_hil.settings import shipped, variable
@@ -32,7 +32,6 @@ from esp_hil.targets import Family
 from esp_hil.tensors import DeviceTensor, Dtype, InputSpec, Layout, device_permutation
 
 __all__ = [
-    "Golden",
     "GoldenSet",
     "InputSpec",
     "Model",

@@ -12,13 +12,13 @@ from esp_hil.models.postprocess import Activation, Postprocess
 from esp_hil.models.recipe import Recipe, Tolerance, parse_recipe, parse_tolerance
 from esp_hil.targets import Runtime
 from esp_hil.tensors import InputSpec, Layout
-from esp_hil.toml_table import Table
+from esp_hil.toml_table import TomlTable
 
 Task = Literal["classification"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Golden:
+class GoldenInputs:
     """The committed inputs: file names in the model's folder, and where the inputs come from."""
 
     inputs: str
@@ -57,7 +57,7 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Data:
+class DataSource:
     """The data set that the model was made from. It is not committed; `hil golden` looks for `file`.
 
     Attributes:
@@ -87,8 +87,8 @@ class ModelSpec:
     float_file: str
     output: str
     input: InputSpec
-    golden_inputs: Golden
-    data: Data
+    golden_inputs: GoldenInputs
+    data: DataSource
     tolerance: Tolerance
     thresholds: Thresholds
     expected: Expected
@@ -106,7 +106,7 @@ def parse(path: Path) -> ModelSpec:
     Raises:
         ConfigError: no TOML, or a key that is unknown, missing or of the wrong type or value.
     """
-    top = Table.of_file(path)
+    top = TomlTable.of_file(path)
     runtime = top.choice("runtime", Runtime)
     recipes = top.table("recipes")
     spec = ModelSpec(
@@ -135,7 +135,7 @@ def parse(path: Path) -> ModelSpec:
     return spec
 
 
-def _input(table: Table) -> InputSpec:
+def _input(table: TomlTable) -> InputSpec:
     if table.choice("dtype", Literal["uint8", "float32"]) == "float32":
         return _float_input(table)
     layout: Layout = table.choice("layout", Layout)
@@ -162,7 +162,7 @@ def _input(table: Table) -> InputSpec:
     return spec
 
 
-def _float_input(table: Table) -> InputSpec:
+def _float_input(table: TomlTable) -> InputSpec:
     """An input that is stored as the float model takes it: any shape, nothing to scale."""
     device_layout = table.choice("device_layout", Layout) if "device_layout" in table.values else None
     table.known.append("device_layout")
@@ -182,16 +182,16 @@ def _float_input(table: Table) -> InputSpec:
     return spec
 
 
-def _golden(table: Table) -> Golden:
-    golden = Golden(
+def _golden(table: TomlTable) -> GoldenInputs:
+    golden = GoldenInputs(
         inputs=table.file("inputs"), answers=table.file("answers"), origin=table.take("origin", str)
     )
     table.done()
     return golden
 
 
-def _data(table: Table) -> Data:
-    data = Data(
+def _data(table: TomlTable) -> DataSource:
+    data = DataSource(
         file=table.file("file"),
         origin=table.take("origin", str),
         enlarge=table.take("enlarge", int, 1),
@@ -204,7 +204,7 @@ def _data(table: Table) -> Data:
     return data
 
 
-def _postprocess(table: Table) -> Postprocess:
+def _postprocess(table: TomlTable) -> Postprocess:
     activation: Activation = table.choice("activation", Activation, "none")
     threshold = table.share("threshold") if "threshold" in table.values else None
     table.known.append("threshold")
@@ -212,7 +212,7 @@ def _postprocess(table: Table) -> Postprocess:
     return Postprocess(activation=activation, threshold=threshold)
 
 
-def _thresholds(table: Table) -> Thresholds:
+def _thresholds(table: TomlTable) -> Thresholds:
     thresholds = Thresholds(
         top1_agreement=table.share("top1_agreement"),
         accuracy=table.share("accuracy"),
@@ -222,7 +222,7 @@ def _thresholds(table: Table) -> Thresholds:
     return thresholds
 
 
-def _expected(table: Table) -> Expected:
+def _expected(table: TomlTable) -> Expected:
     expected = Expected(
         parameters=table.count("parameters"), macs=table.count("macs"), test_top1=table.share("test_top1")
     )

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from esp_hil.errors import UnknownTarget
 from esp_hil.models.dataset import Split
 from esp_hil.targets import FAMILIES_OF, Family, Runtime, target
-from esp_hil.toml_table import Table
+from esp_hil.toml_table import TomlTable
 
 QuantType = Literal["w8a8", "w8a16", "w16a16"]
 Io = Literal["integer", "float32"]
@@ -85,7 +85,7 @@ class Recipe:
     unsuited: tuple[str, ...] = ()
 
 
-def parse_recipe(name: str, runtime: Runtime, table: Table) -> Recipe:
+def parse_recipe(name: str, runtime: Runtime, table: TomlTable) -> Recipe:
     """Parse [recipes.NAME].
 
     Raises:
@@ -131,7 +131,7 @@ def parse_recipe(name: str, runtime: Runtime, table: Table) -> Recipe:
     return recipe
 
 
-def _check_tflm(table: Table, recipe: Recipe) -> None:
+def _check_tflm(table: TomlTable, recipe: Recipe) -> None:
     """ai-edge-quantizer has fewer choices than esp-ppq; none may be given in vain."""
     if recipe.quant_type == "w16a16":
         raise table.fail("quant_type", "is 'w16a16'", "w8a8 or w8a16 with TFLM")
@@ -142,7 +142,7 @@ def _check_tflm(table: Table, recipe: Recipe) -> None:
             raise table.fail(key, "is esp-ppq's", "leave it out with TFLM")
 
 
-def _unsuited(table: Table) -> tuple[str, ...]:
+def _unsuited(table: TomlTable) -> tuple[str, ...]:
     names = table.many("unsuited", str, [])
     for name in names:
         try:
@@ -152,7 +152,7 @@ def _unsuited(table: Table) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _rewrites(table: Table) -> tuple[Rewrite, ...]:
+def _rewrites(table: TomlTable) -> tuple[Rewrite, ...]:
     names = table.many("rewrites", str, [])
     for name in names:
         if name not in get_args(Rewrite):
@@ -160,7 +160,7 @@ def _rewrites(table: Table) -> tuple[Rewrite, ...]:
     return tuple(rewrite for rewrite in get_args(Rewrite) if rewrite in names)
 
 
-def _calibration(table: Table) -> Calibration:
+def _calibration(table: TomlTable) -> Calibration:
     calibration = Calibration(
         split=table.choice("split", Split),
         count=table.count("count"),
@@ -171,7 +171,7 @@ def _calibration(table: Table) -> Calibration:
     return calibration
 
 
-def _passes(table: Table) -> Mapping[str, Mapping[str, PassOption]]:
+def _passes(table: TomlTable) -> Mapping[str, Mapping[str, PassOption]]:
     known = get_args(Pass)
     passes: dict[str, Mapping[str, PassOption]] = {}
     for name in table.values:
@@ -185,7 +185,7 @@ def _passes(table: Table) -> Mapping[str, Mapping[str, PassOption]]:
     return MappingProxyType(passes)
 
 
-def parse_tolerance(table: Table) -> Tolerance:
+def parse_tolerance(table: TomlTable) -> Tolerance:
     """Parse [tolerance].
 
     Raises:

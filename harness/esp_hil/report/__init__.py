@@ -14,7 +14,7 @@ from esp_hil.results.record import Run
 
 if TYPE_CHECKING:
     from esp_hil.report.details import Config
-    from esp_hil.results.history import Line as HistoryLine
+    from esp_hil.results.history import HistoryLine
     from esp_hil.results.regress import Comparison
 
 __all__ = ["summary", "write_comparison", "write_reports"]

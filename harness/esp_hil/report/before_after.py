@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from esp_hil.report.plots import Svg, sparkline
 from esp_hil.report.view import rate
-from esp_hil.results.history import Line as HistoryLine
+from esp_hil.results.history import HistoryLine
 from esp_hil.results.regress import Change, Comparison
 from esp_hil.results.regress.comparable import Identity
 from esp_hil.results.text import clean
@@ -20,7 +20,7 @@ _WORST_FIRST = {"worse": 0, "unconfirmed": 1, "better": 2, "same": 3, "": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class ComparedFigure:
     """One figure before and after; `judgement` is worse, unconfirmed, better, same, or "" if not compared."""
 
     text: str = ""
@@ -29,7 +29,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ComparedRow:
     """One combination.
 
     Attributes:
@@ -44,7 +44,7 @@ class Row:
 
     title: str
     board: str
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, ComparedFigure]
     others: Sequence[str]
     layers: str
     nights: Svg
@@ -66,7 +66,7 @@ COLUMNS: Mapping[str, re.Pattern[str]] = {
 """Column -> the figures that stand in it, the first that was compared."""
 
 
-def before_after(comparison: Comparison, history: Sequence[HistoryLine] = ()) -> list[Row]:
+def before_after(comparison: Comparison, history: Sequence[HistoryLine] = ()) -> list[ComparedRow]:
     """One row for each combination that both sides have, the worst first."""
     keys: dict[tuple[Identity, str], list[Change]] = {}
     for change in comparison.changes:
@@ -85,8 +85,8 @@ def _row(
     board: str,
     changes: Sequence[Change],
     history: Sequence[HistoryLine],
-) -> Row:
-    shown: dict[str, Cell] = {}
+) -> ComparedRow:
+    shown: dict[str, ComparedFigure] = {}
     taken: set[str] = set()
     for column, pattern in COLUMNS.items():
         found = next((change for change in changes if pattern.fullmatch(change.metric)), None)
@@ -101,10 +101,10 @@ def _row(
     ]
     refused = [r.summary for r in comparison.refusals if (r.identity, r.board) == (identity, board)]
     refused += [words for words in comparison.not_gated if words.startswith(f"{identity.summary}:")]
-    return Row(
+    return ComparedRow(
         title=clean(identity.summary),
         board=clean(board),
-        cells={column: shown.get(column, Cell()) for column in COLUMNS},
+        cells={column: shown.get(column, ComparedFigure()) for column in COLUMNS},
         others=[clean(text) for text in others],
         layers=clean("; ".join(culprit for change in changes for culprit in change.culprits)),
         nights=sparkline([point.value for point in lines[0].points[-NIGHTS:]]) if lines else "",
@@ -112,11 +112,11 @@ def _row(
     )
 
 
-def _cell(change: Change) -> Cell:
+def _cell(change: Change) -> ComparedFigure:
     detail = ""
     if change.low is not None and change.high is not None:
         detail = f"95 % {100 * (change.low - 1):+.1f} to {100 * (change.high - 1):+.1f} %"
     if change.metric == "latency_ms" and change.new > 0 and change.base > 0:
         fps = f"{rate(1e3 / change.base)} -> {rate(1e3 / change.new)}"
         detail = f"{fps}; {detail}" if detail else fps
-    return Cell(text=clean(change.figures), detail=clean(detail), judgement=change.judgement)
+    return ComparedFigure(text=clean(change.figures), detail=clean(detail), judgement=change.judgement)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from esp_hil.errors import ConfigError
 from esp_hil.report.memory import memory_rows
 from esp_hil.report.plots import Svg, lsb_bins, lsb_histogram, repetitions
-from esp_hil.report.view import Line, milliseconds, size
+from esp_hil.report.view import PrintedRun, milliseconds, size
 from esp_hil.results.metrics import figure_of, latency_of
 from esp_hil.results.record import Check, DeviceRow, Layer, LinkStats, Run, ShownInput
 from esp_hil.results.text import clean
@@ -101,7 +101,7 @@ class Card:
     """Everything about one run."""
 
     number: int
-    line: Line
+    line: PrintedRun
     verdict: Sequence[tuple[str, ...]]
     repetitions: Svg
     fastest: str
@@ -115,7 +115,7 @@ class Card:
     wrong: WrongTensor | None
 
 
-def card_of(number: int, line: Line) -> Card:
+def card_of(number: int, line: PrintedRun) -> Card:
     """The card of the run with that number on the page."""
     run, latency = line.run, latency_of(line.run)
     return Card(
@@ -184,7 +184,7 @@ def _scores(shown: ShownInput) -> ScoreCard:
     )
 
 
-def _facts(line: Line) -> list[tuple[str, list[tuple[str, str]]]]:
+def _facts(line: PrintedRun) -> list[tuple[str, list[tuple[str, str]]]]:
     """Titled lists of name and value."""
     run = line.run
     simulated = {"silicon": "", "emulated": " (emulated)", "virtual": " (simulated)"}[run.kind]
@@ -302,7 +302,7 @@ def _link(link: LinkStats) -> dict[str, object]:
     }
 
 
-def _layers(line: Line) -> list[LayerRow]:
+def _layers(line: PrintedRun) -> list[LayerRow]:
     layers = line.run.layers or ()
     medians = [sorted(layer.cycles)[len(layer.cycles) // 2] if layer.cycles else 0 for layer in layers]
     total = sum(medians) or 1

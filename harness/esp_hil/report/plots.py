@@ -19,7 +19,7 @@ STRIP_BINS = 48
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Axis:
+class LogAxis:
     """A logarithmic axis in ms; places are in percent of its length.
 
     Attributes:
@@ -31,9 +31,9 @@ class Axis:
     high_ms: float
 
     @staticmethod
-    def over(latencies: Sequence[Latency]) -> Axis:
+    def over(latencies: Sequence[Latency]) -> LogAxis:
         """The axis from the fastest to the slowest, a fifth of room on both sides."""
-        return Axis(
+        return LogAxis(
             low_ms=min(latency.min_ms for latency in latencies) / 1.25,
             high_ms=max(latency.max_ms for latency in latencies) * 1.25,
         )
@@ -55,7 +55,7 @@ class Axis:
         return tuple(inside)
 
 
-def latency_row(latency: Latency, axis: Axis, *, simulated: bool) -> Svg:
+def latency_row(latency: Latency, axis: LogAxis, *, simulated: bool) -> Svg:
     """One row of the latency plot: a line from minimum to p99, a thick mark at the median."""
     left, right, middle = (axis.place(ms) for ms in (latency.min_ms, latency.p99_ms, latency.median_ms))
     look = "simulated" if simulated else "measured"

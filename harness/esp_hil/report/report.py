@@ -7,7 +7,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from esp_hil.report.view import Line, Tally, line_of, numbers_of, tally
+from esp_hil.report.view import PrintedRun, Tally, line_of, numbers_of, tally
 from esp_hil.results.metrics import figures, latency_of
 from esp_hil.results.record import Run
 from esp_hil.results.text import clean
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from esp_hil.report.details import Config
-    from esp_hil.results.history import Line as HistoryLine
+    from esp_hil.results.history import HistoryLine
     from esp_hil.results.regress import Comparison
 
 
@@ -78,7 +78,7 @@ class Report:
         """What the rules of measuring say of each row."""
         return tuple(check(run) for run in self.runs)
 
-    def line(self, number: int) -> Line:
+    def line(self, number: int) -> PrintedRun:
         """The row with that number, from 0, as printed."""
         return line_of(self.runs[number], self.latencies[number], self.validities[number])
 

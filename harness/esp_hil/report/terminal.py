@@ -6,7 +6,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-from esp_hil.report.view import Line, line_of, numbers_of, tally
+from esp_hil.report.view import PrintedRun, line_of, numbers_of, tally
 from esp_hil.results.record import Run
 
 MOST_ROWS = 200
@@ -48,7 +48,7 @@ def summary(runs: Sequence[Run], *, colour: bool | None = None, width: int | Non
     return "\n".join([table, *said, *counted.banners.values(), counted.summary])
 
 
-def _cells(line: Line) -> tuple[str, ...]:
+def _cells(line: PrintedRun) -> tuple[str, ...]:
     model = f"{line.model} {line.recipe} {line.runtime}" + (f" ({line.attempt})" if line.attempt else "")
     where = line.target if line.board == line.target else f"{line.target} {line.board}"
     mark = f" {line.mark}" if line.mark else ""
@@ -58,13 +58,13 @@ def _cells(line: Line) -> tuple[str, ...]:
     return (_SIGNS[line.status], model, where, line.port or "-", line.top1 or "-", latency, fps, memory)
 
 
-def _plain(lines: Sequence[Line]) -> str:
+def _plain(lines: Sequence[PrintedRun]) -> str:
     rows = [_HEADING, *(_cells(line) for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADING))]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def _rich(lines: Sequence[Line], width: int | None) -> str:
+def _rich(lines: Sequence[PrintedRun], width: int | None) -> str:
     from rich import box
     from rich.console import Console
     from rich.table import Table

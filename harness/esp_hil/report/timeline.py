@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from esp_hil.report.plots import Svg
 from esp_hil.report.view import MARKS, milliseconds
-from esp_hil.results.history import Line as HistoryLine
+from esp_hil.results.history import HistoryLine
 from esp_hil.results.history.lines import Point
 from esp_hil.results.text import clean
 

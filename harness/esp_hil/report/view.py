@@ -89,7 +89,7 @@ def size(count: float) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class PrintedRun:
     """One run as printed; every text is clean, and "" where the run has no such figure.
 
     Attributes:
@@ -127,11 +127,11 @@ class Line:
     summary: str
 
 
-def line_of(run: Run, latency: Latency | None = None, validity: Validity | None = None) -> Line:
+def line_of(run: Run, latency: Latency | None = None, validity: Validity | None = None) -> PrintedRun:
     """The run as printed; what a report has computed of it already is passed on."""
     latency = latency or latency_of(run)
     arena = arena_of(run)
-    return Line(
+    return PrintedRun(
         run=run,
         status=status_of(run),
         mark=mark_of(run),

@@ -16,7 +16,7 @@ from esp_hil.results.timing.latency import Latency, floor_ms, statistics
 from esp_hil.results.timing.series import DRIFT_SHARE, MODES_SHARE, STEP_SHARE, drift_of, modes_of, step_in
 from esp_hil.targets import Target, target
 
-__all__ = ["Finding", "Latency", "Validity", "check", "floor_ms", "problems", "statistics"]
+__all__ = ["Latency", "SeriesFinding", "Validity", "check", "floor_ms", "problems", "statistics"]
 
 MIN_REPETITIONS = 30
 MIN_SECONDS = 10.0
@@ -42,7 +42,7 @@ Code = Literal["too_few", "too_short", "drifting", "bimodal", "throttled", "cloc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class SeriesFinding:
     """One rule of measuring that a series breaks."""
 
     code: Code
@@ -58,7 +58,7 @@ class Validity:
         not_applied: why the rules were not applied at all, or "".
     """
 
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[SeriesFinding, ...] = ()
     not_applied: str = ""
 
     @property
@@ -147,23 +147,23 @@ class _Timed:
         return self.seconds + (others * median + cold) / self.clock_hz
 
 
-def _too_few(timed: _Timed) -> Finding | None:
+def _too_few(timed: _Timed) -> SeriesFinding | None:
     n, seconds = len(timed.cycles), timed.seconds
     if n >= MIN_REPETITIONS or seconds >= MIN_SECONDS:
         return None
     wanted = f"need {MIN_REPETITIONS}, or {MIN_SECONDS:g} s"
-    return Finding(code="too_few", summary=f"{n} repetitions in {seconds:.2g} s, {wanted}")
+    return SeriesFinding(code="too_few", summary=f"{n} repetitions in {seconds:.2g} s, {wanted}")
 
 
-def _too_short(timed: _Timed) -> Finding | None:
+def _too_short(timed: _Timed) -> SeriesFinding | None:
     median = sorted(timed.cycles)[len(timed.cycles) // 2]
     if median >= MIN_CYCLES:
         return None
     said = f"a repetition takes {median} cycles: below {MIN_CYCLES}, reading the counter is a visible part"
-    return Finding(code="too_short", summary=said)
+    return SeriesFinding(code="too_short", summary=said)
 
 
-def _shape(timed: _Timed) -> Finding | None:
+def _shape(timed: _Timed) -> SeriesFinding | None:
     """The one word for the shape of the series; a step would look like a drift and like two modes as well."""
     if max(timed.cycles) - min(timed.cycles) < SHAPELESS_SHARE * min(timed.cycles):
         return None
@@ -172,28 +172,28 @@ def _shape(timed: _Timed) -> Finding | None:
             f"from repetition {step.at + 1} of {len(timed.cycles)} on it takes "
             f"{100 * (step.ratio - 1):+.1f} % ({timed.ms(step.before):.4g} -> {timed.ms(step.after):.4g} ms)"
         )
-        return Finding(code="throttled", summary=said)
+        return SeriesFinding(code="throttled", summary=said)
     if drift := drift_of(timed.cycles):
         said = f"the latency changes by {100 * drift:+.1f} % from the first to the last repetition"
-        return Finding(code="drifting", summary=said)
+        return SeriesFinding(code="drifting", summary=said)
     if modes := modes_of(timed.cycles):
         said = (
             f"two speeds: {timed.ms(modes.fast):.4g} ms, and {timed.ms(modes.slow):.4g} ms in "
             f"{100 * modes.slow_share:.0f} % of the repetitions"
         )
-        return Finding(code="bimodal", summary=said)
+        return SeriesFinding(code="bimodal", summary=said)
     return None
 
 
-def _claimed_clock(timed: _Timed) -> Finding | None:
+def _claimed_clock(timed: _Timed) -> SeriesFinding | None:
     if timed.clock_hz <= timed.chip.fastest_hz:
         return None
     claimed, most = timed.clock_hz / 1e6, timed.chip.fastest_hz / 1e6
     said = f"device claims {claimed:g} MHz, {timed.chip.name} has {most:g}"
-    return Finding(code="clock_mismatch", summary=said)
+    return SeriesFinding(code="clock_mismatch", summary=said)
 
 
-def _timer(timed: _Timed) -> Finding | None:
+def _timer(timed: _Timed) -> SeriesFinding | None:
     """The device's crystal against the clock of its CPU."""
     both = timed.run.clock
     if both is None or both.timer_us < TIMER_LEAST_US:
@@ -202,10 +202,10 @@ def _timer(timed: _Timed) -> Finding | None:
     if abs(true_hz / timed.clock_hz - 1) <= TIMER_SHARE:
         return None
     said = f"by its timer the CPU ran at {true_hz / 1e6:.4g} MHz, it claims {timed.clock_hz / 1e6:g}"
-    return Finding(code="clock_mismatch", summary=said)
+    return SeriesFinding(code="clock_mismatch", summary=said)
 
 
-def _host_clock(timed: _Timed) -> Finding | None:
+def _host_clock(timed: _Timed) -> SeriesFinding | None:
     """The host's clock against the device's: the only one that a wrong clock of the device does not move."""
     host_s = timed.run.timed_s
     if host_s is None:
@@ -213,20 +213,20 @@ def _host_clock(timed: _Timed) -> Finding | None:
             return None
         run_s = timed.run.duration_s
         said = f"repetitions took {timed.seconds:.3g} s on the device's clock, the run {run_s:.3g} s"
-        return Finding(code="clock_mismatch", summary=said)
+        return SeriesFinding(code="clock_mismatch", summary=said)
     both = f"{timed.job_s:.3g} s on the device's clock, {host_s:.3g} s on the host's"
     if timed.seconds > host_s * (1 + CLOCK_SHARE / 5):
-        return Finding(
+        return SeriesFinding(
             code="clock_mismatch", summary=f"the timed job took {both}: the clock is not what it says"
         )
     if host_s >= 10 * CLOCK_SLACK_S and timed.job_s < host_s * (1 - CLOCK_SHARE) - CLOCK_SLACK_S:
-        return Finding(
+        return SeriesFinding(
             code="throttled", summary=f"the timed job took {both}: the clock ran slower than it says"
         )
     return None
 
 
-def _below_floor(timed: _Timed) -> Finding | None:
+def _below_floor(timed: _Timed) -> SeriesFinding | None:
     if timed.macs is None:
         return None
     floor = floor_ms(timed.macs, timed.chip, cores=timed.run.cores_used, clock_hz=timed.clock_hz)
@@ -237,10 +237,10 @@ def _below_floor(timed: _Timed) -> Finding | None:
         f"fastest repetition took {fastest:.4g} ms, {timed.macs} MACs take at least {floor:.4g} ms "
         f"on {timed.chip.name}"
     )
-    return Finding(code="below_floor", summary=said)
+    return SeriesFinding(code="below_floor", summary=said)
 
 
-_RULES: tuple[Callable[[_Timed], Finding | None], ...] = (
+_RULES: tuple[Callable[[_Timed], SeriesFinding | None], ...] = (
     _too_few,
     _too_short,
     _shape,

@@ -22,7 +22,7 @@ from esp_hil.boards.provision import Provision, Source
 from esp_hil.device.device import Device
 from esp_hil.device.tuning import RateMemory, choose_pad, tune
 from esp_hil.errors import HilError
-from esp_hil.esp.image import Image
+from esp_hil.esp.image import FirmwareImage
 from esp_hil.lint.preflight import preflight
 from esp_hil.models.device_file import DeviceFile
 from esp_hil.progress import Progress, Silent
@@ -90,7 +90,7 @@ class BoardSession:
         return self.board.device
 
     @property
-    def image(self) -> Image | None:
+    def image(self) -> FirmwareImage | None:
         """The firmware on it; None if that is not known."""
         return self.provision.image if self.provision else None
 

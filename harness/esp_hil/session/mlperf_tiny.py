@@ -39,7 +39,7 @@ _RANDOM_INPUTS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Data:
+class LabelledInputs:
     """Inputs as the model takes them, labels, and for anomaly detection the recording of each window."""
 
     inputs: NDArray[Any]
@@ -48,7 +48,7 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class BenchmarkResult:
     """What one benchmark gave on one board.
 
     Attributes:
@@ -87,7 +87,7 @@ class Measured:
         return self.window_s < WINDOW_S
 
 
-def read_data(entry: Entry, model: TfliteModel) -> Data:
+def read_data(entry: Entry, model: TfliteModel) -> LabelledInputs:
     """The benchmark's data, or without any random inputs that only show whether the port is right.
 
     Raises:
@@ -99,10 +99,10 @@ def read_data(entry: Entry, model: TfliteModel) -> Data:
         shape = (_RANDOM_INPUTS, *tensor.item_shape)
         generator = np.random.default_rng(0)
         if dtype.kind == "f":
-            return Data(inputs=generator.random(shape, np.float32), labels=None, groups=None)
+            return LabelledInputs(inputs=generator.random(shape, np.float32), labels=None, groups=None)
         limits = np.iinfo(dtype)
         inputs = generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
-        return Data(inputs=inputs, labels=None, groups=None)
+        return LabelledInputs(inputs=inputs, labels=None, groups=None)
     arrays = read_npz(entry.data, ("x", "y"))
     inputs, labels = arrays["x"], arrays["y"]
     groups = arrays.get("group")
@@ -114,7 +114,7 @@ def read_data(entry: Entry, model: TfliteModel) -> Data:
             f"{entry.data}: x is {inputs.dtype} {inputs.shape}, y {labels.shape}",
             hint=f"x: {tensor.dtype} (N, {', '.join(map(str, tensor.item_shape))}), y and group: (N,)",
         )
-    return Data(
+    return LabelledInputs(
         inputs=inputs,
         labels=labels.astype(np.int64),
         groups=None if groups is None else groups.astype(np.int64),
@@ -137,7 +137,7 @@ def auc(scores: NDArray[np.float64], anomalous: NDArray[np.bool_]) -> float:
 
 
 def quality(
-    kind: Quality, data: Data, outputs: NDArray[Any], *, given: Affine | None, made: Affine | None
+    kind: Quality, data: LabelledInputs, outputs: NDArray[Any], *, given: Affine | None, made: Affine | None
 ) -> float | None:
     """Accuracy, or for an autoencoder the AUC of its mean squared error; None without labels.
 
@@ -178,7 +178,7 @@ class Measurement:
     window_s: float
     cores: int = 1
 
-    def run(self) -> Measured:
+    def run(self) -> BenchmarkResult:
         """Upload, compare, time five windows, measure the accuracy.
 
         Raises:
@@ -223,7 +223,7 @@ class Measurement:
             figures["mlperf_quality"] = (shares[0], "")
         builder.add(replace(timed, counters={**timed.counters, **figures}))
         builder.add(steps.profile_layers(session, file, first, cores=self.cores))
-        return Measured(
+        return BenchmarkResult(
             run=builder.build(),
             verdict=verdict,
             window_s=self.window_s,
@@ -235,7 +235,7 @@ class Measurement:
         )
 
     @staticmethod
-    def _answers(device: Device, file: DeviceFile, data: Data) -> dict[str, NDArray[Any]]:
+    def _answers(device: Device, file: DeviceFile, data: LabelledInputs) -> dict[str, NDArray[Any]]:
         name = file.inputs[0].name
         rows = [
             inference.outputs
@@ -248,7 +248,7 @@ class Measurement:
     def _judge(
         self,
         file: DeviceFile,
-        data: Data,
+        data: LabelledInputs,
         answers: Mapping[str, NDArray[Any]],
         exact: Mapping[str, NDArray[Any]],
     ) -> Verdict:

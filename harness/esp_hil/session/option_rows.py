@@ -24,7 +24,7 @@ _SAID |= {"0": False, "no": False, "n": False, "false": False, "off": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class OptionRow:
     """An option.
 
     Attributes:
@@ -64,8 +64,8 @@ def option(
     least: float | None = None,
     variable: str = "",
 ) -> T:
-    """A field of a dataclass that is an option; the arguments are those of `Row`."""
-    row = Row(
+    """A field of a dataclass that is an option; the arguments are those of `OptionRow`."""
+    row = OptionRow(
         name=name,
         help=help,
         kind=kind,
@@ -93,7 +93,7 @@ class Sources:
     folder: Path
 
 
-def read(row: Row, sources: Sources) -> object:
+def read(row: OptionRow, sources: Sources) -> object:
     """The value of an option; None if it was not given anywhere.
 
     Raises:
@@ -114,7 +114,7 @@ def _from(folder: Path, place: str) -> str:
     return place if "://" in place or place.startswith("{") else str(folder / place)
 
 
-def _value(row: Row, given: str | Sequence[str], said: str) -> object:
+def _value(row: OptionRow, given: str | Sequence[str], said: str) -> object:
     if row.kind == "list":
         return words(given)
     text = given if isinstance(given, str) else given[-1]
@@ -129,7 +129,7 @@ def _value(row: Row, given: str | Sequence[str], said: str) -> object:
     return text
 
 
-def _number(row: Row, text: str, said: str) -> float:
+def _number(row: OptionRow, text: str, said: str) -> float:
     try:
         value = int(text) if row.kind == "count" else float(text)
     except ValueError:
@@ -296,7 +296,7 @@ class Options:
         return not self.no_resident
 
 
-ROWS: dict[str, Row] = {
+ROWS: dict[str, OptionRow] = {
     place.name: place.metadata["row"] for place in fields(Options) if "row" in place.metadata
 }
 """Our options by field."""
@@ -312,7 +312,7 @@ def given(sources: Sources) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def meant(unknown: Iterable[str], rows: Iterable[Row]) -> str | None:
+def meant(unknown: Iterable[str], rows: Iterable[OptionRow]) -> str | None:
     """The message about words of a command line that nobody knows, if they look like ours; else None.
 
     Args:
@@ -331,7 +331,7 @@ def meant(unknown: Iterable[str], rows: Iterable[Row]) -> str | None:
     return None
 
 
-def as_markdown(rows: Iterable[Row]) -> str:
+def as_markdown(rows: Iterable[OptionRow]) -> str:
     """The table of docs/options.md."""
     lines = ["| option | key of the ini file | variable | meaning |", "|---|---|---|---|"]
     for row in rows:

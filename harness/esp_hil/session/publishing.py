@@ -18,7 +18,7 @@ from esp_hil.results.record import Run
 from esp_hil.session.baseline import Baseline
 
 if TYPE_CHECKING:
-    from esp_hil.results.history import Line
+    from esp_hil.results.history import HistoryLine
     from esp_hil.results.regress import Comparison
 
 UNPUBLISHED: Final = 10
@@ -129,7 +129,7 @@ def publish(
     return done
 
 
-def _added(rows: Sequence[Run], history: str) -> Sequence[Line]:
+def _added(rows: Sequence[Run], history: str) -> Sequence[HistoryLine]:
     """Put the rows in; what the history then says of them over time."""
     from esp_hil.results.history import History, lines_about
 

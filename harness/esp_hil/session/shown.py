@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from esp_hil.goldens.references import Answer
+from esp_hil.goldens.references import ReferenceOutput
 from esp_hil.goldens.scores import scores_of
 from esp_hil.models.catalogue import GoldenSet, Model
 from esp_hil.results.record import ClassScore, ShownInput
@@ -14,7 +14,7 @@ CLASSES_SHOWN = 12
 """Of an input whose scores are kept in the row."""
 
 
-def shown_inputs(answer: Answer, golden: GoldenSet, model: Model) -> tuple[ShownInput, ...]:
+def shown_inputs(answer: ReferenceOutput, golden: GoldenSet, model: Model) -> tuple[ShownInput, ...]:
     """The first input and, as far as labels tell, the first wrong ones: WRONG_SHOWN; of each the best classes.
 
     Args:

@@ -16,7 +16,7 @@ from esp_hil.device.device import RUN_S
 from esp_hil.device.resident import infer_all
 from esp_hil.errors import DeviceFault, QuantizeError, RuntimeFailed, UnsupportedOperator
 from esp_hil.goldens.build import find_data
-from esp_hil.goldens.references import Answers, ExactReference, FloatReference, quantized_reference
+from esp_hil.goldens.references import Answers, DeviceFileReference, FloatReference, quantized_reference
 from esp_hil.models.catalogue import GoldenSet
 from esp_hil.models.device_file import DeviceFile
 from esp_hil.progress import Progress
@@ -171,7 +171,7 @@ def profile_layers(session: BoardSession, file: DeviceFile, inputs: Arrays, *, c
 def judge_answers(board: PreparedBoard, golden: GoldenSet, answered: Answered) -> Judged:
     """Ask the three references for the same inputs and compare."""
     model, recipe, notes = board.model, board.recipe.name, list[str]()
-    reference = ExactReference(model, recipe, board.family)
+    reference = DeviceFileReference(model, recipe, board.family)
     exact = reference.run(golden.inputs)
     quantized: Answers | None = None
     try:

@@ -26,7 +26,7 @@ from esp_hil.errors import (
     WireError,
 )
 from esp_hil.esp.backtrace import decode, suspected_kind
-from esp_hil.esp.image import Image
+from esp_hil.esp.image import FirmwareImage
 from esp_hil.esp.supervise import CrashKind, parse_crash
 from esp_hil.results.record import Run
 from esp_hil.targets import Target
@@ -67,7 +67,7 @@ def is_worth_a_retry(error: HilError) -> bool:
     return is_trouble(error) and not (isinstance(error, DeviceCrashed) and error.kind in _SAME_AGAIN)
 
 
-def explain(error: HilError, image: Image | None, target: Target) -> None:
+def explain(error: HilError, image: FirmwareImage | None, target: Target) -> None:
     """Decode the backtrace of a crash with the image's symbols, and what it tells of the cause; kept with the error."""
     if isinstance(error, DeviceCrashed) and not error.trace and (crash := parse_crash(error.console)):
         trace = decode(crash, image.elf if image else None, target)

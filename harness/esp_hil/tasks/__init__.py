@@ -27,8 +27,8 @@ from esp_hil.tasks.network import Compute, Network
 from esp_hil.tasks.pixels import FORMATS, PixelFormat
 from esp_hil.tasks.recognise import cosine, query
 from esp_hil.tasks.results import Detection, Embedding, Label, Results
-from esp_hil.tasks.spec import FRAMES, TaskSpec, Thresholds, parse
-from esp_hil.tasks.task import Classifier, Detector, FaceDetector, Recognizer, Task
+from esp_hil.tasks.spec import FRAMES, TaskSpec, TaskTolerances, parse
+from esp_hil.tasks.task import Classifier, Detector, FaceDetection, Recognizer, Task
 from esp_hil.tasks.trace import Trace
 from esp_hil.tasks.zoo import find_file, zoo_folder
 
@@ -45,7 +45,7 @@ __all__ = [
     "Results",
     "Task",
     "TaskSpec",
-    "Thresholds",
+    "TaskTolerances",
     "Trace",
     "cosine",
     "load",
@@ -106,11 +106,11 @@ def load(
     networks = {key: _network(spec, key, zoo, chip) for key in chosen}
     if spec.kind == "recognition":
         detector = load(spec.detector, zoo, chip, roots=roots)
-        assert isinstance(detector, FaceDetector)
+        assert isinstance(detector, FaceDetection)
         own = {**detector.spec.networks, **{key: spec.networks[key] for key in chosen}}
         return Recognizer(replace(spec, networks=own), networks, detector)
     kinds: dict[str, type[Task]] = {
-        "two_stage_faces": FaceDetector,
+        "two_stage_faces": FaceDetection,
         "detection": Detector,
         "classification": Classifier,
     }

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from esp_hil.targets import Rounding
 from esp_hil.tasks.network import NetworkTensor
-from esp_hil.tasks.preprocess import Placement, quantize
+from esp_hil.tasks.preprocess import InputArea, quantize
 from esp_hil.tasks.results import Box, Detection
 
 Floats = NDArray[np.float32]
@@ -94,7 +94,7 @@ def _in_order(terms: Floats) -> Floats:
     return total
 
 
-def msr(head: Head, threshold: float, placement: Placement, rounding: Rounding) -> list[Detection]:
+def msr(head: Head, threshold: float, placement: InputArea, rounding: Rounding) -> list[Detection]:
     """First stage of the face detector: offsets of the four sides in units of the anchor."""
     rows, scores, where = _above(head, logit(threshold), rounding, strict=True)
     y, x, last = where
@@ -110,7 +110,7 @@ def msr(head: Head, threshold: float, placement: Placement, rounding: Rounding) 
     return _detections(sides, sigmoid(scores), last % classes)
 
 
-def espdet(head: Head, threshold: float, placement: Placement, rounding: Rounding) -> list[Detection]:
+def espdet(head: Head, threshold: float, placement: InputArea, rounding: Rounding) -> list[Detection]:
     """ESPDet: distances of the four sides in strides; a score on the threshold counts."""
     rows, scores, (y, x, index) = _above(head, logit(threshold), rounding, strict=False)
     cells = rows // head.score.shape[3]
@@ -118,14 +118,14 @@ def espdet(head: Head, threshold: float, placement: Placement, rounding: Roundin
     return _detections(_sides(head, distances, x, y, placement), sigmoid(scores), index)
 
 
-def yolo11(head: Head, threshold: float, placement: Placement, rounding: Rounding) -> list[Detection]:
+def yolo11(head: Head, threshold: float, placement: InputArea, rounding: Rounding) -> list[Detection]:
     """YOLO11: each distance a distribution over 0..15 strides."""
     rows, scores, (y, x, index) = _above(head, logit(threshold), rounding, strict=True)
     distances = _distances(head, rows // head.score.shape[3])
     return _detections(_sides(head, distances, x, y, placement), sigmoid(scores), index)
 
 
-def pico(head: Head, threshold: float, placement: Placement, rounding: Rounding) -> list[Detection]:
+def pico(head: Head, threshold: float, placement: InputArea, rounding: Rounding) -> list[Detection]:
     """PicoDet: each distance a distribution over 0..7 strides; the score is the root of the output."""
     limit = np.float32(threshold) * np.float32(threshold)
     rows, scores, (y, x, index) = _above(head, limit, rounding, strict=True)
@@ -160,7 +160,7 @@ def _centres(
 
 
 def _sides(
-    head: Head, distances: Floats, x: NDArray[np.intp], y: NDArray[np.intp], placement: Placement
+    head: Head, distances: Floats, x: NDArray[np.intp], y: NDArray[np.intp], placement: InputArea
 ) -> list[Floats]:
     """Left, top, right, bottom in pixels of the picture, the letterbox taken away."""
     centres = _centres(x, y, head.stage)
@@ -192,7 +192,7 @@ def mnp(
     outputs: Mapping[str, Integers],
     tensors: Mapping[str, NetworkTensor],
     threshold: float,
-    placement: Placement,
+    placement: InputArea,
     anchor: int,
 ) -> Detection | None:
     """Second stage of the face detector: one box with five landmarks for the part that was looked at.
@@ -218,7 +218,7 @@ def mnp(
     )
 
 
-def _in_picture(values: Floats, placement: Placement) -> list[int]:
+def _in_picture(values: Floats, placement: InputArea) -> list[int]:
     """Alternating x and y of the network's input -> whole pixels of the picture."""
     inverse = np.array([placement.inverse_x, placement.inverse_y], np.float32)
     corner = np.array(placement.crop[:2], np.float32)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from esp_hil.tasks.decode import overlap
 from esp_hil.tasks.recognise import cosine
 from esp_hil.tasks.results import Detection, Label, Results
-from esp_hil.tasks.spec import Thresholds
+from esp_hil.tasks.spec import TaskTolerances
 
 _TIE = 1e-6
 
@@ -57,7 +57,7 @@ class Match:
         return not self.problems
 
 
-def match(got: Results, wanted: Results, thresholds: Thresholds) -> Match:
+def match(got: Results, wanted: Results, thresholds: TaskTolerances) -> Match:
     """Compare an answer with what is expected.
 
     Objects of one class are paired by the largest overlap first; each belongs to one pair at most.
@@ -115,7 +115,7 @@ def _pair(got: Detection, wanted: Detection, iou: float) -> Pair:
     )
 
 
-def _of_pairs(pairs: Sequence[Pair], thresholds: Thresholds) -> Iterator[str]:
+def _of_pairs(pairs: Sequence[Pair], thresholds: TaskTolerances) -> Iterator[str]:
     for pair in pairs:
         name = _words(pair.wanted)
         if pair.iou < thresholds.iou:
@@ -126,7 +126,7 @@ def _of_pairs(pairs: Sequence[Pair], thresholds: Thresholds) -> Iterator[str]:
             yield f"{name}: score {pair.got.score:.3f}, {thresholds.score} allowed"
 
 
-def _of_labels(got: Sequence[Label], wanted: Sequence[Label], thresholds: Thresholds) -> list[str]:
+def _of_labels(got: Sequence[Label], wanted: Sequence[Label], thresholds: TaskTolerances) -> list[str]:
     """The best class must be one of those that share the best score, with about that score."""
     if not got and not wanted:
         return []

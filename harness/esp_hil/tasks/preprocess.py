@@ -41,7 +41,7 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
+class InputArea:
     """Where in the picture the network's input lies.
 
     Attributes:
@@ -83,7 +83,7 @@ def tables(preprocessing: Preprocessing, exponent: int, dtype: str, rounding: Ro
 
 def place(
     picture: tuple[int, int], size: tuple[int, int], *, crop: Crop | None, letterbox: bool
-) -> Placement:
+) -> InputArea:
     """Find the placement.
 
     Args:
@@ -108,8 +108,8 @@ def place(
     if inner_w < 1 or inner_h < 1:
         raise InputError(f"a picture of {width}x{height} pixels is too narrow for the network's input")
     if (width, height) == (inner_w, inner_h):
-        return Placement(inverse_x=np.float32(1), inverse_y=np.float32(1), crop=area, border=border)
-    return Placement(
+        return InputArea(inverse_x=np.float32(1), inverse_y=np.float32(1), crop=area, border=border)
+    return InputArea(
         inverse_x=np.float32(width) / np.float32(inner_w),
         inverse_y=np.float32(height) / np.float32(inner_h),
         crop=area,
@@ -129,7 +129,7 @@ def _border(area: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int
     return 0, 0, pad // 2, pad - pad // 2
 
 
-def resized(rgb: Pixels, placement: Placement, size: tuple[int, int], resize: Resize) -> Pixels:
+def resized(rgb: Pixels, placement: InputArea, size: tuple[int, int], resize: Resize) -> Pixels:
     """The part of the picture that fills the input without its border, uint8 (inner height, inner width, 3)."""
     x1, y1, x2, y2 = placement.crop
     top, bottom, left, right = placement.border
@@ -145,7 +145,7 @@ def resized(rgb: Pixels, placement: Placement, size: tuple[int, int], resize: Re
     return nearest
 
 
-def _bilinear(part: Pixels, placement: Placement, size: tuple[int, int]) -> Pixels:
+def _bilinear(part: Pixels, placement: InputArea, size: tuple[int, int]) -> Pixels:
     """Half-pixel centres, coordinates held inside the part, rounded half up (ESP-DL 3.1, dl_image_process.cpp)."""
     half = np.float32(0.5)
     height, width, _ = part.shape
@@ -168,7 +168,7 @@ def _bilinear(part: Pixels, placement: Placement, size: tuple[int, int]) -> Pixe
 
 
 def framed(
-    inner: Pixels, placement: Placement, size: tuple[int, int], colour: tuple[int, int, int]
+    inner: Pixels, placement: InputArea, size: tuple[int, int], colour: tuple[int, int, int]
 ) -> Pixels:
     """The resized part with its letterbox, uint8 (height, width, 3)."""
     top, _, left, _ = placement.border

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 from esp_hil.targets import Family
 from esp_hil.tasks.decode import Stage
 from esp_hil.tasks.preprocess import Channels, Preprocessing, Resize
-from esp_hil.toml_table import Table
+from esp_hil.toml_table import TomlTable
 
 Kind = Literal["two_stage_faces", "detection", "classification", "recognition"]
 Decoder = Literal["espdet", "yolo11", "pico"]
@@ -62,7 +62,7 @@ class Decode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thresholds:
+class TaskTolerances:
     """How far results may differ, and when a face is known.
 
     Attributes:
@@ -81,7 +81,7 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class PublishedFrameRate:
     """A published frame rate of the MicroPython binding: the whole task, for a frame size, on one chip."""
 
     target: str
@@ -121,9 +121,9 @@ class TaskSpec:
     detector: str
     decode: Decode
     labels: tuple[str, ...]
-    thresholds: Thresholds
+    thresholds: TaskTolerances
     golden: Mapping[str, tuple[str, ...]]
-    published: tuple[Published, ...]
+    published: tuple[PublishedFrameRate, ...]
 
 
 def parse(path: Path) -> TaskSpec:
@@ -132,7 +132,7 @@ def parse(path: Path) -> TaskSpec:
     Raises:
         ConfigError: no TOML, or a key that is unknown, missing or of the wrong type or value.
     """
-    top = Table.of_file(path)
+    top = TomlTable.of_file(path)
     kind: Kind = top.choice("kind", Kind)
     networks = top.table("network")
     spec = TaskSpec(
@@ -155,7 +155,7 @@ def parse(path: Path) -> TaskSpec:
     return spec
 
 
-def _check(top: Table, spec: TaskSpec) -> None:
+def _check(top: TomlTable, spec: TaskSpec) -> None:
     needed = {"two_stage_faces": 2}.get(spec.kind, 1)
     if len(spec.networks) < needed:
         raise top.fail("network", f"has {len(spec.networks)} networks", f"a {spec.kind} task needs {needed}")
@@ -165,7 +165,7 @@ def _check(top: Table, spec: TaskSpec) -> None:
         )
 
 
-def _network(name: str, tables: Table) -> NetworkSpec:
+def _network(name: str, tables: TomlTable) -> NetworkSpec:
     table = tables.table(name)
     letterbox = table.many("letterbox", int, [])
     channels: Channels = table.choice("channels", Channels, "rgb")
@@ -196,21 +196,21 @@ def _network(name: str, tables: Table) -> NetworkSpec:
     return spec
 
 
-def _three(table: Table, key: str) -> tuple[float, float, float]:
+def _three(table: TomlTable, key: str) -> tuple[float, float, float]:
     values = [float(value) for value in table.take(key, list) if type(value) in {int, float}]
     if len(values) != 3:
         raise table.fail(key, f"is {table.values[key]!r}", "three numbers")
     return values[0], values[1], values[2]
 
 
-def _family(table: Table, key: str) -> Family:
+def _family(table: TomlTable, key: str) -> Family:
     families: dict[str, Family] = {name: name for name in get_args(Family)}
     if key not in families:
         raise table.fail(key, "is not a numeric family", f"one of: {', '.join(families)}")
     return families[key]
 
 
-def _decode(kind: Kind, top: Table) -> Decode:
+def _decode(kind: Kind, top: TomlTable) -> Decode:
     if kind == "recognition":
         return Decode()
     table = top.table("decode")
@@ -229,8 +229,8 @@ def _decode(kind: Kind, top: Table) -> Decode:
     return decode
 
 
-def _stage(table: Table, index: int, row: object) -> Stage:
-    inner = Table(table.path, f"{table.where}.stages[{index}]", row)
+def _stage(table: TomlTable, index: int, row: object) -> Stage:
+    inner = TomlTable(table.path, f"{table.where}.stages[{index}]", row)
     stage = Stage(
         score=inner.take("score", str),
         box=inner.take("box", str),
@@ -242,7 +242,7 @@ def _stage(table: Table, index: int, row: object) -> Stage:
     return stage
 
 
-def _labels(top: Table) -> tuple[str, ...]:
+def _labels(top: TomlTable) -> tuple[str, ...]:
     """The names in the file that `labels` names, one a line; () without."""
     name = top.file("labels", "")
     if not name:
@@ -254,8 +254,8 @@ def _labels(top: Table) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
 
 
-def _thresholds(table: Table) -> Thresholds:
-    thresholds = Thresholds(
+def _thresholds(table: TomlTable) -> TaskTolerances:
+    thresholds = TaskTolerances(
         iou=table.share("iou"),
         landmark_px=table.take("landmark_px", float, 0.0),
         score=table.share("score"),
@@ -266,15 +266,15 @@ def _thresholds(table: Table) -> Thresholds:
     return thresholds
 
 
-def _golden(table: Table) -> Mapping[str, tuple[str, ...]]:
+def _golden(table: TomlTable) -> Mapping[str, tuple[str, ...]]:
     golden = {name: table.many(name, str) for name in table.values}
     if not golden:
         raise table.fail("", "is empty", "name at least one picture")
     return MappingProxyType(golden)
 
 
-def _published(table: Table) -> tuple[Published, ...]:
-    rows: list[Published] = []
+def _published(table: TomlTable) -> tuple[PublishedFrameRate, ...]:
+    rows: list[PublishedFrameRate] = []
     for chip in list(table.values):
         frames = table.table(chip)
         for frame in frames.values:
@@ -282,7 +282,7 @@ def _published(table: Table) -> tuple[Published, ...]:
             if not width:
                 raise frames.fail(frame, "is not a frame size", f"one of: {', '.join(FRAMES)}")
             fps = frames.take(frame, float)
-            rows.append(Published(target=chip, frame=frame, width=width, height=height, fps=fps))
+            rows.append(PublishedFrameRate(target=chip, frame=frame, width=width, height=height, fps=fps))
     return tuple(rows)
 
 

@@ -16,13 +16,13 @@ from esp_hil.tasks.decode import Head
 from esp_hil.tasks.image import Image
 from esp_hil.tasks.network import Compute, Network
 from esp_hil.tasks.pixels import Pixels
-from esp_hil.tasks.preprocess import Crop, Placement, framed, place, resized, tables, to_tensor
+from esp_hil.tasks.preprocess import Crop, InputArea, framed, place, resized, tables, to_tensor
 from esp_hil.tasks.results import Detection, Embedding, Results
 from esp_hil.tasks.spec import Decoder, NetworkSpec, TaskSpec
 from esp_hil.tasks.trace import Trace
 from esp_hil.tensors import Arrays
 
-_DECODERS: Mapping[Decoder, Callable[[Head, float, Placement, Rounding], list[Detection]]] = {
+_DECODERS: Mapping[Decoder, Callable[[Head, float, InputArea, Rounding], list[Detection]]] = {
     "espdet": decode.espdet,
     "yolo11": decode.yolo11,
     "pico": decode.pico,
@@ -100,7 +100,7 @@ class Task(ABC):
 
     def _infer(
         self, name: str, picture: Prepared, *, crop: Crop | None = None, step: str = ""
-    ) -> tuple[Arrays, Placement]:
+    ) -> tuple[Arrays, InputArea]:
         """Resize (a part of) the picture, quantize it, run the network."""
         network, spec = self.networks[name], self.spec.networks[name]
         wanted = spec.preprocessing
@@ -158,7 +158,7 @@ class Detector(Task):
         return _results(tuple(map(self._named, kept)))
 
 
-class FaceDetector(Task):
+class FaceDetection(Task):
     """MSR proposes faces on the whole picture, MNP looks at each of them and finds the landmarks."""
 
     def _answer(self, picture: Prepared) -> Results:
@@ -201,7 +201,7 @@ class Recognizer(Task):
         detector: the task that finds faces with landmarks.
     """
 
-    def __init__(self, spec: TaskSpec, networks: Mapping[str, Network], detector: FaceDetector) -> None:
+    def __init__(self, spec: TaskSpec, networks: Mapping[str, Network], detector: FaceDetection) -> None:
         super().__init__(spec, {**detector.networks, **networks})
         self.detector = detector
         self._feature = next(iter(networks))

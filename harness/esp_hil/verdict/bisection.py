@@ -28,7 +28,7 @@ EXTRA_REQUESTS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class SearchStep:
     """One request of the search: which tensor, what came of it, and the device's words if it refused."""
 
     tensor: str
@@ -56,7 +56,7 @@ class Search:
         self, graph: Graph, exact: Mapping[str, NDArray[Any]], fetch: Fetch, tolerance_lsb: int = 0
     ) -> None:
         self.fetched: dict[str, NDArray[Any]] = {}
-        self.steps: list[Step] = []
+        self.steps: list[SearchStep] = []
         self.budget = math.ceil(math.log2(max(2, len(graph.nodes)))) + EXTRA_REQUESTS
         self.graph = graph
         self._exact = exact
@@ -164,7 +164,7 @@ class Search:
             self.fetched[name] = array.reshape(expected.shape)
             state = "right" if self._same(self.fetched[name], expected) else "wrong"
         self._states[name] = state
-        self.steps.append(Step(tensor=name, state=state, note=note))
+        self.steps.append(SearchStep(tensor=name, state=state, note=note))
         return state
 
     def _same(self, got: NDArray[Any], expected: NDArray[Any]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esp_hil.exact.accumulators import Layer
+from esp_hil.exact.accumulators import SummingLayer
 from esp_hil.verdict.hypotheses import Hypothesis, Kind, of_layer, of_tensor
 
 GUESS_SHARE = 0.5
@@ -54,7 +54,7 @@ class Symptom:
     got: NDArray[Any]
     expected: NDArray[Any]
     rounding: str
-    layer: Layer | None = None
+    layer: SummingLayer | None = None
     earlier: tuple[NDArray[Any], ...] = ()
     variants: Sequence[Callable[[], Hypothesis | None]] = ()
 

@@ -21,7 +21,7 @@ from esp_hil.formats.espdl import EspdlModel, Node
 from esp_hil.formats.tflite.model import TfliteModel
 from esp_hil.targets import Family, rounding_of
 from esp_hil.tensors import Affine, Array, Arrays
-from esp_hil.verdict.bisection import Fetch, Search, Step
+from esp_hil.verdict.bisection import Fetch, Search, SearchStep
 from esp_hil.verdict.diagnosis import Diagnosis, Symptom, diagnose
 from esp_hil.verdict.difference import FloatDiff, IntegerDiff, compare_answers
 from esp_hil.verdict.esp_nn import known_faults
@@ -56,7 +56,7 @@ class Divergence:
     exponent: int | None
     diff: IntegerDiff | FloatDiff
     diagnosis: Diagnosis
-    steps: tuple[Step, ...]
+    steps: tuple[SearchStep, ...]
     unconfirmed: tuple[str, ...]
     got: Array
     expected: Array

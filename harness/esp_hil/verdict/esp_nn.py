@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from esp_hil.exact.esp_nn import FAULTS, Fault, answer_of, layer_of, modelled, version_of
+from esp_hil.exact.esp_nn import FAULTS, EspNnFault, answer_of, layer_of, modelled, version_of
 from esp_hil.exact.tflite import labels
 from esp_hil.formats.tflite.model import Operator, TfliteModel
 from esp_hil.tensors import Array, Arrays
@@ -40,7 +40,7 @@ def known_faults(
 def _hypothesis(
     model: TfliteModel,
     operator: Operator,
-    fault: Fault,
+    fault: EspNnFault,
     *,
     sources: Arrays,
     expected: Array,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from esp_hil.exact.accumulators import ROUNDINGS, Layer, Sums, finished, saturated_sums
+from esp_hil.exact.accumulators import ROUNDINGS, SummingLayer, Sums, finished, saturated_sums
 
 Kind = Literal[
     "rounding",
@@ -114,7 +114,9 @@ def reorderings(values: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
         yield "the last two axes are swapped", values.transpose(0, 2, 1).reshape(shape)
 
 
-def of_layer(layer: Layer, got: NDArray[Any], expected: NDArray[Any], rounding: str) -> Iterator[Hypothesis]:
+def of_layer(
+    layer: SummingLayer, got: NDArray[Any], expected: NDArray[Any], rounding: str
+) -> Iterator[Hypothesis]:
     """What can be wrong in a Conv or Gemm.
 
     Args:
@@ -160,7 +162,9 @@ _ROUNDING_WORDS = {
 }
 
 
-def _biases_and_activations(layer: Layer, sums: Sums, rounding: str, make: Make) -> Iterator[Hypothesis]:
+def _biases_and_activations(
+    layer: SummingLayer, sums: Sums, rounding: str, make: Make
+) -> Iterator[Hypothesis]:
     products = sums - layer.bias
     if layer.bias.any():
         yield make("bias", "it adds no bias", finished(layer, products, rounding))
@@ -173,7 +177,7 @@ def _biases_and_activations(layer: Layer, sums: Sums, rounding: str, make: Make)
     yield make("activation", words, finished(other, sums, rounding))
 
 
-def _paddings(layer: Layer, rounding: str, make: Make) -> Iterator[Hypothesis]:
+def _paddings(layer: SummingLayer, rounding: str, make: Make) -> Iterator[Hypothesis]:
     if layer.x.shape[0] == 1 and layer.x.shape[1] == 1:
         return
     for down in (-1, 0, 1):
@@ -194,14 +198,14 @@ def _way(step: int, ahead: str, back: str) -> str:
     return ahead if step > 0 else back if step < 0 else ""
 
 
-def _layouts_of_input(layer: Layer, rounding: str, make: Make) -> Iterator[Hypothesis]:
+def _layouts_of_input(layer: SummingLayer, rounding: str, make: Make) -> Iterator[Hypothesis]:
     for words, values in reorderings(layer.x[np.newaxis]):
         other = layer.with_input(values)
         yield make("layout", f"of its input, {words}", finished(other, other.sums(), rounding))
 
 
 def _accumulators(
-    layer: Layer, sums: Sums, got: NDArray[Any], expected: NDArray[Any], rounding: str
+    layer: SummingLayer, sums: Sums, got: NDArray[Any], expected: NDArray[Any], rounding: str
 ) -> Iterator[Hypothesis]:
     """Accumulators that saturate at fewer bits after each product: tried on a sample, then on all."""
     columns = sums.shape[1]
@@ -225,7 +229,9 @@ def _accumulators(
         )
 
 
-def _saturated(layer: Layer, elements: NDArray[np.int64], columns: int, bits: int, rounding: str) -> Sums:
+def _saturated(
+    layer: SummingLayer, elements: NDArray[np.int64], columns: int, bits: int, rounding: str
+) -> Sums:
     """Results of some output elements (flat, of all positions and channels) with saturating sums."""
     positions, channels = elements // columns, elements % columns
     total = saturated_sums(layer.products(positions, channels), layer.bias[channels], bits)
@@ -234,7 +240,7 @@ def _saturated(layer: Layer, elements: NDArray[np.int64], columns: int, bits: in
 
 
 def _flipped_bits(
-    layer: Layer, sums: Sums, got: NDArray[Any], expected: NDArray[Any], rounding: str
+    layer: SummingLayer, sums: Sums, got: NDArray[Any], expected: NDArray[Any], rounding: str
 ) -> Iterator[Hypothesis]:
     """One bit of one weight, or of one bias: only one output channel is wrong then."""
     got2, expected2 = (array.reshape(sums.shape) for array in (got, expected))
@@ -281,7 +287,7 @@ def _flips(numbers: Sums, width: int) -> Sums:
     return np.stack(steps).astype(np.float64)
 
 
-def _place(layer: Layer, channel: int, tap: int) -> str:
+def _place(layer: SummingLayer, channel: int, tap: int) -> str:
     """The index of a weight in ONNX's order: output channel, input channel, row, column."""
     row, column, inner = np.unravel_index(tap, layer.weights.shape[1:])
     return f"[{channel}, {int(inner)}, {int(row)}, {int(column)}]"

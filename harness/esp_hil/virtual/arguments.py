@@ -52,9 +52,9 @@ def run(args: Namespace) -> int:
     from esp_hil.targets import target
     from esp_hil.virtual.faults import FaultPlan, load_plan
     from esp_hil.virtual.process import exit_now, serve
-    from esp_hil.virtual.settings import Settings
+    from esp_hil.virtual.settings import VirtualSettings
 
-    settings = Settings(
+    settings = VirtualSettings(
         target=target(args.target),
         runtime=args.runtime,
         flash=args.flash,

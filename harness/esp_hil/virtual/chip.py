@@ -54,7 +54,7 @@ CRASHES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class ChipIdentity:
     """What tells one virtual board from another: its chip and a name (its flash file, say)."""
 
     target: Target
@@ -95,7 +95,7 @@ Engine = ExactEngine | TflmEngine
 _ENGINES: dict[Runtime, type[Engine]] = {"espdl": ExactEngine, "tflm": TflmEngine}
 
 
-class Chip:
+class VirtualChip:
     """The chip of a virtual board.
 
     Args:
@@ -109,7 +109,7 @@ class Chip:
 
     def __init__(
         self,
-        identity: Identity,
+        identity: ChipIdentity,
         runtime: Runtime,
         flash: Flash,
         faults: EngineFaults,
@@ -141,7 +141,9 @@ class Chip:
         self._reason = reason
         target = self._identity.target
         self._engine: Engine = _ENGINES[self._runtime](target, self._faults, self._on_run)
-        board = _Board(self, self._identity.table(reason, self._boot_ids.randrange(1, 1 << 32)), self._engine)
+        board = _BoardOfCore(
+            self, self._identity.table(reason, self._boot_ids.randrange(1, 1 << 32)), self._engine
+        )
         golden = GoldenPartition(self._flash, self._flash.golden) if self._flash.golden else None
         self._server = Server(
             self._engine,
@@ -212,10 +214,10 @@ def _end(server: Server, engine: Engine) -> None:
     engine.unload()
 
 
-class _Board:
+class _BoardOfCore:
     """The board around the core, as the core wants it."""
 
-    def __init__(self, chip: Chip, identity: Mapping[str, str | int], engine: Engine) -> None:
+    def __init__(self, chip: VirtualChip, identity: Mapping[str, str | int], engine: Engine) -> None:
         self.identity = identity
         self._chip = chip
         self._engine = engine
@@ -238,7 +240,7 @@ class _Board:
         return rows
 
 
-def boot_log(identity: Identity, reason: ResetReason) -> str:
+def boot_log(identity: ChipIdentity, reason: ResetReason) -> str:
     """What the console says at a start, in the form of ESP-IDF's."""
     target = identity.target
     rom = "ets Jul 29 2019 12:21:46" if target.name == "esp32" else f"ESP-ROM:{target.name}-virtual"

@@ -37,7 +37,7 @@ SYSTEM_BYTES = 96 * 1024
 """Internal memory for FreeRTOS, drivers and application: an assumption; the heap figures are simulated."""
 
 
-class Network(Protocol):
+class Computation(Protocol):
     """What computes: the exact reference, or one with planted faults."""
 
     def run(
@@ -114,7 +114,7 @@ class ExactEngine:
         self._on_run = on_run
         self._runs = 0
         self._reference: ExactReference | None = None
-        self._network: Network | None = None
+        self._network: Computation | None = None
         self._pace = Pace(target, faults)
 
     def load(self, image: bytes, *, location: int, path: str, cores: int, options: int) -> LoadedModel:

@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from esp_hil.errors import UnsupportedOperator
-from esp_hil.exact.esp_nn import Fault, Version, answer_of, faults_of, layer_of, modelled
+from esp_hil.exact.esp_nn import EspNnFault, Version, answer_of, faults_of, layer_of, modelled
 from esp_hil.formats.tflite.interpreter import Interpreter
 from esp_hil.formats.tflite.model import TfliteModel
 from esp_hil.formats.tflite.writer import operators_between
@@ -34,7 +34,7 @@ class EspNnModel:
 
     def __init__(self, model: TfliteModel, image: bytes, chip: str, version: Version) -> None:
         self._model = model
-        self._faults: dict[int, Fault] = {}
+        self._faults: dict[int, EspNnFault] = {}
         for operator in model.operators:
             layer = layer_of(model.subgraphs[0], operator)
             found = [fault for fault in faults_of(layer, chip, version) if modelled(fault)] if layer else []

@@ -9,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-from esp_hil.virtual.chip import Chip, Identity
+from esp_hil.virtual.chip import ChipIdentity, VirtualChip
 from esp_hil.virtual.flash import Flash
 from esp_hil.virtual.line import BadLine, Happening
 from esp_hil.virtual.ports import Port, open_port
-from esp_hil.virtual.settings import Rate, Settings
+from esp_hil.virtual.settings import Rate, VirtualSettings
 
 OUTGOING_BYTES = 1 << 16
 POWER_OFF_S = 0.2
@@ -23,15 +23,15 @@ IDLE_S = 1.0
 class Loop:
     """Port, line and chip; `run` until told to quit."""
 
-    def __init__(self, settings: Settings, folder: Path, rate: Rate | None = None) -> None:
+    def __init__(self, settings: VirtualSettings, folder: Path, rate: Rate | None = None) -> None:
         flash = Flash(settings.flash or folder / "flash.bin", settings.target.flash_bytes)
         self.port: Port = open_port(settings.listen, folder)
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         name = str(settings.flash.resolve()) if settings.flash else self.port.url
-        self._chip = Chip(
-            Identity(target=settings.target, name=name),
+        self._chip = VirtualChip(
+            ChipIdentity(target=settings.target, name=name),
             settings.runtime,
             flash,
             settings.faults.engine,

@@ -20,7 +20,7 @@ from esp_hil.errors import ConfigError
 from esp_hil.virtual.faults import LineFaults
 from esp_hil.virtual.line import BadLine
 from esp_hil.virtual.loop import IDLE_S, Loop
-from esp_hil.virtual.settings import Settings
+from esp_hil.virtual.settings import VirtualSettings
 from esp_hil.virtual.simline import BITS_PER_BYTE, LineModel, wires
 
 MAX_BAUD = 5_000_000
@@ -61,7 +61,7 @@ def parse_model(text: str) -> LineModel:
 class PacedLoop(Loop):
     """Port, line and chip, and the time between them."""
 
-    def __init__(self, settings: Settings, folder: Path, model: LineModel) -> None:
+    def __init__(self, settings: VirtualSettings, folder: Path, model: LineModel) -> None:
         self.baud = self._start_baud = model.baud
         self._host_baud = model.baud
         self._model = model

@@ -16,12 +16,12 @@ import threading
 from pathlib import Path
 
 from esp_hil.virtual.loop import Loop
-from esp_hil.virtual.settings import Settings
+from esp_hil.virtual.settings import VirtualSettings
 
 SWITCH_S = 1e-4
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: VirtualSettings) -> None:
     """Run a virtual board until it is told to quit.
 
     Raises:
@@ -42,7 +42,7 @@ def serve(settings: Settings) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _loop(settings: Settings, folder: Path) -> Loop:
+def _loop(settings: VirtualSettings, folder: Path) -> Loop:
     if not settings.line:
         return Loop(settings, folder)
     from esp_hil.virtual.paced import PacedLoop, parse_model

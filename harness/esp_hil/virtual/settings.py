@@ -11,7 +11,7 @@ from esp_hil.virtual.faults import FaultPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class VirtualSettings:
     """How to run a virtual board.
 
     Attributes:

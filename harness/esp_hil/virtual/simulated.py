@@ -116,7 +116,7 @@ class SimulatedDevice:
         self.rate = _Rate(self)
         self.server = Server(
             self._engine,
-            _Board(identity),
+            _BoardTables(identity),
             self.storage,
             clock_hz=CLOCK_HZ,
             slots_bytes=core.slots_bytes,
@@ -302,7 +302,7 @@ class _GoldenFlash:
         return bytes(self._bytes[offset : offset + length])
 
 
-class _Board:
+class _BoardTables:
     def __init__(self, identity: Mapping[str, str | int]) -> None:
         self.identity = identity
 

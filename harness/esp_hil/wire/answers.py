@@ -1,7 +1,7 @@
 """What the device answers (docs/PROTOCOL.md section 3): one frozen dataclass for each request's answer.
 
 An answer has its request's kind + 0x20 and starts with a status byte: `parse_answer` gives its message, or
-`Failure` with the device's words. All integers are little-endian.
+`FailureAnswer` with the device's words. All integers are little-endian.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from esp_hil.errors import WireError
 from esp_hil.wire.frame import Frame
 from esp_hil.wire.message import Message
 from esp_hil.wire.requests import (
-    Cancel,
-    Golden,
-    Hello,
-    Line,
-    Load,
-    OpenRead,
-    OpenWrite,
-    Ping,
-    Prbs,
-    Reset,
-    Run,
+    CancelRequest,
+    GoldenRequest,
+    HelloRequest,
+    LineRequest,
+    LoadRequest,
+    OpenReadRequest,
+    OpenWriteRequest,
+    PingRequest,
+    PrbsRequest,
+    ResetRequest,
+    RunRequest,
 )
 from esp_hil.wire.status import Status
 
@@ -42,7 +42,7 @@ HELLO_PACKED = 16
 class HelloAnswer(Message):
     """What the device can take: payload and window in bytes, slots, requests in its queue."""
 
-    KIND: ClassVar[int] = Hello.KIND + ANSWER
+    KIND: ClassVar[int] = HelloRequest.KIND + ANSWER
     FORM: ClassVar[struct.Struct] = struct.Struct("<BIHIBBB")
     version: int
     boot_id: int
@@ -57,7 +57,7 @@ class HelloAnswer(Message):
 class OpenWriteAnswer(Message):
     """Bytes that the device has already: 0, or the whole length when nothing needs to be sent."""
 
-    KIND: ClassVar[int] = OpenWrite.KIND + ANSWER
+    KIND: ClassVar[int] = OpenWriteRequest.KIND + ANSWER
     FORM: ClassVar[struct.Struct] = struct.Struct("<I")
     received: int
 
@@ -66,7 +66,7 @@ class OpenWriteAnswer(Message):
 class OpenReadAnswer(Message):
     """Length and CRC-32 of the bytes that follow as DATA."""
 
-    KIND: ClassVar[int] = OpenRead.KIND + ANSWER
+    KIND: ClassVar[int] = OpenReadRequest.KIND + ANSWER
     FORM: ClassVar[struct.Struct] = struct.Struct("<II")
     length: int
     crc: int
@@ -76,7 +76,7 @@ class OpenReadAnswer(Message):
 class LoadAnswer(Message):
     """The generation of the model (INFO of another one is out of date) and its input/output slots."""
 
-    KIND: ClassVar[int] = Load.KIND + ANSWER
+    KIND: ClassVar[int] = LoadRequest.KIND + ANSWER
     FORM: ClassVar[struct.Struct] = struct.Struct("<IB")
     generation: int
     slots: int
@@ -86,7 +86,7 @@ class LoadAnswer(Message):
 class RunAnswer(Message):
     """CPU cycles of the first run since LOAD (or 0) and of the last one; outputs if asked for."""
 
-    KIND: ClassVar[int] = Run.KIND + ANSWER
+    KIND: ClassVar[int] = RunRequest.KIND + ANSWER
     FORM: ClassVar[struct.Struct] = struct.Struct("<QQH")
     TAIL: ClassVar[bool] = True
     cold: int
@@ -99,7 +99,7 @@ class RunAnswer(Message):
 class CancelAnswer(Message):
     """The transfer is forgotten."""
 
-    KIND: ClassVar[int] = Cancel.KIND + ANSWER
+    KIND: ClassVar[int] = CancelRequest.KIND + ANSWER
     FORM: ClassVar[struct.Struct] = struct.Struct("")
 
 
@@ -107,7 +107,7 @@ class CancelAnswer(Message):
 class ResetAnswer(Message):
     """The device resets now."""
 
-    KIND: ClassVar[int] = Reset.KIND + ANSWER
+    KIND: ClassVar[int] = ResetRequest.KIND + ANSWER
     FORM: ClassVar[struct.Struct] = struct.Struct("")
 
 
@@ -115,7 +115,7 @@ class ResetAnswer(Message):
 class PingAnswer(Message):
     """The bytes of the ping."""
 
-    KIND: ClassVar[int] = Ping.KIND + ANSWER
+    KIND: ClassVar[int] = PingRequest.KIND + ANSWER
     FORM: ClassVar[struct.Struct] = struct.Struct("")
     TAIL: ClassVar[bool] = True
     data: bytes
@@ -125,7 +125,7 @@ class PingAnswer(Message):
 class LineAnswer(Message):
     """The rate from after this answer on; 0: the line has none."""
 
-    KIND: ClassVar[int] = Line.KIND + ANSWER
+    KIND: ClassVar[int] = LineRequest.KIND + ANSWER
     FORM: ClassVar[struct.Struct] = struct.Struct("<I")
     baud: int
 
@@ -134,7 +134,7 @@ class LineAnswer(Message):
 class PrbsAnswer(Message):
     """Of the PATTERN frames since the last one: those that came, those with wrong bytes, noise segments."""
 
-    KIND: ClassVar[int] = Prbs.KIND + ANSWER
+    KIND: ClassVar[int] = PrbsRequest.KIND + ANSWER
     FORM: ClassVar[struct.Struct] = struct.Struct("<III")
     received: int
     wrong: int
@@ -145,13 +145,13 @@ class PrbsAnswer(Message):
 class GoldenAnswer(Message):
     """1: the set is there and intact; 0: it is to be written as object GOLDEN, and asked for again."""
 
-    KIND: ClassVar[int] = Golden.KIND + ANSWER
+    KIND: ClassVar[int] = GoldenRequest.KIND + ANSWER
     FORM: ClassVar[struct.Struct] = struct.Struct("<B")
     found: int
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailureAnswer:
     """An answer that is not ok: the status and the device's own words."""
 
     status: int
@@ -176,7 +176,7 @@ ANSWERS: dict[int, type[Message]] = {
 }
 
 
-def parse_answer(frame: Frame) -> Message | Failure:
+def parse_answer(frame: Frame) -> Message | FailureAnswer:
     """The answer that a frame of kind A0..A7 carries.
 
     Raises:
@@ -189,5 +189,5 @@ def parse_answer(frame: Frame) -> Message | Failure:
         raise WireError(f"answer of kind {frame.kind:#04x} without a status")
     status = frame.payload[0]
     if status != Status.OK:
-        return Failure(status, frame.payload[1:].decode("utf-8", "replace"))
+        return FailureAnswer(status, frame.payload[1:].decode("utf-8", "replace"))
     return answer.parse(frame.payload[1:])

@@ -9,11 +9,19 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from esp_hil.wire.answers import ANSWER, Failure, parse_answer
+from esp_hil.wire.answers import ANSWER, FailureAnswer, parse_answer
 from esp_hil.wire.frame import Frame
 from esp_hil.wire.message import Message
 from esp_hil.wire.pace import RoundTrip
-from esp_hil.wire.requests import Golden, Load, OpenRead, OpenWrite, Ping, Reminder, Run
+from esp_hil.wire.requests import (
+    GoldenRequest,
+    LoadRequest,
+    OpenReadRequest,
+    OpenWriteRequest,
+    PingRequest,
+    Reminder,
+    RunRequest,
+)
 from esp_hil.wire.status import Status
 from esp_hil.wire.stream import Fault
 
@@ -26,8 +34,8 @@ BUSY_WAIT_MAX_S = 0.1
 SMALL_BYTES = 100
 """A RUN with inputs of so many bytes is repeated at once: to ask first would cost about as much."""
 
-_MAY_BE_BUSY = (OpenWrite, OpenRead, Run, Load, Golden)
-_WORKS = (Run, Load, Golden)
+_MAY_BE_BUSY = (OpenWriteRequest, OpenReadRequest, RunRequest, LoadRequest, GoldenRequest)
+_WORKS = (RunRequest, LoadRequest, GoldenRequest)
 """Answered when their work is done, behind that of others."""
 
 
@@ -45,15 +53,15 @@ class Statistics:
     restarted_transfers: int = 0
 
 
-class Task:
+class PendingCall:
     """Something asked of the device: `done`, and then `failure` or a result."""
 
     def __init__(self) -> None:
         self.done = False
-        self.failure: Failure | None = None
+        self.failure: FailureAnswer | None = None
         self.progress = 0
 
-    def end(self, failure: Failure | None = None) -> None:
+    def end(self, failure: FailureAnswer | None = None) -> None:
         """It is over."""
         self.done = True
         self.failure = failure
@@ -62,7 +70,7 @@ class Task:
 Hook = Callable[["Call", float], None]
 
 
-class Call(Task):
+class Call(PendingCall):
     """A request. `answer` is what came back when it went well.
 
     Args:
@@ -175,12 +183,12 @@ class Calls:
         Requests are executed in order: the answer to a later one says that the device has this one and works,
         and a gap says that it was lost.
         """
-        if call.received or not isinstance(call.message, Run) or len(self._sent) >= self.queue:
+        if call.received or not isinstance(call.message, RunRequest) or len(self._sent) >= self.queue:
             return False
         if len(call.message.inline) <= SMALL_BYTES:
             return False
         if self._question is None or self._question.done:
-            self._question = Call(Ping(b""))
+            self._question = Call(PingRequest(b""))
         return True
 
     @staticmethod
@@ -212,7 +220,7 @@ class Calls:
         if call is None or frame.kind != call.message.kind + ANSWER:
             return
         answer = parse_answer(frame)
-        if isinstance(answer, Failure) and answer.status == Status.PENDING:
+        if isinstance(answer, FailureAnswer) and answer.status == Status.PENDING:
             return
         if isinstance(call.message, _WORKS):
             # done once, however often it was asked for
@@ -221,9 +229,9 @@ class Calls:
             self._round_trip.measured(max(0.0, now - call.sent_at))
         self._finish(call, answer, now)
 
-    def _finish(self, call: Call, answer: Message | Failure, now: float) -> None:
+    def _finish(self, call: Call, answer: Message | FailureAnswer, now: float) -> None:
         del self._sent[call.seq]
-        if isinstance(answer, Failure):
+        if isinstance(answer, FailureAnswer):
             if answer.status == Status.BUSY and isinstance(call.message, _MAY_BE_BUSY):
                 self.refused_as_busy = True
                 self._later.append((now + min(BUSY_WAIT_MAX_S, BUSY_WAIT_S * 2.0**call.busy), call))
@@ -242,7 +250,7 @@ class Calls:
             self._on_gap(fault, now)
         elif fault.status != Status.BUSY and (call := self._sent.get(seq)):
             # `busy` here means: not executed, repeat the same request; its timer does
-            self._finish(call, Failure(fault.status, fault.detail.decode("utf-8", "replace")), now)
+            self._finish(call, FailureAnswer(fault.status, fault.detail.decode("utf-8", "replace")), now)
 
     def _on_gap(self, fault: Fault, now: float) -> None:
         expected = fault.expected_seq

@@ -18,6 +18,11 @@ class Message:
     FORM: ClassVar[struct.Struct]
     TAIL: ClassVar[bool] = False
 
+    @classmethod
+    def said(cls) -> str:
+        """Its name as docs/PROTOCOL.md says it, for people: a `RunRequest` is a Run."""
+        return cls.__name__.removesuffix("Request")
+
     @property
     def kind(self) -> int:
         """Of this message's frame."""
@@ -47,5 +52,5 @@ class Message:
         size = cls.FORM.size
         if len(payload) < size or (len(payload) > size and not cls.TAIL):
             least = "at least " if cls.TAIL else ""
-            raise WireError(f"{cls.__name__} has {least}{size} bytes, got {len(payload)}")
+            raise WireError(f"{cls.said()} has {least}{size} bytes, got {len(payload)}")
         return cls.FORM.unpack_from(payload)

@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 from esp_hil.errors import WireError
 from esp_hil.wire.message import Message
 
-WHOLE = 0xFFFF_FFFF  # OpenRead.length for everything from the offset on
+WHOLE = 0xFFFF_FFFF  # OpenReadRequest.length for everything from the offset on
 
 RUN_INLINE_INPUTS = 1
 RUN_INLINE_OUTPUTS = 2
@@ -27,7 +27,7 @@ LOAD_SELF_TEST = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Hello(Message):
+class HelloRequest(Message):
     """Begin a session; ends every open transfer and forgets queued runs."""
 
     KIND: ClassVar[int] = 0x80
@@ -39,7 +39,7 @@ class Hello(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class OpenWrite(Message):
+class OpenWriteRequest(Message):
     """Announce `length` bytes with CRC-32 `crc` for an object."""
 
     KIND: ClassVar[int] = 0x81
@@ -52,7 +52,7 @@ class OpenWrite(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class OpenRead(Message):
+class OpenReadRequest(Message):
     """Ask for bytes of an object."""
 
     KIND: ClassVar[int] = 0x82
@@ -65,7 +65,7 @@ class OpenRead(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Load(Message):
+class LoadRequest(Message):
     """Make the model at `location` ready to run; `path` is for file systems."""
 
     KIND: ClassVar[int] = 0x83
@@ -78,7 +78,7 @@ class Load(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Run(Message):
+class RunRequest(Message):
     """Run the model on a slot; flags are the RUN_ constants of this module."""
 
     KIND: ClassVar[int] = 0x84
@@ -112,7 +112,7 @@ class Run(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Cancel(Message):
+class CancelRequest(Message):
     """Forget a transfer."""
 
     KIND: ClassVar[int] = 0x85
@@ -121,7 +121,7 @@ class Cancel(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Reset(Message):
+class ResetRequest(Message):
     """Restart (mode 0) or go to the ROM loader (mode 1)."""
 
     KIND: ClassVar[int] = 0x86
@@ -130,7 +130,7 @@ class Reset(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Ping(Message):
+class PingRequest(Message):
     """Any bytes, to be sent back."""
 
     KIND: ClassVar[int] = 0x87
@@ -140,7 +140,7 @@ class Ping(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Line(Message):
+class LineRequest(Message):
     """Another rate, on trial for `trial_ms` (0 keeps the present one), and the pad that ends what is sent."""
 
     KIND: ClassVar[int] = 0x88
@@ -151,7 +151,7 @@ class Line(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Prbs(Message):
+class PrbsRequest(Message):
     """Ask for so many PATTERN frames of `size` bytes, and for what came of those sent there."""
 
     KIND: ClassVar[int] = 0x89
@@ -161,7 +161,7 @@ class Prbs(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Golden(Message):
+class GoldenRequest(Message):
     """Open the golden set of that name: records x record_bytes bytes with that SHA-256."""
 
     KIND: ClassVar[int] = 0x8A
@@ -185,16 +185,16 @@ class Reminder(Message):
 REQUESTS: dict[int, type[Message]] = {
     kind.KIND: kind
     for kind in (
-        Hello,
-        OpenWrite,
-        OpenRead,
-        Load,
-        Run,
-        Cancel,
-        Reset,
-        Ping,
-        Line,
-        Prbs,
-        Golden,
+        HelloRequest,
+        OpenWriteRequest,
+        OpenReadRequest,
+        LoadRequest,
+        RunRequest,
+        CancelRequest,
+        ResetRequest,
+        PingRequest,
+        LineRequest,
+        PrbsRequest,
+        GoldenRequest,
     )
 }

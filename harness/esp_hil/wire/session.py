@@ -30,7 +30,7 @@ from esp_hil.wire.objects import Object
 from esp_hil.wire.pace import ChunkSize, Departures, RoundTrip
 from esp_hil.wire.packing import Packer
 from esp_hil.wire.pattern import pattern
-from esp_hil.wire.requests import WHOLE, Hello, OpenRead
+from esp_hil.wire.requests import WHOLE, HelloRequest, OpenReadRequest
 from esp_hil.wire.status import Status
 from esp_hil.wire.stream import UNANSWERED, Ack, Boot, Data, Fault, Log, Pattern, parse_unanswered
 from esp_hil.wire.transfers import DownloadTask, Transfers, UploadTask
@@ -44,7 +44,7 @@ UNLIMITED = 1 << 30
 _NAMES = {kind: message.__name__ for kind, message in (ANSWERS | UNANSWERED).items()}
 
 
-class Session:
+class WireSession:
     """One session from its HELLO on; a new HELLO is a new Session.
 
     Args:
@@ -93,7 +93,7 @@ class Session:
         self.patterns_received = 0
         self.patterns_wrong = 0
         self._patterns: list[Pattern] = []
-        hello = Hello(VERSION, VERSION, nonce, MAX_PAYLOAD)
+        hello = HelloRequest(VERSION, VERSION, nonce, MAX_PAYLOAD)
         self.hello = self._calls.issue(Call(hello, on_done=self._greeted), now)
 
     def _greeted(self, call: Call, _: float) -> None:
@@ -147,7 +147,7 @@ class Session:
         length: int = WHOLE,
     ) -> DownloadTask:
         """Read an object, or `length` bytes of it from `offset` on."""
-        return self._transfers.download(OpenRead(source, index, slot, offset, length), now)
+        return self._transfers.download(OpenReadRequest(source, index, slot, offset, length), now)
 
     @property
     def idle(self) -> bool:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import zlib
 from collections import deque
 
-from esp_hil.wire.answers import Failure, OpenReadAnswer, OpenWriteAnswer
-from esp_hil.wire.calls import Call, Calls, Statistics, Task
+from esp_hil.wire.answers import FailureAnswer, OpenReadAnswer, OpenWriteAnswer
+from esp_hil.wire.calls import Call, Calls, PendingCall, Statistics
 from esp_hil.wire.message import Message
 from esp_hil.wire.objects import Object
 from esp_hil.wire.pace import ChunkSize, RoundTrip
 from esp_hil.wire.packing import Packer
-from esp_hil.wire.requests import OpenRead, OpenWrite
+from esp_hil.wire.requests import OpenReadRequest, OpenWriteRequest
 from esp_hil.wire.status import Status
 from esp_hil.wire.stream import Ack, Data
 from esp_hil.wire.transfer import READ_CREDIT_BYTES, Download, Upload
@@ -26,10 +26,10 @@ RESTARTS = 5
 Outgoing = list[tuple[Message, int]]
 
 
-class UploadTask(Task):
+class UploadTask(PendingCall):
     """An object written to the device; `progress` counts acknowledged bytes."""
 
-    def __init__(self, request: OpenWrite, data: bytes, upload: Upload, *, eager: bool) -> None:
+    def __init__(self, request: OpenWriteRequest, data: bytes, upload: Upload, *, eager: bool) -> None:
         super().__init__()
         self.request = request
         self.data = data
@@ -44,10 +44,10 @@ class UploadTask(Task):
         return self.done or (self.opened and self.upload.all_sent)
 
 
-class DownloadTask(Task):
+class DownloadTask(PendingCall):
     """An object read from the device: `data`, when done; `progress` counts received bytes."""
 
-    def __init__(self, request: OpenRead, download: Download) -> None:
+    def __init__(self, request: OpenReadRequest, download: Download) -> None:
         super().__init__()
         self.request = request
         self.data = b""
@@ -137,7 +137,7 @@ class Transfers:
         self, data: bytes, target: Object, index: int, slot: int, now: float, *, eager: bool
     ) -> UploadTask:
         """Write an object. `eager`: send data before the device has answered that it wants them."""
-        request = OpenWrite(target, index, slot, len(data), zlib.crc32(data))
+        request = OpenWriteRequest(target, index, slot, len(data), zlib.crc32(data))
         task = UploadTask(request, data, self._new_upload(-1, data, now), eager=eager)
         self._open_upload(task, now)
         return task
@@ -166,7 +166,7 @@ class Transfers:
 
         self._calls.issue(Call(task.request, issued, answered), now)
 
-    def _end_upload(self, task: UploadTask, failure: Failure | None) -> None:
+    def _end_upload(self, task: UploadTask, failure: FailureAnswer | None) -> None:
         del self._uploads[task.upload.transfer]
         self._statistics.retransmitted_bytes += task.upload.retransmitted_bytes
         if failure is None:
@@ -192,7 +192,7 @@ class Transfers:
             self._statistics.restarted_transfers += 1
             self._open_upload(task, now)
         else:
-            self._end_upload(task, Failure(ack.status, "the device gave up the transfer"))
+            self._end_upload(task, FailureAnswer(ack.status, "the device gave up the transfer"))
 
     def _flows(self, task: UploadTask) -> bool:
         """Whether data may be sent: the device wants them, or OPEN_WRITE is out and the task eager."""
@@ -224,7 +224,7 @@ class Transfers:
 
     # downloads
 
-    def download(self, request: OpenRead, now: float) -> DownloadTask:
+    def download(self, request: OpenReadRequest, now: float) -> DownloadTask:
         """Read an object, or a part of it."""
         task = DownloadTask(request, Download(-1, round_trip=self._round_trip, now=now))
         self._open_download(task, now)
@@ -278,4 +278,4 @@ class Transfers:
             self._statistics.restarted_transfers += 1
             self._open_download(task, now)
         else:
-            task.end(Failure(Status.CRC_MISMATCH, "the bytes kept arriving damaged"))
+            task.end(FailureAnswer(Status.CRC_MISMATCH, "the bytes kept arriving damaged"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from esp_hil.formats.espdl import Graph, Tensor
+from esp_hil.formats.espdl import Graph, TensorData
 from tests.formats.espdl.writer import graph, node, tensor, value
 
 
@@ -55,7 +55,7 @@ def tiny_graph() -> Graph:
     )
 
 
-def same_tensor(left: Tensor, right: Tensor) -> bool:
+def same_tensor(left: TensorData, right: TensorData) -> bool:
     """Whether both say the same."""
     return (
         (left.name, left.dtype, left.shape, left.layout)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from esp_hil.errors import FormatError, HilError, UnsupportedOperator
 from esp_hil.formats.espdl import read_espdl
-from esp_hil.formats.espdl.flat import Buffer
+from esp_hil.formats.espdl.flat import FlatBuffer
 from tests.formats.espdl.examples import conv_graph, same_graph, tiny_graph
 from tests.formats.espdl.writer import edl, graph, node, value
 
@@ -125,7 +125,7 @@ def _refusal(data: bytes) -> str:
 def test_reference_of_zero_is_refused() -> None:
     """It leads to itself, where a text of no length would be read."""
     vtable, table = struct.pack("<HHH", 6, 8, 4), struct.pack("<iI", 8, 0)
-    buffer = Buffer(struct.pack("<I", 12) + vtable + bytes(2) + table)
+    buffer = FlatBuffer(struct.pack("<I", 12) + vtable + bytes(2) + table)
     with pytest.raises(FormatError, match="points outside"):
         buffer.root().text(0, "name")
 
@@ -133,14 +133,14 @@ def test_reference_of_zero_is_refused() -> None:
 def test_field_outside_its_table_is_refused() -> None:
     vtable, table = struct.pack("<HHH", 6, 8, 8), struct.pack("<iI", 8, 0)
     with pytest.raises(FormatError, match="names a field outside its table"):
-        Buffer(struct.pack("<I", 12) + vtable + bytes(2) + table + bytes(16)).root()
+        FlatBuffer(struct.pack("<I", 12) + vtable + bytes(2) + table + bytes(16)).root()
 
 
 @pytest.mark.parametrize("size", [0, 2, 5])
 def test_vtable_of_an_impossible_size_is_refused(size: int) -> None:
     vtable, table = struct.pack("<HHH", size, 8, 4), struct.pack("<iI", 8, 0)
     with pytest.raises(FormatError, match="vtable of root table"):
-        Buffer(struct.pack("<I", 12) + vtable + bytes(2) + table).root()
+        FlatBuffer(struct.pack("<I", 12) + vtable + bytes(2) + table).root()
 
 
 def test_tensor_data_out_of_alignment_are_refused() -> None:

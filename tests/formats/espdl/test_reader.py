@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from esp_hil.errors import FormatError, GoldenError
-from esp_hil.formats.espdl import EspdlModel, Tensor, ValueInfo, read_espdl
+from esp_hil.formats.espdl import EspdlModel, TensorData, ValueInfo, read_espdl
 from esp_hil.formats.espdl.reader import DTYPES
 from tests.formats.espdl.examples import conv_graph, same_graph, tiny_graph
 from tests.formats.espdl.writer import edl, graph, node, tensor, value
@@ -43,7 +43,7 @@ def test_every_kind_of_attribute_is_read() -> None:
     model = read_espdl(edl(graph([written], (value("x", (1, 4)), value("y", (1, 4))))))
     read = dict(model.graph.nodes[0].attributes)
     array = read.pop("a_tensor")
-    assert isinstance(array, Tensor)
+    assert isinstance(array, TensorData)
     assert array.data.tolist() == [0, 1, 2]
     assert read == {"quant_type": "S8", **attributes}
 
@@ -136,20 +136,24 @@ def test_graph_that_cannot_be_is_refused(case: str) -> None:
 
 
 def test_tensor_with_too_little_data_is_refused() -> None:
-    wrong = Tensor(name="t", dtype="int16", shape=(9,), exponents=(0,), layout="", data=np.zeros(8, np.int16))
+    wrong = TensorData(
+        name="t", dtype="int16", shape=(9,), exponents=(0,), layout="", data=np.zeros(8, np.int16)
+    )
     with pytest.raises(FormatError, match="'t' of shape 9 has 16 bytes instead of 18"):
         read_espdl(_replaced(initializers={"t": wrong}))
 
 
 def test_junk_in_the_padding_of_a_tensor_is_none_of_its_values() -> None:
     """Espressif's own espdet_pico_416_416_cat for esp32p4 has such a tensor."""
-    padded = Tensor(name="t", dtype="int8", shape=(5,), exponents=(0,), layout="", data=np.ones(6, np.int8))
+    padded = TensorData(
+        name="t", dtype="int8", shape=(5,), exponents=(0,), layout="", data=np.ones(6, np.int8)
+    )
     read = read_espdl(_replaced(initializers={"t": padded})).graph.initializers["t"]
     assert read.data.tolist() == [1] * 5
 
 
 def test_bool_tensor_with_other_bytes_is_refused() -> None:
-    wrong = Tensor(
+    wrong = TensorData(
         name="t", dtype="bool", shape=(2,), exponents=(0,), layout="", data=np.array([1, 7], np.int8)
     )
     with pytest.raises(FormatError, match="other than 0 and 1"):

@@ -15,7 +15,7 @@ import flatbuffers
 import numpy as np
 from numpy.typing import NDArray
 
-from esp_hil.formats.espdl import Attribute, Graph, Node, Tensor, ValueInfo
+from esp_hil.formats.espdl import Attribute, Graph, Node, TensorData, ValueInfo
 from esp_hil.formats.espdl.reader import DTYPES
 
 TYPE_NUMBERS = {name: number for number, name in DTYPES.items()}
@@ -28,10 +28,10 @@ def tensor(
     exponents: Sequence[int] = (0,),
     layout: str = "",
     shape: tuple[int, ...] | None = None,
-) -> Tensor:
+) -> TensorData:
     """A tensor record; `shape` is that of `values` unless they are packed."""
     array = np.asarray(values)
-    return Tensor(
+    return TensorData(
         name=name,
         dtype=array.dtype.name,
         shape=array.shape if shape is None else shape,
@@ -72,9 +72,9 @@ def graph(
     *,
     inputs: Sequence[str] = ("x",),
     outputs: Sequence[str] = ("y",),
-    initializers: Sequence[Tensor] = (),
-    test_inputs: Sequence[Tensor] = (),
-    test_outputs: Sequence[Tensor] = (),
+    initializers: Sequence[TensorData] = (),
+    test_inputs: Sequence[TensorData] = (),
+    test_outputs: Sequence[TensorData] = (),
 ) -> Graph:
     """A graph record; `values` describes inputs, outputs and intermediates."""
     by_name = {item.name: item for item in values}
@@ -188,7 +188,7 @@ class _Writer:
         )
         return self._table(2, {0: number})
 
-    def _tensor(self, item: Tensor) -> int:
+    def _tensor(self, item: TensorData) -> int:
         if self.old_schema:
             return self._old_tensor(item)
         raw = item.data.astype(item.data.dtype.newbyteorder("<")).tobytes()
@@ -210,7 +210,7 @@ class _Writer:
             },
         )
 
-    def _old_tensor(self, item: Tensor) -> int:
+    def _old_tensor(self, item: TensorData) -> int:
         builder = self.builder
         if item.data.size <= self.listed:
             lists = {
@@ -256,7 +256,7 @@ class _Writer:
     def _attribute_field(self, content: Attribute) -> tuple[int, int, _Field]:
         """Kind, slot and field of an attribute's value."""
         builder = self.builder
-        if isinstance(content, Tensor):
+        if isinstance(content, TensorData):
             return 4, 7, self._tensor(content)
         if isinstance(content, float):
             return 1, 4, lambda slot: builder.PrependStructSlot(slot, self._struct("f", content), 0)

@@ -16,7 +16,7 @@ from esp_hil.results.timing.forecast import Forecast, forecast, learned
 from esp_hil.results.timing.physics import (
     CONTRADICTION,
     Figure,
-    Network,
+    PublishedNetwork,
     figures_of,
     fit,
     half_width,
@@ -74,7 +74,7 @@ def test_without_figures_that_agree_there_is_nothing_to_fit() -> None:
 
 def test_the_fit_finds_the_numbers_that_made_its_figures() -> None:
     def figure(instructions: float, streamed: int) -> Figure:
-        network = Network(
+        network = PublishedNetwork(
             model=f"{instructions}-{streamed}",
             target="esp32s3",
             macs=1,

@@ -14,7 +14,7 @@ from esp_hil.formats.espdl.shapes import propagate
 from esp_hil.results.timing.instructions import kernel_calls, simd_chip
 from esp_hil.results.timing.instructions.copies import copy_instructions
 from esp_hil.results.timing.instructions.kernels import alignment, blocks, kernel_names, quantity_names
-from esp_hil.results.timing.instructions.windows import Axis, windows_of
+from esp_hil.results.timing.instructions.windows import WindowAxis, windows_of
 from esp_hil.results.timing.latency import quantile
 
 ROOT = Path(__file__).parents[3]
@@ -23,9 +23,11 @@ FORCED = ("_w_", "_shift0")
 """Cases with shifts that esp-ppq never exports: there the S3's kernels leave out their rounding."""
 
 
-def axis(size: int, window: int, *, stride: int = 1, before: int = 0, after: int = 0) -> Axis:
+def axis(size: int, window: int, *, stride: int = 1, before: int = 0, after: int = 0) -> WindowAxis:
     made = (size + before + after - window) // stride + 1
-    return Axis(size=size, made=made, window=window, stride=stride, dilation=1, before=before, after=after)
+    return WindowAxis(
+        size=size, made=made, window=window, stride=stride, dilation=1, before=before, after=after
+    )
 
 
 def test_a_padded_window_is_computed_over_the_part_that_lies_inside() -> None:

@@ -11,12 +11,12 @@ from esp_hil.cli import main
 from esp_hil.errors import ConfigError
 from esp_hil.report import write_reports
 from esp_hil.results.timing.predict import Prediction, fit_of, groups, held_out, predict
-from esp_hil.results.timing.published import Published, group_of, published, published_of, spread_words
+from esp_hil.results.timing.published import PublishedLatency, group_of, published, published_of, spread_words
 from esp_hil.targets import target, targets
 from tests.report.samples import sample_run
 
 
-def figure(model: str, cycles_per_mac: float, chip: str = "esp32s3", **changes: object) -> Published:
+def figure(model: str, cycles_per_mac: float, chip: str = "esp32s3", **changes: object) -> PublishedLatency:
     """A figure of a model of a million MACs."""
     row = {
         "model": model,
@@ -30,7 +30,7 @@ def figure(model: str, cycles_per_mac: float, chip: str = "esp32s3", **changes: 
         "macs": 1_000_000,
         "source": "here",
     }
-    return Published(**(row | changes))  # type: ignore[arg-type]
+    return PublishedLatency(**(row | changes))  # type: ignore[arg-type]
 
 
 def test_every_published_figure_is_possible_on_its_chip() -> None:

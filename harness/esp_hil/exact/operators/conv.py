@@ -21,7 +21,7 @@ from esp_hil.exact.lowering import (
 from esp_hil.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, Bounds
 from esp_hil.exact.registry import operator
 from esp_hil.exact.saturation import accumulators_of
-from esp_hil.formats.espdl.model import Node, Tensor
+from esp_hil.formats.espdl.model import Node, TensorData
 
 
 @operator("Conv", batches=True)
@@ -117,7 +117,7 @@ def _can_wrap(products: sums.Products) -> NDArray[np.bool_]:
     return beyond
 
 
-def _filter(lowering: Lowering, node: Node) -> Tensor:
+def _filter(lowering: Lowering, node: Node) -> TensorData:
     tensor = lowering.constant_tensor(node.inputs[1])
     if tensor is None:
         raise UnsupportedOperator(

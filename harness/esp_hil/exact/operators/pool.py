@@ -33,7 +33,7 @@ from esp_hil.formats.espdl.model import Node
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class PoolWindow:
     """Kernel, strides and pads (ONNX order: all heads, then all tails) of a pooling node."""
 
     kernel: tuple[int, ...]
@@ -41,11 +41,11 @@ class Window:
     pads: tuple[int, ...]
 
 
-def window_of(lowering: Lowering, node: Node) -> Window:
+def window_of(lowering: Lowering, node: Node) -> PoolWindow:
     """Attributes of a pooling node; that they are there was checked with the shape."""
     rank = len(lowering.shape(node.inputs[0])) - 2
     pads = attribute_ints(node, "pads", ()) or (0,) * (2 * rank)
-    return Window(attribute_ints(node, "kernel_shape", ()), attribute_ints(node, "strides", ()), pads)
+    return PoolWindow(attribute_ints(node, "kernel_shape", ()), attribute_ints(node, "strides", ()), pads)
 
 
 @operator("MaxPool", batches=True)
@@ -79,15 +79,15 @@ def lower_average_pool(lowering: Lowering, node: Node) -> None:
 def lower_global_average_pool(lowering: Lowering, node: Node) -> None:
     """The average over all positions."""
     spatial = lowering.shape(node.inputs[0])[1:-1]
-    average(lowering, node, Window(spatial, (1,) * len(spatial), (0,) * (2 * len(spatial))))
+    average(lowering, node, PoolWindow(spatial, (1,) * len(spatial), (0,) * (2 * len(spatial))))
 
 
-def _whole(lowering: Lowering, node: Node, window: Window) -> bool:
+def _whole(lowering: Lowering, node: Node, window: PoolWindow) -> bool:
     """Whether the window is all of the input, so that the sums are a reduction."""
     return window.kernel == lowering.shape(node.inputs[0])[1:-1] and not any(window.pads)
 
 
-def average(lowering: Lowering, node: Node, window: Window) -> None:
+def average(lowering: Lowering, node: Node, window: PoolWindow) -> None:
     """Sums over windows, then one multiplication in float32 and rounding."""
     onnx, x, y = lowering.onnx, node.inputs[0], node.outputs[0]
     dtype = quantized_dtype(node)
@@ -118,7 +118,7 @@ def average(lowering: Lowering, node: Node, window: Window) -> None:
     lowering.prove(node, "float64" if wide else "float32", bound=bound, limit=limit)
 
 
-def _sums(lowering: Lowering, node: Node, window: Window, value: str, form: Form) -> str:
+def _sums(lowering: Lowering, node: Node, window: PoolWindow, value: str, form: Form) -> str:
     """Sums over windows in float32, by a reduction or a depthwise Conv with ones."""
     onnx, shape = lowering.onnx, lowering.shape(node.inputs[0])
     hint = f"{node.outputs[0]}:sum"
@@ -138,7 +138,7 @@ def _sums(lowering: Lowering, node: Node, window: Window, value: str, form: Form
     )
 
 
-def _wide_sums(lowering: Lowering, node: Node, window: Window, value: str, form: Form) -> str:
+def _wide_sums(lowering: Lowering, node: Node, window: PoolWindow, value: str, form: Form) -> str:
     """Sums beyond 2**24: high and low bytes apart, added in float64, then rounded to float32."""
     onnx = lowering.onnx
     high = onnx.op("Floor", [onnx.op("Mul", [value, onnx.constant(np.float32(1 / 256), "1/256")])])

@@ -28,7 +28,7 @@ _SIGMOID_REACH, _TANH_REACH = 6.3, 3.5
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class RecurrentCell:
     """What all steps of one direction share.
 
     Attributes:
@@ -56,7 +56,7 @@ def lower_recurrent(lowering: Lowering, node: Node) -> None:
     ways = 2 if attribute_text(node, "direction", "forward") == "bidirectional" else 1
     steps = x[1] if attribute_int(node, "layout", 0) else x[0]
     shapes = [(steps, ways, 1, hidden), (ways, 1, hidden), (ways, 1, hidden)]
-    parts = [_direction(lowering, Cell(node, dtype, gates, hidden, way)) for way in range(ways)]
+    parts = [_direction(lowering, RecurrentCell(node, dtype, gates, hidden, way)) for way in range(ways)]
     for index, name in enumerate(node.outputs[: 3 if gates == 4 else 2]):
         if name:
             values = [part[index] for part in parts]
@@ -90,7 +90,7 @@ def _check(lowering: Lowering, node: Node) -> None:
         raise UnsupportedOperator(f"{node.op_type} {node.name!r}: {problem}")
 
 
-def _direction(lowering: Lowering, cell: Cell) -> list[str]:
+def _direction(lowering: Lowering, cell: RecurrentCell) -> list[str]:
     """Outputs of one direction: (steps, 1, H) hidden states, (1, H) the last, and LSTM's last cell."""
     onnx, node = lowering.onnx, cell.node
     depth = lowering.shape(node.inputs[0])[-1]
@@ -146,7 +146,7 @@ class Gates:
     state: list[str]
 
 
-def _matrix(lowering: Lowering, cell: Cell, index: int) -> Matrix:
+def _matrix(lowering: Lowering, cell: RecurrentCell, index: int) -> Matrix:
     """W (index 1) or R (2) of this direction; the hidden state has the exponent of output h."""
     onnx, node = lowering.onnx, cell.node
     name = node.inputs[index]
@@ -157,7 +157,7 @@ def _matrix(lowering: Lowering, cell: Cell, index: int) -> Matrix:
     return Matrix(value, shift, lowering.shape(name)[-1])
 
 
-def _dot_products(lowering: Lowering, cell: Cell, x: str, matrix: Matrix) -> str:
+def _dot_products(lowering: Lowering, cell: RecurrentCell, x: str, matrix: Matrix) -> str:
     """X times a matrix (K, rows): an exact integer, rounded to float32, times 2**-shift, rounded, int16.
 
     Source: dl_base_dotprod.cpp.
@@ -181,7 +181,7 @@ def _dot_products(lowering: Lowering, cell: Cell, x: str, matrix: Matrix) -> str
     return rounded_and_clipped(lowering, value, DTYPE_BOUNDS["int16"])
 
 
-def _biases(lowering: Lowering, cell: Cell) -> tuple[str, str] | None:
+def _biases(lowering: Lowering, cell: RecurrentCell) -> tuple[str, str] | None:
     """Input bias and recurrent bias, (gates * H,) each."""
     node, size = cell.node, cell.gates * cell.hidden
     if len(node.inputs) < 4 or not node.inputs[3]:
@@ -193,7 +193,7 @@ def _biases(lowering: Lowering, cell: Cell) -> tuple[str, str] | None:
     return first, second
 
 
-def _initial(lowering: Lowering, cell: Cell, index: int) -> str:
+def _initial(lowering: Lowering, cell: RecurrentCell, index: int) -> str:
     """(1, H) initial state as it stands in the file; zeros if it is left out."""
     node, onnx = cell.node, lowering.onnx
     if index >= len(node.inputs) or not node.inputs[index]:
@@ -204,7 +204,7 @@ def _initial(lowering: Lowering, cell: Cell, index: int) -> str:
     return onnx.op("Gather", [rows, onnx.constant(np.array([cell.direction]), "way")], axis=0)
 
 
-def _wrapped(lowering: Lowering, cell: Cell, value: str) -> str:
+def _wrapped(lowering: Lowering, cell: RecurrentCell, value: str) -> str:
     """A whole number as int16 arithmetic leaves it; floats unchanged."""
     if cell.dtype == "float32":
         return value
@@ -214,7 +214,7 @@ def _wrapped(lowering: Lowering, cell: Cell, value: str) -> str:
     return onnx.op("Sub", [value, onnx.op("Mul", [turns, onnx.constant(F32(65536), "turn")])])
 
 
-def _gate(lowering: Lowering, cell: Cell, value: str, kind: str) -> str:
+def _gate(lowering: Lowering, cell: RecurrentCell, value: str, kind: str) -> str:
     """Sigmoid or tanh of a gate: a table over its integers (SigmoidLUT, TanhLUT), a function for floats."""
     if cell.dtype == "float32":
         return (float_function.sigmoid if kind == "sigmoid" else float_function.tanh)(lowering, value)
@@ -240,7 +240,7 @@ def _gate_table(exponent: int, kind: str) -> Table:
     return np.where(index >= 0, values, negative).astype(np.float32)
 
 
-def _slices(lowering: Lowering, cell: Cell, value: str, count: int) -> list[str]:
+def _slices(lowering: Lowering, cell: RecurrentCell, value: str, count: int) -> list[str]:
     """The first `count` gates of (1, gates * H)."""
     onnx, limits = lowering.onnx, []
     for index in range(count):
@@ -251,7 +251,7 @@ def _slices(lowering: Lowering, cell: Cell, value: str, count: int) -> list[str]
     return limits
 
 
-def _lstm_step(lowering: Lowering, cell: Cell, gates: Gates) -> list[str]:
+def _lstm_step(lowering: Lowering, cell: RecurrentCell, gates: Gates) -> list[str]:
     """New h and c; gates in the order i, o, f, g."""
     onnx, node = lowering.onnx, cell.node
     total = onnx.op("Add", [gates.seen, gates.recurrent])
@@ -272,7 +272,7 @@ def _lstm_step(lowering: Lowering, cell: Cell, gates: Gates) -> list[str]:
     return [_hidden(lowering, cell, h, rescaled=False), c]
 
 
-def _gru_step(lowering: Lowering, cell: Cell, gates: Gates) -> list[str]:
+def _gru_step(lowering: Lowering, cell: RecurrentCell, gates: Gates) -> list[str]:
     """New h; gates in the order z, r, n."""
     onnx = lowering.onnx
     seen, recurrent = gates.seen, gates.recurrent
@@ -298,7 +298,7 @@ def _gru_step(lowering: Lowering, cell: Cell, gates: Gates) -> list[str]:
     ]
 
 
-def _hidden(lowering: Lowering, cell: Cell, value: str, *, rescaled: bool) -> str:
+def _hidden(lowering: Lowering, cell: RecurrentCell, value: str, *, rescaled: bool) -> str:
     """The hidden state as an integer of output y's exponent."""
     if cell.dtype == "float32":
         return value

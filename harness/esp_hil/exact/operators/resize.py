@@ -26,7 +26,7 @@ F32 = np.float32
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class SpatialAxis:
     """One spatial axis: lengths and the float32 scale as ESP-DL computes it."""
 
     length: int
@@ -34,7 +34,7 @@ class Axis:
     scale: np.float32
 
 
-def _axes(lowering: Lowering, node: Node) -> list[Axis]:
+def _axes(lowering: Lowering, node: Node) -> list[SpatialAxis]:
     shape = lowering.shape(node.inputs[0])
     if len(shape) not in (3, 4):
         raise UnsupportedOperator(
@@ -51,7 +51,7 @@ def _axes(lowering: Lowering, node: Node) -> list[Axis]:
             output = int(F32(length) * scale)
         else:
             raise UnsupportedOperator(f"Resize {node.name!r}: neither scales nor sizes")
-        axes.append(Axis(length, output, scale))
+        axes.append(SpatialAxis(length, output, scale))
     return axes
 
 
@@ -81,7 +81,7 @@ def lower_resize(lowering: Lowering, node: Node) -> None:
         )
 
 
-def _nearest(lowering: Lowering, node: Node, axes: list[Axis], form: Form) -> None:
+def _nearest(lowering: Lowering, node: Node, axes: list[SpatialAxis], form: Form) -> None:
     onnx, x, y = lowering.onnx, node.inputs[0], node.outputs[0]
     value = lowering.read(x, form)
     shift = lowering.exponent(x) - lowering.exponent(y)
@@ -124,7 +124,9 @@ def _taken(lowering: Lowering, value: str, indices: NDArray[np.int64], axis: int
     return lowering.onnx.op("Gather", [value, lowering.onnx.constant(indices, "indices")], axis=axis)
 
 
-def _linear(lowering: Lowering, node: Node, axes: list[Axis], form: Form, *, align_corners: bool) -> None:
+def _linear(
+    lowering: Lowering, node: Node, axes: list[SpatialAxis], form: Form, *, align_corners: bool
+) -> None:
     """Along W, then along H: x0 r0 + x1 r1, every product and sum rounded to float32."""
     onnx, x, y = lowering.onnx, node.inputs[0], node.outputs[0]
     value = onnx.op("Mul", [lowering.read(x, form), onnx.constant(dl_scale(lowering.exponent(x)), "scale")])
@@ -149,7 +151,7 @@ def _linear(lowering: Lowering, node: Node, axes: list[Axis], form: Form, *, ali
     )
 
 
-def _coefficients(axis: Axis, *, align_corners: bool) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _coefficients(axis: SpatialAxis, *, align_corners: bool) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Index of the nearer input and the weight of the next one (linear_coeffs)."""
     scale = axis.scale
     if align_corners:

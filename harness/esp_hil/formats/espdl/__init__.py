@@ -2,7 +2,7 @@
 
 from esp_hil.formats.espdl.container import images
 from esp_hil.formats.espdl.family import possible_families
-from esp_hil.formats.espdl.model import Attribute, EspdlModel, Graph, Node, Tensor, ValueInfo
+from esp_hil.formats.espdl.model import Attribute, EspdlModel, Graph, Node, TensorData, ValueInfo
 from esp_hil.formats.espdl.reader import read_espdl
 
 __all__ = [
@@ -10,7 +10,7 @@ __all__ = [
     "EspdlModel",
     "Graph",
     "Node",
-    "Tensor",
+    "TensorData",
     "ValueInfo",
     "images",
     "possible_families",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from esp_hil.errors import UnsupportedOperator
-from esp_hil.formats.espdl.model import Graph, Node, Tensor
+from esp_hil.formats.espdl.model import Graph, Node, TensorData
 
 
 def integer(node: Node, name: str, default: int | None = None) -> int:
@@ -37,7 +37,7 @@ def text(node: Node, name: str, default: str | None = None) -> str:
     return value
 
 
-def constant(graph: Graph, node: Node, index: int) -> Tensor | None:
+def constant(graph: Graph, node: Node, index: int) -> TensorData | None:
     """The initializer that is input `index`; None if the node leaves that input out.
 
     Raises:

@@ -29,7 +29,7 @@ _DAMAGED = "the file is damaged or truncated: copy or export it again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class EdlImage:
     """One EDL image: `offset` in its file, `bytes_` with header and without padding."""
 
     name: str
@@ -73,7 +73,7 @@ def images(data: bytes) -> list[tuple[str, bytes]]:
     return [(image.name, image.bytes_) for image in located_images(data)]
 
 
-def located_images(data: bytes) -> list[Image]:
+def located_images(data: bytes) -> list[EdlImage]:
     """As `images`, with the offset of each in the file."""
     magic = data[:4]
     if magic in _HEADER_BYTES:
@@ -88,7 +88,7 @@ def located_images(data: bytes) -> list[Image]:
     raise AssertionError("a magic that `kinds` knows and this module does not")
 
 
-def _image(data: bytes, offset: int, name: str) -> Image:
+def _image(data: bytes, offset: int, name: str) -> EdlImage:
     magic = data[offset : offset + 4]
     header = _HEADER_BYTES[magic]
     length = _u32(data, offset + 8, "length of the model")
@@ -101,10 +101,10 @@ def _image(data: bytes, offset: int, name: str) -> Image:
         )
     if header == 16 and _u32(data, offset + 12, "header"):
         raise FormatError("bytes 12 to 15 of the header are not zero", offset=offset + 12, hint=_DAMAGED)
-    return Image(name=name, offset=offset, bytes_=data[offset : offset + header + length])
+    return EdlImage(name=name, offset=offset, bytes_=data[offset : offset + header + length])
 
 
-def _pack(data: bytes, magic: bytes) -> list[Image]:
+def _pack(data: bytes, magic: bytes) -> list[EdlImage]:
     count_at = 4
     if magic == b"PDL3":
         count_at = 56
@@ -123,7 +123,7 @@ def _pack(data: bytes, magic: bytes) -> list[Image]:
     return found
 
 
-def _entry(data: bytes, at: int, magic: bytes) -> Image:
+def _entry(data: bytes, at: int, magic: bytes) -> EdlImage:
     offset = _u32(data, at, "data offset")
     name_at, name_bytes = _u32(data, at + 4, "name offset"), _u32(data, at + 8, "name length")
     if name_at + name_bytes > len(data):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from esp_hil.formats.espdl.model import Graph, Tensor
+from esp_hil.formats.espdl.model import Graph, TensorData
 from esp_hil.targets import FAMILIES, Family, targets
 
 _PLAIN_LAYOUTS = frozenset({"NHWC", "HWCN", "NWC", "WCN"})
@@ -54,7 +54,7 @@ def _family_named(target: str) -> Family | None:
     return next((family for family in FAMILIES if family == target), None)
 
 
-def _is_filter(tensor: Tensor) -> bool:
+def _is_filter(tensor: TensorData) -> bool:
     return "WC" in tensor.layout
 
 

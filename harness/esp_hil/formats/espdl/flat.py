@@ -30,7 +30,7 @@ _VISITS_PER_BYTE = 4
 _VISITS_FREE = 65_536
 
 
-class Buffer:
+class FlatBuffer:
     """The bytes of one FlatBuffer.
 
     Args:
@@ -90,17 +90,17 @@ class Buffer:
         except UnicodeDecodeError:
             raise self.damaged(f"{what} is not UTF-8", start) from None
 
-    def root(self) -> Table:
+    def root(self) -> FlatTable:
         """The root table."""
-        return Table(self, self.follow(0, "root table"), "root table")
+        return FlatTable(self, self.follow(0, "root table"), "root table")
 
 
-class Table:
+class FlatTable:
     """One table. Fields go by their index in the schema; `what` names table and field in errors."""
 
     __slots__ = ("at", "buffer", "fields", "what")
 
-    def __init__(self, buffer: Buffer, at: int, what: str) -> None:
+    def __init__(self, buffer: FlatBuffer, at: int, what: str) -> None:
         self.buffer, self.at, self.what = buffer, at, what
         vtable = at - int(buffer.unpack(_I32, at, what))
         vtable_bytes = int(buffer.unpack(_U16, vtable, f"vtable of {what}"))
@@ -130,15 +130,15 @@ class Table:
         at = self.reference(index, what)
         return "" if at is None else self.buffer.text(at, self._name(what))
 
-    def table(self, index: int, what: str) -> Table | None:
+    def table(self, index: int, what: str) -> FlatTable | None:
         """The table of a field, None if absent."""
         at = self.reference(index, what)
-        return None if at is None else Table(self.buffer, at, what)
+        return None if at is None else FlatTable(self.buffer, at, what)
 
-    def tables(self, index: int, what: str) -> Iterator[Table]:
+    def tables(self, index: int, what: str) -> Iterator[FlatTable]:
         """The tables of a vector, none if absent."""
         for at in self._references(index, what):
-            yield Table(self.buffer, at, what)
+            yield FlatTable(self.buffer, at, what)
 
     def texts(self, index: int, what: str) -> tuple[str, ...]:
         """The strings of a vector, none if absent."""

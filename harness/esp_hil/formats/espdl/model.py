@@ -18,7 +18,7 @@ FLOAT_DTYPES = frozenset({"float16", "float32", "float64"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Tensor:
+class TensorData:
     """A tensor with data: an initializer, or a test input or output.
 
     Attributes:
@@ -53,7 +53,7 @@ class ValueInfo:
 
 
 Attribute: TypeAlias = (
-    int | float | str | bytes | Tensor | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+    int | float | str | bytes | TensorData | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 )
 
 
@@ -89,9 +89,9 @@ class Graph:
     inputs: tuple[ValueInfo, ...]
     outputs: tuple[ValueInfo, ...]
     values: Mapping[str, ValueInfo]
-    initializers: Mapping[str, Tensor]
-    test_inputs: Mapping[str, Tensor]
-    test_outputs: Mapping[str, Tensor]
+    initializers: Mapping[str, TensorData]
+    test_inputs: Mapping[str, TensorData]
+    test_outputs: Mapping[str, TensorData]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

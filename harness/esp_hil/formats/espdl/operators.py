@@ -19,7 +19,7 @@ _INTEGER: frozenset[QuantType] = frozenset({"S8", "S16"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operator:
+class EspDlOperator:
     """What ESP-DL does with an operator.
 
     Attributes:
@@ -36,12 +36,12 @@ class Operator:
 
 def _rows(
     names: str, quant_types: frozenset[QuantType], in_place: InPlace, *, passive: bool = False
-) -> dict[str, Operator]:
-    operator = Operator(quant_types=quant_types, in_place=in_place, passive=passive)
+) -> dict[str, EspDlOperator]:
+    operator = EspDlOperator(quant_types=quant_types, in_place=in_place, passive=passive)
     return dict.fromkeys(names.split(), operator)
 
 
-REGISTERED: Mapping[str, Operator] = MappingProxyType(
+REGISTERED: Mapping[str, EspDlOperator] = MappingProxyType(
     {
         **_rows("Conv Gemm MatMul", _INTEGER, "no"),
         # The kernel for 16 bits exists but is empty (dl_base_resize.cpp:298), so S16 is not listed.

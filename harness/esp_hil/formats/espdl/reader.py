@@ -19,10 +19,18 @@ from numpy.typing import NDArray
 
 from esp_hil.errors import FormatError, GoldenError, InputError, UnsupportedOperator
 from esp_hil.formats.espdl.check import check_graph
-from esp_hil.formats.espdl.container import Image, located_images
+from esp_hil.formats.espdl.container import EdlImage, located_images
 from esp_hil.formats.espdl.family import family_of
-from esp_hil.formats.espdl.flat import Buffer, Table
-from esp_hil.formats.espdl.model import FLOAT_DTYPES, Attribute, EspdlModel, Graph, Node, Tensor, ValueInfo
+from esp_hil.formats.espdl.flat import FlatBuffer, FlatTable
+from esp_hil.formats.espdl.model import (
+    FLOAT_DTYPES,
+    Attribute,
+    EspdlModel,
+    Graph,
+    Node,
+    TensorData,
+    ValueInfo,
+)
 
 DTYPES = MappingProxyType(
     {
@@ -51,7 +59,7 @@ _MAX_RANK = 8
 # zero).
 _MAX_EXPONENT = 127
 
-_T = TypeVar("_T", Tensor, ValueInfo)
+_T = TypeVar("_T", TensorData, ValueInfo)
 _V = TypeVar("_V")
 
 
@@ -88,7 +96,7 @@ def _bytes_of(source: Path | bytes) -> tuple[bytes, str]:
         raise GoldenError(f"cannot read {source}: {error.strerror}", hint="check the path") from error
 
 
-def _pick(found: list[Image], name: str | int | None) -> Image:
+def _pick(found: list[EdlImage], name: str | int | None) -> EdlImage:
     if not found:
         raise FormatError("the pack holds no model", offset=4)
     if len(found) == 1 and (not found[0].name or name is None):
@@ -102,11 +110,11 @@ def _pick(found: list[Image], name: str | int | None) -> Image:
     raise InputError(f"the pack holds {len(found)} models and {said}", hint=f"one of: {', '.join(names)}")
 
 
-def _read_image(image: Image, name: str) -> EspdlModel:
+def _read_image(image: EdlImage, name: str) -> EspdlModel:
     flat = image.flatbuffer()
     # EDL1 came with the schema before 3.1; ESP-DL takes its files still, and copies their parameters
     old_schema = image.container == "EDL1"
-    root = Buffer(flat, image.offset + image.header_bytes, old_schema=old_schema).root()
+    root = FlatBuffer(flat, image.offset + image.header_bytes, old_schema=old_schema).root()
     if any(True for _ in root.tables(9, "functions")):
         raise UnsupportedOperator(f"model {name!r} has local functions", hint="inline them before export")
     metadata = _dict(root, _string_pairs(root, 8), "metadata entry")
@@ -130,17 +138,17 @@ def _read_image(image: Image, name: str) -> EspdlModel:
     )
 
 
-def _string_pairs(table: Table, index: int) -> Iterator[tuple[str, str]]:
+def _string_pairs(table: FlatTable, index: int) -> Iterator[tuple[str, str]]:
     for entry in table.tables(index, "entry"):
         yield entry.text(0, "key"), entry.text(1, "value")
 
 
-def _opsets(root: Table) -> Iterator[tuple[str, int]]:
+def _opsets(root: FlatTable) -> Iterator[tuple[str, int]]:
     for entry in root.tables(1, "opset"):
         yield entry.text(0, "domain"), int(entry.number(1, "q", "version") or 0)
 
 
-def _dict(table: Table, pairs: Iterable[tuple[str, _V]], what: str) -> Mapping[str, _V]:
+def _dict(table: FlatTable, pairs: Iterable[tuple[str, _V]], what: str) -> Mapping[str, _V]:
     found: dict[str, _V] = {}
     for key, value in pairs:
         if key in found:
@@ -149,7 +157,7 @@ def _dict(table: Table, pairs: Iterable[tuple[str, _V]], what: str) -> Mapping[s
     return MappingProxyType(found)
 
 
-def _graph(table: Table) -> Graph:
+def _graph(table: FlatTable) -> Graph:
     inputs = tuple(_value(entry) for entry in table.tables(4, "graph input"))
     outputs = tuple(_value(entry) for entry in table.tables(5, "graph output"))
     # esp-ppq also describes the inputs that a node leaves out; those have no name and are nothing to read.
@@ -172,7 +180,7 @@ def _graph(table: Table) -> Graph:
     return graph
 
 
-def _by_name(table: Table, items: Iterable[_T]) -> Mapping[str, _T]:
+def _by_name(table: FlatTable, items: Iterable[_T]) -> Mapping[str, _T]:
     found: dict[str, _T] = {}
     for item in items:
         if not item.name:
@@ -183,7 +191,7 @@ def _by_name(table: Table, items: Iterable[_T]) -> Mapping[str, _T]:
     return MappingProxyType(found)
 
 
-def _merged(table: Table, values: Iterable[ValueInfo]) -> Mapping[str, ValueInfo]:
+def _merged(table: FlatTable, values: Iterable[ValueInfo]) -> Mapping[str, ValueInfo]:
     """By name; graph inputs and outputs occur again among the inner values, and must then say the same."""
     found: dict[str, ValueInfo] = {}
     for value in values:
@@ -192,7 +200,7 @@ def _merged(table: Table, values: Iterable[ValueInfo]) -> Mapping[str, ValueInfo
     return MappingProxyType(found)
 
 
-def _value(table: Table) -> ValueInfo:
+def _value(table: FlatTable) -> ValueInfo:
     name = table.text(0, "name")
     info = table.table(1, f"type of {name!r}")
     kind = None if info is None else info.number(0, "B", "kind")
@@ -210,21 +218,21 @@ def _value(table: Table) -> ValueInfo:
     )
 
 
-def _dimension(table: Table, name: str) -> int:
+def _dimension(table: FlatTable, name: str) -> int:
     value = table.table(0, f"dimension of {name!r}")
     if value is None or value.number(0, "b", "kind") != 1:
         raise table.damaged(f"a dimension of {name!r} is not a number")
     return int(value.number(1, "q", "number") or 0)
 
 
-def _dtype(table: Table, index: int, name: str) -> str:
+def _dtype(table: FlatTable, index: int, name: str) -> str:
     number = int(table.number(index, "i", "data type") or 0)
     if number not in DTYPES:
         raise table.damaged(f"{name!r} has data type {number}, which is not a type of numbers")
     return DTYPES[number]
 
 
-def _shape(table: Table, dims: Iterable[int], name: str) -> tuple[int, ...]:
+def _shape(table: FlatTable, dims: Iterable[int], name: str) -> tuple[int, ...]:
     shape = tuple(int(dim) for dim in dims)
     if len(shape) > _MAX_RANK or any(not 0 < dim <= _MAX_ELEMENTS for dim in shape):
         raise table.damaged(f"{name!r} has the impossible shape {_short(shape)}")
@@ -233,7 +241,9 @@ def _shape(table: Table, dims: Iterable[int], name: str) -> tuple[int, ...]:
     return shape
 
 
-def _exponents(table: Table, index: int, shape: tuple[int, ...], dtype: str, name: str) -> tuple[int, ...]:
+def _exponents(
+    table: FlatTable, index: int, shape: tuple[int, ...], dtype: str, name: str
+) -> tuple[int, ...]:
     """One exponent, or one per channel (filter HWCN or HWNC, bias N); int8 and int16 must have one."""
     numbers = table.array(index, "<i8", f"exponents of {name!r}")
     if numbers.size == 0 and dtype in ("int8", "int16"):
@@ -245,7 +255,7 @@ def _exponents(table: Table, index: int, shape: tuple[int, ...], dtype: str, nam
     return () if dtype in FLOAT_DTYPES else tuple(numbers.tolist())
 
 
-def _node(table: Table) -> Node:
+def _node(table: FlatTable) -> Node:
     name, op_type = table.text(2, "name"), table.text(3, "operator")
     if not name or not op_type:
         raise table.damaged("a node has no name or no operator")
@@ -266,7 +276,7 @@ def _node(table: Table) -> Node:
     )
 
 
-def _attribute(table: Table) -> Attribute:
+def _attribute(table: FlatTable) -> Attribute:
     kind = int(table.number(3, "i", "kind") or 0)
     if kind not in _ATTRIBUTE_READERS:
         name = table.text(0, "name")
@@ -274,7 +284,7 @@ def _attribute(table: Table) -> Attribute:
     return _ATTRIBUTE_READERS[kind](table)
 
 
-def _present(table: Table, value: _V | None) -> _V:
+def _present(table: FlatTable, value: _V | None) -> _V:
     if value is None:
         raise table.damaged(f"attribute {table.text(0, 'name')!r} has no value")
     return value
@@ -287,7 +297,7 @@ def _text_or_bytes(raw: bytes) -> str | bytes:
         return raw
 
 
-def _tensor(table: Table) -> Tensor:
+def _tensor(table: FlatTable) -> TensorData:
     name = table.text(6, "name")
     dtype = _dtype(table, 1, name)
     shape = _shape(table, table.array(0, "<i8", f"dims of {name!r}").tolist(), name)
@@ -296,7 +306,7 @@ def _tensor(table: Table) -> Tensor:
     data, at = _data(table, name, np.dtype(dtype), shape)
     if dtype == "bool" and (data.view(np.uint8) > 1).any():
         raise table.buffer.damaged(f"{name!r} is bool and has values other than 0 and 1", at)
-    return Tensor(
+    return TensorData(
         name=name,
         dtype=dtype,
         shape=shape,
@@ -307,7 +317,7 @@ def _tensor(table: Table) -> Tensor:
 
 
 # By AttributeType of the schema; the kinds left out are graphs, types and lists of tensors.
-_ATTRIBUTE_READERS: Mapping[int, Callable[[Table], Attribute]] = MappingProxyType(
+_ATTRIBUTE_READERS: Mapping[int, Callable[[FlatTable], Attribute]] = MappingProxyType(
     {
         1: lambda table: float(_present(table, table.number(4, "f", "number"))),
         2: lambda table: int(_present(table, table.number(5, "q", "number"))),
@@ -330,7 +340,9 @@ _NUMBER_FIELDS: tuple[tuple[int, str, frozenset[str]], ...] = (
 )
 
 
-def _data(table: Table, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[NDArray[Any], int]:
+def _data(
+    table: FlatTable, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> tuple[NDArray[Any], int]:
     """The elements of a tensor, 1-D, and where they lie."""
     count = math.prod(shape)
     used = count * dtype.itemsize
@@ -354,7 +366,7 @@ def _data(table: Table, name: str, dtype: np.dtype[Any], shape: tuple[int, ...])
 
 
 def _listed_data(
-    table: Table, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
+    table: FlatTable, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
 ) -> tuple[NDArray[Any], int]:
     """Elements that the schema before 3.1 keeps in a list of numbers."""
     for field, kind, dtypes in _NUMBER_FIELDS:

@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from esp_hil.formats.espdl.flat import Buffer as FlatBuffer
-from esp_hil.formats.espdl.flat import Table
+from esp_hil.formats.espdl.flat import FlatBuffer, FlatTable
 from esp_hil.formats.kinds import TFLITE, read_bytes, require
 from esp_hil.formats.tflite.model import Buffer, Operator, Subgraph, Tensor, TfliteModel
 from esp_hil.formats.tflite.operators import BUILTIN, CUSTOM
@@ -95,7 +94,7 @@ def read_tflite(source: Path | bytes, *, name: str | None = None) -> TfliteModel
 
 
 def _subgraph(
-    number: int, table: Table, buffers: Sequence[Buffer], codes: Sequence[tuple[str, bool, int]]
+    number: int, table: FlatTable, buffers: Sequence[Buffer], codes: Sequence[tuple[str, bool, int]]
 ) -> Subgraph:
     tensors = tuple(_tensors(table, buffers))
     return Subgraph(
@@ -108,7 +107,7 @@ def _subgraph(
     )
 
 
-def _check_calls(root: Table, subgraphs: Sequence[Subgraph]) -> None:
+def _check_calls(root: FlatTable, subgraphs: Sequence[Subgraph]) -> None:
     """Operators call subgraphs that are there, and none of them its own caller, which would never end."""
     calls = {
         graph.index: {number for operator in graph.operators for number in operator.calls}
@@ -127,7 +126,7 @@ def _check_calls(root: Table, subgraphs: Sequence[Subgraph]) -> None:
         raise root.damaged(f"subgraph {own} calls itself")
 
 
-def _buffers(root: Table, file_bytes: int) -> Iterator[Buffer]:
+def _buffers(root: FlatTable, file_bytes: int) -> Iterator[Buffer]:
     for table in root.tables(4, "buffer"):
         offset = int(table.number(1, "Q", "offset") or 0)
         size = int(table.number(2, "Q", "size") or 0)
@@ -142,7 +141,7 @@ def _buffers(root: Table, file_bytes: int) -> Iterator[Buffer]:
         )
 
 
-def _tensors(graph: Table, buffers: Sequence[Buffer]) -> Iterator[Tensor]:
+def _tensors(graph: FlatTable, buffers: Sequence[Buffer]) -> Iterator[Tensor]:
     for index, table in enumerate(graph.tables(0, "tensor")):
         shape = tuple(int(extent) for extent in table.array(0, "<i4", "shape"))
         if any(extent < 0 for extent in shape) or math.prod(shape) > _MAX_ELEMENTS:
@@ -171,7 +170,7 @@ def _tensors(graph: Table, buffers: Sequence[Buffer]) -> Iterator[Tensor]:
         yield tensor
 
 
-def _check_data(table: Table, tensor: Tensor, buffer: Buffer) -> None:
+def _check_data(table: FlatTable, tensor: Tensor, buffer: Buffer) -> None:
     have = len(buffer.data) or buffer.external_bytes
     packed = tensor.sparse or tensor.bits < 8 or tensor.dtype in {"string", "variant", "resource"}
     if tensor.constant and not packed and have != tensor.size_bytes:
@@ -180,7 +179,7 @@ def _check_data(table: Table, tensor: Tensor, buffer: Buffer) -> None:
         )
 
 
-def _quantization(tensor: Table, index: int) -> tuple[tuple[float, ...], tuple[int, ...], int]:
+def _quantization(tensor: FlatTable, index: int) -> tuple[tuple[float, ...], tuple[int, ...], int]:
     table = tensor.table(4, "quantization")
     if table is None:
         return (), (), 0
@@ -191,7 +190,7 @@ def _quantization(tensor: Table, index: int) -> tuple[tuple[float, ...], tuple[i
     return scales, zero_points, int(table.number(6, "i", "quantized_dimension") or 0)
 
 
-def _operators(graph: Table, codes: Sequence[tuple[str, bool, int]], tensors: int) -> Iterator[Operator]:
+def _operators(graph: FlatTable, codes: Sequence[tuple[str, bool, int]], tensors: int) -> Iterator[Operator]:
     for index, table in enumerate(graph.tables(3, "operator")):
         code = int(table.number(0, "I", "opcode_index") or 0)
         if code >= len(codes):
@@ -208,7 +207,7 @@ def _operators(graph: Table, codes: Sequence[tuple[str, bool, int]], tensors: in
         )
 
 
-def _options(operator: Table, name: str) -> dict[str, int | str]:
+def _options(operator: FlatTable, name: str) -> dict[str, int | str]:
     if name == "VAR_HANDLE":
         table = operator.table(4, "options")
         return {
@@ -224,7 +223,7 @@ def _options(operator: Table, name: str) -> dict[str, int | str]:
     return found
 
 
-def _code(table: Table) -> tuple[str, bool, int]:
+def _code(table: FlatTable) -> tuple[str, bool, int]:
     # the older field is one byte, so later operators have a second one; the larger counts
     number = max(int(table.number(0, "b", "code") or 0), int(table.number(3, "i", "builtin_code") or 0))
     version = table.number(2, "i", "version")
@@ -233,7 +232,9 @@ def _code(table: Table) -> tuple[str, bool, int]:
     return table.text(1, "custom code") if custom else name, custom, 1 if version is None else int(version)
 
 
-def _indices(table: Table, field: int, tensors: int, what: str, *, optional: bool = False) -> tuple[int, ...]:
+def _indices(
+    table: FlatTable, field: int, tensors: int, what: str, *, optional: bool = False
+) -> tuple[int, ...]:
     found = tuple(int(index) for index in table.array(field, "<i4", what))
     lowest = -1 if optional else 0
     if any(not lowest <= index < tensors for index in found):

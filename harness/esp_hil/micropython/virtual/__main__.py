@@ -25,14 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted; SIGUSR1 resets the chip."""
-    from esp_hil.micropython.virtual.process import RING_BYTES, Settings, serve
+    from esp_hil.micropython.virtual.process import RING_BYTES, InterpreterSettings, serve
     from esp_hil.micropython.virtual.quirks import parse_quirks
     from esp_hil.session.options import words
     from esp_hil.targets import target
     from esp_hil.tasks import zoo_folder
 
     serve(
-        Settings(
+        InterpreterSettings(
             target=target(args.target).name,
             zoo=zoo_folder(args.zoo),
             listen=args.listen,

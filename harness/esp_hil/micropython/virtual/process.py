@@ -40,7 +40,7 @@ _CONSOLE = Path(__file__).with_name("console.mjs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class InterpreterSettings:
     """How to run a virtual MicroPython board.
 
     Attributes:
@@ -72,7 +72,7 @@ class Command:
     told: bool = False
 
 
-class Chip:
+class InterpreterProcess:
     """The interpreter's process and the thread that answers its questions, from power-on to power-off."""
 
     def __init__(self, helper: Helper, tell: queue.SimpleQueue[Command], ring_bytes: int) -> None:
@@ -137,7 +137,7 @@ class Chip:
 class BoardProcess:
     """Port and chip; `run` until told to quit."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: InterpreterSettings, folder: Path) -> None:
         self._settings = settings
         self._storage = Storage(settings.flash or folder / "flash")
         self._helper = Helper(settings.target, settings.zoo, self._storage, settings.quirks, settings.classes)
@@ -165,7 +165,7 @@ class BoardProcess:
 
     def _start(self, cause: int, name: str) -> None:
         self._outgoing = BOOT_TEXT.format(cause=cause, name=name).encode()
-        self._chip = Chip(self._helper, self._commands, self._settings.ring_bytes)
+        self._chip = InterpreterProcess(self._helper, self._commands, self._settings.ring_bytes)
 
     def _turn(self) -> None:
         ends: list[int | socket.socket] = [self._wake_read, self._chip.output, *self.port.readers()]
@@ -216,7 +216,7 @@ class BoardProcess:
             print(f"unknown command {word!r}", file=sys.stderr)
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: InterpreterSettings) -> None:
     """Run a virtual MicroPython board until it is told to quit.
 
     Raises:

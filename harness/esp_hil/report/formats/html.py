@@ -19,11 +19,11 @@ from esp_hil.report.cards import card_of
 from esp_hil.report.columns import page_data
 from esp_hil.report.details import details_of, differing
 from esp_hil.report.mlperf import mlperf_rows
-from esp_hil.report.plots import Axis, Svg, latency_row, lsb_bins, lsb_histogram
+from esp_hil.report.plots import LogAxis, Svg, latency_row, lsb_bins, lsb_histogram
 from esp_hil.report.report import Report
 from esp_hil.report.timeline import timelines
 from esp_hil.report.tradeoff import tradeoffs
-from esp_hil.report.view import Line
+from esp_hil.report.view import PrintedRun
 from esp_hil.results.metrics import latency_of
 from esp_hil.results.outcome import deciding
 from esp_hil.results.text import clean
@@ -46,7 +46,7 @@ class LatencyRow:
     """One row of the latency plot."""
 
     number: int
-    line: Line
+    line: PrintedRun
     svg: Svg
 
 
@@ -55,7 +55,7 @@ class ErrorPlot:
     """The LSB histogram of one integer output: its bins' labels at the ends, and what differs in words."""
 
     number: int
-    line: Line
+    line: PrintedRun
     output: str
     svg: Svg
     low: str
@@ -157,11 +157,11 @@ def _tick(ms: float) -> str:
     return f"{ms:g} ms" if 0.001 <= ms < 100_000 else f"{ms / 1000:.0f} s" if ms >= 1 else f"{1e3 * ms:g} us"
 
 
-def _latency(lines: Sequence[tuple[int, Line]]) -> tuple[Axis | None, list[LatencyRow]]:
+def _latency(lines: Sequence[tuple[int, PrintedRun]]) -> tuple[LogAxis | None, list[LatencyRow]]:
     timed = [(number, line, found) for number, line in lines if (found := latency_of(line.run)) is not None]
     if not timed:
         return None, []
-    axis = Axis.over([found for _, _, found in timed])
+    axis = LogAxis.over([found for _, _, found in timed])
     timed.sort(key=lambda item: (item[1].model, item[2].median_ms))
     rows = [
         LatencyRow(number=number, line=line, svg=latency_row(found, axis, simulated=line.run.simulated))
@@ -170,7 +170,7 @@ def _latency(lines: Sequence[tuple[int, Line]]) -> tuple[Axis | None, list[Laten
     return axis, rows
 
 
-def _errors(number: int, line: Line) -> list[ErrorPlot]:
+def _errors(number: int, line: PrintedRun) -> list[ErrorPlot]:
     plots = []
     for output in line.run.verdict.outputs if line.run.verdict else ():
         diff, price = output.device_vs_exact, output.quantized_vs_float

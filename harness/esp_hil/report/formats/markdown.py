@@ -8,7 +8,7 @@ from pathlib import Path
 from esp_hil.report.before_after import COLUMNS, before_after
 from esp_hil.report.report import Report
 from esp_hil.report.tradeoff import Tradeoff, tradeoffs
-from esp_hil.report.view import Line
+from esp_hil.report.view import PrintedRun
 from esp_hil.results.record import Check, Run
 from esp_hil.results.text import clean
 
@@ -75,7 +75,7 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", text).replace("@", "@<!-- -->").replace("://", ":<!-- -->//")
 
 
-def _cells(line: Line) -> tuple[str, ...]:
+def _cells(line: PrintedRun) -> tuple[str, ...]:
     mark = f" ({line.mark})" if line.mark else ""
     latency = f"{line.latency}{mark}" if line.latency else ""
     memory = f"{line.memory}{mark}" if line.memory else ""
@@ -144,7 +144,7 @@ def _distinct(run: Run) -> list[Check]:
     return list({check.message: check for check in reversed(run.red_checks)}.values())[::-1]
 
 
-def _detail(line: Line) -> str:
+def _detail(line: PrintedRun) -> str:
     run = line.run
     said = [f"### {_SIGNS[line.status]}: {escape(line.model)} on {escape(line.board)}", escape(line.summary)]
     said += ["\n".join(_check(check) for check in _distinct(run))] if run.red_checks else []

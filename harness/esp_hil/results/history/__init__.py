@@ -9,7 +9,7 @@ Any URL of SQLAlchemy serves; PostgreSQL and SQLite are what the tests prove.
 
 from __future__ import annotations
 
-from esp_hil.results.history.lines import Line, Point, lines_about, lines_of
+from esp_hil.results.history.lines import HistoryLine, Point, lines_about, lines_of
 from esp_hil.results.history.store import History, Where, default_url
 
-__all__ = ["History", "Line", "Point", "Where", "default_url", "lines_about", "lines_of"]
+__all__ = ["History", "HistoryLine", "Point", "Where", "default_url", "lines_about", "lines_of"]

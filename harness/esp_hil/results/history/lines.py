@@ -26,7 +26,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class HistoryLine:
     """One figure of one identity on one board over time.
 
     Attributes:
@@ -73,7 +73,7 @@ class Line:
         )
 
 
-def lines_of(runs: Iterable[Run], metrics: Sequence[str] | None = None) -> tuple[Line, ...]:
+def lines_of(runs: Iterable[Run], metrics: Sequence[str] | None = None) -> tuple[HistoryLine, ...]:
     """All lines of the rows.
 
     Args:
@@ -101,7 +101,7 @@ def lines_of(runs: Iterable[Run], metrics: Sequence[str] | None = None) -> tuple
     )
 
 
-def lines_about(history: History, runs: Iterable[Run]) -> tuple[Line, ...]:
+def lines_about(history: History, runs: Iterable[Run]) -> tuple[HistoryLine, ...]:
     """Lines of what some rows are about: everything in the history of the same identities."""
     wanted = sorted({identity_of(run) for run in runs})
     return lines_of(history.last_runs(where_of(identity) for identity in wanted))
@@ -154,7 +154,7 @@ def _values(run: Run, figures: Sequence[Figure]) -> list[tuple[str, str, Better,
 
 def _line(
     key: tuple[Identity, str, BoardKind, str], values: Sequence[tuple[Run, float]], unit: str, better: Better
-) -> Line:
+) -> HistoryLine:
     identity, board, kind, metric = key
     points = []
     for number, (run, value) in enumerate(values):
@@ -168,7 +168,7 @@ def _line(
                 note=_note(before, run),
             )
         )
-    return Line(
+    return HistoryLine(
         identity=identity,
         board=board,
         kind=kind,

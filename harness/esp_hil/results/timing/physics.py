@@ -26,7 +26,7 @@ import numpy as np
 
 from esp_hil.errors import ConfigError
 from esp_hil.results.timing.latency import quantile
-from esp_hil.results.timing.published import Published, published
+from esp_hil.results.timing.published import PublishedLatency, published
 from esp_hil.results.timing.setup import setup_of
 from esp_hil.targets import target
 
@@ -50,7 +50,7 @@ _PARTS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class PublishedNetwork:
     """A published network, counted with the settings of ESP-DL's examples."""
 
     model: str
@@ -76,11 +76,11 @@ class Network:
 
 
 @cache
-def networks() -> tuple[Network, ...]:
+def networks() -> tuple[PublishedNetwork, ...]:
     """All networks, in the order of the file."""
     text = resources.files("esp_hil.results.timing").joinpath("networks.csv").read_text(encoding="utf-8")
     return tuple(
-        Network(
+        PublishedNetwork(
             model=row["model"],
             target=row["target"],
             macs=int(row["macs"]),
@@ -110,7 +110,7 @@ class Physics:
     activations: float
     models: int
 
-    def ms(self, network: Network) -> float:
+    def ms(self, network: PublishedNetwork) -> float:
         """The latency of a network with the settings of ESP-DL's examples."""
         compute, weights, activations, plain = network.parts_ms()
         return self.cycles * compute + self.weights * weights + self.activations * activations + plain
@@ -120,7 +120,7 @@ class Physics:
 class Figure:
     """What is published for one network on one chip, in ms: all figures, and the middle one."""
 
-    network: Network
+    network: PublishedNetwork
     all_ms: tuple[float, ...]
 
     @property
@@ -134,7 +134,7 @@ class Figure:
         return max(self.all_ms) > CONTRADICTION * min(self.all_ms)
 
 
-def figures_of(chip: str, rows: Collection[Published] | None = None) -> tuple[Figure, ...]:
+def figures_of(chip: str, rows: Collection[PublishedLatency] | None = None) -> tuple[Figure, ...]:
     """The published figures of a chip's counted networks, one core, by name of the model."""
     told: dict[str, list[float]] = {}
     for row in published() if rows is None else rows:

@@ -15,7 +15,7 @@ from statistics import median
 
 from esp_hil.errors import ConfigError
 from esp_hil.results.timing.latency import floor_ms, quantile
-from esp_hil.results.timing.published import Published, group_of, published
+from esp_hil.results.timing.published import PublishedLatency, group_of, published
 from esp_hil.targets import Target
 
 LEAST_MODELS = 3
@@ -70,7 +70,7 @@ def _ms(value: float) -> str:
     return f"{value:.3g} ms"
 
 
-def fit_of(rows: Sequence[Published], group: str) -> Fit:
+def fit_of(rows: Sequence[PublishedLatency], group: str) -> Fit:
     """The figures of a group as one number and its band.
 
     The band is that of the logarithms: mean distance scaled to BAND of a normal distribution where there are
@@ -152,7 +152,7 @@ class HeldOut:
     missed: tuple[tuple[str, float], ...]
 
 
-def held_out(rows: Sequence[Published], group: str, *, parts: int = 3) -> HeldOut:
+def held_out(rows: Sequence[PublishedLatency], group: str, *, parts: int = 3) -> HeldOut:
     """Hold out a third of the models in turn, fit the others, predict them.
 
     Models, not figures, are divided, in the order of their names: a model that has been seen in another

@@ -44,7 +44,7 @@ SAME_MACS = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class PublishedLatency:
     """One published latency.
 
     Attributes:
@@ -80,11 +80,11 @@ class Published:
 
 
 @cache
-def published() -> tuple[Published, ...]:
+def published() -> tuple[PublishedLatency, ...]:
     """All figures, in the order of the file."""
     text = resources.files("esp_hil.results.timing").joinpath("published.csv").read_text(encoding="utf-8")
     return tuple(
-        Published(
+        PublishedLatency(
             model=row["model"],
             target=row["target"],
             clock_mhz=int(row["clock_mhz"]),
@@ -100,7 +100,7 @@ def published() -> tuple[Published, ...]:
     )
 
 
-def published_of(model: str, chip: str, runtime: str, macs: int | None) -> tuple[Published, ...]:
+def published_of(model: str, chip: str, runtime: str, macs: int | None) -> tuple[PublishedLatency, ...]:
     """Figures of a model on a chip.
 
     Args:
@@ -122,7 +122,7 @@ def published_of(model: str, chip: str, runtime: str, macs: int | None) -> tuple
     )
 
 
-def spread_words(found: tuple[Published, ...], latency_ms: float | None = None) -> str:
+def spread_words(found: tuple[PublishedLatency, ...], latency_ms: float | None = None) -> str:
     """One clause: the published range, and where a measured latency lies in it; "" without figures."""
     if not found:
         return ""

@@ -40,7 +40,7 @@ MODES_LEAST = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class SpeedStep:
     """The speed changed at the repetition `at` (counted from 0) and stayed so."""
 
     at: int
@@ -62,7 +62,7 @@ class Modes:
     slow_share: float
 
 
-def step_in(values: Sequence[float] | Values) -> Step | None:
+def step_in(values: Sequence[float] | Values) -> SpeedStep | None:
     """The one step that explains the series best, if it is large, lasting and no chance.
 
     The split with the largest standardized Mann-Whitney statistic is taken (Pettitt 1979, Applied Statistics
@@ -77,7 +77,7 @@ def step_in(values: Sequence[float] | Values) -> Step | None:
     if len(scores) * math.erfc(float(scores.max()) / math.sqrt(2)) > SIGNIFICANCE:
         return None
     before, after = float(np.median(series[:at])), float(np.median(series[at:]))
-    found = Step(at=at, before=before, after=after)
+    found = SpeedStep(at=at, before=before, after=after)
     return found if abs(found.ratio - 1) >= STEP_SHARE and _lasts(series, at) else None
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from esp_hil.formats.espdl.attributes import integer, text
-from esp_hil.formats.espdl.model import EspdlModel, Graph, Node, Tensor
+from esp_hil.formats.espdl.model import EspdlModel, Graph, Node, TensorData
 from esp_hil.formats.espdl.operators import REGISTERED
 from esp_hil.formats.espdl.shapes import propagate
 from esp_hil.formats.tflite.model import Operator, TfliteModel
@@ -97,7 +97,7 @@ def _of_node(graph: Graph, node: Node, shapes: Mapping[str, Shape]) -> LayerWork
     )
 
 
-def _tensor_bytes(tensor: Tensor) -> int:
+def _tensor_bytes(tensor: TensorData) -> int:
     return math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from esp_hil.formats.espdl.attributes import constant_integers, integer, text
-from esp_hil.formats.espdl.model import Graph, Node, Tensor
+from esp_hil.formats.espdl.model import Graph, Node, TensorData
 from esp_hil.results.timing.instructions.copies import copy_instructions
 from esp_hil.results.timing.instructions.kernels import alignment, blocks, instructions_of, known
 from esp_hil.results.timing.instructions.windows import Shape, Window, axes_of, windows_of
@@ -91,7 +91,7 @@ class _Call:
     def made(self, index: int = 0) -> Shape:
         return self.shapes.get(self.node.output(index), ())
 
-    def constant(self, index: int) -> Tensor | None:
+    def constant(self, index: int) -> TensorData | None:
         return self.graph.initializers.get(self.node.input(index))
 
     def dtype(self, name: str) -> str:

@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Axis:
+class WindowAxis:
     """One axis of a window operator, in elements.
 
     Attributes:
@@ -69,7 +69,7 @@ class Window:
 
 def axes_of(
     input_shape: Shape, output_shape: Shape, window: Sequence[int], attributes: Mapping[str, Sequence[int]]
-) -> tuple[Axis, Axis]:
+) -> tuple[WindowAxis, WindowAxis]:
     """Rows and columns of an operator on NHWC; a 1-D operator (NWC) has one row.
 
     Args:
@@ -83,7 +83,7 @@ def axes_of(
     dilations = attributes.get("dilations") or (1,) * spatial
     pads = attributes.get("pads") or (0,) * 2 * spatial
     made = [
-        Axis(
+        WindowAxis(
             size=input_shape[1 + axis],
             made=output_shape[1 + axis],
             window=window[axis],
@@ -94,11 +94,11 @@ def axes_of(
         )
         for axis in range(spatial)
     ]
-    one = Axis(size=1, made=1, window=1, stride=1, dilation=1, before=0, after=0)
+    one = WindowAxis(size=1, made=1, window=1, stride=1, dilation=1, before=0, after=0)
     return (one, made[0]) if spatial == 1 else (made[0], made[1])
 
 
-def windows_of(rows: Axis, columns: Axis, position_bytes: int) -> Counter[Window]:
+def windows_of(rows: WindowAxis, columns: WindowAxis, position_bytes: int) -> Counter[Window]:
     """All windows of one inference; `position_bytes`: the channels of one output position."""
     if any((rows.before, rows.after, columns.before, columns.after)):
         down, across = rows.spans(), columns.spans()
