@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esp_hil.errors import WireError
-from esp_hil.wire.answers import ANSWER, ANSWERS, RunAnswer, parse_answer
+from esp_hil.wire.answers import ANSWER, ANSWERS, FailureAnswer, RunAnswer, parse_answer
 from esp_hil.wire.frame import KIND_MAX, KIND_MIN, Frame
 from esp_hil.wire.message import Message
 from esp_hil.wire.requests import REQUESTS

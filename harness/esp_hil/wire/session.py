@@ -41,7 +41,7 @@ VERSION = 1
 DATA_HEADER_BYTES = 6
 LAST_REQUEST = 0x8F
 UNLIMITED = 1 << 30
-_NAMES = {kind: message.__name__ for kind, message in (ANSWERS | UNANSWERED).items()}
+_NAMES = {kind: message.said() for kind, message in (ANSWERS | UNANSWERED).items()}
 
 
 class WireSession:
@@ -195,7 +195,7 @@ class WireSession:
             frame = encode_frame(message.kind, self.number, seq, message.payload())
             frames.append(frame)
             if logs:
-                name = type(message).__name__.strip("_")
+                name = message.said()
                 LOG.debug("%s: > %s, seq %d, %d bytes", self._board, name, seq, len(frame))
             at = self._departures.send(len(frame), now)
             if message.kind <= LAST_REQUEST:
@@ -218,7 +218,7 @@ class WireSession:
         for message, seq in requests:
             if self.limits:
                 self._transfers.chunk.lost()
-                name = type(message).__name__.strip("_")
+                name = message.said()
                 LOG.info("%s: %s, seq %d, is sent again: no answer came", self._board, name, seq)
 
     def receive(self, data: bytes, now: float) -> None:
