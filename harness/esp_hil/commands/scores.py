@@ -63,13 +63,13 @@ def run(args: Namespace) -> int:
 
 def _golden(model: Model, recipe: str, family: Family, number: int) -> int:
     """A golden input's scores."""
-    from esp_hil.goldens.references import ExactReference
+    from esp_hil.goldens.references import DeviceFileReference
     from esp_hil.goldens.scores import bars, scores_of
 
     golden = model.golden()
     if not 0 <= number < len(golden.inputs):
         raise ConfigError(f"no golden input {number}", hint=f"there are {len(golden.inputs)}")
-    answer = ExactReference(model, recipe, family).run(golden.inputs[number : number + 1])[model.output]
+    answer = DeviceFileReference(model, recipe, family).run(golden.inputs[number : number + 1])[model.output]
     label = "" if golden.labels is None else f", label {model.labels[golden.labels[number]]}"
     print(f"{model.name} {recipe} {family}: {golden.ids[number]}{label}")
     print(bars(scores_of(answer, 0, model.labels, model.postprocess)))
@@ -78,7 +78,7 @@ def _golden(model: Model, recipe: str, family: Family, number: int) -> int:
 
 def _given(title: str, file: DeviceFile, family: Family, inputs: Path, model: Model | None) -> int:
     """The scores of one inference with given inputs; of a file of its own classes have numbers for names."""
-    from esp_hil.goldens.references import Answer
+    from esp_hil.goldens.references import ReferenceOutput
     from esp_hil.goldens.scores import bars, scores_of
     from esp_hil.models.postprocess import Postprocess
     from esp_hil.npz import read_npz
@@ -92,7 +92,7 @@ def _given(title: str, file: DeviceFile, family: Family, inputs: Path, model: Mo
             f"output {output.name!r} has {values.size:,} values: they are no scores of classes",
             hint="hil exact writes them to a file",
         )
-    answer = Answer(values=values.reshape(1, -1), exponent=output.exponent, affine=output.affine)
+    answer = ReferenceOutput(values=values.reshape(1, -1), exponent=output.exponent, affine=output.affine)
     labels = model.labels if model else tuple(map(str, range(max(2, values.size))))
     shown = model.postprocess if model else Postprocess(threshold=0.5 if values.size == 1 else None)
     print(f"{title}: {inputs.name}, output {output.name}")
