@@ -10,26 +10,42 @@ import pytest
 
 if TYPE_CHECKING:
     from esp_hil.session.prepared_board import PreparedBoard
+    from esp_hil.tensors import InputSpec
 
 PIXELS = np.arange(256, dtype=np.uint8)
 
 
 def test_every_pixel_value_arrives_as_declared(hil_board: PreparedBoard) -> None:
     """All 256 bytes, prepared and read back from the device: nearest on its grid, saturated, never wrapped."""
-    spec, meaning = hil_board.model.input, hil_board.input.meaning
-    if spec.dtype != "uint8" or meaning is None:
-        pytest.skip("the model's inputs are floats, on the host or on the device: nothing is quantized")
-    limits, scale = np.iinfo(hil_board.input.dtype), Fraction(meaning.scale)
+    images = [
+        spec
+        for spec in hil_board.model.inputs
+        if spec.image and hil_board.tensors.inputs[spec.name].meaning is not None
+    ]
+    if not images:
+        pytest.skip(
+            "no input is made from bytes and quantized: the host prepares nothing that could go wrong"
+        )
+    for spec in images:
+        _check_pixels(hil_board, spec)
+
+
+def _check_pixels(hil_board: PreparedBoard, spec: InputSpec) -> None:
+    tensor = hil_board.tensors.inputs[spec.name]
+    meaning = tensor.meaning
+    assert meaning is not None
+    limits, scale = np.iinfo(tensor.dtype), Fraction(meaning.scale)
     pixels = np.resize(PIXELS, -(-256 // int(np.prod(spec.image_shape[:2]))) * int(np.prod(spec.image_shape)))
     if len(spec.image_shape) == 3:
         pixels = np.repeat(pixels[:: spec.image_shape[2]], spec.image_shape[2])
-    images = pixels.reshape(-1, *spec.image_shape)
-    floats = spec.preprocess(images)
-    for sent, values in zip(hil_board.encode(floats), floats, strict=True):
-        hil_board.device.set_input(hil_board.input.name, sent[np.newaxis])
-        held = hil_board.device.read_input(hil_board.input.name)
-        np.testing.assert_array_equal(held, sent[np.newaxis])
-        order = np.transpose(values[np.newaxis], hil_board.input.permutation)
+    floats = spec.preprocess(pixels.reshape(-1, *spec.image_shape))
+    encoded = tensor.to_device(floats, hil_board.target.rounding)
+    for item, values in zip(encoded, floats, strict=True):
+        sent = item.reshape(tensor.shape)
+        hil_board.device.set_input(tensor.name, sent)
+        held = hil_board.device.read_input(tensor.name)
+        np.testing.assert_array_equal(held, sent)
+        order = tensor.arrange(values[np.newaxis])
         pairs = {(float(v), int(q)) for v, q in zip(order.flat, held.flat, strict=True)}
         for value, integer in pairs:
             exact = Fraction(value) / scale + meaning.zero_point

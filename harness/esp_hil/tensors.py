@@ -18,13 +18,23 @@ from numpy.typing import NDArray
 from esp_hil.errors import ConfigError, InputError
 from esp_hil.targets import Rounding
 
-Dtype = Literal["int8", "int16", "float32"]
+Dtype = Literal["int8", "uint8", "int16", "int32", "int64", "bool", "float32"]
+"""Of an input or output on a device."""
+
+StoredDtype = Literal["int8", "uint8", "int16", "int32", "bool", "float32"]
+"""Of golden inputs as they are kept."""
+
 Layout = Literal["NCHW", "NHWC"]
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 """Tensors by name."""
 
-_INTEGERS: dict[str, tuple[int, int]] = {"int8": (-128, 127), "int16": (-32768, 32767)}
+_INTEGERS: dict[str, tuple[int, int]] = {
+    "int8": (-128, 127),
+    "uint8": (0, 255),
+    "int16": (-32768, 32767),
+    "int32": (-(2**31), 2**31 - 1),
+}
 _CHANNELS_LAST = {3: (0, 2, 1), 4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
 
 
@@ -47,17 +57,24 @@ class Affine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
-    """How stored images become the float model's input.
+    """How stored arrays become one input of the model.
+
+    Three kinds: an image or another integer array with a `scale`, which becomes floats; float32, which is stored as
+    the float model takes it; integers or bools without a `scale`, which are raw: the device gets them as they are.
 
     Attributes:
-        name: name of the input in the float model and on the device.
+        name: name of the input on the device and, without `float_name`, in the float model.
         layout: layout of the float model's input.
-        shape: its shape without the batch axis, (C, H, W) for NCHW, (H, W, C) for NHWC.
-        scale: factor that is applied to the stored bytes first.
-        mean: subtracted after that, one value a channel.
-        std: divisor after that, one value a channel.
+        shape: its shape for one inference, with or without a leading batch of 1: (C, H, W) for NCHW images, (H, W, C)
+            for NHWC ones.
+        scale: factor that is applied to the stored integers first; 0: they are raw. Of float32 without meaning.
+        mean: subtracted after that, one value a channel of an image, else one.
+        std: divisor after that, likewise.
         device_layout: layout on the device if the shapes alone do not tell, else None.
-        dtype: of the stored inputs; "float32" are stored as the float model takes them, without scale, mean, std.
+        dtype: of the stored arrays.
+        float_name: name in the float model; "": the same.
+        state: the output that this input is fed with: what it gave in the step before, at the start of a sequence
+            zeros; "": golden inputs have it.
     """
 
     name: str
@@ -67,41 +84,72 @@ class InputSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     device_layout: Layout | None = None
-    dtype: Literal["uint8", "float32"] = "uint8"
+    dtype: StoredDtype = "uint8"
+    float_name: str = ""
+    state: str = ""
+
+    @property
+    def raw(self) -> bool:
+        """Whether the device gets the stored integers as they are."""
+        return self.dtype != "float32" and self.scale == 0
+
+    @property
+    def image(self) -> bool:
+        """Whether it is stored as images, channels last, whatever the layout of the float model."""
+        return self.dtype == "uint8" and not self.raw and len(self.shape) == 3
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Shape of a stored image: (H, W) with one channel, else (H, W, C); of a stored float input: `shape`."""
-        if self.dtype == "float32":
+        """Shape of what is stored for one inference: (H, W) or (H, W, C) of an image, else `shape`."""
+        if not self.image:
             return self.shape
         channels, height, width = (
             self.shape if self.layout == "NCHW" else (self.shape[2], self.shape[0], self.shape[1])
         )
         return (height, width) if channels == 1 else (height, width, channels)
 
-    def preprocess(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Turn stored images into the float model's input: (byte * scale - mean) / std.
-
-        The 256 possible values of each channel are computed in float64 and rounded once, so that the result
-        is the same bit for bit on every machine.
-
-        Args:
-            images: uint8 (N, H, W) for one channel, (N, H, W, C) for several; float32 (N, *shape) if `dtype`
-                is float32, which stay as they are.
-
-        Returns:
-            float32 (N, *shape) in `layout`.
+    def require(self, prepared: Array) -> None:
+        """Make sure that prepared inputs are what `preprocess` gives, and at least one.
 
         Raises:
-            InputError: the images have another type or shape.
+            InputError: another dtype or shape, or none.
         """
-        if images.dtype != np.dtype(self.dtype) or images.shape[1:] != self.image_shape:
+        dtype = self.dtype if self.raw else "float32"
+        if prepared.dtype != np.dtype(dtype) or prepared.shape[1:] != self.shape or not len(prepared):
             raise InputError(
-                f"images of {images.dtype} {images.shape} for input {self.name!r}",
+                f"{prepared.dtype} {prepared.shape} for input {self.name!r}",
+                hint=f"give {dtype} of shape (N, {', '.join(map(str, self.shape))})",
+            )
+
+    def preprocess(self, stored: Array) -> Array:
+        """Turn stored arrays into the model's input: (integer * scale - mean) / std.
+
+        Computed in float64 and rounded once, so that the result is the same bit for bit on every machine.
+
+        Args:
+            stored: `dtype` (N, *image_shape): of an image uint8 (N, H, W) for one channel, (N, H, W, C) for several.
+
+        Returns:
+            float32 (N, *shape) in `layout`; raw integers stay as they are.
+
+        Raises:
+            InputError: another type or shape, or floats that are not finite.
+        """
+        if stored.dtype != np.dtype(self.dtype) or stored.shape[1:] != self.image_shape:
+            what = "images" if self.image else "values"
+            raise InputError(
+                f"{what} of {stored.dtype} {stored.shape} for input {self.name!r}",
                 hint=f"give {self.dtype} of shape (N, {', '.join(map(str, self.image_shape))})",
             )
-        if self.dtype == "float32":
-            return np.ascontiguousarray(images)
+        if self.dtype == "float32" or self.raw:
+            return np.ascontiguousarray(stored)
+        if not self.image:
+            floats = (stored.astype(np.float64) * self.scale - self.mean[0]) / self.std[0]
+            return np.ascontiguousarray(floats, dtype=np.float32)
+        return self._image_floats(stored)
+
+    def _image_floats(self, images: Array) -> NDArray[np.float32]:
+        """The 256 possible values of each channel are computed once."""
         bytes_ = np.arange(256, dtype=np.float64) * self.scale
         tables = [((bytes_ - m) / s).astype(np.float32) for m, s in zip(self.mean, self.std, strict=True)]
         channels = images[..., np.newaxis] if images.ndim == 3 else images
@@ -113,12 +161,16 @@ class InputSpec:
 class DeviceTensor:
     """An input or output as the device has it.
 
+    Many inferences are stacked as (N, *item): N takes the place of a leading 1 of `shape`, and stands before a shape
+    that has none.
+
     Attributes:
         name: the tensor's name in the file.
-        dtype: "int8", "int16" or "float32".
-        shape: shape on the device; the first axis is the batch of 1.
-        exponent: value = integer * 2**exponent; None for float32 and for affine tensors.
-        permutation: device axis i is axis permutation[i] of the float model's tensor; permutation[0] is 0.
+        dtype: of its elements.
+        shape: shape on the device for one inference.
+        exponent: value = integer * 2**exponent; None for float32, for affine tensors and for plain numbers.
+        permutation: device axis i is axis permutation[i] of the float model's tensor; 0 stays 0 where the first axis
+            is the batch of 1.
         affine: scale and zero point of an integer tensor that has no exponent.
     """
 
@@ -130,65 +182,98 @@ class DeviceTensor:
     affine: Affine | None = None
 
     def __post_init__(self) -> None:
-        if sorted(self.permutation) != list(range(len(self.shape))) or self.permutation[0] != 0:
+        fits = sorted(self.permutation) == list(range(len(self.shape)))
+        if not fits or (self.batched and self.permutation[0] != 0):
             raise ConfigError(f"tensor {self.name!r}: {self.permutation} does not permute shape {self.shape}")
         meanings = (self.exponent is not None) + (self.affine is not None)
-        if meanings != (self.dtype != "float32"):
+        if meanings > (self.dtype != "float32"):
             raise ConfigError(
                 f"tensor {self.name!r}: {self.dtype} with exponent {self.exponent}, {self.affine}"
             )
 
     @property
     def meaning(self) -> Affine | None:
-        """What its integers stand for; None for float32."""
+        """What its integers stand for; None for float32 and for plain numbers."""
         return self.affine if self.exponent is None else Affine.of_exponent(self.exponent)
 
     @property
+    def batched(self) -> bool:
+        """Whether the first axis is a batch of 1, which N inferences take the place of."""
+        return self.shape[:1] == (1,)
+
+    @property
+    def item(self) -> tuple[int, ...]:
+        """Shape on the device of one of N stacked inferences."""
+        return self.shape[1:] if self.batched else self.shape
+
+    @property
     def float_shape(self) -> tuple[int, ...]:
-        """Shape of the same tensor in the float model, with the batch axis."""
+        """Shape of the same tensor in the float model, with a batch axis if the device has one."""
         shape = [0] * len(self.shape)
         for device_axis, float_axis in enumerate(self.permutation):
             shape[float_axis] = self.shape[device_axis]
         return tuple(shape)
 
-    def to_device(self, values: NDArray[np.float32], rounding: Rounding) -> Array:
-        """Quantize and permute: float32 (N, *float_shape[1:]) -> `dtype` (N, *shape[1:]).
+    @property
+    def float_item(self) -> tuple[int, ...]:
+        """Shape in the float model of one of N stacked inferences."""
+        return self.float_shape[1:] if self.batched else self.float_shape
+
+    @property
+    def _stacked(self) -> tuple[int, ...]:
+        """The permutation of N stacked inferences."""
+        return self.permutation if self.batched else (0, *(axis + 1 for axis in self.permutation))
+
+    def to_device(self, values: Array, rounding: Rounding) -> Array:
+        """Quantize and permute: (N, *float_item) -> `dtype` (N, *item); integers of `dtype` are only permuted.
 
         Raises:
             InputError: another dtype or shape, or a value that is not finite.
         """
-        if values.dtype != np.float32 or values.shape[1:] != self.float_shape[1:]:
+        raw = values.dtype == np.dtype(self.dtype)
+        quantizable = values.dtype == np.float32 and self.meaning is not None
+        if not (raw or quantizable) or self._without_batch(values).shape[1:] != self.float_item:
+            kinds = dict.fromkeys(["float32"] if self.meaning is not None else []) | {self.dtype: None}
             raise InputError(
                 f"{values.dtype} {values.shape} for tensor {self.name!r}",
-                hint=f"give float32 of shape (N, {', '.join(map(str, self.float_shape[1:]))})",
+                hint=f"give {' or '.join(kinds)} of shape (N, {', '.join(map(str, self.float_item))})",
             )
-        return self.arrange(self._quantized(values, rounding))
+        return self.arrange(values if raw else self._quantized(values, rounding))
 
     def _quantized(self, values: NDArray[np.float32], rounding: Rounding) -> Array:
         if self.affine is not None:
             return quantize_affine(values, self.affine, self.dtype)
-        return (
-            values if self.exponent is None else quantize_input(values, self.exponent, self.dtype, rounding)
-        )
+        assert self.exponent is not None
+        return quantize_input(values, self.exponent, self.dtype, rounding)
+
+    def _without_batch(self, values: Array) -> Array:
+        """(N, 1, ...) as (N, ...) where the device's 1 is what N takes the place of."""
+        if self.batched and values.shape[1:] == self.float_shape:
+            return values.reshape(len(values), *self.float_item)
+        return values
 
     def arrange(self, values: Array) -> Array:
-        """Permute only: (N, *float_shape[1:]) -> (N, *shape[1:]), to compare floats in device order."""
-        if values.shape[1:] != self.float_shape[1:]:
+        """Permute only: (N, *float_item) -> (N, *item), to compare floats in device order."""
+        values = self._without_batch(values)
+        if values.shape[1:] != self.float_item:
             raise InputError(
                 f"values of shape {values.shape} for tensor {self.name!r}",
-                hint=f"the float model has (N, {', '.join(map(str, self.float_shape[1:]))})",
+                hint=f"the float model has (N, {', '.join(map(str, self.float_item))})",
             )
-        return np.ascontiguousarray(values.transpose(self.permutation))
+        return np.ascontiguousarray(values.transpose(self._stacked))
+
+    def restore(self, device: Array) -> Array:
+        """Permute back: (N, *item) -> (N, *float_item)."""
+        return np.ascontiguousarray(device.transpose(np.argsort(self._stacked)))
 
     def to_float(self, device: Array) -> NDArray[np.float32]:
-        """Dequantize and permute back: `dtype` (N, *shape[1:]) -> float32 (N, *float_shape[1:])."""
-        if device.dtype != np.dtype(self.dtype) or device.shape[1:] != self.shape[1:]:
+        """Dequantize and permute back: `dtype` (N, *item) -> float32 (N, *float_item)."""
+        if device.dtype != np.dtype(self.dtype) or device.shape[1:] != self.item:
             raise InputError(
                 f"{device.dtype} {device.shape} for tensor {self.name!r}",
-                hint=f"the device has {self.dtype} of shape (N, {', '.join(map(str, self.shape[1:]))})",
+                hint=f"the device has {self.dtype} of shape (N, {', '.join(map(str, self.item))})",
             )
-        values = device if self.meaning is None else self.meaning.real(device)
-        return np.ascontiguousarray(values.transpose(np.argsort(self.permutation)), dtype=np.float32)
+        return self.restore(device if self.meaning is None else self.meaning.real(device)).astype(np.float32)
 
 
 def quantize_input(
@@ -201,7 +286,7 @@ def quantize_input(
     Args:
         values: float32 of any shape.
         exponent: of the integers.
-        dtype: "int8" or "int16"; the whole range is used, -128 too.
+        dtype: of the integers; its whole range is used, -128 too.
         rounding: "half_up" is floor(v + 0.5), "half_even" is IEEE's default; `Target.rounding` of the chip.
 
     Raises:
@@ -225,7 +310,7 @@ def quantize_affine(values: NDArray[np.float32], affine: Affine, dtype: Dtype) -
     Args:
         values: float32 of any shape.
         affine: scale and zero point.
-        dtype: "int8" or "int16".
+        dtype: of the integers.
 
     Raises:
         InputError: NaN or infinity, or a type that is not quantized.
@@ -280,5 +365,5 @@ def device_permutation(
         raise ConfigError(f"a tensor {float_shape} cannot be {device_shape} on the device{as_declared}")
     raise ConfigError(
         f"a tensor {float_shape} is {device_shape} on the device with and without moved channels",
-        hint='declare device_layout = "NHWC" or "NCHW" under [input] in model.toml',
+        hint='declare device_layout = "NHWC" or "NCHW" for it in model.toml',
     )

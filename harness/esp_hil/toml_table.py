@@ -130,6 +130,11 @@ class TomlTable:
             raise self.fail(key, "is missing")
         return TomlTable(self.path, self.name(key), self.values[key])
 
+    def tables(self, key: str) -> tuple[TomlTable, ...]:
+        """The tables of an array of tables, `[[key]]`; none if it is not there."""
+        values = self.take(key, list, [])
+        return tuple(TomlTable(self.path, f"{self.name(key)}[{n}]", value) for n, value in enumerate(values))
+
     def optional(self, key: str) -> TomlTable:
         """The table under `key`, empty if it is not there."""
         self.values.setdefault(key, {})

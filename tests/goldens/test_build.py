@@ -50,7 +50,7 @@ def test_calibration_images_have_as_many_of_each_label_and_follow_the_seed(
     labels = {image.tobytes(): label for image, label in zip(data.images, data.labels, strict=True)}
     chosen = calibration_images(data, recipe)
     assert [labels[image.tobytes()] for image in chosen] == [0, 1, 2] * 4
-    other = replace(recipe, calibration=replace(recipe.calibration, seed=1))
+    other = replace(recipe, calibration=replace(recipe.quantized, seed=1))
     assert not np.array_equal(chosen, calibration_images(data, other))
 
 
@@ -59,7 +59,7 @@ def test_a_calibration_set_that_cannot_be_balanced_is_an_error(
     tmp_path: Path, recipe: Recipe, count: int
 ) -> None:
     data = load_split(write_data(tmp_path / "tiny.npz"), "train")
-    wrong = replace(recipe, calibration=replace(recipe.calibration, count=count))
+    wrong = replace(recipe, calibration=replace(recipe.quantized, count=count))
     with pytest.raises(ConfigError, match=f"cannot choose {count}"):
         calibration_images(data, wrong)
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from esp_hil.errors import ConfigError, GoldenError, UnknownModel
 from esp_hil.models import catalogue
+from esp_hil.models.golden_set import GoldenSet, read_golden
 from esp_hil.models.manifest import FILE_NAME, Manifest, check_file, file_entry
+from esp_hil.tensors import InputSpec, StoredDtype
 from tests.conftest import ROOT
 from tests.golden.tiny import MODEL_TOML, write_folder
 
@@ -250,15 +252,15 @@ def test_a_link_out_of_the_folder_is_not_followed(root: Path) -> None:
         check_file(root / "tiny", "answers.npz", catalogue.load("tiny", (root,)).manifest())
 
 
-def inputs_file(path: Path, images: NDArray[Any], labels: list[int]) -> Path:
-    np.savez(path, images=images, labels=np.array(labels), ids=np.array([str(i) for i in range(len(images))]))
-    return path
+def golden_of(path: Path, dtype: StoredDtype, **arrays: NDArray[Any]) -> GoldenSet:
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    shape = arrays["x"].shape[1:]
+    spec = InputSpec(name="x", layout="NCHW", shape=shape, scale=0.0, mean=(0.0,), std=(1.0,), dtype=dtype)
+    return read_golden(path, (spec,), ())
 
 
 def test_golden_inputs_that_cannot_be_are_one_line_each(tmp_path: Path) -> None:
-    empty = inputs_file(tmp_path / "a.npz", np.zeros((0, 2, 2), np.uint8), [])
     with pytest.raises(GoldenError, match="holds no inputs"):
-        catalogue.read_inputs(empty)
-    nan = inputs_file(tmp_path / "b.npz", np.full((1, 2), np.nan, np.float32), [0])
+        golden_of(tmp_path / "a.npz", "uint8", x=np.zeros((0, 2, 2), np.uint8))
     with pytest.raises(GoldenError, match="NaN"):
-        catalogue.read_inputs(nan)
+        golden_of(tmp_path / "b.npz", "float32", x=np.full((1, 2), np.nan, np.float32))

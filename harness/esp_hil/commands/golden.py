@@ -62,8 +62,8 @@ def _list(args: Namespace) -> int:
         raise GoldenError(f"no model in {where}", hint="set HIL_GOLDEN, or run in the project's folder")
     for name in names:
         model = catalogue.load(name)
-        size = f"{model.expected.parameters:,} parameters, {model.expected.macs:,} MACs"
-        print(f"{name:16} {model.title}; {size}")
+        size = f"; {model.expected.parameters:,} parameters, {model.expected.macs:,} MACs"
+        print(f"{name:16} {model.title}{size if model.expected.macs else ''}")
         for recipe in model.recipes.values():
             print(f"{'':16} {recipe.name}: {recipe.title}, {recipe.runtime}, {', '.join(recipe.targets)}")
     return 0
@@ -95,7 +95,8 @@ def _problems(model: Model) -> list[str]:
     promised = [
         catalogue.artifact_name(r.name, family) for r in model.recipes.values() for family in r.targets
     ]
-    promised += [model.float_file, model.golden_inputs.inputs, model.golden_inputs.answers]
+    own = (model.float_file, model.golden_inputs.inputs, model.golden_inputs.answers)
+    promised += [name for name in own if name]
     problems = []
     elsewhere = {
         catalogue.artifact_name(recipe.name, family)

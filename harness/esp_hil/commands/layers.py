@@ -97,9 +97,11 @@ def _inputs(given: Path | None, named: NamedModel, file: DeviceFile, chip: Targe
         return [read_npz(given, hint="arrays named as the model's inputs")]
     if named.model is None:
         return _random_inputs(file)
-    tensor = named.model.device_input(file)
-    encoded = tensor.to_device(named.model.golden().inputs, chip.rounding)
-    return [{tensor.name: encoded[index : index + 1]} for index in range(len(encoded))]
+    from esp_hil.goldens.references import FileTensors
+
+    tensors, golden = FileTensors.of(named.model, file, chip.family_of(file.runtime)), named.model.golden()
+    encoded = tensors.encode(golden.arrays)
+    return [tensors.single(encoded, index) for index in range(len(golden))]
 
 
 def _random_inputs(file: DeviceFile) -> list[Arrays]:

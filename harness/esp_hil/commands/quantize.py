@@ -43,7 +43,7 @@ def run(args: Namespace) -> int:
             f"cannot write {out}", hint="give a file name ending in .espdl in a folder that exists"
         )
     require_quantizer()
-    split = model.data_split(find_data(model, args.data), recipe.calibration.split)
+    split = model.data_split(find_data(model, args.data), recipe.quantized.split)
     images = model.input.preprocess(calibration_images(split, recipe))
     made = quantize(model.float_path, recipe, family, images, espdl=out, say=print)
     data = made.espdl.read_bytes()

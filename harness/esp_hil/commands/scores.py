@@ -67,10 +67,15 @@ def _golden(model: Model, recipe: str, family: Family, number: int) -> int:
     from esp_hil.goldens.scores import bars, scores_of
 
     golden = model.golden()
-    if not 0 <= number < len(golden.inputs):
-        raise ConfigError(f"no golden input {number}", hint=f"there are {len(golden.inputs)}")
-    answer = DeviceFileReference(model, recipe, family).run(golden.inputs[number : number + 1])[model.output]
-    label = "" if golden.labels is None else f", label {model.labels[golden.labels[number]]}"
+    if not 0 <= number < len(golden):
+        raise ConfigError(f"no golden input {number}", hint=f"there are {len(golden)}")
+    if not model.classifier:
+        raise ConfigError(
+            f"model {model.name} has no output with class scores", hint="its verdict tells of the others"
+        )
+    inputs = {name: array[number : number + 1] for name, array in golden.arrays.items()}
+    answer = DeviceFileReference(model, recipe, family).run(inputs)[model.output]
+    label = "" if golden.labels is None else f", label {model.classifier.label(int(golden.labels[number]))}"
     print(f"{model.name} {recipe} {family}: {golden.ids[number]}{label}")
     print(bars(scores_of(answer, 0, model.labels, model.postprocess)))
     return 0

@@ -93,7 +93,7 @@ def _apply(
 
     source = find_data(model, data)
     mixed = replace(recipe, dispatch={**recipe.dispatch, **dict.fromkeys(chosen, 16)})
-    images = calibration_images(model.data_split(source, recipe.calibration.split), recipe)
+    images = calibration_images(model.data_split(source, recipe.quantized.split), recipe)
     with tempfile.TemporaryDirectory(prefix="hil-sensitivity-") as name:
         made = quantize(
             model.float_path,

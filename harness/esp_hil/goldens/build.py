@@ -26,12 +26,12 @@ from esp_hil.goldens.ai_edge import quantize_tflite, require_converter
 from esp_hil.goldens.esp_ppq import Say, native_path, quantize, require_quantizer
 from esp_hil.goldens.references import write_answers
 from esp_hil.goldens.rewrites import rewrite
-from esp_hil.models import catalogue
 from esp_hil.models import manifest as manifests
 from esp_hil.models.catalogue import Model, artifact_name
 from esp_hil.models.dataset import Labelled
 from esp_hil.models.device_file import open_device_file
 from esp_hil.models.float_model import FloatModel
+from esp_hil.models.golden_set import read_golden
 from esp_hil.models.manifest import FILE_NAME, Manifest, file_entry
 from esp_hil.models.recipe import Recipe
 from esp_hil.npz import read_npz
@@ -71,12 +71,12 @@ def build(
     Raises:
         GoldenError: no data set, or a script failed. QuantizeError: see `quantize`.
     """
-    runtimes = {recipe.runtime for recipe in model.recipes.values()}
+    runtimes = {recipe.runtime for recipe in model.recipes.values() if not recipe.given}
     if "espdl" in runtimes:
         require_quantizer()
     if "tflm" in runtimes:
         require_converter()
-    data = find_data(model, data)
+    data = find_data(model, data) if runtimes else Path()
     with tempfile.TemporaryDirectory(prefix="hil-golden-") as name:
         stage = Path(name)
         files = _stage(model, data, stage, retrain=retrain, say=say)
@@ -127,7 +127,7 @@ def calibration_images(data: Labelled, recipe: Recipe) -> NDArray[np.uint8]:
     Raises:
         ConfigError: `count` is not a multiple of the number of labels, or more than there are.
     """
-    calibration = recipe.calibration
+    calibration = recipe.quantized
     labels = np.unique(data.labels)
     each, rest = divmod(calibration.count, len(labels))
     if rest or min(np.count_nonzero(data.labels == label) for label in labels) < each:
@@ -149,7 +149,9 @@ def _stage(model: Model, data: Path, stage: Path, *, retrain: bool, say: Say) ->
     """Make all files in the folder `stage`; returns their names, the manifest's last."""
     golden, staged = model.golden_inputs, replace(model, folder=stage)
     float_path = stage / model.float_file
-    if retrain or not (model.folder / model.float_file).is_file():
+    if not model.float_file:
+        pass  # the device files were given, and nothing more is known
+    elif retrain or not (model.folder / model.float_file).is_file():
         _script(model, "train.py", ["--data", str(data), "--out", str(float_path)], say)
     else:
         shutil.copyfile(model.folder / model.float_file, float_path)
@@ -158,12 +160,16 @@ def _stage(model: Model, data: Path, stage: Path, *, retrain: bool, say: Say) ->
     else:
         shutil.copyfile(model.folder / golden.inputs, stage / golden.inputs)
     _keep_bytes_of_equal_values(model.folder / golden.inputs, stage / golden.inputs)
-    inputs = model.input.preprocess(catalogue.read_inputs(stage / golden.inputs)[0])
-    files, versions, calibration = [model.float_file, golden.inputs], dict[str, str](), dict[str, str]()
+    inputs = read_golden(stage / golden.inputs, model.inputs, model.outputs).arrays
+    files, versions, calibration = [golden.inputs], dict[str, str](), dict[str, str]()
+    files += [model.float_file] if model.float_file else []
     answers: dict[tuple[str, Family], dict[str, NDArray[Any]]] = {}
-    tests = model.data_split(data, "test")
-    for recipe in model.recipes.values():
-        chosen = calibration_images(model.data_split(data, recipe.calibration.split), recipe)
+    made_here = [recipe for recipe in model.recipes.values() if not recipe.given]
+    files += _given(model, stage)
+    tests = model.data_split(data, "test") if made_here else None
+    for recipe in made_here:
+        assert tests is not None
+        chosen = calibration_images(model.data_split(data, recipe.quantized.split), recipe)
         _require_disjoint(chosen, tests.images, recipe)
         _require_accuracy_kept(model, float_path, recipe, tests, say)
         images = model.input.preprocess(chosen)
@@ -190,9 +196,10 @@ def _stage(model: Model, data: Path, stage: Path, *, retrain: bool, say: Say) ->
             answers[recipe.name, family] = {
                 output: tensor.arrange(made.answers[output]) for output, tensor in outputs.items()
             }
-    write_answers(stage / golden.answers, inputs, answers)
-    _keep_bytes_of_equal_values(model.folder / golden.answers, stage / golden.answers)
-    files.append(golden.answers)
+    if golden.answers:
+        write_answers(stage / golden.answers, inputs, answers)
+        _keep_bytes_of_equal_values(model.folder / golden.answers, stage / golden.answers)
+        files.append(golden.answers)
     versions |= {name: metadata.version(name) for name in _TOOLS} | {"python": sys.version.split()[0]}
     manifest = Manifest(
         tools=versions, files={name: file_entry(stage / name) for name in files}, calibration=calibration
@@ -202,6 +209,25 @@ def _stage(model: Model, data: Path, stage: Path, *, retrain: bool, say: Say) ->
         manifest = known  # the same bytes, perhaps by other versions: the first ones stay on record
     manifest.write(stage)
     return [*files, FILE_NAME]
+
+
+def _given(model: Model, stage: Path) -> list[str]:
+    """Take over the device files that were given; their names."""
+    names = [
+        artifact_name(recipe.name, family)
+        for recipe in model.recipes.values()
+        for family in recipe.targets
+        if recipe.given
+    ]
+    for name in names:
+        if not (model.folder / name).is_file():
+            raise GoldenError(
+                f"{model.folder / name} is missing",
+                hint="its recipe has no [calibration]: put the device file there",
+            )
+        (stage / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(model.folder / name, stage / name)
+    return names
 
 
 def _require_disjoint(calibration: NDArray[np.uint8], tests: NDArray[np.uint8], recipe: Recipe) -> None:
@@ -296,7 +322,7 @@ def _state(folder: Path, stage: Path, name: str, known: Manifest | None) -> Made
 
 def _keep_natives(model: Model, stage: Path) -> None:
     for recipe in model.recipes.values():
-        for family in recipe.targets if recipe.runtime == "espdl" else ():
+        for family in recipe.targets if recipe.runtime == "espdl" and not recipe.given else ():
             native = (stage / artifact_name(recipe.name, family)).with_suffix(".native")
             target = native_path(model.folder / artifact_name(recipe.name, family))
             target.parent.mkdir(parents=True, exist_ok=True)

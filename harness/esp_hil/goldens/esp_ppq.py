@@ -28,7 +28,7 @@ from esp_hil.goldens.rewrites import rewrite
 from esp_hil.models.recipe import Recipe
 from esp_hil.settings import cache_folder
 from esp_hil.targets import FAMILIES, Family
-from esp_hil.tensors import Array
+from esp_hil.tensors import Array, Arrays
 
 DEADLINE_S = 900.0
 _LOG_LINES = 8
@@ -59,7 +59,7 @@ def quantize(
     calibration: NDArray[np.float32],
     *,
     espdl: Path,
-    inputs: NDArray[np.float32] | None = None,
+    inputs: Array | Arrays | None = None,
     native: Path | None = None,
     say: Say | None = None,
     deadline_s: float = DEADLINE_S,
@@ -72,7 +72,7 @@ def quantize(
         family: what to quantize for.
         calibration: float32 (N, ...) as the float model's input; all of it is used, in this order.
         espdl: the file to write; it appears only when everything has succeeded.
-        inputs: float32 (N, ...) to put through esp-ppq's executor as well.
+        inputs: float32 (N, ...) to put through esp-ppq's executor as well; by name if there are several.
         native: where to keep esp-ppq's own form of the graph for `executor_answers`; a pickle.
         say: called with a line now and then.
         deadline_s: after which the process is killed.
@@ -94,7 +94,7 @@ def quantize(
             "onnx": str(rewrite(onnx, recipe.rewrites, folder / "rewritten.onnx").resolve()),
             "calibration": str(folder / "calibration.npy"),
             "quant_type": recipe.quant_type,
-            "observer": recipe.calibration.observer,
+            "observer": recipe.quantized.observer,
             "dispatch": dict(recipe.dispatch),
             "passes": {name: dict(options) for name, options in recipe.passes.items()},
             "float_operators": list(recipe.float_operators),
@@ -115,7 +115,7 @@ def executor_answers(
     native: Path,
     espdl: Path,
     family: Family,
-    inputs: NDArray[np.float32],
+    inputs: Array | Arrays,
     *,
     say: Say | None = None,
     deadline_s: float = DEADLINE_S,
@@ -126,7 +126,7 @@ def executor_answers(
         native: what `quantize` kept under that name. It is a pickle: load only files of your own making.
         espdl: the file exported from the same graph; gives the exponents.
         family: what it was quantized for.
-        inputs: float32 (N, ...).
+        inputs: float32 (N, ...); by name if there are several.
         say: called with a line now and then.
         deadline_s: after which the process is killed.
 
@@ -166,17 +166,19 @@ def _work(
     folder: Path,
     *,
     family: Family,
-    inputs: NDArray[np.float32] | None,
+    inputs: Array | Arrays | None,
     say: Say | None,
     deadline_s: float,
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     """Run the worker on a job in a scratch folder; returns its result and the answers it wrote."""
     if inputs is not None:
-        np.save(folder / "inputs.npy", inputs)
+        named = {"input": inputs} if isinstance(inputs, np.ndarray) else inputs
+        arrays: Any = dict(named)
+        np.savez(folder / "inputs.npz", **arrays)
     job |= {
         "family": family,
         "scratch": str(folder),
-        "inputs": None if inputs is None else str(folder / "inputs.npy"),
+        "inputs": None if inputs is None else str(folder / "inputs.npz"),
         "answers": str(folder / "answers.npz"),
     }
     (folder / "JOB.json").write_text(json.dumps(job), encoding="utf-8")

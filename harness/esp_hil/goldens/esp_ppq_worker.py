@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esp_hil.errors import ConfigError, HilError, QuantizeError
-from esp_hil.formats.espdl import EspdlModel, read_espdl
+from esp_hil.formats.espdl import EspdlModel, ValueInfo, read_espdl
 from esp_hil.targets import rounding_of
-from esp_hil.tensors import dequantize, quantize_input
+from esp_hil.tensors import Array, Arrays, dequantize, quantize_input
 
 Job = Mapping[str, Any]
 Say = Callable[[str], None]
@@ -88,7 +88,8 @@ def _do(job: Job, say: Say) -> dict[str, Any]:
     )
     if job["inputs"] is not None:
         espdl = read_espdl(Path(job["espdl"]))
-        answers: Any = _answers(graph, espdl, np.load(job["inputs"]), job, say)
+        with np.load(job["inputs"]) as given:
+            answers: Any = _answers(graph, espdl, {name: given[name] for name in given.files}, job, say)
         np.savez(job["answers"], **answers)
     return {"versions": {name: metadata.version(name) for name in PACKAGES}}
 
@@ -211,7 +212,7 @@ def _check(graph: Any, job: Job) -> None:  # noqa: ANN401
 def _answers(
     graph: Any,  # noqa: ANN401
     espdl: EspdlModel,
-    inputs: NDArray[np.float32],
+    inputs: Arrays,
     job: Job,
     say: Say,
 ) -> dict[str, NDArray[Any]]:
@@ -226,22 +227,37 @@ def _answers(
     import torch
     from esp_ppq import PPQLinearQuant_toInt, TorchExecutor
 
-    (given,) = espdl.graph.inputs
-    exponent = given.exponents[0]
-    dtype: Any = given.dtype
-    integers = quantize_input(inputs, exponent, dtype, rounding_of(job["family"]))
-    on_grid = torch.from_numpy(dequantize(integers, exponent))
+    named = (
+        inputs
+        if len(inputs) > 1
+        else {value.name: next(iter(inputs.values())) for value in espdl.graph.inputs}
+    )
+    on_grid = {
+        value.name: torch.from_numpy(_on_grid(value, named[value.name], job)) for value in espdl.graph.inputs
+    }
+    count = len(next(iter(on_grid.values())))
     executor = TorchExecutor(graph, device="cpu")
     collected: dict[str, list[NDArray[Any]]] = {name: [] for name in graph.outputs}
     with torch.inference_mode():
-        for index in range(len(on_grid)):  # batch 1: a Reshape in the graph may fix the batch
-            for name, value in zip(graph.outputs, executor.forward(on_grid[index : index + 1]), strict=True):
+        for index in range(count):  # batch 1: a Reshape in the graph may fix the batch
+            single = {name: values[index : index + 1] for name, values in on_grid.items()}
+            for name, value in zip(graph.outputs, executor.forward(single), strict=True):
                 config = _output_config(graph.variables[name], espdl)
                 answer = value if config is None else PPQLinearQuant_toInt(value, config=config)
                 collected[name].append(answer.numpy())
-            if (index + 1) % 100 == 0 or index + 1 == len(on_grid):
-                say(f"esp-ppq executor: {index + 1} of {len(on_grid)} inputs")
+            if (index + 1) % 100 == 0 or index + 1 == count:
+                say(f"esp-ppq executor: {index + 1} of {count} inputs")
     return {name: np.concatenate(parts) for name, parts in collected.items()}
+
+
+def _on_grid(value: ValueInfo, floats: Array, job: Job) -> Array:
+    """The values of the integers that a device is sent for one input, (N, ...) in the float model's layout."""
+    if not value.exponents or floats.dtype != np.float32:
+        return floats
+    dtype: Any = value.dtype
+    return dequantize(
+        quantize_input(floats, value.exponents[0], dtype, rounding_of(job["family"])), value.exponents[0]
+    )
 
 
 def _output_config(variable: Any, espdl: EspdlModel) -> Any:  # noqa: ANN401

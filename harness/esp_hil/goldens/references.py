@@ -6,8 +6,8 @@
     exact      what it must answer: the .espdl file itself in the chip's integer arithmetic, or TFLM's own
                kernels
 
-All take float inputs as the float model has them, and answer in the device's layout, so that their answers
-can be laid beside the device's.
+All take inputs as the catalogue prepares them (floats as the float model has them, raw integers as the device has
+them), and answer in the device's layout, so that their answers can be laid beside the device's.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from esp_hil.errors import GoldenError, InputError
 from esp_hil.goldens.esp_ppq import Say, executor_answers, native_path
 from esp_hil.models import manifest as manifests
 from esp_hil.models.catalogue import Model
-from esp_hil.models.device_file import open_device_file
+from esp_hil.models.device_file import DeviceFile, open_device_file
 from esp_hil.models.float_model import FloatModel
 from esp_hil.npz import read_npz
-from esp_hil.targets import Family, rounding_of
-from esp_hil.tensors import Affine, DeviceTensor
+from esp_hil.targets import Family, Rounding, rounding_of
+from esp_hil.tensors import Affine, Array, Arrays, DeviceTensor, InputSpec
 from esp_hil.verdict.headroom import LaneHeadroom
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ class ReferenceOutput:
 
 
 Answers = dict[str, ReferenceOutput]
+PreparedInputs = Array | Arrays
+"""(N, *shape) by input name, as `GoldenSet.arrays` has them; or those of the only input."""
 
 
 class Reference(Protocol):
@@ -80,11 +82,11 @@ class Reference(Protocol):
         """`float`, `quantized` or `exact`."""
         ...
 
-    def run(self, inputs: NDArray[np.float32]) -> Answers:
-        """Answer float32 inputs (N, *shape) in the float model's layout; output name -> answer.
+    def run(self, inputs: PreparedInputs) -> Answers:
+        """Answer N inputs; output name -> answer.
 
         Raises:
-            InputError: the inputs have another dtype or shape.
+            InputError: the inputs have another name, dtype or shape.
         """
         ...
 
@@ -95,32 +97,66 @@ class FloatReference:
     Args:
         model: of the catalogue.
         outputs: the device's outputs, whose layout the answers get; without, they stay as in the ONNX file.
+        inputs: the device's inputs, which tell what raw integers stand for; without, raw integers cannot become floats.
 
     Raises:
-        GoldenError: the file is missing, changed or not readable.
+        ConfigError: the model has no float model.
+        GoldenError: the file is missing, changed, not readable, or has other inputs than model.toml.
     """
 
     name = "float"
 
-    def __init__(self, model: Model, outputs: Mapping[str, DeviceTensor] | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        outputs: Mapping[str, DeviceTensor] | None = None,
+        inputs: Mapping[str, DeviceTensor] | None = None,
+    ) -> None:
         path = model.float_path
         self._model = given = FloatModel(path)
-        if given.input != model.input.name or given.shape[1:] != model.input.shape:
-            declared = f"{model.input.name} {model.input.shape}"
-            raise GoldenError(f"{path}: input {given.input} {given.shape[1:]}, model.toml has {declared}")
-        self._input = model.input
+        self._inputs = {spec.name: spec for spec in model.inputs}
+        self._device = inputs or {}
         self._outputs = outputs
+        self._names = {model.output_spec(name).float_name or name: name for name in outputs or given.outputs}
+        wanted = {spec.float_name or spec.name: spec.shape for spec in model.inputs}
+        for name, shape in wanted.items():
+            if name not in given.shapes or not _fits(given.shapes[name], shape):
+                there = ", ".join(f"{n} {s}" for n, s in given.shapes.items())
+                raise GoldenError(f"{path}: input {there}, model.toml has {name} {shape}")
 
-    def run(self, inputs: NDArray[np.float32]) -> Answers:
-        """Answer float32 (N, *shape); see `Reference`."""
-        _require(inputs, self._input.name, self._input.shape)
-        whole = self._model.run(inputs)
+    def run(self, inputs: PreparedInputs) -> Answers:
+        """Answer N inputs; see `Reference`."""
+        named = by_name(self._inputs, inputs)
+        floats = {
+            self._inputs[name].float_name or name: self._floats(name, array) for name, array in named.items()
+        }
+        whole = self._model.run(floats)
         return {
-            name: ReferenceOutput(
-                values=values if self._outputs is None else self._outputs[name].arrange(values), exponent=None
-            )
+            self._names.get(name, name): ReferenceOutput(values=self._arranged(name, values), exponent=None)
             for name, values in whole.items()
         }
+
+    def _floats(self, name: str, array: Array) -> Array:
+        """What raw integers stand for, where the float model takes floats."""
+        spec = self._inputs[name]
+        if array.dtype == np.float32 or self._model.dtypes[spec.float_name or name].kind != "f":
+            return array
+        return real_input(self._device[name], array) if name in self._device else array.astype(np.float32)
+
+    def _arranged(self, name: str, values: Array) -> Array:
+        plain = values.astype(np.float32, copy=False)
+        return plain if self._outputs is None else self._outputs[self._names[name]].arrange(plain)
+
+
+def _fits(there: tuple[int | str | None, ...], declared: tuple[int, ...]) -> bool:
+    """Whether a shape of the ONNX file is the declared one, with or without a batch axis in front; free sizes fit."""
+
+    def same(sizes: tuple[int | str | None, ...]) -> bool:
+        return len(sizes) == len(declared) and all(
+            not isinstance(size, int) or size == wanted for size, wanted in zip(sizes, declared, strict=True)
+        )
+
+    return same(there[1:]) or same(there)
 
 
 class QuantizedReference:
@@ -138,46 +174,45 @@ class QuantizedReference:
     def __init__(self, model: Model, recipe: str, family: Family, say: Say | None = None) -> None:
         self._model, self._recipe, self._family, self._say = model, recipe, family, say
         self._artifact = model.artifact(recipe, family)
-        self._input, self._outputs = _tensors(model, self._artifact)
+        self._tensors = FileTensors.of(model, open_device_file(self._artifact), family)
 
-    def stored(self, inputs: NDArray[np.float32]) -> Answers | None:
+    def stored(self, inputs: PreparedInputs) -> Answers | None:
         """The committed answers, None if there is none for one of the inputs.
 
         Raises:
             GoldenError: the file of answers is missing or changed.
         """
+        if not self._model.golden_inputs.answers:
+            return None
         path = manifests.check_file(
             self._model.folder, self._model.golden_inputs.answers, self._model.manifest()
         )
         prefix = f"{self._recipe}/{self._family}/"
-        names = [_ROWS, *(prefix + name for name in self._outputs)]
+        names = [_ROWS, *(prefix + name for name in self._tensors.outputs)]
         arrays = read_npz(path, names, hint=f"hil golden build {self._model.name}")
         places = {row.tobytes(): place for place, row in enumerate(arrays[_ROWS])}
-        digests = [row.tobytes() for row in row_digests(inputs)]
+        digests = [row.tobytes() for row in row_digests(self._tensors.named(inputs))]
         if not all(digest in places for digest in digests):
             return None
         found = [places[digest] for digest in digests]
-        return {
-            name: ReferenceOutput.of(tensor, arrays[prefix + name][found])
-            for name, tensor in self._outputs.items()
-        }
+        return self._tensors.answers({name: arrays[prefix + name][found] for name in self._tensors.outputs})
 
-    def run(self, inputs: NDArray[np.float32]) -> Answers:
-        """Answer float32 (N, *shape); see `Reference`.
+    def run(self, inputs: PreparedInputs) -> Answers:
+        """Answer N inputs; see `Reference`.
 
         Raises:
             QuantizeError: a live run is needed and esp-ppq, or its form of the graph, is not there.
         """
-        _require(inputs, self._input.name, self._input.float_shape[1:])
-        stored = self.stored(inputs)
+        named = self._tensors.named(inputs)
+        stored = self.stored(named)
         if stored is not None:
             return stored
         native = native_path(self._artifact)
-        live = executor_answers(native, self._artifact, self._family, inputs, say=self._say)
-        return {
-            name: ReferenceOutput.of(tensor, tensor.arrange(live[name]))
-            for name, tensor in self._outputs.items()
-        }
+        floats = {name: self._tensors.real(name, array) for name, array in named.items()}
+        live = executor_answers(native, self._artifact, self._family, floats, say=self._say)
+        return self._tensors.answers(
+            {name: tensor.arrange(live[name]) for name, tensor in self._tensors.outputs.items()}
+        )
 
 
 class LiteRtReference:
@@ -196,18 +231,14 @@ class LiteRtReference:
     def __init__(self, model: Model, recipe: str) -> None:
         from esp_hil.goldens.litert import LiteRt
 
-        artifact = model.artifact(recipe, "tflm")
-        self._input, self._outputs = _tensors(model, artifact)
-        self._litert = LiteRt(artifact.read_bytes())
+        file = open_device_file(model.artifact(recipe, "tflm"))
+        self._tensors = FileTensors.of(model, file, "tflm")
+        self._litert = LiteRt(file.image)
 
-    def run(self, inputs: NDArray[np.float32]) -> Answers:
-        """Answer float32 (N, *shape); see `Reference`."""
-        _require(inputs, self._input.name, self._input.float_shape[1:])
-        answers = self._litert.run([self._input.to_device(inputs, rounding_of("tflm"))])
-        return {
-            name: ReferenceOutput.of(tensor, values)
-            for (name, tensor), values in zip(self._outputs.items(), answers, strict=True)
-        }
+    def run(self, inputs: PreparedInputs) -> Answers:
+        """Answer N inputs; see `Reference`."""
+        answers = self._litert.run(list(self._tensors.encode(inputs).values()))
+        return self._tensors.answers(dict(zip(self._tensors.outputs, answers, strict=True)))
 
 
 class DeviceFileReference:
@@ -228,20 +259,18 @@ class DeviceFileReference:
 
     def __init__(self, model: Model, recipe: str, family: Family, *, artifact: Path | None = None) -> None:
         file = open_device_file(artifact or model.artifact(recipe, family))
-        self._input, self._outputs = model.device_input(file), model.device_outputs(file)
-        self._rounding = rounding_of(family)
+        self._tensors = FileTensors.of(model, file, family)
         self._exact = file.exact(family)
         self._espdl = cast("EspdlReference", self._exact) if file.runtime == "espdl" else None
 
-    def run(self, inputs: NDArray[np.float32]) -> Answers:
-        """Answer float32 (N, *shape); see `Reference`."""
-        _require(inputs, self._input.name, self._input.float_shape[1:])
-        given = {self._input.name: self._input.to_device(inputs, self._rounding)}
+    def run(self, inputs: PreparedInputs) -> Answers:
+        """Answer N inputs; see `Reference`."""
+        given = self._tensors.encode(inputs)
         if self._espdl is not None and self._espdl.streams:
             answers = self._espdl.run_sequence(given)
         else:
             answers = self._exact.run_batch(given)
-        return {name: ReferenceOutput.of(tensor, answers[name]) for name, tensor in self._outputs.items()}
+        return self._tensors.answers(answers)
 
     @property
     def headroom(self) -> tuple[LaneHeadroom, ...]:
@@ -279,15 +308,17 @@ def quantized_reference(model: Model, recipe: str, family: Family) -> Reference:
     return QuantizedReference(model, recipe, family)
 
 
-def row_digests(inputs: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """SHA-256 of each input's values (float32, C order, little endian): (N, 32)."""
-    rows = np.ascontiguousarray(inputs, dtype="<f4")
-    return np.stack([np.frombuffer(hashlib.sha256(row.tobytes()).digest(), np.uint8) for row in rows])
+def row_digests(inputs: PreparedInputs) -> NDArray[np.uint8]:
+    """SHA-256 of the values of each of N inputs (C order, little endian), one input after the other: (N, 32)."""
+    named = [inputs] if isinstance(inputs, np.ndarray) else list(inputs.values())
+    rows = [np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")) for array in named]
+    digests = [hashlib.sha256(b"".join(array[i].tobytes() for array in rows)) for i in range(len(rows[0]))]
+    return np.stack([np.frombuffer(digest.digest(), np.uint8) for digest in digests])
 
 
 def write_answers(
     path: Path,
-    inputs: NDArray[np.float32],
+    inputs: PreparedInputs,
     answers: Mapping[tuple[str, Family], Mapping[str, NDArray[Any]]],
 ) -> None:
     """Write what `QuantizedReference` reads: by (recipe, family), then by output, in device layout."""
@@ -297,14 +328,94 @@ def write_answers(
     np.savez_compressed(path, **arrays)
 
 
-def _tensors(model: Model, artifact: Path) -> tuple[DeviceTensor, dict[str, DeviceTensor]]:
-    file = open_device_file(artifact)
-    return model.device_input(file), model.device_outputs(file)
+def by_name(known: Mapping[str, InputSpec], inputs: PreparedInputs) -> Arrays:
+    """Prepared inputs by name, in the order of `known`.
 
-
-def _require(inputs: NDArray[np.float32], name: str, shape: tuple[int, ...]) -> None:
-    if inputs.dtype != np.float32 or inputs.shape[1:] != shape or not len(inputs):
+    Raises:
+        InputError: a name is missing or unknown, a dtype or shape is another, or they are not as many of each.
+    """
+    if isinstance(inputs, np.ndarray):
+        if len(known) != 1:
+            raise InputError(f"one array for {len(known)} inputs", hint=f"give by name: {', '.join(known)}")
+        inputs = dict.fromkeys(known, inputs)
+    if set(inputs) != set(known):
         raise InputError(
-            f"{inputs.dtype} {inputs.shape} for input {name!r}",
-            hint=f"give float32 of shape (N, {', '.join(map(str, shape))})",
+            f"inputs {', '.join(inputs) or 'none'} given", hint=f"the model has {', '.join(known)}"
         )
+    for name, spec in known.items():
+        spec.require(inputs[name])
+    lengths = {name: len(inputs[name]) for name in known}
+    if len(set(lengths.values())) != 1:
+        raise InputError(f"as many of each input, not {lengths}", hint="N comes first")
+    return {name: inputs[name] for name in known}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileTensors:
+    """What model.toml says of the inputs beside what a device file has, and its outputs.
+
+    Attributes:
+        specs: of the inputs, by name, in the file's order.
+        inputs: likewise.
+        outputs: in the file's order.
+        rounding: of the chip.
+    """
+
+    specs: Mapping[str, InputSpec]
+    inputs: Mapping[str, DeviceTensor]
+    outputs: Mapping[str, DeviceTensor]
+    rounding: Rounding
+
+    @staticmethod
+    def of(model: Model, file: DeviceFile, family: Family) -> FileTensors:
+        """Of a device file of a model.
+
+        Raises:
+            ConfigError: they do not belong together.
+            GoldenError: the float model is missing or changed.
+        """
+        inputs = model.device_inputs(file)
+        declared = {spec.name: spec for spec in model.inputs}
+        return FileTensors(
+            specs={name: declared[name] for name in inputs},
+            inputs=inputs,
+            outputs=model.device_outputs(file),
+            rounding=rounding_of(family),
+        )
+
+    def named(self, inputs: PreparedInputs) -> Arrays:
+        """Prepared inputs by name, in the file's order; see `by_name`."""
+        return by_name(self.specs, inputs)
+
+    def encode(self, inputs: PreparedInputs) -> dict[str, Array]:
+        """Prepared inputs as the chip gets them: (N, *item) by name.
+
+        Raises:
+            InputError: as `by_name`; raw integers of another type than the file's; a value that is not finite.
+        """
+        return {
+            name: self.inputs[name].to_device(array, self.rounding)
+            for name, array in self.named(inputs).items()
+        }
+
+    def single(self, encoded: Arrays, row: int) -> dict[str, Array]:
+        """One of N encoded inferences, each input in the device's shape."""
+        return {name: encoded[name][row].reshape(tensor.shape) for name, tensor in self.inputs.items()}
+
+    def real(self, name: str, array: Array) -> NDArray[np.float32]:
+        """What a prepared input stands for, in the float model's layout."""
+        return real_input(self.inputs[name], array)
+
+    def answers(self, values: Arrays) -> Answers:
+        """Values of the outputs, (N, *item) by name, with what they stand for."""
+        return {name: ReferenceOutput.of(tensor, values[name]) for name, tensor in self.outputs.items()}
+
+
+def real_input(tensor: DeviceTensor, array: Array) -> NDArray[np.float32]:
+    """What a prepared input stands for, in the float model's layout: raw integers mean what the file says."""
+    if array.dtype == np.float32:
+        return array
+    arranged = tensor.arrange(array)
+    return tensor.restore(arranged if tensor.meaning is None else tensor.meaning.real(arranged)).astype(
+        np.float32
+    )

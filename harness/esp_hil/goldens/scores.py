@@ -42,9 +42,10 @@ def scores_of(
     Args:
         answer: of the output that holds the scores.
         row: which input.
-        labels: names of the classes.
+        labels: names of the classes; empty: their numbers.
         postprocess: of model.toml.
     """
+    names = labels or tuple(map(str, range(max(2, answer.values[row].size))))
     raw: NDArray[Any] = answer.values[row].reshape(1, -1)
     real = answer.real()[row].reshape(1, -1)
     shares = postprocess.shown_shares(real)
@@ -57,7 +58,7 @@ def scores_of(
         numbers = [(float(a), float(b), float(c)) for a, b, c in zip(raw[0], real[0], shares[0], strict=True)]
     return tuple(
         Score(label=label, raw=number[0], real=number[1], share=number[2], chosen=index == chosen)
-        for index, (label, number) in enumerate(zip(labels, numbers, strict=True))
+        for index, (label, number) in enumerate(zip(names, numbers, strict=True))
     )
 
 

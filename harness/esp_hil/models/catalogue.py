@@ -8,25 +8,23 @@ model.golden(limit=20).inputs          float32 (20, 1, 28, 28)
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esp_hil.errors import ConfigError, GoldenError, UnknownModel
 from esp_hil.models import benchmarks
 from esp_hil.models import manifest as manifests
 from esp_hil.models.dataset import Labelled, Split, load_split, read_digests
 from esp_hil.models.device_file import SUFFIXES, DeviceFile, FileTensor
+from esp_hil.models.golden_set import GoldenSet, read_golden
 from esp_hil.models.manifest import Manifest
 from esp_hil.models.model_toml import ModelSpec, parse
 from esp_hil.models.recipe import Recipe
-from esp_hil.npz import read_npz
 from esp_hil.settings import shipped, variable
 from esp_hil.targets import Family
 from esp_hil.tensors import DeviceTensor, Dtype, InputSpec, Layout, device_permutation
@@ -41,7 +39,6 @@ __all__ = [
     "load",
     "models",
     "names",
-    "read_inputs",
     "roots_searched",
 ]
 
@@ -50,30 +47,6 @@ Kind = Literal["model", "task", "benchmark"]
 _MODEL_FILE = "model.toml"
 _FILES: Mapping[Kind, str] = {"task": "task.toml", "model": _MODEL_FILE}
 _FOLDER = "golden"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GoldenSet:
-    """Golden inputs of a model.
-
-    Attributes:
-        inputs: float32 (N, *shape) in the float model's layout.
-        images: uint8 (N, H, W) or (N, H, W, C), what `inputs` was made from; `inputs` itself if it is not an image.
-        labels: int64 (N,), or None if the class of an input is not known.
-        ids: where each input comes from.
-    """
-
-    inputs: NDArray[np.float32]
-    images: NDArray[Any]
-    labels: NDArray[np.int64] | None
-    ids: tuple[str, ...]
-
-    @property
-    def sha256(self) -> str:
-        """Digest of shape and values of `inputs`: names the input set in a run's row."""
-        digest = hashlib.sha256(str(self.inputs.shape).encode())
-        digest.update(self.inputs.astype("<f4").tobytes())
-        return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +61,14 @@ class Model(ModelSpec):
         """The float ONNX file.
 
         Raises:
+            ConfigError: the model has none.
             GoldenError: it is missing or changed.
         """
+        if not self.float_file:
+            raise ConfigError(
+                f"model {self.name} has no float model",
+                hint='float = "model.onnx" in its model.toml names one',
+            )
         return manifests.check_file(self.folder, self.float_file, self.manifest())
 
     def manifest(self) -> Manifest:
@@ -130,33 +109,64 @@ class Model(ModelSpec):
         return manifests.check_file(self.folder, artifact_name(recipe, family), self.manifest())
 
     def device_input(self, file: DeviceFile) -> DeviceTensor:
-        """The image input as a device file has it.
+        """The only input as a device file has it.
 
         Raises:
-            ConfigError: the file has other inputs than model.toml, or its layout cannot be told.
+            ConfigError: there are several, the file has other inputs than model.toml, or its layout cannot be told.
         """
-        inputs = file.inputs
-        if [value.name for value in inputs] != [self.input.name]:
-            names = ", ".join(value.name for value in inputs)
-            raise ConfigError(f"model {self.name} declares input {self.input.name}, its file has {names}")
-        shape = (1, *self.input.shape)
-        return _device_tensor(inputs[0], shape, self.input.device_layout)
+        return self.device_inputs(file)[self.input.name]
+
+    def device_inputs(self, file: DeviceFile) -> dict[str, DeviceTensor]:
+        """The inputs as a device file has them, in its order.
+
+        Raises:
+            ConfigError: the file has other inputs than model.toml, or their layout cannot be told.
+        """
+        declared = {spec.name: spec for spec in self.inputs}
+        there = [value.name for value in file.inputs]
+        if set(there) != set(declared):
+            raise ConfigError(
+                f"model {self.name} declares input {', '.join(declared)}, its file has {', '.join(there) or 'none'}"
+            )
+        return {value.name: self._input_tensor(value, declared[value.name]) for value in file.inputs}
+
+    def _input_tensor(self, value: FileTensor, spec: InputSpec) -> DeviceTensor:
+        layout = spec.device_layout
+        if not self.float_file and layout is None and spec.shape in {value.shape, value.shape[1:]}:
+            layout = "NCHW"  # without a float model the shape is the file's, and nothing is moved
+        return _device_tensor(value, _whole(spec.shape, value.shape), layout)
 
     def device_outputs(self, file: DeviceFile) -> dict[str, DeviceTensor]:
-        """The outputs as a device file has them, in its order.
+        """The outputs as a device file has them, in its order; without a float model they stay as they are there.
 
         Raises:
             ConfigError: the file has other outputs than the float model, or their layout cannot be told.
             GoldenError: the float model is missing or changed.
         """
-        shapes = _output_shapes(self.folder / self.float_file)
         outputs = {value.name: value for value in file.outputs}
-        if set(outputs) != set(shapes):
+        unknown = [spec.name for spec in self.outputs if spec.name not in outputs]
+        if unknown:
             raise ConfigError(
-                f"the float model {self.name} has outputs {', '.join(shapes)}, "
-                f"its device file {', '.join(outputs)}"
+                f"model {self.name} declares output {', '.join(unknown)}, its file has {', '.join(outputs)}"
             )
-        return {name: _device_tensor(value, shapes[name], None) for name, value in outputs.items()}
+        if not self.float_file:
+            return {name: _device_tensor(value, value.shape, "NCHW") for name, value in outputs.items()}
+        floats = _output_shapes(self.folder / self.float_file)
+        shapes = {
+            name: floats[self.output_spec(name).float_name or name]
+            for name in outputs
+            if (self.output_spec(name).float_name or name) in floats
+        }
+        if set(outputs) != set(shapes) or len(shapes) != len(floats):
+            raise ConfigError(
+                f"the float model {self.name} has outputs {', '.join(floats)}, "
+                f"its device file {', '.join(outputs)}",
+                hint="float_name in [[outputs]] says which is which",
+            )
+        return {
+            name: _device_tensor(value, _whole(shapes[name], value.shape), None)
+            for name, value in outputs.items()
+        }
 
     def data_split(self, source: Path, split: Split) -> Labelled:
         """One split of the data set, as this model divides it.
@@ -164,6 +174,11 @@ class Model(ModelSpec):
         Raises:
             GoldenError: it cannot be read, or lacks what model.toml names.
         """
+        if not self.data.file:
+            raise ConfigError(
+                f"model {self.name} has no data set",
+                hint="[data] in its model.toml names one; golden inputs need none",
+            )
         held_out = self.data.test_images
         return load_split(
             source,
@@ -187,38 +202,24 @@ class Model(ModelSpec):
             )
         chosen = np.linspace(0, len(tests.images) - 1, limit or len(tests.images)).astype(np.int64)
         images = tests.images[chosen]
+        labels = tests.labels[chosen].astype(np.int64)
         return GoldenSet(
-            inputs=self.input.preprocess(images),
-            images=images,
-            labels=tests.labels[chosen].astype(np.int64),
+            arrays={self.input.name: self.input.preprocess(images)},
+            stored={self.input.name: images},
+            labels=labels,
             ids=tuple(f"{source.name} test {number}" for number in chosen),
+            expected={self.output: labels} if self.classifier else {},
         )
 
     def golden(self, limit: int | None = None) -> GoldenSet:
-        """The committed inputs, preprocessed; labels alternate, so that the first `limit` are balanced.
+        """The committed inputs, preprocessed; labels often alternate, so that the first `limit` are balanced.
 
         Raises:
             ConfigError: `limit` is below 1 or above what there is.
             GoldenError: the file is missing, changed or not what it should be.
         """
         path = manifests.check_file(self.folder, self.golden_inputs.inputs, self.manifest())
-        images, labels, ids = read_inputs(path)
-        if labels.max() >= len(self.labels) or labels.min() < -1:
-            raise GoldenError(
-                f"{path} has label {int(max(labels, key=abs))}, model.toml names {len(self.labels)} classes",
-                hint="labels are 0 to the number of classes less 1; -1: not known",
-            )
-        if limit is not None and not 1 <= limit <= len(images):
-            raise ConfigError(
-                f"{limit} golden inputs of model {self.name} asked for", hint=f"there are {len(images)}"
-            )
-        images = images[:limit]
-        return GoldenSet(
-            inputs=self.input.preprocess(images),
-            images=images,
-            labels=labels[:limit] if labels.min() >= 0 else None,
-            ids=ids[:limit],
-        )
+        return read_golden(path, self.inputs, self.outputs, limit=limit)
 
 
 def artifact_name(recipe: str, family: Family) -> str:
@@ -320,29 +321,9 @@ def load(name: str, roots: Sequence[Path] | None = None) -> Model:
     )
 
 
-def read_inputs(path: Path) -> tuple[NDArray[Any], NDArray[np.int64], tuple[str, ...]]:
-    """Images, labels and ids of a file of golden inputs.
-
-    Raises:
-        GoldenError: it is not readable, or its arrays do not belong together.
-    """
-    arrays = read_npz(path, ("images", "labels", "ids"))
-    images, labels, ids = arrays["images"], arrays["labels"], arrays["ids"]
-    if (
-        images.dtype not in {np.dtype(np.uint8), np.dtype(np.float32)}
-        or labels.shape != (len(images),)
-        or ids.shape != (len(images),)
-    ):
-        raise GoldenError(
-            f"{path}: images {images.dtype} {images.shape}, labels {labels.shape}, ids {ids.shape}"
-        )
-    if len(images) == 0:
-        raise GoldenError(f"{path} holds no inputs", hint="hil golden build makes them again")
-    if images.dtype == np.float32 and not np.isfinite(images).all():
-        raise GoldenError(f"{path}: images hold NaN or infinite values")
-    if labels.dtype.kind not in "iu":
-        raise GoldenError(f"{path}: labels are {labels.dtype}, not integers")
-    return images, labels.astype(np.int64), tuple(map(str, ids))
+def _whole(shape: tuple[int, ...], device: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape of one inference with the batch of 1 that the device has and a person leaves out."""
+    return (1, *shape) if device[:1] == (1,) and len(shape) == len(device) - 1 else shape
 
 
 def _device_tensor(value: FileTensor, float_shape: tuple[int, ...], declared: Layout | None) -> DeviceTensor:

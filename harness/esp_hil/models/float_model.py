@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esp_hil.errors import GoldenError, InputError
+from esp_hil.tensors import Array, Arrays
 
 BATCH = 250
 
 
 class FloatModel:
-    """One float model with one input.
+    """One float model.
+
+    Inferences are stacked where every input has a batch axis of free size (or all of the same fixed one) and every
+    output comes back with it; else they are made one by one.
 
     Args:
         path: the ONNX file.
@@ -23,7 +26,7 @@ class FloatModel:
         batch: at most so many inputs at a time; every tensor of a batch is held at once.
 
     Raises:
-        GoldenError: the file is not readable, has several inputs, or lacks a tensor.
+        GoldenError: the file is not readable, or lacks a tensor.
     """
 
     def __init__(self, path: Path, tensors: Sequence[str] = (), *, batch: int = BATCH) -> None:
@@ -41,33 +44,105 @@ class FloatModel:
         except Exception as cause:  # onnxruntime's own exceptions have no common base
             raise GoldenError(f"{path}: onnxruntime cannot load it: {cause}") from None
         inputs = self._session.get_inputs()
-        if len(inputs) != 1:
-            names = ", ".join(given.name for given in inputs)
-            raise GoldenError(f"{path} has {len(inputs)} inputs ({names})", hint="models have one input here")
-        (given,) = inputs
-        self.input: str = given.name
-        self.shape: tuple[int | str | None, ...] = tuple(given.shape)
-        self.fixed_batch = isinstance(given.shape[0], int)
-        self.batch: int = given.shape[0] if self.fixed_batch else batch
+        self._path = path
+        self.shapes: dict[str, tuple[int | str | None, ...]] = {
+            given.name: tuple(given.shape) for given in inputs
+        }
+        self.dtypes: dict[str, np.dtype[Any]] = {given.name: _dtype(given.type) for given in inputs}
+        firsts = {shape[0] if shape else 0 for shape in self.shapes.values()}
+        fixed = [size for size in firsts if isinstance(size, int)]
+        self.fixed_batch = bool(fixed)
+        self._stacks = not fixed or (len(firsts) == 1 and fixed[0] > 0)
+        self.batch: int = batch if not fixed else fixed[0] if self._stacks else 1
+
+    @property
+    def input(self) -> str:
+        """Name of the only input.
+
+        Raises:
+            GoldenError: there are several.
+        """
+        if len(self.shapes) != 1:
+            raise GoldenError(f"{self._path} has {len(self.shapes)} inputs ({', '.join(self.shapes)})")
+        return next(iter(self.shapes))
+
+    @property
+    def shape(self) -> tuple[int | str | None, ...]:
+        """Shape of the only input, with its batch axis."""
+        return self.shapes[self.input]
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of what `run` gives."""
         return tuple(output.name for output in self._session.get_outputs())
 
-    def run(self, inputs: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Answers to (N, *shape) by name, each (N, ...).
+    def run(self, inputs: Array | Arrays) -> dict[str, Array]:
+        """Answers by name, each (N, ...).
+
+        Args:
+            inputs: (N, *shape) by name, or those of the only input; cast to the type that the model takes.
 
         Raises:
-            InputError: a model with a fixed batch gets another number of inputs.
+            InputError: a model with a fixed batch gets another number of inputs, a name is missing or unknown, or a
+                shape does not fit.
         """
-        if self.fixed_batch and len(inputs) % self.batch:
-            raise InputError(f"{len(inputs)} inputs, the float model takes {self.batch} at a time")
-        parts = [
-            self._session.run(None, {self.input: inputs[start : start + self.batch]})
-            for start in range(0, len(inputs), self.batch)
-        ]
+        named = {self.input: inputs} if isinstance(inputs, np.ndarray) else inputs
+        if set(named) != set(self.shapes):
+            raise InputError(f"inputs {', '.join(named)} given, the float model has {', '.join(self.shapes)}")
+        feed = {name: array.astype(self.dtypes[name], copy=False) for name, array in named.items()}
+        count = len(next(iter(feed.values())))
+        stacks = self._stacks and all(array.ndim == len(self.shapes[name]) for name, array in feed.items())
+        if stacks and self.fixed_batch and count % self.batch:
+            raise InputError(f"{count} inputs, the float model takes {self.batch} at a time")
+        size = min(self.batch, count) if stacks else 1
+        parts: list[list[Array]] = []
+        for start in range(0, count, size):
+            part = {name: array[start : start + size] for name, array in feed.items()}
+            answers = self._stacked(part) if stacks else self._one_by_one(part)
+            parts.append(answers)
         return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(self.outputs)}
+
+    def _stacked(self, part: Mapping[str, Array]) -> list[Array]:
+        """Answers to a batch; where it is not the first axis of each (a recurrent layer's state), one by one."""
+        count = len(next(iter(part.values())))
+        answers = self._answers(part)
+        if all(answer.shape[:1] == (count,) for answer in answers):
+            return answers
+        return self._one_by_one(part)
+
+    def _one_by_one(self, part: Mapping[str, Array]) -> list[Array]:
+        rows = []
+        for row in range(len(next(iter(part.values())))):
+            single = {name: self._single(name, array[row]) for name, array in part.items()}
+            rows.append([_item(answer) for answer in self._answers(single)])
+        return [np.concatenate([row[i] for row in rows]) for i in range(len(self.outputs))]
+
+    def _single(self, name: str, item: Array) -> Array:
+        """One inference's input, with the batch axis that the file gives it."""
+        return item if item.ndim == len(self.shapes[name]) else item[np.newaxis]
+
+    def _answers(self, feed: Mapping[str, Array]) -> list[Array]:
+        try:
+            answers: list[Array] = self._session.run(None, dict(feed))
+        except Exception as cause:  # as above
+            said = str(cause).splitlines()[0]
+            raise InputError(f"the float model refuses its inputs: {said}") from None
+        return answers
+
+
+def _item(answer: Array) -> Array:
+    """An answer to one inference as (1, *item)."""
+    return answer if answer.shape[:1] == (1,) else answer[np.newaxis]
+
+
+_DTYPES = {
+    "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16", "tensor(bool)": "bool",
+}  # fmt: skip
+
+
+def _dtype(said: str) -> np.dtype[Any]:
+    """Numpy's type of onnxruntime's words for it."""
+    return np.dtype(_DTYPES.get(said) or said.removeprefix("tensor(").removesuffix(")"))
 
 
 def _with_outputs(path: Path, tensors: Sequence[str]) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from esp_hil.errors import UnknownTarget
+from esp_hil.errors import ConfigError, UnknownTarget
 from esp_hil.models.dataset import Split
 from esp_hil.targets import FAMILIES_OF, Family, Runtime, target
 from esp_hil.toml_table import TomlTable
@@ -54,9 +54,9 @@ class Recipe:
         name: key under [recipes].
         title: for people.
         runtime: what runs the result on the chip.
-        quant_type: bits of weights and activations.
+        quant_type: bits of weights and activations; None: not said of a file that was given.
         targets: families to make a file for.
-        calibration: see there.
+        calibration: see there; None: the device files were given, nobody quantizes here.
         dispatch: operator name of the ONNX file -> bits (8 or 16), for mixed precision.
         passes: esp-ppq's optional passes, in its names' short form, with their settings.
         float_operators: ONNX operator types that may stay in float; any other that does is an error.
@@ -71,9 +71,9 @@ class Recipe:
     name: str
     title: str
     runtime: Runtime
-    quant_type: QuantType
+    quant_type: QuantType | None
     targets: tuple[Family, ...]
-    calibration: Calibration
+    calibration: Calibration | None
     dispatch: Mapping[str, int]
     passes: Mapping[str, Mapping[str, PassOption]]
     float_operators: tuple[str, ...]
@@ -83,6 +83,25 @@ class Recipe:
     committed: bool = True
     tolerance: Tolerance | None = None
     unsuited: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> bool:
+        """Whether its device files were given, and are not made from the float model."""
+        return self.calibration is None
+
+    @property
+    def quantized(self) -> Calibration:
+        """Its calibration.
+
+        Raises:
+            ConfigError: its device files were given.
+        """
+        if self.calibration is None:
+            raise ConfigError(
+                f"recipe {self.name} has no [calibration]: its device files were given",
+                hint="only recipes with one are quantized here",
+            )
+        return self.calibration
 
 
 def parse_recipe(name: str, runtime: Runtime, table: TomlTable) -> Recipe:
@@ -98,6 +117,7 @@ def parse_recipe(name: str, runtime: Runtime, table: TomlTable) -> Recipe:
     for family in targets:
         if family not in families:
             raise table.fail("targets", f"has {family!r}", f"families of {chosen}: {', '.join(families)}")
+    given = "calibration" not in table.values
     dispatch = table.optional("dispatch")
     bits = {operator: dispatch.take(operator, int) for operator in list(dispatch.values)}
     for operator, width in bits.items():
@@ -107,9 +127,9 @@ def parse_recipe(name: str, runtime: Runtime, table: TomlTable) -> Recipe:
         name=name,
         title=table.take("title", str),
         runtime=chosen,
-        quant_type=table.choice("quant_type", QuantType),
+        quant_type=_quant_type(table, given=given),
         targets=tuple(family for family in families if family in targets),
-        calibration=_calibration(table.table("calibration")),
+        calibration=None if given else _calibration(table.table("calibration")),
         dispatch=MappingProxyType(bits),
         passes=_passes(table.optional("passes")),
         float_operators=table.many("float_operators", str, []),
@@ -120,23 +140,41 @@ def parse_recipe(name: str, runtime: Runtime, table: TomlTable) -> Recipe:
         tolerance=parse_tolerance(table.table("tolerance")) if "tolerance" in table.values else None,
         unsuited=_unsuited(table),
     )
-    table.known.append("tolerance")
+    table.known += ["tolerance", "calibration", "quant_type"]
     table.done()
+    if given:
+        _check_given(table, recipe)
     if not recipe.targets:
         raise table.fail("targets", "is empty", f"families: {', '.join(families)}")
-    if chosen == "tflm":
+    if chosen == "tflm" and not given:
         _check_tflm(table, recipe)
-    elif recipe.io != "integer":
+    elif chosen != "tflm" and recipe.io != "integer":
         raise table.fail("io", f"is {recipe.io!r}", "only TFLM's models can have float32 there")
     return recipe
+
+
+def _quant_type(table: TomlTable, *, given: bool) -> QuantType | None:
+    if given and "quant_type" not in table.values:
+        return None
+    chosen: QuantType = table.choice("quant_type", QuantType)
+    return chosen
+
+
+def _check_given(table: TomlTable, recipe: Recipe) -> None:
+    """What steers a quantizer is in vain where there is none."""
+    for key in ("dispatch", "passes", "rewrites"):
+        if getattr(recipe, key):
+            raise table.fail(
+                key, "is for the quantizer", "add [calibration], or leave it out: the file was given"
+            )
 
 
 def _check_tflm(table: TomlTable, recipe: Recipe) -> None:
     """ai-edge-quantizer has fewer choices than esp-ppq; none may be given in vain."""
     if recipe.quant_type == "w16a16":
         raise table.fail("quant_type", "is 'w16a16'", "w8a8 or w8a16 with TFLM")
-    if recipe.calibration.observer != "minmax":
-        raise table.fail("calibration.observer", f"is {recipe.calibration.observer!r}", "minmax with TFLM")
+    if recipe.quantized.observer != "minmax":
+        raise table.fail("calibration.observer", f"is {recipe.quantized.observer!r}", "minmax with TFLM")
     for key in ("dispatch", "passes", "float_operators", "rewrites"):
         if getattr(recipe, key):
             raise table.fail(key, "is esp-ppq's", "leave it out with TFLM")

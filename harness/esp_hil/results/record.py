@@ -36,7 +36,7 @@ from esp_hil.verdict.difference import FloatDiff, IntegerDiff
 from esp_hil.verdict.verdict import Verdict
 from esp_hil.wire.status import Status
 
-SCHEMA = 7
+SCHEMA = 8
 """Version of the row. Raised by every change of a field's name, type or meaning, and by every new field."""
 
 OLDEST_SCHEMA = 2

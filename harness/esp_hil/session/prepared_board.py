@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esp_hil.counters import HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
 from esp_hil.device.device import Device
 from esp_hil.device.inference import Inference
 from esp_hil.errors import HilError
+from esp_hil.goldens.references import FileTensors, PreparedInputs
 from esp_hil.models.catalogue import Model
 from esp_hil.models.device_file import DeviceFile, Exact, open_device_file
 from esp_hil.models.recipe import Recipe
 from esp_hil.session.board_session import BoardSession
 from esp_hil.session.file_on_board import FileOnBoard
 from esp_hil.targets import Target
-from esp_hil.tensors import Array, Arrays, DeviceTensor
+from esp_hil.tensors import Array, Arrays
 from esp_hil.verdict.diverge import Divergence
 
 Level = Literal["lowest", "zero", "highest"]
@@ -75,9 +75,9 @@ class PreparedBoard:
         return self.on_board.exact
 
     @cached_property
-    def input(self) -> DeviceTensor:
-        """The model's image input as the device has it."""
-        return self.model.device_input(self.file)
+    def tensors(self) -> FileTensors:
+        """The model's inputs and outputs as the device has them."""
+        return FileTensors.of(self.model, self.file, self.family)
 
     def prepare(self) -> None:
         """Put the model on the board; see `FileOnBoard.prepare`."""
@@ -95,25 +95,24 @@ class PreparedBoard:
         """Load the model from where it is."""
         self.session.reload()
 
-    def encode(self, floats: NDArray[np.float32]) -> Array:
-        """Quantize float inputs (N, *float shape) as the chip rounds: (N, *device shape without batch)."""
-        return self.input.to_device(floats, self.target.rounding)
+    def encode(self, arrays: PreparedInputs) -> dict[str, Array]:
+        """Prepared inputs (N, *shape) as the device gets them: quantized as the chip rounds, (N, *item) by name."""
+        return self.tensors.encode(arrays)
 
     def first_inputs(self) -> dict[str, Array]:
-        """The first golden input as the device's integers, shape (1, ...)."""
-        return {self.input.name: self._first}
+        """The first golden inputs as the device has them."""
+        return dict(self._first)
 
     @cached_property
-    def _first(self) -> Array:
-        return self.encode(self.model.golden(limit=1).inputs)
+    def _first(self) -> Arrays:
+        return self.tensors.single(self.encode(self.model.golden(limit=1).arrays), 0)
 
     def constant_inputs(self, level: Level) -> dict[str, Array]:
         """Inputs that are everywhere the lowest, zero or the highest value of their type."""
         made: dict[str, Array] = {}
         for value in self.file.inputs:
             dtype = np.dtype(value.dtype)
-            limits = np.iinfo(dtype) if dtype.kind == "i" else np.finfo(dtype)
-            number = {"lowest": limits.min, "zero": 0, "highest": limits.max}[level]
+            number = {"lowest": _limits(dtype)[0], "zero": 0, "highest": _limits(dtype)[1]}[level]
             made[value.name] = np.full(value.shape, number, dtype)
         return made
 
@@ -177,3 +176,11 @@ class PreparedBoard:
                 step="infer",
                 board=self.board,
             )
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """The lowest and the highest number of a type."""
+    if dtype.kind == "b":
+        return 0, 1
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    return limits.min, limits.max

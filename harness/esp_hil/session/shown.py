@@ -33,7 +33,7 @@ def shown_inputs(answer: ReferenceOutput, golden: GoldenSet, model: Model) -> tu
         found.append(
             ShownInput(
                 input=golden.ids[number],
-                label="" if labels is None else model.labels[labels[number]],
+                label="" if labels is None else model.output_spec(model.output).label(int(labels[number])),
                 scores=tuple(
                     ClassScore(
                         label=score.label,

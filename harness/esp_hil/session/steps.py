@@ -6,6 +6,7 @@ Suites, tasks and MLPerf Tiny share those that need no catalogue's model: `time_
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,13 @@ from esp_hil.device.device import RUN_S
 from esp_hil.device.resident import infer_all
 from esp_hil.errors import DeviceFault, QuantizeError, RuntimeFailed, UnsupportedOperator
 from esp_hil.goldens.build import find_data
-from esp_hil.goldens.references import Answers, DeviceFileReference, FloatReference, quantized_reference
+from esp_hil.goldens.references import (
+    Answers,
+    DeviceFileReference,
+    FloatReference,
+    ReferenceOutput,
+    quantized_reference,
+)
 from esp_hil.models.catalogue import GoldenSet
 from esp_hil.models.device_file import DeviceFile
 from esp_hil.progress import Progress
@@ -28,7 +35,8 @@ from esp_hil.session.options import Options
 from esp_hil.session.prepared_board import HEAPS, PreparedBoard
 from esp_hil.session.run_builder import Answered, Figures, Judged, Located, OnBoard, Profiled, Timed
 from esp_hil.session.shown import shown_inputs
-from esp_hil.tensors import Array, Arrays
+from esp_hil.tensors import Affine, Array, Arrays
+from esp_hil.verdict.measures import Measure, Source, measured
 from esp_hil.verdict.verdict import judge
 from esp_hil.wire.info import LayerCycles
 
@@ -49,7 +57,7 @@ def on_board(session: BoardSession, file: DeviceFile, *, macs: int | None = None
 
 def on_prepared(board: PreparedBoard) -> OnBoard:
     """The same of a model of the catalogue."""
-    found = on_board(board.session, board.file, macs=board.model.expected.macs)
+    found = on_board(board.session, board.file, macs=board.model.expected.macs or None)
     return replace(found, labels=board.model.labels)
 
 
@@ -63,24 +71,24 @@ def golden_of(board: PreparedBoard, options: Options) -> GoldenSet:
 def answer_inputs(board: PreparedBoard, golden: GoldenSet, options: Options, progress: Progress) -> Answered:
     """Send all inputs; keep the device's answers (integers, device layout)."""
     started_s = time.monotonic()
-    encoded = board.encode(golden.inputs)
-    pre_ms = 1e3 * (time.monotonic() - started_s) / max(1, len(encoded))
+    encoded = board.encode(golden.arrays)
+    pre_ms = 1e3 * (time.monotonic() - started_s) / len(golden)
     answers: dict[str, list[Array]] = {}
     what = "golden inputs" if options.data is None else "test images"
     title = f"{board.model.name}-{board.recipe.name}-{board.target.name}: {what}"
-    with progress.task(title, total=len(encoded), unit="inputs") as advance:
-        singles = [{board.input.name: encoded[i : i + 1]} for i in range(len(encoded))]
+    with progress.task(title, total=len(golden), unit="inputs") as advance:
+        singles = [board.tensors.single(encoded, row) for row in range(len(golden))]
         # a test set is seen once: to keep it would only wear the flash
         resident = options.resident and options.data is None
         for inference in infer_all(board.device, singles, resident=resident):
             for name, values in inference.outputs.items():
-                answers.setdefault(name, []).append(values)
+                answers.setdefault(name, []).append(values.reshape(1, *board.tensors.outputs[name].item))
             advance(1)
     return Answered(
-        inputs=len(golden.inputs),
+        inputs=len(golden),
         outputs={name: np.concatenate(values) for name, values in answers.items()},
         golden_sha256=golden.sha256,
-        what="" if options.data is None else f"{len(encoded)} test images of {board.model.data.file}",
+        what="" if options.data is None else f"{len(golden)} test images of {board.model.data.file}",
         pre_ms=pre_ms,
     )
 
@@ -169,45 +177,79 @@ def profile_layers(session: BoardSession, file: DeviceFile, inputs: Arrays, *, c
 
 
 def judge_answers(board: PreparedBoard, golden: GoldenSet, answered: Answered) -> Judged:
-    """Ask the three references for the same inputs and compare."""
+    """Ask the references that there are for the same inputs and compare; what is missing is said."""
     model, recipe, notes = board.model, board.recipe.name, list[str]()
     reference = DeviceFileReference(model, recipe, board.family)
-    exact = reference.run(golden.inputs)
-    quantized: Answers | None = None
+    exact = reference.run(golden.arrays)
+    quantized = float_ = None
     try:
-        quantized = quantized_reference(model, recipe, board.family).run(golden.inputs)
+        quantized = _quantized(board, golden, notes)
     except (QuantizeError, RuntimeFailed) as error:
         notes.append(f"no quantized reference: {error}")
-    float_ = FloatReference(model, model.device_outputs(board.file)).run(golden.inputs)
+    if model.float_file:
+        float_ = FloatReference(model, board.tensors.outputs, board.tensors.inputs).run(golden.arrays)
+    else:
+        notes.append("no float model: what quantization costs is not known")
+    labelled = model.classifier
+    device = {
+        name: ReferenceOutput.of(tensor, answered.outputs[name])
+        for name, tensor in board.tensors.outputs.items()
+    }
     verdict = judge(
         answered.outputs,
         _values(exact),
         _values(quantized) if quantized else None,
-        _values(float_),
-        labels=golden.labels,
-        exponents={name: a.meaning for name, a in exact.items() if a.meaning is not None},
+        _values(float_) if float_ else None,
+        labels=golden.labels if labelled else None,
+        exponents={name: a.meaning or Affine(scale=1.0) for name, a in exact.items()},
         tolerance_lsb=model.tolerance_of(recipe).device_vs_exact_lsb,
         tolerance_reason=model.tolerance_of(recipe).reason,
-        classes=model.output,
+        classes=labelled.name if labelled else None,
         decide=model.postprocess.classes if model.postprocess.threshold is not None else None,
         headroom=reference.headroom,
         doubts=reference.doubts,
+        measures=_measures(
+            board, golden, {"device": device, "exact": exact, "quantized": quantized, "float": float_}
+        ),
     )
-    answer = replace(exact[model.output], values=answered.outputs[model.output])
     table: tuple[tuple[int, int, int], ...] = ()
     post_ms: float | None = None
-    if golden.labels is not None:
+    if labelled and golden.labels is not None:
         started_s = time.monotonic()
-        chosen = model.postprocess.classes(answer.real())
+        chosen = model.postprocess.classes(device[labelled.name].real())
         post_ms = 1e3 * (time.monotonic() - started_s) / max(1, len(chosen))
         table = confusion(golden.labels, chosen)
     return Judged(
         verdict=verdict,
         confusion=table,
-        shown=shown_inputs(answer, golden, model) if model.labels else (),
+        shown=shown_inputs(device[labelled.name], golden, model) if labelled else (),
         post_ms=post_ms,
         notes=tuple(notes),
     )
+
+
+def _quantized(board: PreparedBoard, golden: GoldenSet, notes: list[str]) -> Answers | None:
+    """What the quantizer believes; None, and a note, where nobody can tell."""
+    if board.recipe.given and board.recipe.runtime == "espdl":
+        notes.append("quantizer: not checked: an .espdl that was given has nobody's belief beside it")
+        return None
+    return quantized_reference(board.model, board.recipe.name, board.family).run(golden.arrays)
+
+
+def _measures(
+    board: PreparedBoard, golden: GoldenSet, answers: Mapping[Source, Answers | None]
+) -> tuple[Measure, ...]:
+    """Figures of every output by its meaning."""
+    found: list[Measure] = []
+    for name, tensor in board.tensors.outputs.items():
+        spec = board.model.output_spec(name)
+        sources: dict[Source, Array] = {
+            source: tensor.restore(given[name].real())
+            for source, given in answers.items()
+            if given is not None
+        }
+        found += measured(name, spec.reading, sources, golden.expected.get(name), spec.limits)
+    return tuple(found)
 
 
 def locate(board: PreparedBoard, golden: GoldenSet, judged: Judged, options: Options) -> Located:
@@ -217,11 +259,11 @@ def locate(board: PreparedBoard, golden: GoldenSet, judged: Judged, options: Opt
     firsts = [diff.first_input for diff in worst if diff.first_input is not None]
     if judged.verdict.ok or not firsts:
         return Located()
-    first, name = min(firsts), board.input.name
-    encoded = board.encode(golden.inputs[max(0, first - 1) : first + 1])
-    before = [{name: encoded[:1]}] if first else []
+    first = min(firsts)
+    encoded = board.encode(golden.arrays)
+    before = [board.tensors.single(encoded, first - 1)] if first else []
     try:
-        found = board.diverge({name: encoded[-1:]}, before=before)
+        found = board.diverge(board.tensors.single(encoded, first), before=before)
     except UnsupportedOperator as error:
         return Located(notes=(f"no first wrong layer: {error}",))
     if found is None:

@@ -268,6 +268,8 @@ def compare_answers(got: Array, expected: Array) -> IntegerDiff | FloatDiff:
         InputError: as `compare_integers` and `compare_floats`; also if only one of them is float.
     """
     _comparable(got, expected)
+    if got.dtype.kind == "b":
+        return compare_integers(got.view(np.uint8), expected.view(np.uint8))
     return compare_floats(got, expected) if got.dtype.kind == "f" else compare_integers(got, expected)
 
 

@@ -36,6 +36,7 @@ from esp_hil.verdict.difference import (
     top1,
 )
 from esp_hil.verdict.headroom import LaneHeadroom, headroom_rows
+from esp_hil.verdict.measures import Measure, measure_rows, words_of_price, words_of_quality
 
 __all__ = [
     "HISTOGRAM_REACH_LSB",
@@ -96,6 +97,7 @@ class Verdict:
         headroom: 20-bit accumulators, layer by layer; () on chips that have none.
         doubts: layers of which nobody knows what the chip computes, for these inputs: where the exact reference is
             not certain, and a device that differs may be right.
+        measures: figures of each output by what it means, against the float model and against what is expected.
     """
 
     inputs: int
@@ -107,6 +109,7 @@ class Verdict:
     tolerance_reason: str
     headroom: tuple[LaneHeadroom, ...] = ()
     doubts: tuple[str, ...] = ()
+    measures: tuple[Measure, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -134,9 +137,15 @@ class Verdict:
     def summary(self) -> str:
         """One sentence that says where the loss comes from."""
         said = [self._words_of_port(), self._words_of_quantizer(), self._words_of_price()]
+        said += words_of_quality(self.measures)
         if self.doubts:
             said.append(f"not certain: the exact reference in {len(self.doubts)} layers")
         return "; ".join(said)
+
+    @property
+    def missed(self) -> tuple[Measure, ...]:
+        """The figures that do not keep their gate."""
+        return tuple(one for one in self.measures if not one.ok)
 
     def table(self) -> tuple[tuple[str, ...], ...]:
         """Rows of text, the heading first: output, comparison, what differs, verdict."""
@@ -159,6 +168,7 @@ class Verdict:
         rows += [
             ("", f"top-1 accuracy {name}", share.summary, "-") for name, share in self.accuracies.items()
         ]
+        rows += measure_rows(self.measures)
         rows += [("", "exact reference", doubt, "not certain") for doubt in self.doubts]
         return (*rows, *headroom_rows(self.headroom))
 
@@ -223,6 +233,9 @@ class Verdict:
         name = "quantization" if priced or self.bit_exact else "quantization and port"
         if not diffs:
             return "price of quantization: unknown, there is no float reference"
+        by_meaning = words_of_price(self.measures, "quantized" if priced else "device")
+        if by_meaning:
+            return f"{name} costs {by_meaning}"
         worst = min(diffs, key=lambda diff: diff.cosine)
         return f"{name} costs {_words_of_loss(worst)}"
 
@@ -242,6 +255,7 @@ def judge(
     decide: Decide | None = None,
     headroom: tuple[LaneHeadroom, ...] = (),
     doubts: tuple[str, ...] = (),
+    measures: tuple[Measure, ...] = (),
 ) -> Verdict:
     """Compare the answers of one run over N inputs, pair by pair.
 
@@ -263,6 +277,7 @@ def judge(
         decide: the class of each input from the real values of that output; None: the largest score.
         headroom: what the exact reference found in 20-bit accumulators.
         doubts: where the exact reference is not certain, in words.
+        measures: figures by meaning, see `esp_hil.verdict.measures.measured`.
 
     Raises:
         InputError: names, shapes or dtypes disagree; a needed exponent is missing; labels without class
@@ -305,6 +320,7 @@ def judge(
         tolerance_reason=tolerance_reason,
         headroom=headroom,
         doubts=doubts,
+        measures=measures,
     )
 
 

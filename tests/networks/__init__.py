@@ -1,0 +1,1 @@
+"""Networks of every shape, from model.toml to the verdict on a virtual board."""
