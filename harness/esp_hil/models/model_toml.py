@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from esp_hil.errors import ConfigError
-from esp_hil.models.outputs import Gate, OutputSpec, parse_output, parse_postprocess
+from esp_hil.models.outputs import OutputGate, OutputSpec, parse_output, parse_postprocess
 from esp_hil.models.postprocess import Postprocess
 from esp_hil.models.recipe import Recipe, Tolerance, parse_recipe, parse_tolerance
 from esp_hil.targets import Runtime
@@ -238,8 +238,8 @@ def _short_output(top: TomlTable, thresholds: Thresholds) -> OutputSpec:
         labels=labels,
         postprocess=parse_postprocess(post),
         gates=(
-            Gate(against="float", measure="top1", limit=thresholds.top1_agreement),
-            Gate(against="expected", measure="top1", limit=thresholds.accuracy),
+            OutputGate(against="float", measure="top1", limit=thresholds.top1_agreement),
+            OutputGate(against="expected", measure="top1", limit=thresholds.accuracy),
         ),
     )
     post.done()

@@ -21,7 +21,7 @@ from esp_hil.verdict.measures import MEASURES, Against, Meaning, Reading, names_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
+class OutputGate:
     """A limit of one figure of one output: the device's answers against the float model's or the expected ones.
 
     Attributes:
@@ -59,7 +59,7 @@ class OutputSpec:
     unit: str = ""
     class_axis: int = 0
     float_name: str = ""
-    gates: tuple[Gate, ...] = ()
+    gates: tuple[OutputGate, ...] = ()
 
     def label(self, number: int) -> str:
         """Name of a class; its number where it has none."""
@@ -150,7 +150,7 @@ def _refuse_strangers(table: TomlTable, meaning: Meaning) -> None:
             )
 
 
-def _gates(table: TomlTable, against: Against, meaning: Meaning) -> list[Gate]:
+def _gates(table: TomlTable, against: Against, meaning: Meaning) -> list[OutputGate]:
     known = names_of(meaning)
     if against == "expected" and meaning in {"scores", "dense"}:
         known = tuple(name for name in known if name != "cosine")  # classes are expected, not their scores
@@ -162,5 +162,5 @@ def _gates(table: TomlTable, against: Against, meaning: Meaning) -> list[Gate]:
             there = ", ".join(known) or "none"
             raise table.fail(name, f"is no figure of {meaning}", f"{guess}known: {there}")
         limit = table.share(name) if MEASURES[name].share else table.take(name, float)
-        found.append(Gate(against=against, measure=name, limit=limit))
+        found.append(OutputGate(against=against, measure=name, limit=limit))
     return found
