@@ -49,6 +49,29 @@ def no_reset_lines(url: str) -> LinkError:
     )
 
 
+def wrong_server(url: str) -> BoardUnavailable:
+    """Something listens there, and it does not speak RFC 2217."""
+    return BoardUnavailable(
+        f"the server at {url} does not speak RFC 2217",
+        hint="ser2net: accepter telnet(rfc2217),tcp,PORT; a plain TCP port is socket://host:port",
+        step="link",
+    )
+
+
+def taken(url: str, said: str) -> BoardUnavailable:
+    """The server closed the connection at once; what it said may tell why."""
+    why = f": {said[:200]}" if said else ""
+    if "in use" in said.lower():
+        return BoardUnavailable(
+            f"{url} is in use{why}", hint="another host has the port; wait for it", step="link"
+        )
+    return BoardUnavailable(
+        f"the server at {url} closed the connection{why}",
+        hint="can it open the board's port? its log says; one host at a time is served",
+        step="link",
+    )
+
+
 def unavailable(board: str, url: str, error: Exception, number: int | None) -> BoardUnavailable:
     """The port cannot be opened; `number` is the error's errno if it has one."""
     text = str(error)

@@ -13,8 +13,9 @@ import serial
 from esp_hil.device.link import Link
 from esp_hil.device.port_trouble import closed, rate_refused, unavailable
 from esp_hil.device.recording import RecordedLink, unused
+from esp_hil.device.rfc2217 import open_network_port
 from esp_hil.device.streams import Descriptor, open_pty, open_socket
-from esp_hil.errors import ConfigError
+from esp_hil.errors import ConfigError, HilError
 
 DEFAULT_BAUD = 115_200
 CONNECT_TIMEOUT_S = 5.0
@@ -22,7 +23,7 @@ RESET_PULSE_S = 0.1
 
 
 class _Port:
-    """A pyserial object without a descriptor of its own: Windows, rfc2217://, loop://."""
+    """A pyserial object without a descriptor of its own: Windows, loop://."""
 
     WAIT_S = 0.02
     WRITE_BYTES = 4096
@@ -96,9 +97,13 @@ def _open(url: str, baud: int, name: str) -> Link:
     try:
         if url.startswith("socket://"):
             return open_socket(url)
+        if url.startswith("rfc2217://"):
+            return open_network_port(url, baud)
         if is_pty(url):
             return open_pty(url)
         return _open_serial(url, baud)
+    except HilError as error:
+        raise error.at(board=name) from error.__cause__
     except serial.SerialException as error:
         raise unavailable(name, url, error, getattr(error, "errno", None)) from error
     except OSError as error:

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,19 +90,25 @@ def try_line(device: Device, *, test_bytes: int = TEST_BYTES, within_s: float = 
     session = talk.session("line")
     received, wrong = session.patterns_received, session.patterns_wrong
     down = wrong_down = noise_down = 0
-    _ask(device, PrbsRequest(0, 0))
+    _ask(device, PrbsRequest(0, 0), min(CALL_S, within_s))
     began_s = talk.now()
-    for number in range(rounds + 1):
-        if talk.now() - began_s > within_s:
+
+    def left_s() -> float:
+        """For one answer: once the trial is over the device has gone back, and hears nothing at this rate."""
+        left = within_s - (talk.now() - began_s)
+        if left <= 0:
             raise LinkTimeout("the test took longer than the trial lasts", step="line", board=device.board)
+        return min(CALL_S, left)
+
+    for number in range(rounds + 1):
         sending = per_round if number < rounds else 0
         session.send_patterns(sending, size)
-        answer = _ask(device, PrbsRequest(sending, size))
+        answer = _ask(device, PrbsRequest(sending, size), left_s())
         assert isinstance(answer, PrbsAnswer)
         down, wrong_down = down + answer.received, wrong_down + answer.wrong
         noise_down += answer.noise_segments
         # a new request ends what is left of the last one's frames
-        _wait_for_patterns(device, received + min(number + 1, rounds) * per_round)
+        _wait_for_patterns(device, received + min(number + 1, rounds) * per_round, left_s)
     return LineTest(
         baud=talk.link.baud or 0,
         frames=frames,
@@ -116,7 +122,7 @@ def try_line(device: Device, *, test_bytes: int = TEST_BYTES, within_s: float = 
     )
 
 
-def _wait_for_patterns(device: Device, received: int) -> None:
+def _wait_for_patterns(device: Device, received: int, left_s: Callable[[], float]) -> None:
     """Until as many have come, or no more come: each PING is answered before the patterns that wait."""
     session = device.conversation.session("line")
     before = -1
@@ -125,7 +131,7 @@ def _wait_for_patterns(device: Device, received: int) -> None:
         rate = device.conversation.link.bytes_per_s or 1e6
         deadline = device.conversation.now() + min(1.0, 2 * WINDOW_BYTES / rate)
         while session.patterns_received < received and device.conversation.now() < deadline:
-            _ask(device, PingRequest(b""))
+            _ask(device, PingRequest(b""), left_s())
 
 
 def _ask(

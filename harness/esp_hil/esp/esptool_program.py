@@ -140,6 +140,10 @@ _LINE_TROUBLE = re.compile(
 )
 
 _ADVICE: tuple[tuple[str, str], ...] = (
+    (
+        r"timeout while waiting for option 'control'|does not seem to support RFC2217",
+        "the server does nothing about DTR and RTS: add ?ign_set_control to the URL, or hold BOOT during a reset",
+    ),
     (r"Permission denied|Errno 13\b", "no permission for the port: hil doctor says how to get it"),
     (r"Errno 2\b|No such file|FileNotFound", "is the board plugged in? hil boards lists the ports"),
     (
