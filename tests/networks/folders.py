@@ -88,7 +88,8 @@ def suites(root: Path, *arguments: str, target: str = "esp32s3", model: str = "n
     done = subprocess.run(
         [*command, *arguments], cwd=root, capture_output=True, text=True, check=False, timeout=300
     )
-    found = rows.rows_of(out) if (out / "runs.jsonl").is_file() else ()
+    kept = out / "runs.jsonl"
+    found = rows.rows_of(out) if kept.is_file() and kept.stat().st_size else ()
     return Outcome(done.returncode, done.stdout + done.stderr, tuple(found))
 
 

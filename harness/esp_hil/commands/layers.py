@@ -97,7 +97,7 @@ def _inputs(given: Path | None, named: NamedModel, file: DeviceFile, chip: Targe
         return [read_npz(given, hint="arrays named as the model's inputs")]
     if named.model is None:
         return _random_inputs(file)
-    from esp_hil.goldens.references import FileTensors
+    from esp_hil.goldens.file_tensors import FileTensors
 
     tensors, golden = FileTensors.of(named.model, file, chip.family_of(file.runtime)), named.model.golden()
     encoded = tensors.encode(golden.arrays)

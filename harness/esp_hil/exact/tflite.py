@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from esp_hil.errors import InputError
 from esp_hil.formats.tflite.interpreter import Interpreter
 from esp_hil.formats.tflite.model import Tensor, TfliteModel
+from esp_hil.formats.tflite.variables import keeps_state
 from esp_hil.tensors import Array, Arrays
 
 
@@ -45,20 +48,37 @@ class TflmReference:
         made = [number for operator in self.model.operators for number in operator.outputs]
         return tuple(self._names[number] for number in made)
 
-    def run(self, inputs: Arrays, *, tensors: Sequence[str] | None = None) -> dict[str, Array]:
+    @property
+    def streams(self) -> bool:
+        """Whether an inference depends on those before it (variables)."""
+        return keeps_state(self.model)
+
+    def reset(self) -> None:
+        """Forget the state, as after loading."""
+        self._interpreter.restart()
+
+    def run(
+        self, inputs: Arrays, *, tensors: Sequence[str] | None = None, keep_state: bool = False
+    ) -> dict[str, Array]:
         """One inference: arrays in the file's shapes by input name to arrays by tensor name; None: the outputs.
+
+        `keep_state`: variables go on from the run before; else they are as after loading.
 
         Raises:
             InputError: a name, dtype or shape that the model does not have.
         """
         given = self._one(inputs)
-        if tensors is None:
-            shapes = [tensor.shape for tensor in self.model.output_tensors]
-            answers = self._interpreter.run(given)
-            return self._outputs([array.reshape(shape) for array, shape in zip(answers, shapes, strict=True)])
-        unknown = [name for name in tensors if name not in self.tensor_names]
+        unknown = [name for name in tensors or () if name not in self.tensor_names]
         if unknown:
             raise InputError(f"the model makes no tensor {unknown[0]!r}")
+        if self.streams and not keep_state:
+            self.reset()
+        if tensors is None or self.streams:
+            shapes = [tensor.shape for tensor in self.model.output_tensors]
+            answers = self._interpreter.run(given)
+            if tensors is not None:
+                return {name: self._interpreter.last(self._numbers[name]) for name in tensors}
+            return self._outputs([array.reshape(shape) for array, shape in zip(answers, shapes, strict=True)])
         return {name: self._interpreter.tensor(given, self._numbers[name]) for name in tensors}
 
     def run_all(self, inputs: Arrays) -> dict[str, Array]:
@@ -66,14 +86,21 @@ class TflmReference:
         return self.run(inputs, tensors=self.tensor_names)
 
     def run_batch(self, inputs: Arrays) -> dict[str, Array]:
-        """Many inferences in turn: (N, *item_shape) by input name, likewise by output name.
+        """Many inferences that know nothing of each other: (N, *item_shape) by input name, likewise by output name.
 
         N stands in place of a leading 1 of the file's shape, and before a shape that has none.
 
         Raises:
             InputError: a name, dtype or shape that the model does not have.
         """
-        return self._outputs(self._interpreter.run(self._ordered(inputs)))
+        given = self._ordered(inputs)
+        if not self.streams:
+            return self._outputs(self._interpreter.run(given))
+        rows = []
+        for row in range(len(given[0])):
+            self.reset()
+            rows.append(self._interpreter.run([array[row : row + 1] for array in given]))
+        return self._outputs([np.concatenate(parts) for parts in zip(*rows, strict=True)])
 
     def close(self) -> None:
         """End the process behind it."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from esp_hil.errors import FormatError, InputError, RuntimeFailed
 from esp_hil.formats.tflite.model import TfliteModel
@@ -51,25 +52,31 @@ class LiteRt:
             "reference": OpResolverType.BUILTIN_REF,
             "optimized": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         }[kernels]
+
+        def opened() -> Any:  # noqa: ANN401 - of LiteRT
+            made = Interpreter(model_content=image, experimental_op_resolver_type=resolver, num_threads=1)
+            made.allocate_tensors()
+            return made
+
+        self._open = opened
         try:
-            self._interpreter: Any = Interpreter(
-                model_content=image, experimental_op_resolver_type=resolver, num_threads=1
-            )
-            self._interpreter.allocate_tensors()
+            self._interpreter: Any = opened()
         except (RuntimeError, ValueError) as error:
             raise FormatError(f"LiteRT refuses the model: {str(error).splitlines()[0]}") from None
 
-    def run(self, inputs: Sequence[Array]) -> list[Array]:
+    def run(self, inputs: Sequence[Array], starts: NDArray[np.bool_] | None = None) -> list[Array]:
         """Infer N inputs one after the other.
 
         Args:
             inputs: for each input of the model its N values: (N, *item_shape), of its dtype.
+            starts: (N,), where variables are as after loading; None: nowhere.
 
         Returns:
             For each output (N, *item_shape).
 
         Raises:
-            InputError: another number, dtype or shape.
+            InputError: another number, dtype or shape. RuntimeFailed: LiteRT refuses while it infers, as it does for
+                a variable that nothing has assigned yet.
         """
         wanted = self.model.input_tensors
         if len(inputs) != len(wanted) or any(
@@ -80,9 +87,14 @@ class LiteRt:
             raise InputError(f"LiteRT was given {given}", hint=f"its inputs: {[t.shape for t in wanted]}")
         rows: list[list[Array]] = []
         for row in range(len(inputs[0])):
+            if starts is not None and starts[row]:
+                self._interpreter = self._open()
             for detail, array in zip(self._interpreter.get_input_details(), inputs, strict=True):
                 self._interpreter.set_tensor(detail["index"], array[row].reshape(detail["shape"]))
-            self._interpreter.invoke()
+            try:
+                self._interpreter.invoke()
+            except (RuntimeError, ValueError) as error:
+                raise RuntimeFailed(f"LiteRT fails in an inference: {str(error).splitlines()[0]}") from None
             outputs = self._interpreter.get_output_details()
             rows.append([self._interpreter.get_tensor(detail["index"]) for detail in outputs])
         shapes = [tensor.item_shape for tensor in self.model.output_tensors]

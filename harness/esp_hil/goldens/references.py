@@ -21,14 +21,22 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from esp_hil.errors import GoldenError, InputError
+from esp_hil.errors import GoldenError, QuantizeError
 from esp_hil.goldens.esp_ppq import Say, executor_answers, native_path
+from esp_hil.goldens.file_tensors import (
+    FileTensors,
+    PreparedInputs,
+    all_starts,
+    by_name,
+    real_input,
+    run_steps,
+)
 from esp_hil.models import manifest as manifests
 from esp_hil.models.catalogue import Model
-from esp_hil.models.device_file import DeviceFile, open_device_file
+from esp_hil.models.device_file import open_device_file
 from esp_hil.models.float_model import FloatModel
 from esp_hil.npz import read_npz
-from esp_hil.targets import Family, Rounding, rounding_of
+from esp_hil.targets import Family
 from esp_hil.tensors import Affine, Array, Arrays, DeviceTensor, InputSpec
 from esp_hil.verdict.headroom import LaneHeadroom
 
@@ -70,8 +78,12 @@ class ReferenceOutput:
 
 
 Answers = dict[str, ReferenceOutput]
-PreparedInputs = Array | Arrays
-"""(N, *shape) by input name, as `GoldenSet.arrays` has them; or those of the only input."""
+Starts = NDArray[np.bool_] | None
+
+
+def answers_of(tensors: FileTensors, values: Arrays) -> Answers:
+    """Values of the outputs of a device file, (N, *item) by name, with what they stand for."""
+    return {name: ReferenceOutput.of(tensor, values[name]) for name, tensor in tensors.outputs.items()}
 
 
 class Reference(Protocol):
@@ -82,8 +94,13 @@ class Reference(Protocol):
         """`float`, `quantized` or `exact`."""
         ...
 
-    def run(self, inputs: PreparedInputs) -> Answers:
+    def run(self, inputs: PreparedInputs, starts: Starts = None) -> Answers:
         """Answer N inputs; output name -> answer.
+
+        Args:
+            inputs: as the catalogue prepares them.
+            starts: (N,), where a sequence starts, without any state; None: at the first one only. Of a model that
+                keeps no state it says nothing.
 
         Raises:
             InputError: the inputs have another name, dtype or shape.
@@ -124,17 +141,32 @@ class FloatReference:
                 there = ", ".join(f"{n} {s}" for n, s in given.shapes.items())
                 raise GoldenError(f"{path}: input {there}, model.toml has {name} {shape}")
 
-    def run(self, inputs: PreparedInputs) -> Answers:
-        """Answer N inputs; see `Reference`."""
-        named = by_name(self._inputs, inputs)
+    def run(self, inputs: PreparedInputs, starts: Starts = None) -> Answers:
+        """Answer N inputs; see `Reference`. Fed inputs get what the float model itself gave."""
+        named = by_name({name: spec for name, spec in self._inputs.items() if not spec.state}, inputs)
         floats = {
             self._inputs[name].float_name or name: self._floats(name, array) for name, array in named.items()
         }
-        whole = self._model.run(floats)
+        fed = [spec for spec in self._inputs.values() if spec.state]
+        whole = self._in_steps(floats, fed, starts) if fed else self._model.run(floats)
         return {
             self._names.get(name, name): ReferenceOutput(values=self._arranged(name, values), exponent=None)
             for name, values in whole.items()
         }
+
+    def _in_steps(self, floats: Arrays, fed: list[InputSpec], starts: Starts) -> dict[str, Array]:
+        """One inference after the other, the fed inputs from the one before."""
+        count = len(next(iter(floats.values()))) if floats else len(starts if starts is not None else ())
+        sources = {shown: name for name, shown in self._names.items()}
+        rows: list[dict[str, Array]] = []
+        for row, fresh in enumerate(all_starts(count, starts)):
+            single = {name: array[row : row + 1] for name, array in floats.items()}
+            for spec in fed:
+                zeros = np.zeros((1, *spec.shape), np.float32)
+                before = zeros if fresh else rows[-1][sources.get(spec.state, spec.state)]
+                single[spec.float_name or spec.name] = before.reshape(zeros.shape)
+            rows.append(self._model.run(single))
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
     def _floats(self, name: str, array: Array) -> Array:
         """What raw integers stand for, where the float model takes floats."""
@@ -174,7 +206,8 @@ class QuantizedReference:
     def __init__(self, model: Model, recipe: str, family: Family, say: Say | None = None) -> None:
         self._model, self._recipe, self._family, self._say = model, recipe, family, say
         self._artifact = model.artifact(recipe, family)
-        self._tensors = FileTensors.of(model, open_device_file(self._artifact), family)
+        file = open_device_file(self._artifact)
+        self._tensors, self._streams = FileTensors.of(model, file, family), file.keeps_state
 
     def stored(self, inputs: PreparedInputs) -> Answers | None:
         """The committed answers, None if there is none for one of the inputs.
@@ -195,23 +228,31 @@ class QuantizedReference:
         if not all(digest in places for digest in digests):
             return None
         found = [places[digest] for digest in digests]
-        return self._tensors.answers({name: arrays[prefix + name][found] for name in self._tensors.outputs})
+        return answers_of(
+            self._tensors, {name: arrays[prefix + name][found] for name in self._tensors.outputs}
+        )
 
-    def run(self, inputs: PreparedInputs) -> Answers:
-        """Answer N inputs; see `Reference`.
+    def run(self, inputs: PreparedInputs, starts: Starts = None) -> Answers:
+        """Answer N inputs; see `Reference`. Fed inputs have to be given: each step is judged by itself.
 
         Raises:
             QuantizeError: a live run is needed and esp-ppq, or its form of the graph, is not there.
         """
+        del starts
         named = self._tensors.named(inputs)
         stored = self.stored(named)
         if stored is not None:
             return stored
+        if self._streams:
+            raise QuantizeError(
+                "esp-ppq's executor does not carry the state of a StreamingCache from step to step"
+            )
         native = native_path(self._artifact)
         floats = {name: self._tensors.real(name, array) for name, array in named.items()}
         live = executor_answers(native, self._artifact, self._family, floats, say=self._say)
-        return self._tensors.answers(
-            {name: tensor.arrange(live[name]) for name, tensor in self._tensors.outputs.items()}
+        return answers_of(
+            self._tensors,
+            {name: tensor.arrange(live[name]) for name, tensor in self._tensors.outputs.items()},
         )
 
 
@@ -234,11 +275,14 @@ class LiteRtReference:
         file = open_device_file(model.artifact(recipe, "tflm"))
         self._tensors = FileTensors.of(model, file, "tflm")
         self._litert = LiteRt(file.image)
+        self._keeps_state = file.keeps_state
 
-    def run(self, inputs: PreparedInputs) -> Answers:
-        """Answer N inputs; see `Reference`."""
-        answers = self._litert.run(list(self._tensors.encode(inputs).values()))
-        return self._tensors.answers(dict(zip(self._tensors.outputs, answers, strict=True)))
+    def run(self, inputs: PreparedInputs, starts: Starts = None) -> Answers:
+        """Answer N inputs; see `Reference`. Fed inputs have to be given: each step is judged by itself."""
+        encoded = list(self._tensors.encode(inputs).values())
+        began = all_starts(len(encoded[0]), starts) if self._keeps_state else None
+        answers = self._litert.run(encoded, began)
+        return answers_of(self._tensors, dict(zip(self._tensors.outputs, answers, strict=True)))
 
 
 class DeviceFileReference:
@@ -263,14 +307,25 @@ class DeviceFileReference:
         self._exact = file.exact(family)
         self._espdl = cast("EspdlReference", self._exact) if file.runtime == "espdl" else None
 
-    def run(self, inputs: PreparedInputs) -> Answers:
+    def run(self, inputs: PreparedInputs, starts: Starts = None) -> Answers:
         """Answer N inputs; see `Reference`."""
-        given = self._tensors.encode(inputs)
-        if self._espdl is not None and self._espdl.streams:
-            answers = self._espdl.run_sequence(given)
-        else:
-            answers = self._exact.run_batch(given)
-        return self._tensors.answers(answers)
+        return self.run_whole(inputs, starts)[0]
+
+    def run_whole(self, inputs: PreparedInputs, starts: Starts = None) -> tuple[Answers, Arrays]:
+        """The answers, and all inputs as the catalogue would prepare them: also those that are fed with outputs."""
+        named = self._tensors.named(inputs)
+        encoded = self._tensors.encode(named)
+        if not self._exact.streams and not self._tensors.states:
+            return answers_of(self._tensors, self._exact.run_batch(encoded)), named
+
+        def step(single: dict[str, Array], fresh: bool) -> Arrays:
+            if fresh:
+                self._exact.reset()
+            return self._exact.run(single, keep_state=True)
+
+        count = len(next(iter(encoded.values()))) if encoded else len(starts if starts is not None else ())
+        values, sent = run_steps(self._tensors, encoded, all_starts(count, starts), step)
+        return answers_of(self._tensors, values), {**named, **self._tensors.fed_floats(sent)}
 
     @property
     def headroom(self) -> tuple[LaneHeadroom, ...]:
@@ -326,96 +381,3 @@ def write_answers(
     for (recipe, family), outputs in answers.items():
         arrays |= {f"{recipe}/{family}/{name}": values for name, values in outputs.items()}
     np.savez_compressed(path, **arrays)
-
-
-def by_name(known: Mapping[str, InputSpec], inputs: PreparedInputs) -> Arrays:
-    """Prepared inputs by name, in the order of `known`.
-
-    Raises:
-        InputError: a name is missing or unknown, a dtype or shape is another, or they are not as many of each.
-    """
-    if isinstance(inputs, np.ndarray):
-        if len(known) != 1:
-            raise InputError(f"one array for {len(known)} inputs", hint=f"give by name: {', '.join(known)}")
-        inputs = dict.fromkeys(known, inputs)
-    if set(inputs) != set(known):
-        raise InputError(
-            f"inputs {', '.join(inputs) or 'none'} given", hint=f"the model has {', '.join(known)}"
-        )
-    for name, spec in known.items():
-        spec.require(inputs[name])
-    lengths = {name: len(inputs[name]) for name in known}
-    if len(set(lengths.values())) != 1:
-        raise InputError(f"as many of each input, not {lengths}", hint="N comes first")
-    return {name: inputs[name] for name in known}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileTensors:
-    """What model.toml says of the inputs beside what a device file has, and its outputs.
-
-    Attributes:
-        specs: of the inputs, by name, in the file's order.
-        inputs: likewise.
-        outputs: in the file's order.
-        rounding: of the chip.
-    """
-
-    specs: Mapping[str, InputSpec]
-    inputs: Mapping[str, DeviceTensor]
-    outputs: Mapping[str, DeviceTensor]
-    rounding: Rounding
-
-    @staticmethod
-    def of(model: Model, file: DeviceFile, family: Family) -> FileTensors:
-        """Of a device file of a model.
-
-        Raises:
-            ConfigError: they do not belong together.
-            GoldenError: the float model is missing or changed.
-        """
-        inputs = model.device_inputs(file)
-        declared = {spec.name: spec for spec in model.inputs}
-        return FileTensors(
-            specs={name: declared[name] for name in inputs},
-            inputs=inputs,
-            outputs=model.device_outputs(file),
-            rounding=rounding_of(family),
-        )
-
-    def named(self, inputs: PreparedInputs) -> Arrays:
-        """Prepared inputs by name, in the file's order; see `by_name`."""
-        return by_name(self.specs, inputs)
-
-    def encode(self, inputs: PreparedInputs) -> dict[str, Array]:
-        """Prepared inputs as the chip gets them: (N, *item) by name.
-
-        Raises:
-            InputError: as `by_name`; raw integers of another type than the file's; a value that is not finite.
-        """
-        return {
-            name: self.inputs[name].to_device(array, self.rounding)
-            for name, array in self.named(inputs).items()
-        }
-
-    def single(self, encoded: Arrays, row: int) -> dict[str, Array]:
-        """One of N encoded inferences, each input in the device's shape."""
-        return {name: encoded[name][row].reshape(tensor.shape) for name, tensor in self.inputs.items()}
-
-    def real(self, name: str, array: Array) -> NDArray[np.float32]:
-        """What a prepared input stands for, in the float model's layout."""
-        return real_input(self.inputs[name], array)
-
-    def answers(self, values: Arrays) -> Answers:
-        """Values of the outputs, (N, *item) by name, with what they stand for."""
-        return {name: ReferenceOutput.of(tensor, values[name]) for name, tensor in self.outputs.items()}
-
-
-def real_input(tensor: DeviceTensor, array: Array) -> NDArray[np.float32]:
-    """What a prepared input stands for, in the float model's layout: raw integers mean what the file says."""
-    if array.dtype == np.float32:
-        return array
-    arranged = tensor.arrange(array)
-    return tensor.restore(arranged if tensor.meaning is None else tensor.meaning.real(arranged)).astype(
-        np.float32
-    )

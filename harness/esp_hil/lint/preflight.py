@@ -26,6 +26,7 @@ def preflight(
     psram_bytes: int | None = None,
     partition_bytes: int | None = None,
     engine_version: str = "",
+    any_operator: bool = False,
 ) -> tuple[Finding, ...]:
     """Examine a model before it is flashed or uploaded.
 
@@ -35,6 +36,8 @@ def preflight(
         psram_bytes: of the board; None: of the target's usual module.
         partition_bytes: size of its model partition; None: unknown.
         engine_version: of the board's handshake, for rules that depend on it; "": the newest known is assumed.
+        any_operator: the board has all operators of its runtime, as a virtual one has: what our firmware's list
+            lacks does not gate.
 
     Returns:
         What is not an error: warnings and notes.
@@ -50,6 +53,8 @@ def preflight(
         while len(_seen) > _KEPT:
             _seen.popitem(last=False)
     errors = [finding for finding in _seen[key] if finding.severity == "error" and finding.gates]
+    if any_operator:
+        errors = [finding for finding in errors if finding.rule != RESOLVER]
     if errors:
         first, others = errors[0], len(errors) - 1
         where = f" at {first.node}" if first.node else ""
@@ -57,6 +62,10 @@ def preflight(
         kind = DoesNotFit if first.rule in _OF_SIZE else LintError
         raise kind(f"{first.rule}{where}: {first.why}{more}", hint=first.todo, step="lint")
     return _seen[key]
+
+
+RESOLVER = "tflm-resolver"
+"""The rule about the list of operators that firmware is built with."""
 
 
 def esp_nn_of(engine_version: str) -> str:

@@ -14,6 +14,7 @@ from esp_hil.errors import FormatError
 from esp_hil.formats.espdl import EspdlModel, ValueInfo, read_espdl
 from esp_hil.formats.kinds import kind_of, read_bytes
 from esp_hil.formats.tflite import TfliteModel, read_tflite
+from esp_hil.formats.tflite.variables import keeps_state
 from esp_hil.targets import Family, Runtime
 from esp_hil.tensors import Affine, Array, Arrays
 
@@ -40,12 +41,26 @@ class Exact(Protocol):
         """All tensors that `run` can give, in execution order."""
         ...
 
-    def run(self, inputs: Arrays, *, tensors: Sequence[str] | None = None) -> dict[str, Array]:
-        """One inference; arrays of the device's shapes by name. `tensors`: None gives the outputs."""
+    @property
+    def streams(self) -> bool:
+        """Whether an inference depends on those before it."""
+        ...
+
+    def run(
+        self, inputs: Arrays, *, tensors: Sequence[str] | None = None, keep_state: bool = False
+    ) -> dict[str, Array]:
+        """One inference; arrays of the device's shapes by name. `tensors`: None gives the outputs.
+
+        `keep_state`: go on from the run before with `keep_state`, or from `reset`; else start without any state.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forget the state, as loading the model again does on a device."""
         ...
 
     def run_batch(self, inputs: Arrays) -> dict[str, Array]:
-        """Many inferences: (N, *shape without batch) by name."""
+        """Many inferences that know nothing of each other: (N, *item) by name."""
         ...
 
 
@@ -68,6 +83,13 @@ class DeviceFile:
     outputs: tuple[FileTensor, ...]
     content: EspdlModel | TfliteModel
     image: bytes
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether an inference depends on those before it: StreamingCache of ESP-DL, variables of TFLM."""
+        if isinstance(self.content, EspdlModel):
+            return any(node.op_type == "StreamingCache" for node in self.content.graph.nodes)
+        return keeps_state(self.content)
 
     def exact(self, family: Family) -> Exact:
         """The exact reference of this file.

@@ -12,7 +12,7 @@ that lint refuses.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,7 +23,8 @@ from esp_hil.device.device import Device
 from esp_hil.device.tuning import RateMemory, choose_pad, tune
 from esp_hil.errors import HilError
 from esp_hil.esp.image import FirmwareImage
-from esp_hil.lint.preflight import preflight
+from esp_hil.lint.finding import Finding
+from esp_hil.lint.preflight import RESOLVER, preflight
 from esp_hil.models.device_file import DeviceFile
 from esp_hil.progress import Progress, Silent
 from esp_hil.session.supervision import Supervisor, explain
@@ -69,6 +70,7 @@ class BoardSession:
         self._lint = lint
         self._memory = memory or RateMemory()
         self._carries = 0
+        self._told = False
         self.supervisor = Supervisor(board, self.connect, self._progress.say)
 
     def __enter__(self) -> Self:
@@ -151,11 +153,29 @@ class BoardSession:
         info = self.device.info()
         if self._lint:
             # also what is on it already: it may have come there by another way
-            preflight(file, self.target, psram_bytes=info.psram_bytes, engine_version=info.engine_version)
+            virtual = self.board.kind == "virtual"
+            found = preflight(
+                file,
+                self.target,
+                psram_bytes=info.psram_bytes,
+                engine_version=info.engine_version,
+                any_operator=virtual,
+            )
+            self._say_what_a_chip_needs(found if virtual else ())
         if info.model is None or info.model.sha256 != file.sha256:
             self.device.require(target=self.target, family=family)
             self.upload(file.image, name=name)
         self.device.require(target=self.target, family=family, model_sha256=file.sha256, inputs=file.inputs)
+
+    def _say_what_a_chip_needs(self, found: Sequence[Finding]) -> None:
+        """Operators that a virtual board has and firmware has to be built with, in one line."""
+        lacking = [finding for finding in found if finding.rule == RESOLVER and finding.severity == "error"]
+        if lacking and not self._told:
+            self._told = True
+            names = ", ".join(finding.node for finding in lacking)
+            self._progress.say(
+                f"{self.id}: firmware for a chip needs {names} beside its list: {lacking[0].todo}"
+            )
 
     def upload(self, image: bytes, *, name: str) -> None:
         """Write an image into the model partition, unless it is there, and load it.

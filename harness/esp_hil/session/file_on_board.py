@@ -47,7 +47,13 @@ class FileOnBoard:
         self.session.put(self.file, name=self.name, family=self.family)
 
     def infer(self, inputs: Arrays) -> dict[str, Array]:
-        """Run once: integers in, integers out, device layout."""
+        """Run once: integers in, integers out, device layout; a model that keeps state begins without any."""
+        if self.file.keeps_state:
+            self.session.reload()
+        return self.step(inputs)
+
+    def step(self, inputs: Arrays) -> dict[str, Array]:
+        """Run once, from the state that the run before has left."""
         return dict(self.session.device.infer(inputs).outputs)
 
     def tensor(self, name: str, inputs: Arrays, *, like: Array) -> Array:
@@ -57,6 +63,8 @@ class FileOnBoard:
             DeviceFault: the device cannot give it.
             InputError: it has another size there.
         """
+        if self.file.keeps_state:
+            self.session.reload()
         data = self.session.device.tensor(name, inputs)
         if len(data) != like.nbytes:
             raise InputError(f"the device gave {len(data)} bytes of {name!r}, expected {like.nbytes}")
@@ -69,7 +77,8 @@ class FileOnBoard:
         Args:
             inputs: that it answers wrongly, the device's integers.
             before: what it was sent before, the last one last; that one is sent again before each request,
-                so that what is left over from it shows.
+                so that what is left over from it shows. Of a model that keeps state: all steps of the sequence
+                before, which are made again before each request.
 
         Returns:
             None if it answers these inputs rightly now.
@@ -77,8 +86,8 @@ class FileOnBoard:
         Raises:
             HilError: the board or the link failed.
         """
-        device, names = self.session.device, self.exact.tensor_names
-        exact = self.exact.run(inputs, tensors=names)
+        device = self.session.device
+        exact, earlier = self._exact_after(inputs, before)
         answered = self._infer_after(inputs, before)
         wrong = [name for name, values in answered.items() if not np.array_equal(values, exact[name])]
         if not wrong:
@@ -86,8 +95,7 @@ class FileOnBoard:
         given = {name: device.read_input(name) for name in inputs}
 
         def fetch(name: str) -> bytes:
-            for arrays in before[-1:]:
-                self.infer(arrays)
+            self._replay(before if self.file.keeps_state else before[-1:])
             return device.tensor(name, inputs)
 
         return find(
@@ -98,11 +106,28 @@ class FileOnBoard:
             fetch,
             wrong=wrong,
             given=given,
-            earlier=[{**self.exact.run(arrays, tensors=names), **arrays} for arrays in reversed(before)],
+            earlier=earlier,
             tolerance_lsb=self._tolerance_lsb,
         )
 
-    def _infer_after(self, inputs: Arrays, before: Sequence[Arrays]) -> dict[str, Array]:
+    def _exact_after(self, inputs: Arrays, before: Sequence[Arrays]) -> tuple[Arrays, list[Arrays]]:
+        """All tensors of the exact reference, and those of the inferences before, the nearest first."""
+        names, keep = self.exact.tensor_names, self.file.keeps_state
+        if keep:
+            self.exact.reset()
+            for arrays in before[:-1]:
+                self.exact.run(arrays, keep_state=True)
+        nearest = before[-1:] if keep else before
+        earlier = [{**self.exact.run(one, tensors=names, keep_state=keep), **one} for one in nearest]
+        return self.exact.run(inputs, tensors=names, keep_state=keep), list(reversed(earlier))
+
+    def _replay(self, before: Sequence[Arrays]) -> None:
+        """Make the inferences before again, from a fresh state if the model keeps any."""
+        if self.file.keeps_state:
+            self.session.reload()
         for arrays in before:
-            self.infer(arrays)
-        return self.infer(inputs)
+            self.step(arrays)
+
+    def _infer_after(self, inputs: Arrays, before: Sequence[Arrays]) -> dict[str, Array]:
+        self._replay(before)
+        return self.step(inputs)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from esp_hil.counters import HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
 from esp_hil.device.device import Device
 from esp_hil.device.inference import Inference
 from esp_hil.errors import HilError
-from esp_hil.goldens.references import FileTensors, PreparedInputs
+from esp_hil.goldens.file_tensors import FileTensors, PreparedInputs, run_steps
 from esp_hil.models.catalogue import Model
 from esp_hil.models.device_file import DeviceFile, Exact, open_device_file
 from esp_hil.models.recipe import Recipe
@@ -105,7 +106,34 @@ class PreparedBoard:
 
     @cached_property
     def _first(self) -> Arrays:
-        return self.tensors.single(self.encode(self.model.golden(limit=1).arrays), 0)
+        encoded = self.encode(self.model.golden(limit=1).arrays)
+        states = {name: item[np.newaxis] for name, item in self.tensors.zero_states().items()}
+        return self.tensors.single({**encoded, **states}, 0)
+
+    @property
+    def steps(self) -> bool:
+        """Whether its inferences follow one another: the file keeps state, or outputs are fed to inputs."""
+        return self.file.keeps_state or bool(self.tensors.states)
+
+    def answer_steps(
+        self, encoded: Arrays, starts: NDArray[np.bool_], advance: Callable[[int], None]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Make all inferences in turn, each sequence from a fresh state: outputs, and inputs as they were sent.
+
+        Args:
+            encoded: (N, *item) by name, of the inputs that are not fed.
+            starts: (N,), where a sequence starts.
+            advance: called with 1 after each.
+        """
+
+        def step(single: dict[str, Array], fresh: bool) -> Arrays:
+            if fresh and self.file.keeps_state:
+                self.reload()
+            outputs = self.on_board.step(single)
+            advance(1)
+            return outputs
+
+        return run_steps(self.tensors, encoded, starts, step)
 
     def constant_inputs(self, level: Level) -> dict[str, Array]:
         """Inputs that are everywhere the lowest, zero or the highest value of their type."""

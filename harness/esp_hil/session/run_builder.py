@@ -66,12 +66,14 @@ class Answered:
         inputs: how many.
         outputs: its integers by output, (N, *shape without batch), device layout.
         golden_sha256: of the inputs, "" if they have no name.
+        sent: all inputs as the device got them, likewise.
         what: the inputs, for people, where they are not the golden ones.
         pre_ms: to prepare one input on the host.
     """
 
     inputs: int = 0
     outputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    sent: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     golden_sha256: str = ""
     what: str = ""
     pre_ms: float | None = None

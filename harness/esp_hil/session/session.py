@@ -339,7 +339,7 @@ class Session:
         )
         builder.add(steps.profile_layers(board.session, board.file, first, cores=options.cores))
         judged = steps.judge_answers(board, golden, answered)
-        located = steps.locate(board, golden, judged, options)
+        located = steps.locate(board, golden, answered, judged, options)
         builder.add(judged, located)
         assert judged.verdict is not None
         row = builder.build()

@@ -6,7 +6,7 @@ Suites, tasks and MLPerf Tiny share those that need no catalogue's model: `time_
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -73,24 +73,36 @@ def answer_inputs(board: PreparedBoard, golden: GoldenSet, options: Options, pro
     started_s = time.monotonic()
     encoded = board.encode(golden.arrays)
     pre_ms = 1e3 * (time.monotonic() - started_s) / len(golden)
-    answers: dict[str, list[Array]] = {}
     what = "golden inputs" if options.data is None else "test images"
     title = f"{board.model.name}-{board.recipe.name}-{board.target.name}: {what}"
     with progress.task(title, total=len(golden), unit="inputs") as advance:
-        singles = [board.tensors.single(encoded, row) for row in range(len(golden))]
-        # a test set is seen once: to keep it would only wear the flash
-        resident = options.resident and options.data is None
-        for inference in infer_all(board.device, singles, resident=resident):
-            for name, values in inference.outputs.items():
-                answers.setdefault(name, []).append(values.reshape(1, *board.tensors.outputs[name].item))
-            advance(1)
+        if board.steps:
+            outputs, encoded = board.answer_steps(encoded, golden.starts, advance)
+        else:
+            # a test set is seen once: to keep it would only wear the flash
+            resident = options.resident and options.data is None
+            outputs = _answers(board, encoded, len(golden), resident=resident, advance=advance)
     return Answered(
         inputs=len(golden),
-        outputs={name: np.concatenate(values) for name, values in answers.items()},
+        outputs=outputs,
+        sent=encoded,
         golden_sha256=golden.sha256,
         what="" if options.data is None else f"{len(golden)} test images of {board.model.data.file}",
         pre_ms=pre_ms,
     )
+
+
+def _answers(
+    board: PreparedBoard, encoded: Arrays, count: int, *, resident: bool, advance: Callable[[int], None]
+) -> dict[str, Array]:
+    """Inferences that know nothing of each other: while one is computed the next is already on its way."""
+    singles = [board.tensors.single(encoded, row) for row in range(count)]
+    answers: dict[str, list[Array]] = {}
+    for inference in infer_all(board.device, singles, resident=resident):
+        for name, values in inference.outputs.items():
+            answers.setdefault(name, []).append(values.reshape(board.tensors.outputs[name].item))
+        advance(1)
+    return {name: np.stack(values) for name, values in answers.items()}
 
 
 def time_inference(
@@ -180,14 +192,16 @@ def judge_answers(board: PreparedBoard, golden: GoldenSet, answered: Answered) -
     """Ask the references that there are for the same inputs and compare; what is missing is said."""
     model, recipe, notes = board.model, board.recipe.name, list[str]()
     reference = DeviceFileReference(model, recipe, board.family)
-    exact = reference.run(golden.arrays)
+    exact, whole = reference.run_whole(golden.arrays, golden.starts)
     quantized = float_ = None
     try:
-        quantized = _quantized(board, golden, notes)
+        quantized = _quantized(board, whole, golden.starts, notes)
     except (QuantizeError, RuntimeFailed) as error:
         notes.append(f"no quantized reference: {error}")
     if model.float_file:
-        float_ = FloatReference(model, board.tensors.outputs, board.tensors.inputs).run(golden.arrays)
+        float_ = FloatReference(model, board.tensors.outputs, board.tensors.inputs).run(
+            golden.arrays, golden.starts
+        )
     else:
         notes.append("no float model: what quantization costs is not known")
     labelled = model.classifier
@@ -228,12 +242,14 @@ def judge_answers(board: PreparedBoard, golden: GoldenSet, answered: Answered) -
     )
 
 
-def _quantized(board: PreparedBoard, golden: GoldenSet, notes: list[str]) -> Answers | None:
+def _quantized(
+    board: PreparedBoard, inputs: Arrays, starts: NDArray[np.bool_], notes: list[str]
+) -> Answers | None:
     """What the quantizer believes; None, and a note, where nobody can tell."""
     if board.recipe.given and board.recipe.runtime == "espdl":
         notes.append("quantizer: not checked: an .espdl that was given has nobody's belief beside it")
         return None
-    return quantized_reference(board.model, board.recipe.name, board.family).run(golden.arrays)
+    return quantized_reference(board.model, board.recipe.name, board.family).run(inputs, starts)
 
 
 def _measures(
@@ -252,7 +268,9 @@ def _measures(
     return tuple(found)
 
 
-def locate(board: PreparedBoard, golden: GoldenSet, judged: Judged, options: Options) -> Located:
+def locate(
+    board: PreparedBoard, golden: GoldenSet, answered: Answered, judged: Judged, options: Options
+) -> Located:
     """Where a wrong device first goes wrong, by the first input it answered wrongly; saves tensors."""
     assert judged.verdict is not None
     worst = [output.device_vs_exact for output in judged.verdict.outputs]
@@ -260,10 +278,12 @@ def locate(board: PreparedBoard, golden: GoldenSet, judged: Judged, options: Opt
     if judged.verdict.ok or not firsts:
         return Located()
     first = min(firsts)
-    encoded = board.encode(golden.arrays)
-    before = [board.tensors.single(encoded, first - 1)] if first else []
+    began = max(0, first - 1)
+    if board.file.keeps_state:
+        began = int(np.flatnonzero(golden.starts[: first + 1])[-1])
+    before = [board.tensors.single(answered.sent, row) for row in range(began, first)]
     try:
-        found = board.diverge(board.tensors.single(encoded, first), before=before)
+        found = board.diverge(board.tensors.single(answered.sent, first), before=before)
     except UnsupportedOperator as error:
         return Located(notes=(f"no first wrong layer: {error}",))
     if found is None:

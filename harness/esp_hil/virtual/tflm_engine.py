@@ -22,6 +22,7 @@ from esp_hil.exact.esp_nn import version_of
 from esp_hil.exact.tflite import labels
 from esp_hil.formats.tflite import TfliteModel
 from esp_hil.formats.tflite.interpreter import Interpreter, require_tflm
+from esp_hil.formats.tflite.variables import keeps_state
 from esp_hil.targets import Target
 from esp_hil.virtual.engine import (
     SYSTEM_BYTES,
@@ -190,7 +191,11 @@ class TflmEngine:
         if capture not in self._labels or self._labels.index(capture) not in made:
             return None
         number = self._labels.index(capture)
-        return self._faulty(capture, values[number] if values else interpreter.tensor(inputs, number))
+        if values:
+            return self._faulty(capture, values[number])
+        # another inference would move the variables on
+        kept = keeps_state(interpreter.model)
+        return self._faulty(capture, interpreter.last(number) if kept else interpreter.tensor(inputs, number))
 
     def _faulty(self, name: str, array: NDArray[Any]) -> bytes:
         for fault in self._faults.output:

@@ -27,7 +27,7 @@ from esp_hil.errors import FormatError, HilError, InputError, OutOfMemory, Runti
 from esp_hil.formats.tflite.model import NUMERIC, TfliteModel
 from esp_hil.formats.tflite.operators import resolver_method
 from esp_hil.formats.tflite.reader import read_tflite
-from esp_hil.formats.tflite.variables import unassigned
+from esp_hil.formats.tflite.variables import keeps_state, unassigned
 from esp_hil.formats.tflite.worker import HEAD
 from esp_hil.tensors import Array
 
@@ -168,6 +168,25 @@ class Interpreter:
         outputs: list[Array] = self._process.ask(("run", list(inputs)), deadline_s)
         return outputs
 
+    def restart(self) -> None:
+        """Begin without any state, as after loading; of a model that keeps none nothing happens.
+
+        Raises:
+            RuntimeFailed: TFLM crashed or ran too long.
+        """
+        self._process.ask(("restart",), LOAD_S)
+
+    def last(self, index: int) -> Array:
+        """A tensor of the last run, by number, of a model that keeps state.
+
+        Raises:
+            InputError: the file has no such tensor. RuntimeFailed: TFLM crashed or ran too long.
+        """
+        if not 0 <= index < len(self.model.tensors):
+            raise InputError(f"no tensor {index}: there are {len(self.model.tensors)}")
+        tensor: Array = self._process.ask(("last", index), RUN_S)
+        return tensor
+
     def tensor(self, inputs: Sequence[Array], index: int) -> Array:
         """An intermediate tensor, by number, after an inference of one input each: in the file's shape.
 
@@ -217,7 +236,8 @@ class Interpreter:
 
     def _load(self, image: bytes, limit_bytes: int) -> ArenaUse:
         try:
-            request = ("load", image, self._generous_bytes(), limit_bytes, len(self.model.outputs))
+            outputs, state = len(self.model.outputs), keeps_state(self.model)
+            request = ("load", image, self._generous_bytes(), limit_bytes, outputs, state)
             use = self._process.ask(request, LOAD_S)
         except _Refusal as refusal:
             raise _typed(refusal.said) from None

@@ -58,6 +58,12 @@ def variables(model: TfliteModel) -> tuple[Variable, ...]:
     )
 
 
+def keeps_state(model: TfliteModel) -> bool:
+    """Whether an inference depends on those before it: a variable that is read, or a tensor that keeps its value."""
+    kept = any(tensor.variable for graph in model.subgraphs for tensor in graph.tensors)
+    return kept or any(variable.reads for variable in variables(model))
+
+
 def unassigned(model: TfliteModel) -> Iterator[tuple[Variable, Subgraph, Operator]]:
     """Variables that are read and have no ASSIGN_VARIABLE anywhere, each with its first reader."""
     for variable in variables(model):

@@ -4,9 +4,11 @@ TFLM checks little: a tensor number out of range or weights that do not fit thei
 are, and a bad access ends the process. Requests come on standard input and answers go to standard output,
 each a length and a pickle; standard error is a file that collects what TFLM prints.
 
-    ("load", image, start_bytes, limit_bytes, outputs)
+    ("load", image, start_bytes, limit_bytes, outputs, keeps state)
                                          -> ("ok", sizes by name, text) | ("refused", reason, text)
     ("run", [input batches])             -> ("ok", [output batches], text)
+    ("last", index)                      -> ("ok", array, text): a tensor of the last run, if the model keeps state
+    ("restart",)                         -> ("ok", None, text): variables as after loading
     ("tensor", [one input each], index)  -> ("ok", array, text)
     ("time", [one input each], [(file of one operator, tensors that it reads)])
                                          -> ("ok", [nanoseconds of each], text)
@@ -46,9 +48,11 @@ class Runner:
         start_bytes: an arena that should be large enough. Smaller ones are tried in processes of their own
             only: kernels use persistent memory without asking whether they got it, and crash.
         limit_bytes: the largest arena that may be used in the end.
+        keeps_state: an inference depends on those before it. It is then made with all tensors kept, so that one of
+            them can be read without another inference.
     """
 
-    def __init__(self, image: bytes, start_bytes: int, limit_bytes: int) -> None:
+    def __init__(self, image: bytes, start_bytes: int, limit_bytes: int, *, keeps_state: bool) -> None:
         from tflite_micro.python.tflite_micro import runtime
 
         self._runtime = runtime
@@ -60,7 +64,10 @@ class Runner:
         self.arena_bytes = self._smallest(self.recorded["arena_recorded_bytes"])
         if self.arena_bytes > limit_bytes:
             raise Refused(f"missing: the arena takes {self.arena_bytes:,} bytes, there are {limit_bytes:,}")
+        self._keeps_state = keeps_state
         self._running = self._interpreter(self.arena_bytes) or first
+        if keeps_state:
+            self.restart()
 
     def describe(self) -> dict[str, Any]:
         """Arena in bytes, what the allocator recorded, element type and shape of inputs and outputs."""
@@ -76,6 +83,15 @@ class Runner:
                 answer = np.array(self._running.get_output(index))
                 answers.append(answer if answer.shape[:1] == (1,) else answer[np.newaxis])
         return [np.concatenate(answers) for answers in made]
+
+    def restart(self) -> None:
+        """Make the interpreter anew: Reset would leave out what CALL_ONCE has put into variables."""
+        if self._keeps_state:
+            self._running = self._large(self._runtime.InterpreterConfig.kPreserveAllTensors)
+
+    def last(self, index: int) -> NDArray[Any]:
+        """A tensor of the last inference."""
+        return np.array(self._running.GetTensor(index, 0)["tensor_data"])
 
     def tensor(self, inputs: list[NDArray[Any]], index: int) -> NDArray[Any]:
         """An intermediate tensor after one inference."""
@@ -206,6 +222,8 @@ def _forget_noise() -> None:
 def _answered(runner: Runner, request: tuple[Any, ...], outputs: int) -> Any:  # noqa: ANN401
     if request[0] == "run":
         return runner.run(request[1], outputs)
+    if request[0] in {"last", "restart"}:
+        return getattr(runner, request[0])(*request[1:])
     return runner.time(*request[1:]) if request[0] == "time" else runner.tensor(*request[1:])
 
 
@@ -218,7 +236,7 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
         try:
             if request[0] == "load":
                 runner, outputs = None, request[4]
-                runner = Runner(*request[1:4])
+                runner = Runner(*request[1:4], keeps_state=request[5])
                 value: Any = runner.describe()
             else:
                 assert runner is not None

@@ -1,0 +1,154 @@
+"""Steps of sequences: state is carried from step to step and forgotten between sequences, on both sides."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from esp_hil.formats.espdl import Graph
+from esp_hil.goldens.references import DeviceFileReference
+from tests.formats.espdl.writer import edl, graph, node, value
+from tests.formats.tflite.graphs import variable
+from tests.formats.tflite.networks import needs_tflm
+from tests.networks.folders import Outcome, folder, integers, suites
+
+SEQUENCE = np.array([0] * 5 + [1] * 3 + [2])
+
+CACHED = """
+[[inputs]]
+name = "x"
+dtype = "int8"
+shape = [1, 4]
+
+[[outputs]]
+name = "y"
+meaning = "raw"
+"""
+
+FED = """
+[[inputs]]
+name = "x"
+dtype = "int8"
+shape = [4]
+
+[[inputs]]
+name = "before"
+dtype = "float32"
+shape = [4]
+state = "after"
+
+[[outputs]]
+name = "after"
+meaning = "values"
+"""
+
+ADDING = """
+[[inputs]]
+name = "x"
+dtype = "float32"
+shape = [4]
+
+[[outputs]]
+name = "y"
+meaning = "values"
+"""
+
+
+def cached() -> Graph:
+    """x (1,1,4) -> the last three of it (1,3,4), from ESP-DL's own cache."""
+    return graph(
+        [node("StreamingCache", ("x",), ("y",), window_size=3, frame_axis=1)],
+        (value("x", (1, 1, 4), -4), value("y", (1, 3, 4), -4)),
+    )
+
+
+def fed() -> Graph:
+    """after = x * before + x, by the host's feeding: `before` is what `after` was."""
+    values = [value(name, (1, 4), exponent) for name, exponent in (("x", -4), ("before", -3), ("p", -3))]
+    values += [value("q", (1, 4), -3), value("after", (1, 4), -3)]
+    nodes = [
+        node("Mul", ("x", "before"), ("p",)),
+        node("Mul", ("x", "x"), ("q",)),
+        node("Add", ("p", "q"), ("after",)),
+    ]
+    return graph(nodes, values, inputs=["x", "before"], outputs=["after"])
+
+
+def windows(x: NDArray[np.int8], starts: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """What a cache of two frames gives, in numpy."""
+    kept: list[NDArray[np.int8]] = []
+    found = []
+    for frame, fresh in zip(x, starts, strict=True):
+        if fresh:
+            kept = [np.zeros_like(frame)] * 2
+        found.append(np.concatenate([*kept, frame]))
+        kept = [kept[1], frame]
+    return np.stack(found)
+
+
+def planted(root: Path, tensor: str) -> Path:
+    """A plan of faults: one LSB in an output."""
+    path = root / "faults.json"
+    fault = {"tensor": tensor, "index": 2, "add_lsb": 1}
+    path.write_text(json.dumps({"engine": {"output": [fault]}}), encoding="utf-8")
+    return path
+
+
+def exact(found: Outcome) -> None:
+    assert found.status == 0, found.text
+    assert found.run.verdict is not None
+    assert found.run.verdict.bit_exact
+
+
+def test_a_cache_of_the_file_is_kept_over_steps_and_emptied_between_sequences(tmp_path: Path) -> None:
+    x = integers(len(SEQUENCE), 1, 4)
+    model = folder(tmp_path, CACHED, {"esp32p4": edl(cached())}, {"x": x, "sequence": SEQUENCE})
+    golden = model.golden()
+    answers = DeviceFileReference(model, "given", "esp32p4").run(golden.arrays, golden.starts)
+    np.testing.assert_array_equal(answers["y"].values, windows(x, golden.starts))
+    exact(suites(tmp_path, target="esp32p4"))
+
+
+def test_without_sequences_all_steps_are_one(tmp_path: Path) -> None:
+    x = integers(6, 1, 4)
+    model = folder(tmp_path, CACHED, {"esp32p4": edl(cached())}, {"x": x})
+    golden = model.golden()
+    answers = DeviceFileReference(model, "given", "esp32p4").run(golden.arrays, golden.starts)
+    np.testing.assert_array_equal(answers["y"].values, windows(x, np.arange(6) == 0))
+
+
+def test_an_output_is_fed_to_an_input_by_the_host(tmp_path: Path) -> None:
+    x = integers(len(SEQUENCE), 4)
+    model = folder(tmp_path, FED, {"esp32s3": edl(fed())}, {"x": x, "sequence": SEQUENCE})
+    golden = model.golden()
+    reference = DeviceFileReference(model, "given", "esp32s3")
+    answers, whole = reference.run_whole(golden.arrays, golden.starts)
+    after = answers["after"].real()
+    fresh = golden.starts
+    np.testing.assert_array_equal(whole["before"][fresh], 0)
+    np.testing.assert_array_equal(whole["before"][1:][~fresh[1:]], after[:-1][~fresh[1:]])
+    exact(suites(tmp_path))
+
+
+@needs_tflm
+def test_variables_of_a_tflite_file_begin_anew_with_each_sequence(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(len(SEQUENCE), 4)).astype(np.float32)
+    folder(
+        tmp_path, ADDING, {"tflm": variable(assigned="main")}, {"x": x, "sequence": SEQUENCE}, runtime="tflm"
+    )
+    exact(suites(tmp_path, target="esp32"))
+
+
+@pytest.mark.parametrize("kind", ["cache", "fed"])
+def test_a_wrong_step_is_found_with_the_state_that_it_had(tmp_path: Path, kind: str) -> None:
+    toml, made, output = (CACHED, cached(), "y") if kind == "cache" else (FED, fed(), "after")
+    x = integers(9, 1, 4) if kind == "cache" else integers(9, 4)
+    folder(tmp_path, toml, {"esp32p4": edl(made)}, {"x": x, "sequence": SEQUENCE})
+    found = suites(tmp_path, "--hil-virtual-faults", str(planted(tmp_path, output)), target="esp32p4")
+    assert found.status == 1
+    assert found.run.first_wrong is not None, found.text
+    assert found.run.first_wrong.tensor == output
