@@ -162,3 +162,20 @@ def test_without_a_board_the_error_tells_how_to_get_one(tmp_path: Path) -> None:
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert (done.stdout + done.stderr).count("no esp32s2 is attached") == 1
     assert "--hil-board virtual" in done.stdout + done.stderr
+
+
+def test_a_long_build_is_seen_while_it_goes_on_though_pytest_captures_the_test(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(
+        "import pytest\nfrom esp_hil import plugin\n"
+        "@pytest.hookimpl(tryfirst=True)\n"
+        "def pytest_runtestloop(session):\n"
+        "    session.config.shown = plugin._progress(session.config)\n"
+    )
+    (tmp_path / "test_it.py").write_text(
+        "def test_it(request):\n    print('captured')\n    request.config.shown.say('build: 7 %')\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_it.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "build: 7 %" in done.stderr.splitlines()
+    assert "captured" not in done.stdout + done.stderr

@@ -10,7 +10,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_log_gets_one_line_every_half_minute_however_many_tasks_there_are() -> None:
+def test_a_log_gets_one_line_every_quarter_of_a_minute_however_many_tasks_there_are() -> None:
     log = io.StringIO()
     now_s = 0.0
     lines = Lines(log, clock=lambda: now_s)
@@ -20,8 +20,11 @@ def test_a_log_gets_one_line_every_half_minute_however_many_tasks_there_are() ->
                 now_s += 0.5
                 advance(1)
     assert log.getvalue().splitlines() == [
+        "upload: 30 % (30 of 100 B)",
         "upload: 60 % (60 of 100 B)",
+        "upload: 90 % (90 of 100 B)",
         "infer: 20 % (20 of 100 B)",
+        "infer: 50 % (50 of 100 B)",
         "infer: 80 % (80 of 100 B)",
     ]
 
@@ -43,3 +46,14 @@ def test_a_terminal_gets_a_bar_that_shows_the_count() -> None:
         advance(3)
     assert "upload" in terminal.getvalue()
     assert "3/4" in terminal.getvalue()
+
+
+def test_work_that_goes_on_without_getting_further_says_so() -> None:
+    log = io.StringIO()
+    now_s = 0.0
+    with Lines(log, clock=lambda: now_s).task("build", total=100, unit="%") as advance:
+        advance(7)
+        for _ in range(40):
+            now_s += 1
+            advance(0)
+    assert log.getvalue().splitlines() == ["build: 7 %", "build: 7 %"]

@@ -18,6 +18,8 @@
 #include "hil_esp/images.h"
 #include "hil_esp/line.h"
 #include "hil_esp/log_lines.h"
+#include "hil_esp/printed_lines.h"
+#include "hil_esp/refused_block.h"
 #include "sdkconfig.h"
 #if CONFIG_HIL_SPIFFS
 #include "esp_spiffs.h"
@@ -99,6 +101,8 @@ void mount_files() {
 
 // Without exceptions, `new` ends in a bare abort(): the host could not tell it from any other.
 [[noreturn]] void memory_exhausted() {
+  esp_rom_printf("\nE (hil) hil: operator new got no block of %u bytes\n",
+                 static_cast<unsigned>(hil::esp::refused_block().asked));
   give_up("std::bad_alloc: operator new failed");
 }
 
@@ -142,6 +146,8 @@ extern "C" void app_main() {
   mount_files();
   Line& line = open_line();
   static LogLines log(line);
+  take_stdout(log);
+  watch_refused_blocks();
   static CycleClock clock;
   static Images images(embedded_model());
   static EngineTask engine_task(line);

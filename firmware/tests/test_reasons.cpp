@@ -52,3 +52,29 @@ TEST(other_words_are_a_failed_load) {
     CHECK_EQ(status_of_message(message), Status::kLoadFailed);
   }
 }
+
+TEST(a_refusal_for_memory_tells_what_was_asked_for_and_the_largest_block) {
+  const Outcome said = refusal("ESP-DL cannot build the model", "root_alloc failed", {288512, 163840});
+  CHECK_EQ(said.status, Status::kOutOfMemory);
+  CHECK_EQ(said.text.view(), std::string_view("ESP-DL cannot build the model (288512 bytes asked for, largest block 163840 bytes): root_alloc failed"));
+  const Outcome arena = refusal("TFLM refuses the model", "Failed to resize buffer. Requested: 98304, available 80000, missing: 18304", {0, 80000});
+  CHECK_EQ(arena.status, Status::kOutOfMemory);
+  CHECK_EQ(arena.text.view().substr(0, 52), std::string_view("TFLM refuses the model (largest block 80000 bytes): "));
+}
+
+TEST(words_that_nobody_knows_after_a_block_was_refused_are_out_of_memory) {
+  CHECK_EQ(refusal("refused", "something went wrong", {4096, 1024}).status, Status::kOutOfMemory);
+  CHECK_EQ(refusal("refused", "", {4096, 1024}).status, Status::kOutOfMemory);
+}
+
+TEST(a_block_that_was_refused_on_the_way_does_not_hide_a_missing_operator) {
+  const Outcome said = refusal("refused", "Do not support Greater, please implement and register it first.", {4096, 1024});
+  CHECK_EQ(said.status, Status::kUnsupportedOperator);
+  CHECK_EQ(said.text.view().find("largest block"), std::string_view::npos);
+}
+
+TEST(without_a_lack_of_memory_a_refusal_is_what_its_caller_says) {
+  CHECK_EQ(refusal("refused", "", {0, 1024}).status, Status::kLoadFailed);
+  CHECK_EQ(refusal("self-test failed", "outputs differ", {0, 1024}, Status::kEngineFailed).status, Status::kEngineFailed);
+  CHECK_EQ(refusal("self-test failed", "Failed to alloc 4.00KB memory", {4096, 1024}, Status::kEngineFailed).status, Status::kOutOfMemory);
+}

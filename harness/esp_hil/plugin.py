@@ -22,6 +22,7 @@ from esp_hil.session.option_rows import ROWS, Options, Sources, given, meant, re
 
 if TYPE_CHECKING:
     from esp_hil.models.catalogue import Kind
+    from esp_hil.progress import Progress
     from esp_hil.results.record import Check
     from esp_hil.results.regress import Comparison
     from esp_hil.session.options import Combination
@@ -228,17 +229,40 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 
 def _open_session(config: pytest.Config, found: Iterable[Combination] = ()) -> None:
-    from esp_hil.progress import progress_on
     from esp_hil.session.session import Session, check_boards
 
     try:
         if not hasattr(config, "workerinput"):
             check_boards(options_of(config), found)
         config.stash[SESSION] = Session(
-            options_of(config), progress_on(sys.stderr), session_id=_of_controller(config, "hil_session")
+            options_of(config), _progress(config), session_id=_of_controller(config, "hil_session")
         )
     except HilError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def _progress(config: pytest.Config) -> Progress:
+    """Lines on the run's own standard error: a build of minutes is seen while it goes on, not when its test failed."""
+    from esp_hil.progress import Lines, progress_on
+
+    if config.option.capture == "no":
+        return progress_on(sys.stderr)
+    try:
+        descriptor = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError):  # a stream without a descriptor: somebody keeps it, and shows it
+        return progress_on(sys.stderr)
+    stream = os.fdopen(descriptor, "w", encoding=sys.stderr.encoding, errors="replace")
+    config.add_cleanup(stream.close)
+    return Lines(stream, before=lambda: _begin_line(config))
+
+
+def _begin_line(config: pytest.Config) -> str:
+    """What ends the line that pytest's terminal reporter has begun with a test's name or dots."""
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    if reporter is None or not reporter.currentfspath:
+        return ""
+    reporter.currentfspath = None  # it then begins its next result with the name of the file
+    return "\n"
 
 
 def pytest_configure(config: pytest.Config) -> None:

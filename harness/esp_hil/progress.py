@@ -1,4 +1,4 @@
-"""Progress of long work: a rich bar on a terminal, a line now and then elsewhere, nothing in tests.
+"""Progress of long work: a rich bar on a terminal, a line now and then elsewhere, lines beside pytest's own output.
 
 with progress.task("upload mnist", total=429_456, unit="B") as advance:
     advance(1024)
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TextIO
 
-EVERY_S = 30.0
+EVERY_S = 15.0
 """Between two lines of progress where there is no terminal."""
 
 Advance = Callable[[int], None]
@@ -43,21 +43,28 @@ class Silent:
 
 
 class Lines:
-    """A plain line every half minute, for CI logs, where a bar would be a thousand lines; short work has none.
+    """A plain line every quarter of a minute, for CI logs, where a bar would be a thousand lines; short work has none.
 
     Args:
         stream: where to.
         clock: seconds; another one in tests.
+        before: what each line is preceded by, where others write to the same terminal.
     """
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        clock: Callable[[], float] = time.monotonic,
+        before: Callable[[], str] = str,
+    ) -> None:
         self._stream = stream
         self._clock = clock
+        self._before = before
         self._last_s = clock()
 
     @contextmanager
     def task(self, description: str, *, total: int, unit: str = "") -> Iterator[Advance]:
-        """Print how far it is, at most every EVERY_S seconds over all tasks."""
+        """Print how far it is, at most every EVERY_S seconds over all tasks; `advance(0)` says that it goes on."""
         done = 0
 
         def advance(count: int) -> None:
@@ -67,13 +74,14 @@ class Lines:
             if now_s - self._last_s >= EVERY_S:
                 self._last_s = now_s
                 share = 100 * done // total if total > 0 else 100
-                self.say(f"{description}: {share} % ({done:,} of {total:,} {unit})".replace(" )", ")"))
+                counted = "" if unit == "%" else f" ({done:,} of {total:,} {unit})".replace(" )", ")")
+                self.say(f"{description}: {share} %{counted}")
 
         yield advance
 
     def say(self, text: str) -> None:
         """Print the line at once."""
-        print(text, file=self._stream, flush=True)
+        print(f"{self._before()}{text}", file=self._stream, flush=True)
 
 
 class Bars:

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +17,11 @@ import pytest
 from filelock import FileLock
 
 from esp_hil import __version__
+from esp_hil.boards import build as build_module
 from esp_hil.boards.build import (
     BuildOrder,
     BuildProgress,
+    _alive,
     _follow,
     build,
     build_failed,
@@ -302,6 +305,15 @@ def test_the_bootloader_s_own_count_does_not_end_the_progress_of_the_whole() -> 
     assert [steps.take(line) for line in lines] == [0, 1, 0, 0, 49]
     assert steps.take("[1040/1040] the end, after CMake ran again") == 50
     assert steps.take("no step") == 0
+
+
+def test_a_build_that_says_nothing_for_a_while_is_told_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_module, "ALIVE_SECONDS", 0.001)
+    told = threading.Event()
+    with _alive(lambda count: told.set() if count == 0 else None):
+        assert told.wait(30)
+    told.clear()
+    assert "hil-build-alive" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_what_a_build_started_ends_with_it(tmp_path: Path) -> None:

@@ -78,3 +78,14 @@ def test_hil_compare_says_why_it_is_slower(tmp_path: Path, capsys: pytest.Captur
     said = capsys.readouterr().out
     assert "WORSE   mnist w8a8 espdl on esp32p4: latency_ms" in said
     assert "config  esp32p4 espdl: CONFIG_SPIRAM_SPEED 200 -> 80  (clock of the PSRAM)" in said
+
+
+def test_lines_to_the_flash_are_told_apart_though_esp_idf_calls_both_dio() -> None:
+    quad: Config = {"ESPTOOLPY_FLASHMODE": "dio", "ESPTOOLPY_FLASHMODE_QIO": True}
+    dual: Config = {"ESPTOOLPY_FLASHMODE": "dio", "ESPTOOLPY_FLASHMODE_DIO": True, "BOOTLOADER_WDT": True}
+    lines = config_changes([of_config("q")], [of_config("d")], {"q": quad, "d": dual})
+    assert [line.partition("CONFIG_")[2] for line in lines] == [
+        "ESPTOOLPY_FLASHMODE_DIO off -> on  (two lines to the flash)",
+        "ESPTOOLPY_FLASHMODE_QIO on -> off  (four lines to the flash)",
+        "BOOTLOADER_WDT off -> on",
+    ]

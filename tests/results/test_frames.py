@@ -37,6 +37,15 @@ def test_columns_and_types_are_those_that_are_documented_whatever_the_rows_hold(
         assert list(dtypes)[: len(said)] == list(said)
 
 
+def test_the_bytes_of_the_firmware_are_a_column_for_each_memory_and_their_total() -> None:
+    sizes = {"flash_code": 700_000, "diram": 120_000, "total": 1_050_000}
+    table = frame([sample_run(sizes=sizes), sample_run(sizes={}), sample_run(sizes={"iram": 16, "diram": 8})])
+    assert table["size_flash_code"].tolist() == [700_000, pd.NA, pd.NA]
+    assert table["size_diram"].tolist() == [120_000, pd.NA, 8]
+    assert table["size_total"].dtype == "Int64"
+    assert table["firmware_bytes"].tolist() == [1_050_000, pd.NA, 24]
+
+
 def test_one_latency_column_says_what_was_measured_and_what_simulated() -> None:
     table = frame([sample_run(), sample_run(kind="virtual"), sample_run(kind="emulated")])
     assert table["figure"].tolist() == ["measured", "simulated", "measured"]

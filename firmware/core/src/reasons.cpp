@@ -50,4 +50,17 @@ Status status_of_message(std::string_view message) {
   return Status::kLoadFailed;
 }
 
+Outcome refusal(std::string_view what, std::string_view words, Shortage shortage, Status otherwise) {
+  Status status = status_of_message(words);
+  if (status == Status::kLoadFailed) status = shortage.asked != 0 ? Status::kOutOfMemory : otherwise;
+  Outcome outcome = failure(status, what);
+  if (status == Status::kOutOfMemory) {
+    outcome.text.append(" (");
+    if (shortage.asked != 0) outcome.text.append(shortage.asked).append(" bytes asked for, ");
+    outcome.text.append("largest block ").append(shortage.largest).append(" bytes)");
+  }
+  if (!words.empty()) outcome.text.append(": ").append(words);
+  return outcome;
+}
+
 }  // namespace hil

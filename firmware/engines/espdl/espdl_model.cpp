@@ -5,14 +5,13 @@
 
 #include "esp_heap_caps.h"
 #include "hil/reasons.h"
+#include "hil_esp/refused_block.h"
 
 namespace hil::espdl {
 namespace {
 
-Outcome refused(Status status, std::string_view what, const esp::LogLines& log) {
-  Outcome outcome = failure(status, what);
-  if (!log.first_error().empty()) outcome.text.append(": ").append(log.first_error());
-  return outcome;
+Outcome refused(std::string_view what, const esp::LogLines& log, Status otherwise = Status::kLoadFailed) {
+  return refusal(what, log.first_error(), esp::refused_block(), otherwise);
 }
 
 std::string_view family_of_target(std::string_view target) {
@@ -94,6 +93,7 @@ std::unique_ptr<Model> Model::load(const ModelSource& source, std::string_view f
   }
   std::unique_ptr<Model> model(new Model);
   log.forget_errors();
+  esp::forget_refused_block();
   outcome = model->open(source, images, log);
   if (outcome.ok()) outcome = model->check_family(family);
   if (outcome.ok()) outcome = model->build(options, log);
@@ -125,7 +125,7 @@ Outcome Model::open(const ModelSource& source, esp::Images& images, esp::LogLine
     loader_ = std::make_unique<fbs::FbsLoader>(reinterpret_cast<const char*>(address), fbs::MODEL_LOCATION_IN_FLASH_RODATA);
   }
   file_.reset(loader_->load(0, nullptr, copy));
-  if (file_ == nullptr) return refused(status_of_message(log.first_error()), "ESP-DL cannot read the image", log);
+  if (file_ == nullptr) return refused("ESP-DL cannot read the image", log);
   return success();
 }
 
@@ -162,7 +162,7 @@ Outcome Model::build(const Options& options, esp::LogLines& log) {
            std::all_of(outputs.begin(), outputs.end(), has_memory);
   }();
   if (complete) return success();
-  return refused(status_of_message(log.first_error()), "ESP-DL cannot build the model", log);
+  return refused("ESP-DL cannot build the model", log);
 }
 
 void Model::describe() {
@@ -190,7 +190,7 @@ Outcome Model::self_test(esp::LogLines& log) {
   }
   const esp_err_t error = network_->test();
   file_->clear_map();  // some of its failures leave the map behind
-  return error == ESP_OK ? success() : refused(Status::kEngineFailed, "self-test failed", log);
+  return error == ESP_OK ? success() : refused("self-test failed", log, Status::kEngineFailed);
 }
 
 }  // namespace hil::espdl

@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "esp_heap_caps.h"
+#include "esp_idf_version.h"
 #include "esp_task_wdt.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
@@ -26,11 +27,20 @@ void fail_assert() {
   assert(held);
 }
 
+// ESP-IDF 6.0 deprecates the name that older ones have.
+std::uint8_t* lowest_of_stack() {
+#if ESP_IDF_VERSION >= ESP_IDF_VERSION_VAL(6, 0, 0)
+  return reinterpret_cast<std::uint8_t*>(xTaskGetStackStart(nullptr));
+#else
+  return pxTaskGetStackStart(nullptr);
+#endif
+}
+
 // An array that reaches a little below the end of the stack, given back before the next switch of tasks: FreeRTOS sees its
 // canary gone there, a chip's guard sees the stack pointer at once. What lies below is not written to.
 __attribute__((noinline)) void overflow_stack() {
   constexpr std::size_t kBelow = 32;
-  std::uint8_t* const end = pxTaskGetStackStart(nullptr);
+  std::uint8_t* const end = lowest_of_stack();
   const std::size_t left = static_cast<std::uint8_t*>(__builtin_frame_address(0)) - end;
   auto* array = static_cast<volatile std::uint8_t*>(__builtin_alloca(left + kBelow));
   asm volatile("" : "+r"(array));

@@ -26,12 +26,9 @@ const Resolver& resolver() {
   return operators;
 }
 
-// TFLM says why only in its log.
-Outcome refused(std::string_view what, const esp::LogLines& log) {
-  const std::string_view error = log.first_error();
-  Outcome outcome = failure(status_of_message(error), what);
-  if (!error.empty()) outcome.text.append(": ").append(error);
-  return outcome;
+// TFLM says why only in its log. All its memory is the arena, so that no block can lack but there.
+Outcome refused(std::string_view what, const esp::LogLines& log, std::size_t arena_bytes) {
+  return refusal(what, log.first_error(), Shortage{0, arena_bytes});
 }
 
 // numpy's names
@@ -170,13 +167,11 @@ Outcome Model::build_in(std::size_t size, Memory memory, esp::LogLines& log) {
   arena_ = Arena();
   arena_ = Arena(size, memory);
   if (arena_.data() == nullptr) {
-    Outcome outcome = failure(Status::kOutOfMemory, "no arena of ");
-    outcome.text.append(static_cast<std::uint64_t>(size)).append(" bytes");
-    return outcome;
+    return refusal("no memory for the arena", "", Shortage{size, Arena::largest(memory)}, Status::kOutOfMemory);
   }
   interpreter_.emplace(file_, resolver(), arena_.data(), arena_.size(), nullptr, &observer_);
   if (interpreter_->initialization_status() != kTfLiteOk || interpreter_->AllocateTensors() != kTfLiteOk) {
-    return refused("TFLM refuses the model", log);
+    return refused("TFLM refuses the model", log, arena_.size());
   }
   arena_used_ = interpreter_->arena_used_bytes();
   return success();

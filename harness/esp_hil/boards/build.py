@@ -32,7 +32,7 @@ from esp_hil.errors import BuildError, ConfigError
 from esp_hil.esp.backtrace import toolchain_prefix
 from esp_hil.esp.idf import Idf
 from esp_hil.esp.image import FLASHER_ARGS, FirmwareImage, Section
-from esp_hil.progress import Progress, Silent
+from esp_hil.progress import Advance, Progress, Silent
 from esp_hil.settings import VERSION, cache_folder, checkout, shipped, variable_path
 from esp_hil.targets import target as target_of
 
@@ -51,6 +51,8 @@ _JOB = Path(__file__).with_name("build_apps_job.py")
 _ASK_SECONDS = 60
 BUILD_SECONDS = 3600
 """Deadline of idf.py; a first build of ESP-IDF and ESP-DL takes minutes on a small machine."""
+ALIVE_SECONDS = 5.0
+"""How often the progress hears that a silent build goes on; it decides how often it says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,6 +317,7 @@ def _run_idf(order: BuildOrder, idf: Idf, view: Path, folder: Path, progress: Pr
     with (
         (folder / LOG_FILE).open("w", encoding="utf-8") as log,
         progress.task(f"build {order.folder_name}", total=100, unit="%") as advance,
+        _alive(advance),
     ):
         steps = BuildProgress()
         lines: list[str] = []
@@ -328,6 +331,24 @@ def _run_idf(order: BuildOrder, idf: Idf, view: Path, folder: Path, progress: Pr
         status = _follow(command, idf.environment, take)
     if status != 0:
         raise build_failed(status, lines, folder / LOG_FILE)
+
+
+@contextmanager
+def _alive(advance: Advance) -> Iterator[None]:
+    """Tell the progress that the work goes on, while CMake or one large file says nothing for a while."""
+    done = threading.Event()
+
+    def tell() -> None:
+        while not done.wait(ALIVE_SECONDS):
+            advance(0)
+
+    teller = threading.Thread(target=tell, name="hil-build-alive", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
 
 
 class BuildProgress:

@@ -40,7 +40,12 @@ EFFECTS: Mapping[str, str] = {
     "CACHE_L2_CACHE_SIZE": "size of the L2 cache",
     "CACHE_L2_CACHE_LINE_SIZE": "line of the L2 cache",
     "ESP_DEFAULT_CPU_FREQ_MHZ": "clock of the CPU",
-    "ESPTOOLPY_FLASHMODE": "lines to the flash",
+    # ESPTOOLPY_FLASHMODE itself is "dio" for QIO too: ESP-IDF's bootloader turns the other two lines on
+    "ESPTOOLPY_FLASHMODE_QIO": "four lines to the flash",
+    "ESPTOOLPY_FLASHMODE_QOUT": "four lines to the flash, for data only",
+    "ESPTOOLPY_FLASHMODE_DIO": "two lines to the flash",
+    "ESPTOOLPY_FLASHMODE_DOUT": "two lines to the flash, for data only",
+    "ESPTOOLPY_OCT_FLASH": "eight lines to the flash",
     "ESPTOOLPY_FLASHFREQ": "clock of the flash",
 }
 """Entries that are known to change a latency most, with what they decide."""

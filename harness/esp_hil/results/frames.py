@@ -68,7 +68,8 @@ def _device(name: str) -> Callable[[Run], Any]:
 
 
 def _size(run: Run) -> int | None:
-    return sum(run.sizes.values()) if run.sizes else None
+    """What esp-idf-size calls the image's total; the parts together where a row has no total."""
+    return run.sizes.get("total", sum(run.sizes.values())) if run.sizes else None
 
 
 def _model_bytes(run: Run) -> int | None:
@@ -119,7 +120,7 @@ COLUMNS: tuple[Column, ...] = (
     _whole("warmup", "inferences before the timed ones", lambda run: run.warmup),
     _whole("macs", "multiply-accumulates of an inference", lambda run: run.macs),
     _whole("model_bytes", "the model file in flash", _model_bytes, "bytes"),
-    _whole("firmware_bytes", "the firmware, all sections", _size, "bytes"),
+    _whole("firmware_bytes", "the firmware; `size_...` has its parts by memory", _size, "bytes"),
     *(
         Column(
             name=metric.name,
@@ -151,7 +152,8 @@ COLUMNS: tuple[Column, ...] = (
     _text("model_sha256", "of the model file", lambda run: run.provenance.model_sha256),
     _text("golden_sha256", "of the golden inputs", lambda run: run.provenance.golden_sha256),
 )
-"""The columns of `load`, in their order; `validity`, `validity_codes` and the device's counters follow."""
+"""The columns of `load`, in their order; `validity`, `validity_codes`, the firmware's sizes by memory and the device's
+counters follow."""
 
 _NAMES = frozenset(column.name for column in COLUMNS)
 
@@ -162,8 +164,9 @@ def frame(
 ) -> pd.DataFrame:
     """The table of the runs, one row each, in their order; always the columns of COLUMNS.
 
-    Counters of the device, which firmware is free to add, come last, in the order of names: bytes and counts are
-    Int64, others float64.
+    The bytes of the firmware in each memory of its chip (`size_flash_code`, `size_diram`, ...) follow, then the
+    counters of the device, which firmware is free to add, each in the order of names: bytes and counts are Int64,
+    others float64.
 
     Args:
         runs: the rows.
@@ -180,8 +183,14 @@ def frame(
     }
     columns["validity"] = _series([validity.summary for validity in validities], "string")
     columns["validity_codes"] = _series([" ".join(validity.codes) for validity in validities], "string")
+    columns |= _sizes(runs)
     columns |= _counters(runs)
     return pd.DataFrame(columns)
+
+
+def _sizes(runs: Sequence[Run]) -> dict[str, pd.Series]:
+    names = sorted({name for run in runs for name in run.sizes})
+    return {f"size_{clean(name)}": _series([run.sizes.get(name) for run in runs], "Int64") for name in names}
 
 
 def _counters(runs: Sequence[Run]) -> dict[str, pd.Series]:
@@ -414,4 +423,8 @@ def documentation() -> str:
         ("validity_codes", "the same as codes"),
     )
     lines += [f"| `{name}` | string |  | 2 | {meaning} |" for name, meaning in more]
+    lines.append(
+        "| `size_total`, `size_flash_code`, ... | Int64 | bytes | 2 | the firmware in each memory of its chip, as "
+        "esp-idf-size names them |"
+    )
     return "\n".join(lines) + "\n"

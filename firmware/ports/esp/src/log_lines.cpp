@@ -70,6 +70,19 @@ void LogLines::take(std::string_view text) {
   line_.wake();
 }
 
+void LogLines::printed(std::string_view piece) {
+  xSemaphoreTake(writers_, portMAX_DELAY);
+  while (!piece.empty()) {
+    const std::size_t end = piece.find('\n');
+    printed_.append(piece.substr(0, end));
+    if (end == std::string_view::npos) break;
+    take(bare(printed_.view()));
+    printed_ = {};
+    piece.remove_prefix(end + 1);
+  }
+  xSemaphoreGive(writers_);
+}
+
 void LogLines::last_words() {
   if (the_log == nullptr) return;
   const LogLines& me = *the_log;

@@ -23,6 +23,8 @@ class LogLines {
   };
   // Takes the oldest line; the text lives until the next call. Called by the server's task. False: there is none.
   bool pop(Entry& entry);
+  // Takes what was printed, in pieces that need not end where lines do.
+  void printed(std::string_view piece);
   // Lines that were lost because nobody took them.
   std::uint32_t dropped() const { return dropped_; }
 
@@ -52,6 +54,7 @@ class LogLines {
   SemaphoreHandle_t writers_;  // a message buffer has one writer at a time
   char text_[kLineBytes];
   char popped_[kLineBytes];
+  FixedText<kLineBytes> printed_;  // of a line that has not ended yet
   FixedText<128> error_;
   std::uint32_t dropped_ = 0;
   LastError last_errors_[kLastErrors] = {};
