@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esp_hil.errors import InputError, QuantizeError
 from esp_hil.goldens.rewrites import rewrite
@@ -56,7 +55,7 @@ def quantize(
     onnx: Path,
     recipe: Recipe,
     family: Family,
-    calibration: NDArray[np.float32],
+    calibration: Array | Arrays,
     *,
     espdl: Path,
     inputs: Array | Arrays | None = None,
@@ -70,7 +69,7 @@ def quantize(
         onnx: the float model; it is copied first and stays as it is.
         recipe: of model.toml.
         family: what to quantize for.
-        calibration: float32 (N, ...) as the float model's input; all of it is used, in this order.
+        calibration: float32 (N, ...) as the float model's input; by name if there are several; all is used, in order.
         espdl: the file to write; it appears only when everything has succeeded.
         inputs: float32 (N, ...) to put through esp-ppq's executor as well; by name if there are several.
         native: where to keep esp-ppq's own form of the graph for `executor_answers`; a pickle.
@@ -83,16 +82,15 @@ def quantize(
     """
     if family not in FAMILIES or recipe.runtime != "espdl":
         raise QuantizeError(f"no quantizer for runtime {recipe.runtime} and {family}")
-    if calibration.dtype != np.float32 or calibration.ndim < 2 or not len(calibration):
-        raise InputError(
-            f"calibration input is {calibration.dtype} {calibration.shape}: give float32 (N, ...)"
-        )
+    for array in _named(calibration).values():
+        if array.dtype != np.float32 or array.ndim < 2 or not len(array):
+            raise InputError(f"calibration input is {array.dtype} {array.shape}: give float32 (N, ...)")
     with _scratch() as folder:
-        np.save(folder / "calibration.npy", calibration)
+        np.savez(folder / "calibration.npz", **_named(calibration))
         job = {
             "action": "quantize",
             "onnx": str(rewrite(onnx, recipe.rewrites, folder / "rewritten.onnx").resolve()),
-            "calibration": str(folder / "calibration.npy"),
+            "calibration": str(folder / "calibration.npz"),
             "quant_type": recipe.quant_type,
             "observer": recipe.quantized.observer,
             "dispatch": dict(recipe.dispatch),
@@ -154,6 +152,11 @@ def require_quantizer() -> None:
         raise QuantizeError(f"quantizing needs {' and '.join(missing)}", hint=_INSTALL)
 
 
+def _named(arrays: Array | Arrays) -> dict[str, Any]:
+    """The arrays by name; the only one of a model has any."""
+    return {"input": arrays} if isinstance(arrays, np.ndarray) else dict(arrays)
+
+
 @contextmanager
 def _scratch() -> Iterator[Path]:
     require_quantizer()
@@ -172,9 +175,7 @@ def _work(
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     """Run the worker on a job in a scratch folder; returns its result and the answers it wrote."""
     if inputs is not None:
-        named = {"input": inputs} if isinstance(inputs, np.ndarray) else inputs
-        arrays: Any = dict(named)
-        np.savez(folder / "inputs.npz", **arrays)
+        np.savez(folder / "inputs.npz", **_named(inputs))
     job |= {
         "family": family,
         "scratch": str(folder),

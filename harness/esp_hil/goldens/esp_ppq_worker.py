@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from esp_hil.errors import ConfigError, HilError, QuantizeError
 from esp_hil.formats.espdl import EspdlModel, ValueInfo, read_espdl
+from esp_hil.formats.espdl.operators import INSTEAD, REGISTERED, WAYS_OUT
 from esp_hil.targets import rounding_of
 from esp_hil.tensors import Array, Arrays, dequantize, quantize_input
 
@@ -118,7 +119,7 @@ def _quantized(job: Job, say: Say) -> Any:  # noqa: ANN401
     import torch
     from esp_ppq import TargetPlatform
     from esp_ppq.api import espdl_quantize_onnx, export_ppq_graph, get_target_platform
-    from torch.utils.data import DataLoader
+    from torch.utils.data import DataLoader, TensorDataset
 
     family, quant_type = job["family"], job["quant_type"]
     platform = get_target_platform(family, quant_type)
@@ -126,15 +127,22 @@ def _quantized(job: Job, say: Say) -> Any:  # noqa: ANN401
         raise QuantizeError(f"esp-ppq has no {quant_type} for {family}: it would export floats")
     scratch = Path(job["scratch"])
     onnx_copy = shutil.copy(job["onnx"], scratch / "model.onnx")  # esp-ppq overwrites the file it reads
-    images: Any = torch.from_numpy(np.load(job["calibration"]))
-    say(f"quantizing {quant_type} for {family} with {len(images)} calibration inputs")
+    with np.load(job["calibration"]) as given:
+        arrays = _in_order(onnx_copy, {name: given[name] for name in given.files})
+    values: Any = [torch.from_numpy(array) for array in arrays]
+    say(f"quantizing {quant_type} for {family} with {len(values[0])} calibration inputs")
+    prepared: list[str] = []
+    _fit_to_esp_dl(prepared)
     graph = espdl_quantize_onnx(
         onnx_import_file=str(onnx_copy),
         espdl_export_file=job["espdl"],
-        calib_dataloader=DataLoader(images, batch_size=1, shuffle=False),
-        calib_steps=len(images),
-        input_shape=[1, *images.shape[1:]],
-        inputs=[images[:1]],  # becomes the test vector inside the file; without it, random numbers would
+        calib_dataloader=DataLoader(
+            values[0] if len(values) == 1 else TensorDataset(*values), batch_size=1, shuffle=False
+        ),
+        calib_steps=len(values[0]),
+        input_shape=[[1, *array.shape[1:]] for array in values],
+        # becomes the test vector inside the file; without it, random numbers would
+        inputs=[array[:1] for array in values],
         target=family,
         quant_type=quant_type,
         setting=_setting(job),
@@ -145,10 +153,67 @@ def _quantized(job: Job, say: Say) -> Any:  # noqa: ANN401
         verbose=0,
         metadata_props={"target": family},
     )
+    for line in dict.fromkeys(prepared):
+        say(line)
     _check(graph, job)
     if job["native"] is not None:
         export_ppq_graph(graph, platform=TargetPlatform.NATIVE, graph_save_to=job["native"], copy_graph=True)
     return graph
+
+
+def _in_order(onnx_path: str | Path, arrays: dict[str, Array]) -> list[Array]:
+    """Calibration arrays in the order of the graph's inputs; a single one whatever its name.
+
+    Raises:
+        QuantizeError: the model has other inputs.
+    """
+    import onnx
+
+    graph = onnx.load(onnx_path, load_external_data=False).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    names = [value.name for value in graph.input if value.name not in constants]
+    if len(names) == len(arrays) == 1:
+        return list(arrays.values())
+    if set(names) != set(arrays):
+        raise QuantizeError(
+            f"calibration data for {', '.join(arrays)}; the model's inputs are {', '.join(names)}"
+        )
+    return [arrays[name] for name in names]
+
+
+def _fit_to_esp_dl(said: list[str]) -> None:
+    """Make esp-ppq 1.3.12 write what ESP-DL 3.3.9 runs.
+
+    Its simplifier is followed by `prepare`; onnxsim's pass that joins query, key and value aborts the process on some
+    graphs and is left out. A MatMul of two computed operands is exported as packed, as esp-ppq 1.3.5 did:
+    "native_kn", which 1.3.12 writes, is misread by ESP-DL 3.3.9. `said` gets what `prepare` did.
+    """
+    import onnxsim
+    from esp_ppq.api import espdl_interface
+    from esp_ppq.parser.espdl import export_patterns
+
+    from esp_hil.goldens.prepare import prepare
+
+    def simplify(model: Any) -> Any:  # noqa: ANN401
+        simple, ok = onnxsim.simplify(model, skipped_optimizers=["fuse_qkv"])
+        said.extend(prepare(simple))
+        return simple, ok
+
+    espdl_interface.simplify = simplify
+    pattern: Any = export_patterns.InsertPreNodeOfMatMulPattern
+    native = pattern.export
+
+    def packed(self: Any, op: Any, graph: Any, **options: Any) -> Any:  # noqa: ANN401
+        if op.type != "MatMul" or op.inputs[1].is_parameter:
+            return native(self, op, graph, **options)
+        kept = op.attributes.get("activation", "Linear")
+        op.attributes["activation"] = "packed"  # no activation that the pattern would leave in natural order
+        try:
+            return native(self, op, graph, **options)
+        finally:
+            op.attributes["activation"] = kept
+
+    pattern.export = packed
 
 
 def _setting(job: Job) -> Any:  # noqa: ANN401
@@ -162,6 +227,7 @@ def _setting(job: Job) -> Any:  # noqa: ANN401
 
     setting = QuantizationSettingFactory.espdl_setting(num_of_bits=_ACTIVATION_BITS[job["quant_type"]])
     setting.quantize_activation_setting.calib_algorithm = job["observer"]
+    setting.espdl_attention_fusion = False  # ESP-DL 3.3.9 has no Attention: loading would fail
     for operator, bits in job["dispatch"].items():
         setting.dispatching_table.append(operator, get_target_platform(job["family"], bits))
     for name, options in job["passes"].items():
@@ -202,11 +268,38 @@ def _check(graph: Any, job: Job) -> None:  # noqa: ANN401
         if op.platform.name == "FP32" and op.type not in job["float_operators"]
     ]
     if floats:
-        listed = ", ".join(f"{op.name} ({op.type})" for op in floats)
+        names = _names_in(Path(job["onnx"]))
+        listed = ", ".join(f"{names(op)} ({op.type})" for op in floats)
         raise QuantizeError(
-            f"these operators stayed in float: {listed}",
-            hint="esp-ppq cannot quantize them; replace them, or allow their types with float_operators",
+            f"these operators stayed in float: {listed}", hint=_way_out({op.type for op in floats})
         )
+
+
+def _names_in(onnx_path: Path) -> Callable[[Any], str]:
+    """What an operator of esp-ppq's graph is called in the user's file; simplifying renames nodes, not outputs."""
+    import onnx
+
+    nodes = onnx.load(onnx_path, load_external_data=False).graph.node
+    by_output = {output: node.name or output for node in nodes for output in node.output}
+    named = {node.name for node in nodes if node.name}
+
+    def name(operator: Any) -> str:  # noqa: ANN401
+        if operator.name in named:
+            return str(operator.name)
+        outputs = (by_output.get(variable.name) for variable in operator.outputs)
+        return str(next((found for found in outputs if found), operator.name))
+
+    return name
+
+
+def _way_out(types: set[str]) -> str:
+    """What to do about operator types that stayed in float."""
+    able = {name for name in types if name in REGISTERED and "F32" in REGISTERED[name].quant_types}
+    ways = [f"{name}: {WAYS_OUT.get(name, INSTEAD)}" for name in sorted(types - able)]
+    if able:
+        listed = ",".join(sorted(able))
+        ways.append(f"ESP-DL computes {listed} in float, slowly: allow it with --float-operators {listed}")
+    return "; ".join(ways)
 
 
 def _answers(

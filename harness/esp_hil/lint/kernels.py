@@ -109,7 +109,7 @@ def native_matmul(subject: Subject) -> Iterator[Finding]:
                 node=node.name,
                 why="input1_layout=native_kn is not known to ESP-DL 3.3.9: it runs and gives garbage "
                 "silently",
-                todo="export with esp-ppq 1.3.5, or use an ESP-DL that knows native_kn",
+                todo="quantize with hil, which exports it packed, or with esp-ppq 1.3.5",
             )
 
 

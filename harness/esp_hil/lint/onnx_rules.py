@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from esp_hil.formats.espdl.model import Graph, Node
-from esp_hil.formats.espdl.operators import REGISTERED, refusal
+from esp_hil.formats.espdl.operators import INSTEAD, REGISTERED, WAYS_OUT, refusal
 from esp_hil.lint.finding import Finding, Subject, rule
 from esp_hil.lint.onnx_shapes import QUANTIZED
 
@@ -44,17 +44,6 @@ _FOLDED = frozenset(
 _SHAPE_ONLY = frozenset({"Shape", "Size"})
 _FLOAT_ONLY = frozenset({"Log", "Sqrt", "Pow"})
 _FLOAT_ANSWER = frozenset({"Softmax", "LogSoftmax"})
-_WAYS_OUT = {
-    "Where": "blend with a Mul and an Add of masks computed outside, or choose outside the model",
-    "Cast": "leave the type as it is: ESP-DL's values are integers of one type inside the model",
-    "Tile": "broadcast in the operator that follows, or Concat the value with itself",
-    "Expand": "broadcast in the operator that follows (Add, Mul ...)",
-    "Erf": "use GELU as one operator (opset 20) or its tanh form, which become a table",
-    "GlobalMaxPool": "use MaxPool with the size of its input as window",
-    "Max": "use Relu: max(a, b) = a + relu(b - a)",
-    "Min": "use Relu: min(a, b) = a - relu(a - b)",
-    "Abs": "use Relu twice: |x| = relu(x) + relu(-x)",
-}
 _JOINED = frozenset({"Add", "Sub", "Concat", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
 _MATMUL_COUNT_THAT_BREAKS_ONNXSIM = 3
 
@@ -77,12 +66,20 @@ def unsupported_operator(subject: Subject) -> Iterator[Finding]:
                 else "nothing: shapes are fixed, so onnxsim folds it",
             )
             continue
+        if node.op_type == "Erf":
+            yield Finding(
+                severity="warning",
+                node=node.name,
+                why="ESP-DL has no Erf; hil new and hil quantize make GELU one table of it, and any other Erf a tanh",
+                todo="quantize with hil; with esp-ppq itself, use GELU as one operator (opset 20)",
+            )
+            continue
         what = "computes on data, not on shapes, so that it stays: " if node.op_type in _FOLDED else ""
         yield Finding(
             severity="error",
             node=node.name,
             why=f'{what}esp-ppq may export it, but loading fails: "{refusal(node.op_type)}"',
-            todo=_WAYS_OUT.get(node.op_type, "replace it by operators that ESP-DL has"),
+            todo=WAYS_OUT.get(node.op_type, INSTEAD),
         )
 
 
@@ -166,9 +163,9 @@ def dynamic_matmul(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             severity="warning",
             node=node.name,
-            why="esp-ppq 1.3.12 exports it as native_kn, which ESP-DL 3.3.9 computes wrongly and without a "
-            "message",
-            todo="export with esp-ppq 1.3.5, and lint the .espdl",
+            why="esp-ppq 1.3.12 by itself exports it as native_kn, which ESP-DL 3.3.9 computes wrongly and without a "
+            "message; hil new and hil quantize export it packed",
+            todo="quantize with hil, or with esp-ppq 1.3.5, and lint the .espdl",
         )
 
 
@@ -181,11 +178,10 @@ def shared_matmul_input(subject: Subject) -> Iterator[Finding]:
     for name, count in counts.items():
         if count >= _MATMUL_COUNT_THAT_BREAKS_ONNXSIM:
             yield Finding(
-                severity="warning",
+                severity="note",
                 node=name,
-                why=f"{count} MatMuls share this input: onnxsim 0.7.3, which esp-ppq always calls, aborts on "
-                "it",
-                todo="compute query, key and value with one MatMul and a Split",
+                why=f"{count} MatMuls share this input: onnxsim 0.7.3, which esp-ppq always calls, may abort on it",
+                todo="nothing with hil new and hil quantize, which leave that pass out; else one MatMul and a Split",
             )
 
 

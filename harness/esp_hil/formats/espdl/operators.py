@@ -71,6 +71,33 @@ ASSIGNS = frozenset(
 """Operators that are `output->assign(input)`, from any element type to any, whatever their quant type says."""
 
 
+WAYS_OUT: Mapping[str, str] = MappingProxyType(
+    {
+        "Where": "blend with a Mul and an Add of masks computed outside, or choose outside the model",
+        "Cast": "leave the type as it is: ESP-DL's values are integers of one type inside the model",
+        "Tile": "broadcast in the operator that follows, or Concat the value with itself",
+        "Expand": "broadcast in the operator that follows (Add, Mul ...)",
+        "GlobalMaxPool": "use MaxPool with the size of its input as window",
+        "Max": "use Relu: max(a, b) = a + relu(b - a)",
+        "Min": "use Relu: min(a, b) = a - relu(a - b)",
+        "Abs": "use Relu twice: |x| = relu(x) + relu(-x)",
+        "Softplus": "use Relu or Swish, or Exp and Log: softplus(x) = log(1 + exp(x))",
+        "Mish": "use Swish, which becomes a table",
+        "Einsum": "write it as Transpose, Reshape and MatMul",
+        "TopK": "end the model before it, and choose outside",
+        "ArgMax": "end the model before it, and choose outside",
+        "NonMaxSuppression": "end the model before it: boxes are chosen outside",
+        "GridSample": "use Resize, or ConvTranspose",
+        "InstanceNormalization": "use BatchNormalization, or LayerNormalization",
+        "GroupNormalization": "use BatchNormalization, or LayerNormalization",
+        "Attention": "export with opset 22 or below: MatMul, Softmax and MatMul are computed",
+    }
+)
+"""What to do about operators that ESP-DL has not."""
+
+INSTEAD = "replace it by operators that ESP-DL has"
+
+
 def refusal(op_type: str) -> str:
     """ESP-DL's own words when it meets an operator that it has not registered."""
     return f"Do not support {op_type}, please implement and register it first."
