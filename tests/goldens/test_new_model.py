@@ -1,22 +1,37 @@
-"""A person's own model: a whole folder from an ONNX file and inputs, or an error that says what to change."""
+"""A person's own files: a whole folder from an ONNX, .tflite or .espdl file, or an error that says what to change."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from esp_hil.cli import main
+from esp_hil.commands import new as command
 from esp_hil.errors import ConfigError, GoldenError, HilError
-from esp_hil.goldens.new_model import Wish, chosen_goldens, create, facts_of, macs_of, read_labels, read_onnx
+from esp_hil.goldens.new_check import check
+from esp_hil.goldens.new_inputs import GivenInputs, choose, chosen_goldens
+from esp_hil.goldens.new_model import Wish, create, facts_of, macs_of, read_labels, read_sources
+from esp_hil.goldens.new_ports import Port, Ports, joined, meanings_of, read_onnx
 from esp_hil.goldens.new_toml import model_toml
 from esp_hil.goldens.references import DeviceFileReference, FloatReference
 from esp_hil.models import catalogue
 from esp_hil.models.model_toml import parse
+from tests.formats.espdl.writer import edl, graph, node, value
 from tests.golden.tiny import float_model
+from tests.networks.folders import fusion_file
+
+Say = Callable[[str], None]
+
+
+def quiet(line: str) -> None:
+    """Nobody listens."""
 
 
 @pytest.fixture
@@ -31,7 +46,7 @@ def wish(tmp_path: Path) -> Wish:
     return Wish(
         name="mine",
         onnx=tmp_path / "net.onnx",
-        inputs=tmp_path / "inputs",
+        given=GivenInputs(folders={"": tmp_path / "inputs"}),
         classes=("a", "b", "c"),
         families=("c",),
     )
@@ -40,18 +55,17 @@ def wish(tmp_path: Path) -> Wish:
 def changed(wish: Wish, change: str) -> Wish:
     """The wish with a network that has one thing wrong."""
     model = float_model()
-    graph = model.graph
+    given = model.graph.input[0].type.tensor_type
     if change == "batch":
-        graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+        given.shape.dim[0].dim_value = 4
     elif change == "free size":
-        graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
-    elif change == "two inputs":
-        graph.input.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, [1, 2]))
-    elif change == "two outputs":
-        graph.output.append(helper.make_tensor_value_info("/flat", TensorProto.FLOAT, ["N", 32]))
-    elif change == "no scores":
-        del graph.output[:]
-        graph.output.append(helper.make_tensor_value_info("/relu", TensorProto.FLOAT, ["N", 2, 8, 8]))
+        given.shape.dim[2].dim_param = "height"
+    elif change == "integers":
+        given.elem_type = TensorProto.INT64
+        cast = helper.make_node("Cast", ["input"], ["real"], to=TensorProto.FLOAT)
+        model.graph.node.insert(0, cast)
+        model.graph.node[1].input[0] = "real"
+    assert wish.onnx is not None
     path = wish.onnx.with_name("changed.onnx")
     onnx.save(model, path)
     return replace(wish, onnx=path)
@@ -59,18 +73,11 @@ def changed(wish: Wish, change: str) -> Wish:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [
-        ("batch", "batch of 1"),
-        ("free size", "height"),
-        ("two inputs", "2 inputs: input, other"),
-        ("two outputs", "choose one with --output"),
-        ("no scores", "these are not class scores"),
-    ],
+    [("batch", "batch of 1"), ("free size", "height"), ("integers", "int64")],
 )
 def test_a_network_that_cannot_be_used_is_told_what_to_change(wish: Wish, change: str, words: str) -> None:
-    other = changed(wish, change)
     with pytest.raises(ConfigError) as caught:
-        facts_of(read_onnx(other.onnx), other)
+        read_sources(changed(wish, change))
     assert words in str(caught.value)
     assert caught.value.hint
 
@@ -80,19 +87,63 @@ def test_a_network_that_cannot_be_used_is_told_what_to_change(wish: Wish, change
     [
         ("name", "My Net", "small letters"),
         ("classes", ("a", "b"), "2 different labels for 3 scores"),
-        ("mean", (0.1, 0.2), "--mean has 2 values for 1 channels"),
         ("output", "logits", "no output 'logits'"),
+        ("meanings", {"logits": "values"}, "no output 'logits'"),
+        ("onnx", None, "no model file"),
     ],
 )
 def test_a_wish_that_does_not_fit_leaves_nothing_behind(
     wish: Wish, tmp_path: Path, field: str, value: object, words: str
 ) -> None:
     with pytest.raises(HilError, match=words):
-        create(replace(wish, **{field: value}), tmp_path / "golden", lambda line: None)  # type: ignore[arg-type]
+        create(replace(wish, **{field: value}), tmp_path / "golden", quiet)  # type: ignore[arg-type]
     assert not (tmp_path / "golden").exists()
 
 
-def test_weights_in_a_file_of_their_own_are_found_or_asked_for(wish: Wish, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("folders", "words"),
+    [
+        ({"other": "inputs"}, "no such input"),
+        ({"": "nowhere"}, "no folder"),
+        ({"": "inputs/a"}, "5 inputs to calibrate with"),
+    ],
+)
+def test_inputs_that_do_not_fit_leave_nothing_behind(
+    wish: Wish, tmp_path: Path, folders: dict[str, str], words: str
+) -> None:
+    given = GivenInputs(folders={name: tmp_path / place for name, place in folders.items()})
+    small = words.startswith("5 inputs")
+    with pytest.raises(HilError, match="2 inputs|3 inputs|4 inputs|5 inputs" if small else words):
+        create(replace(wish, given=given), tmp_path / "golden", quiet)
+    assert not (tmp_path / "golden").exists()
+
+
+def test_a_failure_in_the_middle_leaves_neither_a_folder_nor_a_part_of_one(
+    wish: Wish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_arguments: Any, **_options: Any) -> None:
+        raise GoldenError("the disk is full")
+
+    monkeypatch.setattr("esp_hil.goldens.new_model.build", fails)
+    monkeypatch.setattr("esp_hil.goldens.new_model.require_quantizer", lambda: None)
+    with pytest.raises(GoldenError, match="the disk is full"):
+        create(wish, tmp_path / "golden", quiet)
+    assert not (tmp_path / "golden").exists()
+    monkeypatch.setattr("esp_hil.goldens.new_model.build", lambda *_a, **_o: None)
+    monkeypatch.setattr("esp_hil.goldens.new_model.os.replace", fails)
+    with pytest.raises(GoldenError, match="the disk is full"):
+        create(wish, tmp_path / "golden", quiet)
+    assert list((tmp_path / "golden").iterdir()) == []
+
+
+def test_a_folder_that_is_there_is_not_touched(wish: Wish, tmp_path: Path) -> None:
+    (tmp_path / "golden" / "mine").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="is there already"):
+        create(wish, tmp_path / "golden", quiet)
+    assert list((tmp_path / "golden" / "mine").iterdir()) == []
+
+
+def test_weights_in_a_file_of_their_own_are_found_or_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "apart" / "net.onnx"
     path.parent.mkdir()
     onnx.save(float_model(), path, save_as_external_data=True, location="net.data", size_threshold=0)
@@ -103,13 +154,16 @@ def test_weights_in_a_file_of_their_own_are_found_or_asked_for(wish: Wish, tmp_p
 
 
 def test_the_text_of_model_toml_is_one_that_the_parser_takes(wish: Wish, tmp_path: Path) -> None:
-    facts = facts_of(read_onnx(wish.onnx), wish)
-    (tmp_path / "model.toml").write_text(model_toml(facts, calibration=10, goldens=5, labelled=True))
+    sources = read_sources(wish)
+    chosen = choose(sources.ports.inputs, wish.classes, wish.given, calibrates=True, streams=False, say=quiet)
+    facts = facts_of(wish, sources, chosen, quiet)
+    text = model_toml(facts, calibration=10, origin="here", labelled=True, gated=True)
+    (tmp_path / "model.toml").write_text(text, encoding="utf-8")
     spec = parse(tmp_path / "model.toml")
     assert spec.labels == ("a", "b", "c")
     assert (spec.input.shape, spec.input.dtype) == ((1, 8, 8), "uint8")
     assert (spec.expected.macs, spec.recipes["w8a8"].targets) == (1248, ("c",))
-    assert macs_of(read_onnx(wish.onnx)) == 2 * 9 * 64 + 32 * 3
+    assert macs_of(read_onnx(tmp_path / "net.onnx")) == 2 * 9 * 64 + 32 * 3
 
 
 def test_goldens_are_a_third_at_most_and_spread_over_all() -> None:
@@ -127,15 +181,269 @@ def test_labels_are_lines(tmp_path: Path) -> None:
         read_labels(path)
 
 
+# inputs
+
+IMU = Port(name="imu", shape=(6,), dtype="float32")
+PICTURE = Port(name="picture", shape=(3, 4, 4), dtype="float32")
+BYTES = Port(name="bytes", shape=(5,), dtype="int8")
+
+
+def test_each_input_has_a_folder_or_all_are_in_one_file(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    for name, shape in (("imu", (12, 6)), ("picture", (12, 3, 4, 4))):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "all.npy", random.standard_normal(shape).astype(np.float32))
+    folders = {"imu": tmp_path / "imu", "picture": tmp_path / "picture"}
+    found = choose(
+        (IMU, PICTURE), (), GivenInputs(folders=folders), calibrates=True, streams=False, say=quiet
+    )
+    assert found.golden["imu"].shape == (4, 6)
+    assert found.calibration["picture"].shape == (8, 3, 4, 4)
+    assert not found.invented
+    with pytest.raises(ConfigError, match="no calibration inputs for picture") as caught:
+        choose(
+            (IMU, PICTURE), (), GivenInputs(folders={"imu": folders["imu"]}), calibrates=True, streams=False, say=quiet
+        )  # fmt: skip
+    assert "--calibration picture=FOLDER" in caught.value.hint
+    with pytest.raises(ConfigError, match="2 inputs: imu, picture"):
+        choose(
+            (IMU, PICTURE), (), GivenInputs(folders={"": tmp_path}), calibrates=True, streams=False, say=quiet
+        )
+
+
+def test_as_many_of_each_input(tmp_path: Path) -> None:
+    for name, shape in (("imu", (12, 6)), ("bytes", (11, 5))):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "all.npy", np.zeros(shape, np.float32 if name == "imu" else np.int8))
+    folders = {"imu": tmp_path / "imu", "bytes": tmp_path / "bytes"}
+    with pytest.raises(ConfigError, match="12 of imu, 11 of bytes"):
+        choose((IMU, BYTES), (), GivenInputs(folders=folders), calibrates=True, streams=False, say=quiet)
+
+
+def test_a_file_of_inputs_keeps_what_it_says_beside_them(tmp_path: Path) -> None:
+    path = tmp_path / "in.npz"
+    random = np.random.default_rng(3)
+    np.savez(
+        path,
+        picture=random.integers(0, 256, (12, 4, 4, 3)).astype(np.uint8),
+        imu=random.standard_normal((12, 1, 6)),  # float64, with the batch of 1
+        sequence=np.arange(12) // 4,
+        **{"expected/y": np.zeros((12, 2), np.float32)},
+    )
+    given = GivenInputs(npz=path, mean=(0.5, 0.5, 0.5))
+    found = choose((IMU, PICTURE), (), given, calibrates=True, streams=False, say=quiet)
+    assert [port.layout for port in found.ports] == ["", "NCHW"]
+    assert found.ports[1].mean == (0.5, 0.5, 0.5)
+    assert found.golden["imu"].shape == (12, 6)
+    assert found.golden["imu"].dtype == np.float32
+    assert {"sequence", "expected/y"} <= set(found.golden)
+    assert found.calibration["picture"].dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        (
+            {"imu": np.zeros((12, 7), np.float32), "bytes": np.zeros((12, 5), np.int8)},
+            r"imu is float32 \(12, 7\)",
+        ),
+        ({"imu": np.zeros((12, 6), np.float32)}, "has no bytes"),
+        ({"imu": np.full((12, 6), np.nan, np.float32), "bytes": np.zeros((12, 5), np.int8)}, "NaN"),
+        ({"imu": np.zeros((12, 6), np.float32), "bytes": np.zeros((12, 5), np.int16)}, "bytes is int16"),
+        ({"imu": np.zeros((12, 6), np.float32), "bytes": np.zeros((10, 5), np.int8)}, "as many of each"),
+    ],
+)
+def test_a_file_of_inputs_that_does_not_fit_is_told_why(
+    tmp_path: Path, arrays: dict[str, Any], words: str
+) -> None:
+    path = tmp_path / "in.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(GoldenError, match=words):
+        choose((IMU, BYTES), (), GivenInputs(npz=path), calibrates=True, streams=False, say=quiet)
+
+
+def test_invented_inputs_are_the_same_each_time_saturate_and_are_said() -> None:
+    said: list[str] = []
+    counter = Port(name="i", shape=(), dtype="int32")
+    ports = (IMU, BYTES, counter)
+    first = choose(ports, (), GivenInputs(), calibrates=True, streams=True, say=said.append)
+    again = choose(ports, (), GivenInputs(), calibrates=True, streams=True, say=quiet)
+    assert all(np.array_equal(first.golden[name], again.golden[name]) for name in first.golden)
+    assert {first.golden["bytes"].min(), first.golden["bytes"].max()} == {-128, 127}
+    assert (first.golden["bytes"][-4:-1].reshape(3, -1) == [[-128], [0], [127]]).all()
+    assert set(first.golden["i"].tolist()) == {0, 1}
+    assert first.golden["sequence"].max() == 1
+    assert any("CALIBRATED ON SEEDED NOISE" in line for line in said)
+    said.clear()
+    choose(ports, (), GivenInputs(), calibrates=False, streams=False, say=said.append)
+    assert not any("CALIBRATED" in line for line in said)
+
+
+# meanings
+
+
+def ports(*outputs: tuple[str, tuple[int, ...]]) -> Ports:
+    return Ports(inputs=(IMU,), outputs=tuple(Port(name=n, shape=s, dtype="float32") for n, s in outputs))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels", "output", "found"),
+    [
+        ([("y", (5,))], 0, "", {"y": "scores"}),
+        ([("y", (1,))], 0, "", {"y": "values"}),
+        ([("y", (2, 8, 8))], 0, "", {"y": "values"}),
+        ([("a", (3,)), ("b", (2,))], 0, "", {"a": "values", "b": "values"}),
+        ([("a", (3,)), ("b", (2,))], 2, "", {"a": "values", "b": "scores"}),
+        ([("a", (3,)), ("b", (3,))], 3, "", {"a": "scores", "b": "values"}),
+        ([("a", (3,)), ("b", (3,))], 3, "b", {"a": "values", "b": "scores"}),
+    ],
+)
+def test_what_an_output_means_is_guessed_and_said(
+    outputs: list[tuple[str, tuple[int, ...]]], labels: int, output: str, found: dict[str, str]
+) -> None:
+    meanings, said = meanings_of(ports(*outputs), {}, labels, output)
+    assert meanings == found
+    assert all(
+        any(line.startswith(f"{name}: ") for line in said) for name in found if found[name] == "values"
+    )
+
+
+def test_a_persons_word_is_not_guessed_over() -> None:
+    meanings, said = meanings_of(ports(("y", (5,))), {"y": "embedding"}, 5, "")
+    assert (meanings, said) == ({"y": "embedding"}, [])
+
+
+def test_device_and_float_model_are_joined_by_name_else_by_size() -> None:
+    device = Ports(
+        inputs=(
+            Port(name="serving_x", shape=(8, 8, 3), dtype="int8"),
+            Port(name="imu", shape=(6,), dtype="int8"),
+        ),
+        outputs=(Port(name="out:0", shape=(4,), dtype="int8"),),
+    )
+    floats = Ports(
+        inputs=(IMU, Port(name="x", shape=(3, 8, 8), dtype="float32")),
+        outputs=(Port(name="y", shape=(4,), dtype="float32"),),
+    )
+    found = joined(device, floats)
+    assert [(port.name, port.float_name, port.shape) for port in found.inputs] == [
+        ("serving_x", "x", (3, 8, 8)),
+        ("imu", "", (6,)),
+    ]
+    assert found.outputs[0].float_name == "y"
+    with pytest.raises(ConfigError, match="is none of the float model's"):
+        joined(device, ports(("y", (5,))))
+
+
+# device files
+
+
+def test_an_espdl_alone_becomes_a_model_with_two_inputs_and_two_outputs(tmp_path: Path) -> None:
+    (tmp_path / "net.bin").write_bytes(fusion_file())
+    asked = Wish(name="given", files=(tmp_path / "net.bin",), families=("esp32s3",))
+    said: list[str] = []
+    create(asked, tmp_path / "golden", said.append)
+    model = catalogue.load("given", (tmp_path / "golden",))
+    assert [spec.name for spec in model.inputs] == ["imu", "audio"]
+    golden = model.golden()
+    assert {array.dtype for array in golden.arrays.values()} == {np.dtype(np.int8)}
+    assert set(ExactReference(model, "given", "esp32s3").run(golden.arrays)) == {"product", "gate"}
+    assert not any("CALIBRATED" in line for line in said)
+
+
+def test_an_espdl_that_does_not_tell_its_chip_asks_for_it(tmp_path: Path) -> None:
+    (tmp_path / "net.espdl").write_bytes(fusion_file())
+    with pytest.raises(ConfigError, match="does not tell which chip") as caught:
+        create(Wish(name="given", files=(tmp_path / "net.espdl",)), tmp_path / "golden", quiet)
+    assert "--target" in caught.value.hint
+    assert not (tmp_path / "golden").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n", "Git LFS pointer"),
+        (b"<!DOCTYPE html><html></html>", "web page"),
+        (b"const unsigned char model[] = { 0x1c, 0x00 };", "C source"),
+        (b"", "empty file"),
+    ],
+)
+def test_what_is_no_model_file_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "net.tflite").write_bytes(content)
+    with pytest.raises(HilError, match=words):
+        create(Wish(name="given", files=(tmp_path / "net.tflite",)), tmp_path / "golden", quiet)
+    assert not (tmp_path / "golden").exists()
+
+
+# hil new --check
+
+
+def test_check_says_what_to_change_on_which_chip_and_makes_nothing(
+    wish: Wish, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["new", "mine", "--onnx", str(wish.onnx), "--check", "--target", "esp32s3,esp32"]) == 0
+    assert [
+        line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.startswith("esp32")
+    ] == [["will", "run"]] * 2
+    softplus = tmp_path / "softplus.onnx"
+    onnx.save(float_model("Softplus"), softplus)
+    assert main(["new", "mine", "--onnx", str(softplus), "--check", "--target", "esp32s3"]) == 1
+    told = capsys.readouterr().out
+    assert "WILL NOT RUN" in told
+    assert "-> /extra/Softplus: use Relu or Swish" in told
+    assert not (tmp_path / "golden").exists()
+
+
+def test_check_compares_sizes_with_the_chip(wish: Wish, tmp_path: Path) -> None:
+    huge = float_model()
+    huge.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 8192
+    huge.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 8192
+    del huge.graph.node[3:], huge.graph.output[:]
+    huge.graph.output.append(helper.make_empty_tensor_value_info(huge.graph.node[-1].output[0]))
+    path = tmp_path / "huge.onnx"
+    onnx.save(onnx.shape_inference.infer_shapes(huge), path)
+    (answer,) = check(replace(wish, onnx=path), ["esp32s3"])
+    assert not answer.runs
+    assert any("one layer alone needs" in why for why in answer.why)
+
+
+def test_check_of_a_device_file_for_another_chip_says_which(tmp_path: Path) -> None:
+    one = graph(
+        [node("Relu", ("x",), ("y",))],
+        (value("x", (1, 4), -3), value("y", (1, 4), -3)),
+        inputs=["x"],
+        outputs=["y"],
+    )
+    (tmp_path / "net.espdl").write_bytes(edl(one))
+    asked = Wish(name="given", files=(tmp_path / "net.espdl",), families=("esp32s3",))
+    s3, p4 = check(asked, ["esp32s3", "esp32p4"])
+    assert s3.runs
+    assert not p4.runs
+    assert "the device files are for esp32s3" in p4.why[0]
+
+
+def test_the_command_reads_inputs_and_meanings_by_name(tmp_path: Path) -> None:
+    assert command._pair("image=pictures") == ("image", "pictures")
+    odd = tmp_path / "a=b"
+    odd.mkdir()
+    assert command._pair(str(odd)) == ("", str(odd))
+    assert command._meanings(["a=b=values"]) == {"a=b": "values"}
+    with pytest.raises(ConfigError, match="--meaning y=regression"):
+        command._meanings(["y=regression"])
+
+
+# whole, with the quantizer
+
+
 @pytest.mark.quantize
 @pytest.mark.parametrize("stored", ["bytes", "floats"])
 def test_a_whole_folder_is_made(wish: Wish, tmp_path: Path, stored: str) -> None:
     for package in ("torch", "esp_ppq"):
         pytest.importorskip(package)
     if stored == "floats":
-        for path in wish.inputs.rglob("*.npy"):
+        for path in (tmp_path / "inputs").rglob("*.npy"):
             np.save(path, (np.load(path)[np.newaxis] / 128 - 1).astype(np.float32))
-    create(wish, tmp_path / "golden", lambda line: None)
+    create(wish, tmp_path / "golden", quiet)
     model = catalogue.load("mine", (tmp_path / "golden",))
     golden = model.golden()
     assert golden.labels is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx
@@ -31,7 +32,7 @@ def model(nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto], opset:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
 
 
-def node(op_type: str, inputs: str, output: str, **attributes: object) -> onnx.NodeProto:
+def node(op_type: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
     return helper.make_node(op_type, inputs.split(), [output], name=f"/mine/{output}", **attributes)
 
 

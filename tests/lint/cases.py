@@ -530,6 +530,13 @@ CASES: dict[str, list[tuple[Subject, str, Subject]]] = {
             onnx(NEG, node("Slice", ("a",), ("y",))),
         )
     ],
+    "erf": [
+        (
+            onnx(node("Erf", ("x",), ("y",))),
+            "make GELU one table",
+            onnx(node("Tanh", ("x",), ("y",))),
+        )
+    ],
     "dynamic-matmul": [
         (
             onnx(NEG, node("MatMul", ("x", "a"), ("y",))),

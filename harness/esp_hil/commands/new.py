@@ -1,88 +1,220 @@
-"""`hil new`: a model folder from your own ONNX file."""
+"""`hil new`: a model folder from your own files."""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
 from esp_hil.errors import ConfigError
 
 if TYPE_CHECKING:
+    from esp_hil.goldens.new_model import Wish
     from esp_hil.models.catalogue import Model
     from esp_hil.targets import Family
+    from esp_hil.tensors import Array
+    from esp_hil.verdict.measures import Meaning
 
-HELP = "make a model folder from an ONNX file and a folder of inputs"
+HELP = (
+    "make a model folder from your own network: an ONNX, .tflite or .espdl file, and inputs if you have any"
+)
+
+_ABOUT = """
+A model folder (golden/NAME) is what hil tests: the network's device files, inputs to ask it ("golden inputs"), and a
+model.toml that says what inputs and outputs mean. Give what you have:
+
+  a float ONNX file            it is quantized to 8 bits with esp-ppq for ESP-DL; 10 or more inputs calibrate it
+      hil new gesture --onnx gesture.onnx --calibration pictures/ --labels names.txt
+      hil new fusion  --onnx fusion.onnx --calibration image=pictures/ --calibration imu=recordings/
+  a .tflite file               as it is, for TensorFlow Lite Micro, on every chip
+      hil new wake    --tflite hey_jarvis.tflite
+  one .espdl file a chip       as they are, for ESP-DL
+      hil new detect  --espdl detect_s3.espdl --espdl detect_p4.espdl
+  a device file and the float ONNX it was made from: then the price of quantization is told too
+      hil new detect  --onnx detect.onnx --espdl detect_s3.espdl
+
+Will it run, and what must change? Says so in seconds, makes nothing:
+      hil new gesture --onnx gesture.onnx --check --target esp32,esp32s3
+
+Afterwards, without a board:   pytest --target esp32s3 --hil-board virtual --hil-model NAME
+with one on a USB port:        pytest --target esp32s3 --hil-model NAME
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil new`."""
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.description = f"{HELP}\n{_ABOUT}"
     parser.add_argument("name", metavar="NAME", help="of the model; its folder is golden/NAME")
-    parser.add_argument("--onnx", type=Path, required=True, metavar="FILE", help="the float model")
-    parser.add_argument(
-        "--calibration", type=Path, required=True, metavar="FOLDER",
-        help="images, or .npy arrays in the shape of the model's input; 10 or more",
+    network = parser.add_argument_group("the network (one or more)")
+    network.add_argument("--onnx", type=Path, metavar="FILE", help="the float model")
+    network.add_argument("--tflite", type=Path, metavar="FILE", help="for TensorFlow Lite Micro, as it is")
+    network.add_argument(
+        "--espdl",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="for ESP-DL, as it is; one a family",
+    )
+    inputs = parser.add_argument_group("inputs (without any, seeded noise is taken, and that is said)")
+    inputs.add_argument(
+        "--calibration", metavar="[INPUT=]FOLDER", action="append", default=[],
+        help="images, or .npy arrays in the shape of the input, 10 or more; a third become golden inputs. "
+        "In subfolders named as a class they have that class",
     )  # fmt: skip
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one a line")
-    parser.add_argument("--target", help="chips or families, comma-separated; default: all families")
-    parser.add_argument("--output", default="", help="the output that holds the scores, if there are several")
-    parser.add_argument("--mean", default="", help="subtracted from byte / 255, one value a channel")
-    parser.add_argument("--std", default="", help="divisor after that, one value a channel")
-    parser.add_argument(
+    inputs.add_argument(
+        "--inputs", type=Path, metavar="FILE.npz",
+        help="golden inputs: an array for each input, N first; `labels` and `expected/OUTPUT` if you know them",
+    )  # fmt: skip
+    inputs.add_argument(
+        "--mean", default="", help="of images: subtracted from byte / 255, one value a channel"
+    )
+    inputs.add_argument("--std", default="", help="of images: divisor after that, one value a channel")
+    outputs = parser.add_argument_group("outputs")
+    outputs.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one a line")
+    outputs.add_argument(
+        "--meaning", metavar="OUTPUT=WHAT", action="append", default=[],
+        help="scores (of classes) | values (a regression) | embedding | dense (classes of pixels) | raw",
+    )  # fmt: skip
+    outputs.add_argument(
+        "--output", default="", help="the output that holds class scores, if there are several"
+    )
+    making = parser.add_argument_group("making")
+    making.add_argument("--target", help="chips or families, comma-separated; default: all families")
+    making.add_argument(
+        "--float-operators",
+        default="",
+        metavar="A,B",
+        help="ONNX operators that may stay in float: slower, but exact",
+    )
+    making.add_argument(
+        "--check", action="store_true", help="only say whether it will run, and what to change"
+    )
+    making.add_argument(
         "--into", type=Path, default=Path("golden"), metavar="FOLDER", help="default: golden in this folder"
     )
 
 
 def run(args: Namespace) -> int:
-    """Make the folder, look it over, say what comes next."""
-    from esp_hil.goldens.esp_ppq import require_quantizer
-    from esp_hil.goldens.new_model import Wish, create, read_labels
+    """Make the folder, look it over, say what comes next; with --check: 1 if it will not run on one of the chips."""
+    wish = _wish(args)
+    if args.check:
+        return _check(wish, args.target)
+    from esp_hil.goldens.new_model import create
     from esp_hil.models import catalogue
 
-    require_quantizer()
-    wish = Wish(
-        name=args.name,
-        onnx=args.onnx,
-        inputs=args.calibration,
-        classes=read_labels(args.labels) if args.labels else (),
-        families=_families(args.target),
-        output=args.output,
-        mean=_numbers("--mean", args.mean),
-        std=_numbers("--std", args.std),
-    )
     folder = create(wish, args.into, lambda line: print(line, flush=True))
     model = catalogue.load(args.name, (args.into,))
-    for family in model.recipe("w8a8").targets:
-        _look_over(model, family)
+    for recipe in model.recipes.values():
+        for family in recipe.targets:
+            _look_over(model, recipe.name, family)
     print(f"made {folder}")
     print(f"next: pytest --target esp32s3 --hil-board virtual --hil-model {args.name}")
     return 0
 
 
-def _look_over(model: Model, family: Family) -> None:
-    """Findings of hil lint, and whether the device file still says what the float model says."""
-    from esp_hil.goldens.references import DeviceFileReference, FloatReference
-    from esp_hil.lint import lint_file
-    from esp_hil.verdict.difference import agreement
+def _wish(args: Namespace) -> Wish:
+    from esp_hil.goldens.new_inputs import GivenInputs
+    from esp_hil.goldens.new_model import Wish, read_labels
 
-    path = model.artifact("w8a8", family)
-    inputs = model.golden().inputs
-    exact = DeviceFileReference(model, "w8a8", family).run(inputs)[model.output].real()
-    floats = FloatReference(model).run(inputs)[model.output].real()
-    same = agreement(exact, floats).summary
-    print(f"{family:8} {path.stat().st_size:,} bytes; the float model's class on {same}")
-    for finding in lint_file(path).findings:
-        if finding.severity != "note":
+    return Wish(
+        name=args.name,
+        onnx=args.onnx,
+        files=(*([args.tflite] if args.tflite else []), *args.espdl),
+        given=GivenInputs(
+            npz=args.inputs,
+            folders={name: Path(folder) for name, folder in map(_pair, args.calibration)},
+            mean=_numbers("--mean", args.mean),
+            std=_numbers("--std", args.std),
+        ),
+        classes=read_labels(args.labels) if args.labels else (),
+        families=_families(args.target),
+        output=args.output,
+        meanings=_meanings(args.meaning),
+        float_operators=tuple(word.strip() for word in args.float_operators.split(",") if word.strip()),
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """("image", "folder") of image=folder; ("", "folder") where no input is named or the folder itself has a =."""
+    name, equals, folder = text.partition("=")
+    return (name, folder) if equals and not Path(text).exists() else ("", text)
+
+
+def _meanings(words: list[str]) -> dict[str, Meaning]:
+    from esp_hil.verdict.measures import Meaning
+
+    found: dict[str, Meaning] = {}
+    for text in words:
+        name, _, what = text.rpartition("=")
+        if not name or what not in get_args(Meaning):
+            raise ConfigError(f"--meaning {text}", hint=f"OUTPUT={'|'.join(get_args(Meaning))}")
+        found[name] = cast("Meaning", what)
+    return found
+
+
+def _check(wish: Wish, targets: str | None) -> int:
+    from esp_hil.goldens.new_check import check
+
+    names = [word.strip() for word in (targets or "").split(",") if word.strip()]
+    chips = ["esp32" if name == "c" else name for name in names]
+    all_run = True
+    for answer in check(wish, chips):
+        all_run &= answer.runs
+        print(f"{answer.chip:10} {'will run' if answer.runs else 'WILL NOT RUN'}")
+        for line in answer.why:
+            print(f"{'':10} {line}")
+        for line in dict.fromkeys(answer.changes):
+            print(f"{'':10} -> {line}")
+    return 0 if all_run else 1
+
+
+def _look_over(model: Model, recipe: str, family: Family) -> None:
+    """Findings of hil lint, and how far the device file is from the float model."""
+    from esp_hil.goldens.new_check import RESOLVER, changes_of
+    from esp_hil.goldens.references import ExactReference
+    from esp_hil.lint import lint_file
+
+    path = model.artifact(recipe, family)
+    golden = model.golden()
+    exact = ExactReference(model, recipe, family).run(golden.arrays)
+    print(f"{family:8} {path.stat().st_size:,} bytes")
+    if model.float_file:
+        _beside_float(model, recipe, family, {name: answer.real() for name, answer in exact.items()})
+    findings = lint_file(path).findings
+    for finding in findings:
+        if finding.severity != "note" and finding.rule != RESOLVER:
             where = f" at {finding.node}" if finding.node else ""
             print(f"{family:8} {finding.severity}: {finding.rule}{where}: {finding.why} -> {finding.todo}")
+    for line in changes_of([one for one in findings if one.rule == RESOLVER], path):
+        print(f"{family:8} {line}")
+
+
+def _beside_float(model: Model, recipe: str, family: Family, exact: dict[str, Array]) -> None:
+    """What the output means decides the figure: top-1, RMSE, cosine, pixels."""
+    from esp_hil.goldens.references import FloatReference
+    from esp_hil.models.device_file import open_device_file
+    from esp_hil.verdict.measures import measured
+
+    file = open_device_file(model.artifact(recipe, family))
+    outputs = model.device_outputs(file)
+    floats = FloatReference(model, outputs, model.device_inputs(file)).run(model.golden().arrays)
+    for name, tensor in outputs.items():
+        both = {"exact": tensor.restore(exact[name]), "float": tensor.restore(floats[name].real())}
+        figures = measured(name, model.output_spec(name).reading, both, None)  # type: ignore[arg-type]
+        told = ", ".join(f"{one.title} {one.words}" for one in figures if one.name in _TOLD)
+        if told:
+            print(f"{family:8} {name}: {told}")
+
+
+_TOLD = frozenset({"top1", "rmse", "cosine", "pixels"})
 
 
 def _families(text: str | None) -> tuple[Family, ...]:
     from esp_hil.targets import FAMILIES, target
 
-    if not text:
-        return FAMILIES
-    names = [word.strip() for word in text.split(",") if word.strip()]
+    names = [word.strip() for word in (text or "").split(",") if word.strip()]
     found = {name if name in FAMILIES else target(name).family for name in names}
     return tuple(family for family in FAMILIES if family in found)
 

@@ -29,7 +29,7 @@ def run(args: Namespace) -> int:
     import hashlib
 
     from esp_hil.errors import ConfigError
-    from esp_hil.goldens.build import calibration_images, find_data
+    from esp_hil.goldens.build import calibration_inputs, find_data
     from esp_hil.goldens.esp_ppq import quantize, require_quantizer
     from esp_hil.models import catalogue
     from esp_hil.targets import FAMILIES, target
@@ -43,8 +43,7 @@ def run(args: Namespace) -> int:
             f"cannot write {out}", hint="give a file name ending in .espdl in a folder that exists"
         )
     require_quantizer()
-    split = model.data_split(find_data(model, args.data), recipe.quantized.split)
-    images = model.input.preprocess(calibration_images(split, recipe))
+    images = calibration_inputs(model, find_data(model, args.data), recipe)
     made = quantize(model.float_path, recipe, family, images, espdl=out, say=print)
     data = made.espdl.read_bytes()
     print(f"wrote {out}: {len(data):,} bytes, sha256 {hashlib.sha256(data).hexdigest()}")

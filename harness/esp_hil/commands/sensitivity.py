@@ -88,18 +88,18 @@ def _apply(
     import tempfile
     from dataclasses import replace
 
-    from esp_hil.goldens.build import calibration_images, find_data
+    from esp_hil.goldens.build import calibration_inputs, find_data
     from esp_hil.goldens.esp_ppq import quantize
 
     source = find_data(model, data)
     mixed = replace(recipe, dispatch={**recipe.dispatch, **dict.fromkeys(chosen, 16)})
-    images = calibration_images(model.data_split(source, recipe.quantized.split), recipe)
+    images = calibration_inputs(model, source, recipe)
     with tempfile.TemporaryDirectory(prefix="hil-sensitivity-") as name:
         made = quantize(
             model.float_path,
             mixed,
             family,
-            model.input.preprocess(images),
+            images,
             espdl=Path(name) / "mixed.espdl",
             say=lambda line: print(f"  {line}", flush=True),
         )

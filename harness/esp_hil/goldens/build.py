@@ -37,6 +37,7 @@ from esp_hil.models.recipe import Recipe
 from esp_hil.npz import read_npz
 from esp_hil.settings import variable_path
 from esp_hil.targets import Family
+from esp_hil.tensors import Array, Arrays
 from esp_hil.verdict.difference import accuracy
 
 State = Literal["same", "changed", "new"]
@@ -118,6 +119,35 @@ def find_data(model: Model, given: Path | None) -> Path:
     )
 
 
+def calibration_inputs(model: Model, data: Path, recipe: Recipe) -> Array | Arrays:
+    """A recipe's calibration inputs, prepared: float32 (N, *shape), by name if the model has several inputs.
+
+    They are chosen from a split of a data set, or are the first `count` of an .npz with an array for each input.
+
+    Raises:
+        ConfigError: there are fewer than `count`. GoldenError: the data cannot be read.
+    """
+    if _has_splits(model, data):
+        split = model.data_split(data, recipe.quantized.split)
+        return model.input.preprocess(calibration_images(split, recipe))
+    arrays = read_npz(data, [spec.name for spec in model.inputs], hint="an array for each input, N first")
+    prepared = {spec.name: spec.preprocess(arrays[spec.name]) for spec in model.inputs}
+    count = recipe.quantized.count
+    least = min(map(len, prepared.values()))
+    if least < count:
+        raise ConfigError(f"recipe {recipe.name}: {count} calibration inputs, {data.name} has {least}")
+    chosen = {name: array[:count] for name, array in prepared.items()}
+    return chosen if len(chosen) > 1 else next(iter(chosen.values()))
+
+
+def _has_splits(model: Model, data: Path) -> bool:
+    """Whether it is a data set with a training and a test split, and not plain arrays by the names of the inputs."""
+    if len(model.inputs) > 1:
+        return False
+    name = model.input.name
+    return not (data.is_file() and data.suffix == ".npz" and name in read_npz(data))
+
+
 def calibration_images(data: Labelled, recipe: Recipe) -> NDArray[np.uint8]:
     """Choose a recipe's calibration images: of each label those with the lowest sha256 of seed and pixels.
 
@@ -166,20 +196,16 @@ def _stage(model: Model, data: Path, stage: Path, *, retrain: bool, say: Say) ->
     answers: dict[tuple[str, Family], dict[str, NDArray[Any]]] = {}
     made_here = [recipe for recipe in model.recipes.values() if not recipe.given]
     files += _given(model, stage)
-    tests = model.data_split(data, "test") if made_here else None
+    _check_tests(model, data, float_path, made_here, say)
     for recipe in made_here:
-        assert tests is not None
-        chosen = calibration_images(model.data_split(data, recipe.quantized.split), recipe)
-        _require_disjoint(chosen, tests.images, recipe)
-        _require_accuracy_kept(model, float_path, recipe, tests, say)
-        images = model.input.preprocess(chosen)
-        calibration[recipe.name] = hashlib.sha256(images.tobytes()).hexdigest()
+        images = calibration_inputs(model, data, recipe)
+        calibration[recipe.name] = _digest(images)
         for family in recipe.targets:
             name = artifact_name(recipe.name, family)
             files.append(name)
             if recipe.runtime == "tflm":
                 say(f"{name}: converting")
-                versions |= quantize_tflite(float_path, recipe, images, tflite=stage / name)
+                versions |= quantize_tflite(float_path, recipe, _only(images, recipe), tflite=stage / name)
                 continue
             made = quantize(
                 float_path,
@@ -230,7 +256,35 @@ def _given(model: Model, stage: Path) -> list[str]:
     return names
 
 
-def _require_disjoint(calibration: NDArray[np.uint8], tests: NDArray[np.uint8], recipe: Recipe) -> None:
+def _check_tests(model: Model, data: Path, float_path: Path, recipes: list[Recipe], say: Say) -> None:
+    """Where the data set has test images: they calibrate nothing, and a rewritten float model still knows them."""
+    if not recipes or not _has_splits(model, data):
+        return
+    tests = model.data_split(data, "test")
+    for recipe in recipes:
+        _require_disjoint(model, data, tests.images, recipe)
+        _require_accuracy_kept(model, float_path, recipe, tests, say)
+
+
+def _only(calibration: Array | Arrays, recipe: Recipe) -> Array:
+    if isinstance(calibration, np.ndarray):
+        return calibration
+    raise ConfigError(
+        f"recipe {recipe.name}: no .tflite of several inputs is made here", hint="give the .tflite"
+    )
+
+
+def _digest(calibration: Array | Arrays) -> str:
+    """SHA-256 of the values, of several inputs in their order."""
+    arrays = [calibration] if isinstance(calibration, np.ndarray) else list(calibration.values())
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _require_disjoint(model: Model, data: Path, tests: NDArray[np.uint8], recipe: Recipe) -> None:
+    calibration = calibration_images(model.data_split(data, recipe.quantized.split), recipe)
     held_out = {image.tobytes() for image in tests}
     shared = sum(image.tobytes() in held_out for image in calibration)
     if shared:

@@ -1,37 +1,42 @@
-"""A model folder from a person's own ONNX file and a folder of inputs.
+"""A model folder from a person's own files: a float ONNX, device files, inputs, or as little as one of them.
 
 The folder is made elsewhere and moved into place when everything has succeeded: what goes wrong leaves nothing.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from esp_hil.errors import ConfigError, GoldenError
+from esp_hil.errors import ConfigError, FormatError
+from esp_hil.formats.espdl import EspdlModel
+from esp_hil.formats.espdl.family import possible_families
+from esp_hil.formats.tflite import TfliteModel
 from esp_hil.goldens.build import build
-from esp_hil.goldens.new_toml import InputFacts, ModelFacts, model_toml
-from esp_hil.goldens.samples import Samples, read_samples
+from esp_hil.goldens.esp_ppq import require_quantizer
+from esp_hil.goldens.new_inputs import ChosenInputs, GivenInputs, choose
+from esp_hil.goldens.new_ports import Ports, joined, meanings_of, ports_of_file, ports_of_onnx, read_onnx
+from esp_hil.goldens.new_toml import ModelFacts, model_toml
 from esp_hil.models import catalogue
-from esp_hil.targets import Family
+from esp_hil.models.catalogue import artifact_name
+from esp_hil.models.device_file import DeviceFile, open_device_file
+from esp_hil.targets import FAMILIES, FAMILIES_OF, Family, Runtime
+from esp_hil.verdict.measures import Meaning
 
 if TYPE_CHECKING:
     import onnx
 
 Say = Callable[[str], None]
-LEAST = 10
-MOST_GOLDEN = 32
 MOST_CALIBRATION = 128
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_IMAGE_CHANNELS = (1, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,23 +45,47 @@ class Wish:
 
     Attributes:
         name: of the model and its folder.
-        onnx: the float model.
-        inputs: folder of inputs, see `esp_hil.goldens.samples`.
+        onnx: the float model, if there is one.
+        files: device files: one .tflite, or an .espdl for each family; empty: made from the float model.
+        given: inputs.
         classes: names of the classes, in the model's order; empty: their numbers.
-        families: to make device files for.
-        output: which output holds the scores; "": the only one.
-        mean: subtracted from byte / 255, one value a channel; empty: 0.
-        std: divisor after that; empty: 1.
+        families: to make device files for, or what a given .espdl is for if it does not tell; empty: all.
+        output: which output holds the scores; "": see `meanings_of`.
+        meanings: of outputs, by name.
+        float_operators: ONNX operator types that may stay in float.
     """
 
     name: str
-    onnx: Path
-    inputs: Path
-    classes: tuple[str, ...]
-    families: tuple[Family, ...]
+    onnx: Path | None = None
+    files: tuple[Path, ...] = ()
+    given: GivenInputs = field(default_factory=GivenInputs)
+    classes: tuple[str, ...] = ()
+    families: tuple[Family, ...] = ()
     output: str = ""
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    meanings: Mapping[str, Meaning] = field(default_factory=dict)
+    float_operators: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSources:
+    """A person's model files, read.
+
+    Attributes:
+        proto: the float model.
+        files: device files by family; of a .tflite its only family.
+        ports: inputs and outputs of all of them.
+        runtime: of the device files.
+    """
+
+    proto: onnx.ModelProto | None
+    files: Mapping[Family, DeviceFile]
+    ports: Ports
+    runtime: Runtime
+
+    @property
+    def streams(self) -> bool:
+        """Whether a device file keeps state from one inference to the next."""
+        return any(_streams(file) for file in self.files.values())
 
 
 def create(wish: Wish, root: Path, say: Say) -> Path:
@@ -64,7 +93,7 @@ def create(wish: Wish, root: Path, say: Say) -> Path:
 
     Raises:
         ConfigError: the name, the model or the inputs cannot be used; the hint says what to change.
-        GoldenError: a file cannot be read.
+        GoldenError, FormatError: a file cannot be read.
         QuantizeError: esp-ppq refuses the model.
     """
     if not _NAME.fullmatch(wish.name):
@@ -72,167 +101,172 @@ def create(wish: Wish, root: Path, say: Say) -> Path:
     target = root / wish.name
     if target.exists():
         raise ConfigError(f"{target} is there already", hint="choose another name, or remove the folder")
-    proto = read_onnx(wish.onnx)
-    facts = facts_of(proto, wish)
-    samples = read_samples(
-        wish.inputs, shape=facts.input.shape, image_shape=facts.input.image_shape, classes=facts.classes
+    sources = read_sources(wish)
+    if not sources.files:
+        require_quantizer()
+    chosen = choose(
+        sources.ports.inputs,
+        _all_classes(wish, sources.ports),
+        wish.given,
+        calibrates=not sources.files,
+        streams=sources.streams,
+        say=say,
     )
-    if len(samples.labels) < LEAST:
-        raise ConfigError(
-            f"{len(samples.labels)} inputs in {wish.inputs}",
-            hint=f"give {LEAST} or more; 100 calibrate better",
-        )
-    for note in samples.notes:
-        say(note)
+    facts = facts_of(wish, sources, chosen, say)
     with tempfile.TemporaryDirectory(prefix="hil-new-") as name:
         folder = Path(name) / wish.name
         folder.mkdir()
-        _write(folder, proto, facts, samples)
+        _write(folder, wish, sources, facts, chosen)
         build(catalogue.load(wish.name, (Path(name),)), say=say)
-        root.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(folder, target)
+        _move(folder, target)
     return target
 
 
-def read_onnx(path: Path) -> onnx.ModelProto:
-    """An ONNX model with its weights inside, wherever they were kept, and the shapes of its values.
+def _move(folder: Path, target: Path) -> None:
+    """Copy beside the place, then rename: an interrupted copy is never taken for a model."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".hil-new-", dir=target.parent) as name:
+        beside = Path(name) / target.name
+        shutil.copytree(folder, beside)
+        os.replace(beside, target)
+
+
+def read_sources(wish: Wish) -> ModelSources:
+    """Read the model files of a wish and lay their inputs and outputs beside each other.
 
     Raises:
-        GoldenError: it cannot be read, or a file of its weights is missing.
+        ConfigError: there is none, they are of different networks, or one cannot be used.
+        GoldenError, FormatError: a file cannot be read.
     """
-    import onnx
-
-    if not path.is_file():
-        raise GoldenError(f"no file {path}", hint='torch.onnx.export(model, x, "model.onnx")')
-    try:
-        _require_weights(path, onnx.load(path, load_external_data=False))
-        proto = onnx.load(path)
-        onnx.checker.check_model(proto)
-        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
-    except GoldenError:
-        raise
-    except Exception as cause:  # protobuf, onnx.checker and shape inference have no common base
-        raise GoldenError(f"{path} is not an ONNX model that can be used: {cause}") from None
-
-
-def _require_weights(path: Path, proto: onnx.ModelProto) -> None:
-    """Make sure that the files with the weights lie beside the model."""
-    places = {
-        entry.value
-        for tensor in proto.graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    for place in sorted(places):
-        if not (path.parent / place).is_file():
-            raise GoldenError(
-                f"{path}: its weights are in {place}, which is not beside it",
-                hint="keep both files together, or export with external_data=False",
+    if wish.onnx is None and not wish.files:
+        raise ConfigError("no model file", hint="give one of --onnx FILE, --tflite FILE, --espdl FILE")
+    proto = read_onnx(wish.onnx) if wish.onnx is not None else None
+    opened = [(path, _opened(path)) for path in wish.files]
+    files = _by_family(opened, wish.families)
+    found = [ports_of_file(file) for file in files.values()]
+    for other in found[1:]:
+        if _names(other) != _names(found[0]):
+            raise ConfigError(
+                "the device files have other inputs or outputs", hint="give those of one network"
             )
+    if proto is None:
+        ports = found[0]
+    else:
+        floats = ports_of_onnx(proto)
+        ports = joined(found[0], floats) if found else floats
+    runtime: Runtime = next(iter(files.values())).runtime if files else "espdl"
+    return ModelSources(proto=proto, files=files, ports=ports, runtime=runtime)
 
 
-def facts_of(proto: onnx.ModelProto, wish: Wish) -> ModelFacts:
-    """What model.toml needs to know of a float model.
+def _names(ports: Ports) -> tuple[set[str], set[str]]:
+    return {port.name for port in ports.inputs}, {port.name for port in ports.outputs}
+
+
+def _opened(path: Path) -> DeviceFile:
+    try:
+        return open_device_file(path)
+    except FormatError as error:
+        said = error.message if str(path) in error.message else f"{path}: {error.message}"
+        raise FormatError(said, hint=error.hint) from None
+
+
+def _by_family(
+    opened: Sequence[tuple[Path, DeviceFile]], wished: tuple[Family, ...]
+) -> dict[Family, DeviceFile]:
+    """Which family each device file is for.
 
     Raises:
-        ConfigError: several inputs, a free size, a batch, no vector of scores; says what to change.
+        ConfigError: two are for one family, runtimes are mixed, or a file does not tell and nobody said it.
     """
-    graph = proto.graph
-    constants = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in constants]
-    if len(inputs) != 1:
-        names = ", ".join(value.name for value in inputs) or "none"
+    if len({file.runtime for _, file in opened}) > 1:
+        raise ConfigError("an .espdl and a .tflite file", hint="one runtime a model: make two models")
+    found: dict[Family, DeviceFile] = {}
+    for path, file in opened:
+        for family in _families_of(path, file, wished, alone=len(opened) == 1):
+            if family in found:
+                raise ConfigError(
+                    f"{path} is a second file for {family}", hint="one device file for each family"
+                )
+            found[family] = file
+    return found
+
+
+def _families_of(
+    path: Path, file: DeviceFile, wished: tuple[Family, ...], *, alone: bool
+) -> tuple[Family, ...]:
+    if not isinstance(file.content, EspdlModel):
+        return FAMILIES_OF["tflm"]
+    possible = possible_families(file.content.graph, file.content.metadata)
+    fitting = tuple(family for family in possible if not wished or family in wished)
+    if len(fitting) == 1:
+        return fitting
+    if not fitting:
         raise ConfigError(
-            f"{wish.onnx.name} has {len(inputs)} inputs: {names}",
-            hint="export the part of the network that has one input",
+            f"{path} is for {' or '.join(possible)}, not for {', '.join(wished)}", hint="leave --target out"
         )
-    shape = _sizes(inputs[0], "input")
-    output, classes = _scores(graph, wish)
-    known = wish.classes or tuple(str(number) for number in range(classes))
-    if len(known) != classes or len(set(known)) != classes:
-        raise ConfigError(
-            f"{len(set(known))} different labels for {classes} scores",
-            hint="give one a line, in the model's order",
-        )
+    if alone and wished == fitting:
+        return fitting
+    raise ConfigError(
+        f"{path} does not tell which chip it is for: {' or '.join(fitting)}",
+        hint=f"--target {fitting[0]} says it",
+    )
+
+
+def facts_of(wish: Wish, sources: ModelSources, chosen: ChosenInputs, say: Say) -> ModelFacts:
+    """What model.toml needs to know.
+
+    Raises:
+        ConfigError: labels that fit no output.
+    """
+    meanings, assumed = meanings_of(sources.ports, wish.meanings, len(wish.classes), wish.output)
+    for line in assumed:
+        say(line)
+    if wish.classes:
+        _check_labels(wish.classes, sources.ports, meanings)
+    origin = wish.onnx or wish.files[0]
     return ModelFacts(
         name=wish.name,
-        source=wish.onnx.name,
-        output=output,
-        classes=known,
-        input=_input_facts(inputs[0].name, shape, wish),
-        parameters=_parameters(proto),
-        macs=macs_of(proto),
-        families=wish.families,
+        source=origin.name,
+        inputs=chosen.ports,
+        outputs=sources.ports.outputs,
+        meanings=meanings,
+        classes=_classes_of(wish, sources.ports, meanings),
+        families=tuple(sources.files) or wish.families or FAMILIES,
+        runtime=sources.runtime,
+        has_float=sources.proto is not None,
+        quantizes=not sources.files,
+        parameters=_parameters(sources.proto) if sources.proto is not None else 0,
+        macs=macs_of(sources.proto) if sources.proto is not None else 0,
+        float_operators=wish.float_operators,
     )
 
 
-def _sizes(value: onnx.ValueInfoProto, role: str) -> tuple[int, ...]:
-    """Sizes without the batch axis."""
-    dimensions = value.type.tensor_type.shape.dim
-    sizes = [dimension.dim_value for dimension in dimensions]
-    if len(sizes) < 2 or sizes[0] > 1:
+def _check_labels(classes: tuple[str, ...], ports: Ports, meanings: Mapping[str, Meaning]) -> None:
+    scores = [port for port in ports.outputs if meanings[port.name] == "scores"]
+    sizes = [max(port.shape, default=1) for port in scores]
+    if len(set(classes)) != len(classes) or len(classes) not in sizes:
+        wanted = " or ".join(str(size) for size in sizes) or "no"
         raise ConfigError(
-            f"{role} {value.name} has shape {sizes}",
-            hint="export with a batch of 1 in front: x of shape (1, ...)",
+            f"{len(set(classes))} different labels for {wanted} scores",
+            hint="give one a line, in the model's order",
         )
-    free = [d.dim_param or f"axis {i}" for i, d in enumerate(dimensions) if i and not d.dim_value]
-    if free:
-        raise ConfigError(
-            f"{role} {value.name}: {', '.join(free)} has no fixed size",
-            hint="a chip needs fixed sizes: export without dynamic_axes or dynamic_shapes for them",
-        )
-    return tuple(sizes[1:])
 
 
-def _scores(graph: onnx.GraphProto, wish: Wish) -> tuple[str, int]:
-    """The output that holds one score a class, and how many."""
-    outputs = {value.name: value for value in graph.output}
-    if wish.output and wish.output not in outputs:
-        raise ConfigError(f"no output {wish.output!r}", hint=f"it has: {', '.join(outputs)}")
-    if not wish.output and len(outputs) != 1:
-        raise ConfigError(f"{len(outputs)} outputs: {', '.join(outputs)}", hint="choose one with --output")
-    name = wish.output or next(iter(outputs))
-    sizes = _sizes(outputs[name], "output")
-    if max(sizes) != int(np.prod(sizes)) or max(sizes) < 2:
-        raise ConfigError(
-            f"output {name} has shape {sizes} for each input: these are not class scores",
-            hint="hil new makes classifiers; end the network with (1, classes)",
-        )
-    return name, max(sizes)
+def _all_classes(wish: Wish, ports: Ports) -> tuple[str, ...]:
+    """Names that subfolders of inputs may have."""
+    if wish.classes:
+        return wish.classes
+    meanings, _ = meanings_of(ports, wish.meanings, 0, wish.output)
+    return _classes_of(wish, ports, meanings)
 
 
-def _input_facts(name: str, shape: tuple[int, ...], wish: Wish) -> InputFacts:
-    layout = ""
-    if len(shape) == 3 and shape[0] in _IMAGE_CHANNELS:
-        layout = "NCHW"
-    elif len(shape) == 3 and shape[2] in _IMAGE_CHANNELS:
-        layout = "NHWC"
-    if _stored_dtype(wish.inputs) == np.float32:
-        layout = ""  # they are stored as the model takes them
-    channels = 0 if not layout else shape[0] if layout == "NCHW" else shape[2]
-    for option, values in (("--mean", wish.mean), ("--std", wish.std)):
-        if values and len(values) != channels:
-            what = f"{channels} channels" if channels else "inputs that are stored as floats"
-            raise ConfigError(f"{option} has {len(values)} values for {what}")
-    return InputFacts(
-        name=name,
-        shape=shape,
-        layout=layout,
-        mean=wish.mean or (0.0,) * channels,
-        std=wish.std or (1.0,) * channels,
-    )
-
-
-def _stored_dtype(folder: Path) -> np.dtype[Any] | None:
-    """Type of the first array in a folder, None if there is none."""
-    first = min((path for path in folder.rglob("*") if path.suffix.lower() == ".npy"), default=None)
-    if first is None:
-        return None
-    try:
-        stored: np.dtype[Any] = np.load(first, mmap_mode="r", allow_pickle=False).dtype
-    except (OSError, ValueError) as cause:
-        raise GoldenError(f"{first}: {cause}", hint="save it with numpy.save") from None
-    return stored
+def _classes_of(wish: Wish, ports: Ports, meanings: Mapping[str, Meaning]) -> tuple[str, ...]:
+    """The labels, or the numbers of the classes."""
+    if wish.classes:
+        return wish.classes
+    scores = next((port for port in ports.outputs if meanings[port.name] == "scores"), None)
+    count = max(scores.shape, default=1) if scores else 0
+    return tuple(map(str, range(count))) if count >= 2 else ()
 
 
 def _parameters(proto: onnx.ModelProto) -> int:
@@ -249,7 +283,7 @@ def macs_of(proto: onnx.ModelProto) -> int:
     total = 0
     for node in proto.graph.node:
         taps = weights.get(node.input[1]) if len(node.input) > 1 else None
-        if taps is None or node.output[0] not in sizes:
+        if taps is None or not sizes.get(node.output[0]):
             continue
         made = int(np.prod(sizes[node.output[0]]))
         if node.op_type == "Conv":
@@ -259,37 +293,54 @@ def macs_of(proto: onnx.ModelProto) -> int:
     return max(1, total)
 
 
-def _write(folder: Path, proto: onnx.ModelProto, facts: ModelFacts, samples: Samples) -> None:
-    """What a person would write: the float model, the inputs, model.toml."""
-    import onnx
+def _streams(file: DeviceFile) -> bool:
+    if isinstance(file.content, TfliteModel):
+        from esp_hil.formats.tflite.variables import variables
 
-    onnx.save(proto, folder / "model.onnx")
-    golden = chosen_goldens(len(samples.labels))
-    rest = np.setdiff1d(np.arange(len(samples.labels)), golden)
-    rest = rest[:: max(1, len(rest) // MOST_CALIBRATION)][:MOST_CALIBRATION]
-    np.savez_compressed(
-        folder / "inputs.npz",
-        images=samples.values[golden],
-        labels=samples.labels[golden],
-        ids=np.array(samples.ids)[golden],
+        return bool(variables(file.content)) or any(tensor.variable for tensor in file.content.tensors)
+    return any(node.op_type == "StreamingCache" for node in file.content.graph.nodes)
+
+
+def _write(folder: Path, wish: Wish, sources: ModelSources, facts: ModelFacts, chosen: ChosenInputs) -> None:
+    """Everything that `build` needs: the given device files, inputs, data, model.toml."""
+    if sources.proto is not None:
+        _save_onnx(sources.proto, folder / "model.onnx")
+    for family, file in sources.files.items():
+        path = folder / artifact_name("given", family)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.image)
+    golden: dict[str, Any] = dict(chosen.golden)
+    np.savez_compressed(folder / "inputs.npz", **golden)
+    calibration = {name: values[:MOST_CALIBRATION] for name, values in chosen.calibration.items()}
+    count = len(next(iter(calibration.values())))
+    if facts.quantizes:
+        _save_data(folder / "data.npz", chosen, calibration)
+    text = model_toml(
+        facts, calibration=count, origin=chosen.origin, labelled=chosen.labelled, gated=not chosen.invented
     )
-    # one label for all: the calibration inputs are taken as they are, not balanced by class
-    np.savez_compressed(
-        folder / "data.npz",
-        x_train=samples.values[rest],
-        y_train=np.zeros(len(rest), np.int64),
-        x_test=samples.values[golden],
-        y_test=samples.labels[golden],
-    )
-    told = bool((samples.labels >= 0).all())
-    text = model_toml(facts, calibration=len(rest), goldens=len(golden), labelled=told)
     (folder / "model.toml").write_text(text, encoding="utf-8")
 
 
-def chosen_goldens(count: int) -> NDArray[np.int64]:
-    """Which of so many inputs become golden ones: a third at most, spread evenly; the rest calibrates."""
-    wanted = min(MOST_GOLDEN, max(1, count // 3))
-    return np.linspace(0, count - 1, wanted).astype(np.int64)
+def _save_onnx(proto: onnx.ModelProto, path: Path) -> None:
+    """The float model, with its weights inside."""
+    import onnx
+
+    onnx.save(proto, path)
+
+
+def _save_data(path: Path, chosen: ChosenInputs, calibration: Mapping[str, Any]) -> None:
+    """Of one labelled input a data set with splits, so that accuracy can be measured on it; else an array for each."""
+    arrays: dict[str, Any] = dict(calibration)
+    if len(chosen.ports) == 1 and chosen.labelled and not chosen.shared:
+        name = chosen.ports[0].name
+        arrays = {
+            "x_train": calibration[name],
+            # one label for all: the calibration inputs are taken as they are, not balanced by class
+            "y_train": np.zeros(len(calibration[name]), np.int64),
+            "x_test": chosen.golden[name],
+            "y_test": chosen.golden["labels"],
+        }
+    np.savez_compressed(path, **arrays)
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

@@ -3,118 +3,189 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from esp_hil.targets import Family
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputFacts:
-    """The model's input: sizes without the batch axis; `layout` is "" where it is not an image."""
-
-    name: str
-    shape: tuple[int, ...]
-    layout: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @property
-    def image_shape(self) -> tuple[int, ...] | None:
-        """(H, W) or (H, W, C) of an image; None if it is none."""
-        if not self.layout:
-            return None
-        channels, *rest = self.shape if self.layout == "NCHW" else (self.shape[2], *self.shape[:2])
-        return tuple(rest) if channels == 1 else (*rest, channels)
+from esp_hil.goldens.new_ports import Port
+from esp_hil.targets import FAMILIES_OF, Family, Runtime
+from esp_hil.verdict.measures import Meaning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """What is known of a float model."""
+    """What is known of a model.
+
+    Attributes:
+        name: of the folder.
+        source: name of the file that it was made from.
+        inputs: as model.toml has them.
+        outputs: in the file's order.
+        meanings: of the outputs.
+        classes: names of the classes; empty: not known.
+        families: that there are device files for.
+        runtime: of the device files.
+        has_float: whether there is a float model.
+        quantizes: whether the device files are made from it, and not given.
+        parameters: of the float model; 0: not known.
+        macs: of one inference; 0: not known.
+        float_operators: types that may stay in float.
+    """
 
     name: str
     source: str
-    output: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    meanings: Mapping[str, Meaning]
     classes: tuple[str, ...]
-    input: InputFacts
-    parameters: int
-    macs: int
     families: tuple[Family, ...]
+    runtime: Runtime = "espdl"
+    has_float: bool = True
+    quantizes: bool = True
+    parameters: int = 0
+    macs: int = 0
+    float_operators: tuple[str, ...] = ()
 
 
-def model_toml(facts: ModelFacts, *, calibration: int, goldens: int, labelled: bool) -> str:
+def model_toml(facts: ModelFacts, *, calibration: int, origin: str, labelled: bool, gated: bool) -> str:
     """The text.
 
     Args:
-        facts: of the float model.
+        facts: of the model.
         calibration: number of calibration inputs.
-        goldens: number of golden inputs.
+        origin: of the golden inputs.
         labelled: whether the class of each golden input is known.
+        gated: whether the float model's answers are a limit: not where noise calibrated.
     """
-    families = json.dumps(list(facts.families))
-    about = "raise it: device's top-1 is the label" if labelled else "no labels are known"
-    return f"""# {facts.name}: made by `hil new`. Change what you like; an unknown key is an error.
-#
-#   model.onnx     the float model                    inputs.npz    golden inputs
-#   data.npz       calibration and test inputs        answers.npz   what esp-ppq's executor answers to the golden inputs
-#   <recipe>/<family>.espdl   the device files       manifest.json sha256 of all files, tool versions
-#
-# After a change: hil golden build {facts.name}
+    suffix = "tflite" if facts.runtime == "tflm" else "espdl"
+    files = [
+        "inputs.npz     golden inputs: an array for each input, N first",
+        *(["model.onnx     the float model"] if facts.has_float else []),
+        *(
+            ["data.npz       calibration inputs", "answers.npz    what esp-ppq's executor answers"]
+            if facts.quantizes
+            else []
+        ),
+        f"{_recipe(facts)}/<family>.{suffix}   the device files",
+        "manifest.json  sha256 of all files, tool versions",
+    ]
+    listed = "\n".join(f"#   {line}" for line in files)
+    top = [
+        f"title = {json.dumps(facts.name)}",
+        f"source = {json.dumps(facts.source)}",
+        f'runtime = "{facts.runtime}"',
+        *(['float = "model.onnx"'] if facts.has_float else []),
+    ]
+    parts = [
+        f"# {facts.name}: made by `hil new`. Change what you like; an unknown key is an error.\n#\n{listed}\n#\n"
+        f"# After a change: hil golden build {facts.name}",
+        "\n".join(top),
+        *map(_input, facts.inputs),
+        *(_output(facts, port, labelled=labelled, gated=gated) for port in facts.outputs),
+        _golden(facts, origin),
+        "# How far integers may differ, in LSB. Above 0 a `reason` is required.\n[tolerance]\n"
+        "device_vs_exact_lsb = 0\nexact_vs_quantized_lsb = 0",
+        *([_expected(facts)] if facts.parameters else []),
+        _recipe_table(facts, calibration),
+    ]
+    return "\n\n".join(parts) + "\n"
 
-title = {json.dumps(facts.name)}
-source = {json.dumps(facts.source)}
-task = "classification"
-labels = {json.dumps(list(facts.classes), ensure_ascii=False)}
-runtime = "espdl"
-float = "model.onnx"
-output = {json.dumps(facts.output)}   # the output that holds one score for each label
 
-{_input(facts.input)}
-[golden]
-inputs = "inputs.npz"
-answers = "answers.npz"
-origin = "{goldens} of the inputs given to hil new"
+def _recipe(facts: ModelFacts) -> str:
+    return "w8a8" if facts.quantizes else "given"
 
-[data]
-file = "data.npz"        # x_train to calibrate with, x_test the golden inputs
-origin = "made by hil new, in this folder"
 
-# How far integers may differ, in LSB. Above 0 a `reason` is required.
-[tolerance]
-device_vs_exact_lsb = 0
-exact_vs_quantized_lsb = 0
+def _input(port: Port) -> str:
+    lines = ["[[inputs]]", f"name = {json.dumps(port.name)}"]
+    if port.layout:
+        lines += [
+            'dtype = "uint8"         # images; (byte * scale - mean) / std is what the float model takes',
+            f'layout = "{port.layout}"',
+            f"shape = {list(port.shape)}",
+            "scale = 0.00392156862745098   # 1 / 255",
+            f"mean = {list(port.mean)}",
+            f"std = {list(port.std)}",
+        ]
+    elif port.dtype == "float32":
+        lines += [
+            'dtype = "float32"        # real values, as the float model takes them',
+            f"shape = {list(port.shape)}",
+        ]
+    else:
+        lines += [
+            f'dtype = "{port.dtype}"        # the device gets them as they are',
+            f"shape = {list(port.shape)}",
+        ]
+    if port.float_name:
+        lines.append(f"float_name = {json.dumps(port.float_name)}   # in the float model")
+    return "\n".join(lines)
 
-# Least shares over the golden inputs.
-[thresholds]
-top1_agreement = 0.8     # device's top-1 is the float model's
-accuracy = 0.0           # {about}
-cosine = 0.8             # quantized against float outputs, least over the inputs
 
-[expected]
-parameters = {facts.parameters}
-macs = {facts.macs}       # of one inference
-test_top1 = 0.0          # float; `hil golden accuracy` checks it
+_ABOUT: Mapping[Meaning, str] = {
+    "scores": "one number a class: top-1",
+    "values": "quantities: RMSE, MAE, R2; tolerance and unit are keys",
+    "embedding": "a direction: cosine",
+    "dense": "one number a class and pixel: pixel accuracy, mean IoU",
+    "raw": "integers: device against exact only",
+}
 
-# Eight bits everywhere. More recipes are more tables: quant_type = "w16a16"; [recipes.NAME.dispatch] for single
-# operators at 16 bits (hil sensitivity suggests which); [recipes.NAME.passes.equalization], tqt ...
+
+def _output(facts: ModelFacts, port: Port, *, labelled: bool, gated: bool) -> str:
+    meaning = facts.meanings[port.name]
+    lines = [
+        "[[outputs]]",
+        f"name = {json.dumps(port.name)}",
+        f'meaning = "{meaning}"      # {_ABOUT[meaning]}',
+    ]
+    numbers = max(port.shape, default=1)
+    if meaning == "scores" and facts.classes and len(facts.classes) == numbers:
+        lines.append(f"labels = {json.dumps(list(facts.classes), ensure_ascii=False)}")
+    if port.float_name:
+        lines.append(f"float_name = {json.dumps(port.float_name)}   # in the float model")
+    gated = gated and facts.has_float
+    if meaning == "scores" and gated:
+        lines += [
+            "[outputs.against_float]   # least shares over the golden inputs",
+            "top1 = 0.8",
+            "cosine = 0.8",
+        ]
+    if meaning == "scores" and labelled:
+        lines += [
+            "[outputs.against_expected]",
+            "top1 = 0.0               # raise it: the device's class is the label",
+        ]
+    elif meaning in {"values", "embedding", "dense"} and gated:
+        lines += ["[outputs.against_float]   # least over the golden inputs", "cosine = 0.8"]
+    return "\n".join(lines)
+
+
+def _golden(facts: ModelFacts, origin: str) -> str:
+    lines = ["[golden]", 'inputs = "inputs.npz"', f"origin = {json.dumps(origin)}"]
+    if facts.quantizes:
+        lines.insert(2, 'answers = "answers.npz"')
+        lines += ["", "[data]", 'file = "data.npz"', 'origin = "made by hil new, in this folder"']
+    return "\n".join(lines)
+
+
+def _expected(facts: ModelFacts) -> str:
+    return f"[expected]\nparameters = {facts.parameters}\nmacs = {facts.macs}       # of one inference"
+
+
+def _recipe_table(facts: ModelFacts, calibration: int) -> str:
+    # a .tflite is for every chip, and model.toml says so by default
+    targets = (
+        "" if facts.families == FAMILIES_OF["tflm"] else f"targets = {json.dumps(list(facts.families))}\n"
+    )
+    if not facts.quantizes:
+        return f'[recipes.given]\ntitle = "as it came"\n{targets}'.rstrip()
+    floats = f"float_operators = {json.dumps(list(facts.float_operators))}\n" if facts.float_operators else ""
+    return f"""# Eight bits everywhere. More recipes are more tables: quant_type = "w16a16"; [recipes.NAME.dispatch]
+# for single operators at 16 bits (hil sensitivity suggests which); [recipes.NAME.passes.equalization], tqt ...
 [recipes.w8a8]
 title = "int8"
 quant_type = "w8a8"
-targets = {families}
-
+{targets}{floats}
 [recipes.w8a8.calibration]
 split = "train"
 count = {calibration}
 seed = 0
-observer = "minmax"      # kl | minmax | percentile | mse
-"""
-
-
-def _input(facts: InputFacts) -> str:
-    head = f"[input]\nname = {json.dumps(facts.name)}\n"
-    if not facts.layout:
-        return f'{head}dtype = "float32"        # stored as the float model takes them\nshape = {list(facts.shape)}\n'
-    return (
-        "# How a stored image becomes the float model's input: (byte * scale - mean) / std.\n"
-        f'{head}dtype = "uint8"\nlayout = "{facts.layout}"\nshape = {list(facts.shape)}\n'
-        f"scale = 0.00392156862745098   # 1 / 255\nmean = {list(facts.mean)}\nstd = {list(facts.std)}\n"
-    )
+observer = "minmax"      # kl | minmax | percentile | mse"""

@@ -26,7 +26,7 @@ _NEAR = 1e-3
 _NORMALIZATION_OPSET = 17
 
 
-class Graph:
+class GraphView:
     """A view of an ONNX graph with what pattern search needs; changes go through it so that it stays right."""
 
     def __init__(self, proto: onnx.GraphProto) -> None:
@@ -96,7 +96,7 @@ def prepare(model: onnx.ModelProto) -> list[str]:
     becomes one operator; an erf that is left becomes tanh of a cubic; LSTM and GRU get the states that onnxsim takes
     away when they are zero, without which esp-ppq's exporter ends in an IndexError.
     """
-    graph = Graph(model.graph)
+    graph = GraphView(model.graph)
     said: list[str] = []
     for change in (_gelus_of_erf, _gelus_of_tanh, _layer_norms, _erfs, _states):
         said += change(graph)
@@ -113,14 +113,14 @@ def _opset_for(graph: onnx.GraphProto) -> int:
     return _NORMALIZATION_OPSET if any(n.op_type == "LayerNormalization" for n in graph.node) else 0
 
 
-def _gelu(graph: Graph, x: str, last: onnx.NodeProto, old: Sequence[onnx.NodeProto], name: str) -> str:
+def _gelu(graph: GraphView, x: str, last: onnx.NodeProto, old: Sequence[onnx.NodeProto], name: str) -> str:
     from onnx import helper
 
     graph.replace(old, [helper.make_node("Gelu", [x], [last.output[0]], name=name)])
     return f"{name}: GELU is one operator, a table on the chip"
 
 
-def _gelus_of_erf(graph: Graph) -> Iterator[str]:
+def _gelus_of_erf(graph: GraphView) -> Iterator[str]:
     """Find x / sqrt(2) -> Erf -> + 1, multiplied by x and by 1/2 in any order."""
     for erf in [node for node in graph.proto.node if node.op_type == "Erf"]:
         scaled = graph.maker(erf.input[0])
@@ -137,7 +137,7 @@ def _gelus_of_erf(graph: Graph) -> Iterator[str]:
 
 
 def _times_half_of(
-    graph: Graph, plus: onnx.NodeProto, x: str
+    graph: GraphView, plus: onnx.NodeProto, x: str
 ) -> tuple[list[onnx.NodeProto], onnx.NodeProto] | None:
     """The Muls of (1 + ...) with x and with 1/2: (them, the last one); half may have been applied to x before."""
     first = graph.only_user(plus.output[0], "Mul")
@@ -159,7 +159,7 @@ def _times_half_of(
     return None
 
 
-def _gelus_of_tanh(graph: Graph) -> Iterator[str]:
+def _gelus_of_tanh(graph: GraphView) -> Iterator[str]:
     """Find tanh(sqrt(2 / pi) (x + 0.044715 x^3)), then as with erf. The table is that of erf: they differ by 5e-4."""
     for tanh in [node for node in graph.proto.node if node.op_type == "Tanh"]:
         scaled = graph.maker(tanh.input[0])
@@ -187,7 +187,7 @@ def _gelus_of_tanh(graph: Graph) -> Iterator[str]:
             break
 
 
-def _cube_of(graph: Graph, name: str, x: str) -> list[onnx.NodeProto]:
+def _cube_of(graph: GraphView, name: str, x: str) -> list[onnx.NodeProto]:
     """The nodes that make x^3: a Pow, or two Muls; [] if they do not."""
     node = graph.maker(name)
     if node is None:
@@ -202,7 +202,7 @@ def _cube_of(graph: Graph, name: str, x: str) -> list[onnx.NodeProto]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Norm:
+class _Normalization:
     x: str
     axis: int
     epsilon: float
@@ -210,7 +210,7 @@ class _Norm:
     last: Any
 
 
-def _layer_norms(graph: Graph) -> Iterator[str]:
+def _layer_norms(graph: GraphView) -> Iterator[str]:
     """Find (x - mean) / sqrt(var + epsilon), and the scale and bias after it."""
     from onnx import helper
 
@@ -239,13 +239,13 @@ def _layer_norms(graph: Graph) -> Iterator[str]:
         yield f"{name}: LayerNormalization is one operator"
 
 
-def _vector(graph: Graph, node: onnx.NodeProto, beside: str) -> str | None:
+def _vector(graph: GraphView, node: onnx.NodeProto, beside: str) -> str | None:
     other = str(node.input[1] if node.input[0] == beside else node.input[0])
     value = graph.constants.get(other)
     return other if value is not None and value.ndim == 1 else None
 
 
-def _norm_at(graph: Graph, mean: onnx.NodeProto) -> _Norm | None:
+def _norm_at(graph: GraphView, mean: onnx.NodeProto) -> _Normalization | None:
     """The normalization whose mean over the last axis this is."""
     axes = _axes(graph, mean)
     minus = graph.only_user(mean.output[0], "Sub")
@@ -265,11 +265,11 @@ def _norm_at(graph: Graph, mean: onnx.NodeProto) -> _Norm | None:
         epsilon = next((v for name in plus.input if (v := graph.scalar(name)) is not None), None)
         if epsilon is not None and _axes(graph, variance) == axes:
             nodes = [mean, minus, square, variance, plus, root, divide]
-            return _Norm(str(mean.input[0]), -1, epsilon, nodes, divide)
+            return _Normalization(str(mean.input[0]), -1, epsilon, nodes, divide)
     return None
 
 
-def _axes(graph: Graph, node: onnx.NodeProto) -> list[int] | None:
+def _axes(graph: GraphView, node: onnx.NodeProto) -> list[int] | None:
     """Axes of a reduction, from its attribute (before opset 18) or its second input."""
     for attribute in node.attribute:
         if attribute.name == "axes":
@@ -279,7 +279,7 @@ def _axes(graph: Graph, node: onnx.NodeProto) -> list[int] | None:
     return None
 
 
-def _erfs(graph: Graph) -> Iterator[str]:
+def _erfs(graph: GraphView) -> Iterator[str]:
     from onnx import helper
 
     for erf in [node for node in graph.proto.node if node.op_type == "Erf"]:
@@ -300,7 +300,7 @@ def _erfs(graph: Graph) -> Iterator[str]:
         yield f"{name}: Erf, which ESP-DL has not, is tanh of a cubic (within 4e-4)"
 
 
-def _positive_indices(model: onnx.ModelProto, graph: Graph) -> Iterator[str]:
+def _positive_indices(model: onnx.ModelProto, graph: GraphView) -> Iterator[str]:
     """Count from the front what Gathers count from the end: ESP-DL does not know negative indices."""
     import onnx
 
@@ -332,7 +332,7 @@ def _positive_indices(model: onnx.ModelProto, graph: Graph) -> Iterator[str]:
 _GATES: Mapping[str, int] = {"LSTM": 4, "GRU": 3}
 
 
-def _states(graph: Graph) -> Iterator[str]:
+def _states(graph: GraphView) -> Iterator[str]:
     """Give recurrent nodes their zero initial states and all their outputs."""
     for node in graph.proto.node:
         if node.op_type not in _GATES:

@@ -35,7 +35,12 @@ class Samples:
 
 
 def read_samples(
-    folder: Path, *, shape: tuple[int, ...], image_shape: tuple[int, ...] | None, classes: tuple[str, ...]
+    folder: Path,
+    *,
+    shape: tuple[int, ...],
+    image_shape: tuple[int, ...] | None,
+    classes: tuple[str, ...],
+    dtype: str = "float32",
 ) -> Samples:
     """Read a folder of inputs.
 
@@ -45,6 +50,7 @@ def read_samples(
         shape: of the float model's input without the batch axis.
         image_shape: (H, W) or (H, W, C) of its images; None if its input is not an image.
         classes: names of the classes, in the model's order.
+        dtype: of arrays that are no images: another than float32 for integers that the device gets as they are.
 
     Raises:
         ConfigError: no such folder, nothing in it, images and arrays mixed, or images where the model's
@@ -67,7 +73,7 @@ def read_samples(
     resized = 0
     for path in files:
         if kinds == {True}:
-            rows = _array(path, shape, image_shape)
+            rows = _array(path, shape, image_shape, dtype)
         else:
             image, changed = _image(path, image_shape)
             rows, resized = image[np.newaxis], resized + changed
@@ -92,15 +98,21 @@ def _label(path: Path, folder: Path, classes: tuple[str, ...]) -> int:
     return UNKNOWN
 
 
-def _array(path: Path, shape: tuple[int, ...], image_shape: tuple[int, ...] | None) -> NDArray[Any]:
-    """One or several inputs of an .npy file, as float32 (N, *shape), or uint8 if they are bytes."""
+def _array(
+    path: Path, shape: tuple[int, ...], image_shape: tuple[int, ...] | None, dtype: str
+) -> NDArray[Any]:
+    """One or several inputs of an .npy file, as `dtype` (N, *shape), or uint8 images if they are bytes."""
     values = read_npy(path, hint="save it with numpy.save")
-    if values.dtype not in {np.dtype(np.float32), np.dtype(np.uint8)}:
+    if values.dtype == np.float64 and dtype == "float32":
+        values = values.astype(np.float32)
+    if dtype != "float32":
+        image_shape = None
+    if values.dtype != np.dtype(dtype) and (values.dtype != np.uint8 or dtype != "float32"):
         raise GoldenError(
             f"{path} is {values.dtype}",
-            hint="save float32 as the model takes it: numpy.save(path, x.numpy())",
+            hint=f"save {dtype} as the model takes it: numpy.save(path, x.numpy())",
         )
-    if values.dtype == np.uint8 and image_shape is None:
+    if dtype == "float32" and values.dtype == np.uint8 and image_shape is None:
         raise GoldenError(f"{path} holds bytes, and the model's input is not an image", hint="save float32")
     plain = image_shape if values.dtype == np.uint8 and image_shape is not None else shape
     one = values.shape == plain

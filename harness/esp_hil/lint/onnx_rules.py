@@ -67,13 +67,7 @@ def unsupported_operator(subject: Subject) -> Iterator[Finding]:
             )
             continue
         if node.op_type == "Erf":
-            yield Finding(
-                severity="warning",
-                node=node.name,
-                why="ESP-DL has no Erf; hil new and hil quantize make GELU one table of it, and any other Erf a tanh",
-                todo="quantize with hil; with esp-ppq itself, use GELU as one operator (opset 20)",
-            )
-            continue
+            continue  # the rule `erf` says more
         what = "computes on data, not on shapes, so that it stays: " if node.op_type in _FOLDED else ""
         yield Finding(
             severity="error",
@@ -81,6 +75,19 @@ def unsupported_operator(subject: Subject) -> Iterator[Finding]:
             why=f'{what}esp-ppq may export it, but loading fails: "{refusal(node.op_type)}"',
             todo=WAYS_OUT.get(node.op_type, INSTEAD),
         )
+
+
+@rule("erf", "onnx")
+def erf(subject: Subject) -> Iterator[Finding]:
+    """ESP-DL has no Erf, of which GELU is made."""
+    for node in subject.graph.nodes:
+        if node.op_type == "Erf":
+            yield Finding(
+                severity="warning",
+                node=node.name,
+                why="ESP-DL has no Erf; hil new and hil quantize make GELU one table of it, and any other Erf a tanh",
+                todo="quantize with hil; with esp-ppq itself, use GELU as one operator (opset 20)",
+            )
 
 
 @rule("float-operator", "onnx")

@@ -25,6 +25,8 @@ from esp_hil.npz import read_npz
 from esp_hil.tensors import Array, Arrays, InputSpec
 
 _IMAGES, _LABELS, _IDS, _SEQUENCE, _EXPECTED = "images", "labels", "ids", "sequence", "expected/"
+EXTRAS = frozenset({_LABELS, _IDS, _SEQUENCE})
+"""Names of arrays that are not inputs, beside expected/NAME."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -136,13 +136,25 @@ class PreparedBoard:
         return run_steps(self.tensors, encoded, starts, step)
 
     def constant_inputs(self, level: Level) -> dict[str, Array]:
-        """Inputs that are everywhere the lowest, zero or the highest value of their type."""
+        """Inputs that are everywhere the lowest, zero or the highest value of their type.
+
+        Integers of more than 16 bits count or index: of them the lowest and highest are those of the golden inputs. The
+        lowest int32 in the counter of a WHILE would be two thousand million steps.
+        """
         made: dict[str, Array] = {}
         for value in self.file.inputs:
             dtype = np.dtype(value.dtype)
-            number = {"lowest": _limits(dtype)[0], "zero": 0, "highest": _limits(dtype)[1]}[level]
+            low, high = _limits(dtype)
+            if dtype.kind in "iu" and dtype.itemsize > 2 and value.name in self._golden_arrays:
+                found = self._golden_arrays[value.name]
+                low, high = int(found.min()), int(found.max())
+            number = {"lowest": low, "zero": 0, "highest": high}[level]
             made[value.name] = np.full(value.shape, number, dtype)
         return made
+
+    @cached_property
+    def _golden_arrays(self) -> Arrays:
+        return self.model.golden().arrays
 
     def infer(self, inputs: Arrays) -> dict[str, Array]:
         """Run once: integers in, integers out, device layout."""

@@ -316,6 +316,10 @@ class _Process:
         Raises:
             RuntimeFailed: the process died or was too slow; it is ended. _Refusal: TFLM refused the model.
         """
+        if self._noise.closed:
+            raise RuntimeFailed(
+                "tflite-micro was ended after it had given no answer", hint="load the model again"
+            )
         data = pickle.dumps(request, protocol=pickle.HIGHEST_PROTOCOL)
         assert self._process.stdin is not None
         try:

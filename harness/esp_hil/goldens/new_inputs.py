@@ -1,0 +1,324 @@
+"""Golden and calibration inputs of a new model: a person's own, or invented ones, which is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from esp_hil.errors import ConfigError, GoldenError
+from esp_hil.goldens.new_ports import Port
+from esp_hil.goldens.samples import IMAGES, UNKNOWN, read_samples
+from esp_hil.models.golden_set import EXTRAS
+from esp_hil.npz import read_npy, read_npz
+from esp_hil.tensors import Array
+
+Say = Callable[[str], None]
+LEAST = 10
+"""Inputs of a person that calibrate; fewer are not enough to tell a range."""
+MOST_GOLDEN = 32
+INVENTED_CALIBRATION = 32
+INVENTED_GOLDEN = 16
+SEED = 20240229
+_SATURATING = 8.0
+"""Invented floats are normal with deviation 1; this is far outside what noise calibrates to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenInputs:
+    """What a person gave.
+
+    Attributes:
+        npz: golden inputs by name, with labels, expected/NAME, ids and sequence as golden inputs have them.
+        folders: of calibration inputs, by input; "" stands for the only input.
+        mean: of images.
+        std: of images.
+    """
+
+    npz: Path | None = None
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenInputs:
+    """The inputs that a model's folder gets.
+
+    Attributes:
+        ports: the inputs, images marked as such.
+        golden: arrays of inputs.npz.
+        calibration: arrays by input; those of the golden inputs if nothing else was given.
+        origin: of the golden inputs, for people.
+        invented: whether calibration is noise.
+        labelled: whether the class of each golden input is known.
+        shared: whether golden inputs calibrate too.
+    """
+
+    ports: tuple[Port, ...]
+    golden: dict[str, Array]
+    calibration: dict[str, Array]
+    origin: str
+    invented: bool
+    labelled: bool = False
+    shared: bool = False
+
+
+def choose(
+    inputs: tuple[Port, ...],
+    classes: tuple[str, ...],
+    given: GivenInputs,
+    *,
+    calibrates: bool,
+    streams: bool,
+    say: Say,
+) -> ChosenInputs:
+    """Find golden and calibration inputs.
+
+    Args:
+        inputs: of the model.
+        classes: names of the classes, for folders that are named so.
+        given: what there is.
+        calibrates: whether a quantizer will look at them.
+        streams: whether the model keeps state: then invented goldens are two sequences.
+        say: is told what was assumed.
+
+    Raises:
+        ConfigError: too few, of another number for each input, or of an input that the model has not.
+        GoldenError: a file cannot be read, or has another shape.
+    """
+    folders = _by_input(inputs, given.folders)
+    if given.npz is None and not folders:
+        return _invented(inputs, streams=streams, calibrates=calibrates, say=say)
+    samples, labels, ids = _from_folders(inputs, folders, classes, given, say) if folders else ({}, None, ())
+    ports = tuple(samples[port.name][0] if port.name in samples else port for port in inputs)
+    arrays = {name: values for name, (_, values) in samples.items()}
+    if given.npz is not None:
+        ports, golden = _from_npz(ports, given, fixed=set(arrays))
+        calibration = _complete(ports, arrays, golden)
+        chosen = ChosenInputs(
+            ports=ports,
+            golden=golden,
+            calibration=calibration,
+            origin=f"given to hil new as {given.npz.name}",
+            invented=False,
+            labelled="labels" in golden,
+            shared=not arrays,
+        )
+    else:
+        chosen = _divided(ports, arrays, labels, ids)
+    count = len(next(iter(chosen.calibration.values())))
+    if calibrates and count < LEAST:
+        raise ConfigError(
+            f"{count} inputs to calibrate with", hint=f"give {LEAST} or more; 100 calibrate better"
+        )
+    return chosen
+
+
+def _by_input(inputs: tuple[Port, ...], folders: Mapping[str, Path]) -> dict[str, Path]:
+    names = [port.name for port in inputs]
+    if "" in folders and len(names) > 1:
+        raise ConfigError(
+            f"{len(names)} inputs: {', '.join(names)}", hint=f"say which: --calibration {names[0]}=FOLDER"
+        )
+    found = {name or names[0]: folder for name, folder in folders.items()}
+    strange = [name for name in found if name not in names]
+    if strange:
+        raise ConfigError(f"--calibration {strange[0]}=: no such input", hint=f"it has: {', '.join(names)}")
+    missing = [name for name in names if name not in found]
+    if found and missing:
+        raise ConfigError(
+            f"no calibration inputs for {', '.join(missing)}",
+            hint=f"--calibration {missing[0]}=FOLDER as well, or all of them in --inputs FILE.npz",
+        )
+    return found
+
+
+def _from_folders(
+    inputs: tuple[Port, ...], folders: dict[str, Path], classes: tuple[str, ...], given: GivenInputs, say: Say
+) -> tuple[dict[str, tuple[Port, Array]], Array | None, tuple[str, ...]]:
+    """Port and samples of each input, and labels and ids of the first."""
+    found: dict[str, tuple[Port, Array]] = {}
+    labels: Array | None = None
+    ids: tuple[str, ...] = ()
+    for asked in inputs:
+        port = _as_stored(asked, folders[asked.name])
+        samples = read_samples(
+            folders[port.name],
+            shape=port.shape,
+            image_shape=port.image_shape,
+            classes=classes,
+            dtype=port.dtype,
+        )
+        for note in samples.notes:
+            say(note)
+        images = samples.values.dtype == np.uint8 and port.dtype == "float32"
+        if not images and (given.mean or given.std) and len(inputs) == 1:
+            raise ConfigError("--mean and --std are for images, and these inputs are stored as floats")
+        found[port.name] = (port.as_image(given.mean, given.std) if images else port, samples.values)
+        if labels is None:
+            labels, ids = samples.labels, samples.ids
+    counts = {name: len(values) for name, (_, values) in found.items()}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        raise ConfigError(
+            f"as many of each input, not {listed}", hint="they are taken in the order of their names"
+        )
+    return found, labels, ids
+
+
+def _as_stored(port: Port, folder: Path) -> Port:
+    """A port of integers takes real values if that is what a person has: pictures, or arrays of floats."""
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGES | {".npy"})
+    first = min(files, default=None)
+    if port.dtype == "float32" or first is None:
+        return port
+    if first.suffix.lower() == ".npy" and read_npy(first).dtype.kind != "f":
+        return port
+    return replace(port, dtype="float32")
+
+
+def _from_npz(
+    inputs: tuple[Port, ...], given: GivenInputs, *, fixed: set[str]
+) -> tuple[tuple[Port, ...], dict[str, Array]]:
+    """Ports, and what inputs.npz gets."""
+    assert given.npz is not None
+    arrays = read_npz(
+        given.npz, hint="numpy.savez(FILE, NAME=array, ...) with an array for each input, N first"
+    )
+    extras = {name: array for name, array in arrays.items() if name in EXTRAS or name.startswith("expected/")}
+    plain = {name: array for name, array in arrays.items() if name not in extras}
+    if len(inputs) == 1 and len(plain) == 1:
+        plain = {inputs[0].name: next(iter(plain.values()))}
+    missing = [port.name for port in inputs if port.name not in plain]
+    if missing:
+        raise GoldenError(
+            f"{given.npz} has no {', '.join(missing)}, only {', '.join(plain) or 'nothing'}",
+            hint=f"an array for each input: {', '.join(port.name for port in inputs)}",
+        )
+    ports, golden = [], dict[str, Array]()
+    for port in inputs:
+        found, values = _fitted(port, plain[port.name], given, is_fixed=port.name in fixed)
+        ports.append(found)
+        golden[port.name] = values
+    counts = {port.name: len(golden[port.name]) for port in ports}
+    if len(set(counts.values())) > 1:
+        raise GoldenError(f"{given.npz}: as many of each input, not {counts}", hint="N comes first")
+    return tuple(ports), golden | extras
+
+
+def _fitted(port: Port, array: Array, given: GivenInputs, *, is_fixed: bool) -> tuple[Port, Array]:
+    """An array of a person as what is kept: float64 becomes float32, a batch of 1 after N goes, bytes are images."""
+    assert given.npz is not None
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    if array.dtype == np.uint8 and port.dtype == "float32" and not port.layout:
+        if port.image_shape is None or is_fixed:
+            raise GoldenError(f"{given.npz}: {port.name} holds bytes, and is no image", hint="save float32")
+        port = port.as_image(given.mean, given.std)
+    elif array.dtype == np.float32 and port.dtype != "float32":
+        port = replace(port, dtype="float32")
+    wanted = port.stored_shape
+    if array.shape[1:] == (1, *wanted):
+        array = array.reshape(len(array), *wanted)
+    if array.dtype != np.dtype(port.stored_dtype) or array.shape[1:] != wanted or not len(array):
+        expected = ", ".join(map(str, wanted))
+        raise GoldenError(
+            f"{given.npz}: {port.name} is {array.dtype} {array.shape}",
+            hint=f"the model takes {port.stored_dtype} (N, {expected})",
+        )
+    if array.dtype == np.float32 and not np.isfinite(array).all():
+        raise GoldenError(f"{given.npz}: {port.name} holds NaN or infinite values", hint="take them out")
+    return port, np.ascontiguousarray(array)
+
+
+def _complete(
+    ports: tuple[Port, ...], samples: dict[str, Array], golden: dict[str, Array]
+) -> dict[str, Array]:
+    return samples or {port.name: golden[port.name] for port in ports}
+
+
+def _divided(
+    ports: tuple[Port, ...], arrays: dict[str, Array], labels: Array | None, ids: tuple[str, ...]
+) -> ChosenInputs:
+    """Some of the samples are golden inputs, the others calibrate."""
+    count = len(next(iter(arrays.values())))
+    golden = chosen_goldens(count)
+    rest = np.setdiff1d(np.arange(count), golden)
+    kept = {name: values[golden] for name, values in arrays.items()}
+    kept["ids"] = np.array(ids)[golden]
+    assert labels is not None
+    labelled = bool((labels[golden] != UNKNOWN).all())
+    if labelled:
+        kept["labels"] = labels[golden]
+    return ChosenInputs(
+        ports=ports,
+        golden=kept,
+        calibration={name: values[rest] for name, values in arrays.items()} if len(rest) else arrays,
+        shared=not len(rest),
+        origin=f"{len(golden)} of the {count} inputs given to hil new",
+        invented=False,
+        labelled=labelled,
+    )
+
+
+def chosen_goldens(count: int) -> Array:
+    """Which of so many inputs become golden ones: a third at most, spread evenly; the rest calibrates."""
+    wanted = min(MOST_GOLDEN, max(1, count // 3))
+    return np.linspace(0, count - 1, wanted).astype(np.int64)
+
+
+def _invented(inputs: tuple[Port, ...], *, streams: bool, calibrates: bool, say: Say) -> ChosenInputs:
+    """Seeded noise, and inputs that drive the integers to both ends."""
+    random = np.random.default_rng(SEED)
+    calibration = {port.name: _noise(port, INVENTED_CALIBRATION, random) for port in inputs}
+    golden = {
+        port.name: np.concatenate([_noise(port, INVENTED_GOLDEN, random), _extremes(port, random)])
+        for port in inputs
+    }
+    count = len(next(iter(golden.values())))
+    golden["ids"] = np.array([f"noise {i}" if i < INVENTED_GOLDEN else f"extreme {i}" for i in range(count)])
+    if streams:
+        golden["sequence"] = (np.arange(count) >= count // 2).astype(np.int64)
+    say(
+        f"no inputs were given: {count} golden inputs are seeded noise, {count - INVENTED_GOLDEN} of them saturating"
+    )
+    if calibrates:
+        say(
+            "no inputs were given: CALIBRATED ON SEEDED NOISE. Device against exact is as good as with real data; "
+            "how far it is from the float model says nothing: give --calibration FOLDER or --inputs FILE.npz"
+        )
+    return ChosenInputs(
+        ports=inputs,
+        golden=golden,
+        calibration=calibration,
+        origin=f"seeded noise of hil new, seed {SEED}",
+        invented=True,
+    )
+
+
+def _noise(port: Port, count: int, random: np.random.Generator) -> Array:
+    dtype = np.dtype(port.dtype)
+    if dtype.kind == "f":
+        return random.standard_normal((count, *port.shape)).astype(np.float32)
+    if dtype.kind == "b":
+        return random.integers(0, 2, (count, *port.shape)).astype(np.bool_)
+    low, high = _limits(dtype)
+    return random.integers(low, high, (count, *port.shape), dtype, endpoint=True)
+
+
+def _limits(dtype: np.dtype[np.generic]) -> tuple[int, int]:
+    """Range of invented integers: all of 8 and 16 bits; of wider ones, which are counts or indices, a bit of them."""
+    limits = np.iinfo(dtype)  # type: ignore[type-var]
+    return (int(limits.min), int(limits.max)) if limits.bits <= 16 else (0, 1)
+
+
+def _extremes(port: Port, random: np.random.Generator) -> Array:
+    """Everywhere lowest, zero, highest; and lowest and highest at random."""
+    dtype = np.dtype(port.dtype)
+    low, high = {"f": (-_SATURATING, _SATURATING), "b": (0, 1)}.get(dtype.kind) or _limits(dtype)
+    flat = [np.full(port.shape, value) for value in (low, 0, high)]
+    mixed = np.where(random.integers(0, 2, port.shape) == 1, high, low)
+    return np.stack([*flat, mixed]).astype(dtype)
