@@ -18,7 +18,7 @@ from esp_hil.errors import ConfigError, GoldenError, HilError
 from esp_hil.goldens.new_check import check
 from esp_hil.goldens.new_inputs import GivenInputs, choose, chosen_goldens
 from esp_hil.goldens.new_model import Wish, create, facts_of, macs_of, read_labels, read_sources
-from esp_hil.goldens.new_ports import Port, Ports, joined, meanings_of, read_onnx
+from esp_hil.goldens.new_ports import NetworkPort, NetworkPorts, joined, meanings_of, read_onnx
 from esp_hil.goldens.new_toml import model_toml
 from esp_hil.goldens.references import DeviceFileReference, FloatReference
 from esp_hil.models import catalogue
@@ -112,8 +112,7 @@ def test_inputs_that_do_not_fit_leave_nothing_behind(
     wish: Wish, tmp_path: Path, folders: dict[str, str], words: str
 ) -> None:
     given = GivenInputs(folders={name: tmp_path / place for name, place in folders.items()})
-    small = words.startswith("5 inputs")
-    with pytest.raises(HilError, match="2 inputs|3 inputs|4 inputs|5 inputs" if small else words):
+    with pytest.raises(HilError, match=words):
         create(replace(wish, given=given), tmp_path / "golden", quiet)
     assert not (tmp_path / "golden").exists()
 
@@ -183,9 +182,9 @@ def test_labels_are_lines(tmp_path: Path) -> None:
 
 # inputs
 
-IMU = Port(name="imu", shape=(6,), dtype="float32")
-PICTURE = Port(name="picture", shape=(3, 4, 4), dtype="float32")
-BYTES = Port(name="bytes", shape=(5,), dtype="int8")
+IMU = NetworkPort(name="imu", shape=(6,), dtype="float32")
+PICTURE = NetworkPort(name="picture", shape=(3, 4, 4), dtype="float32")
+BYTES = NetworkPort(name="bytes", shape=(5,), dtype="int8")
 
 
 def test_each_input_has_a_folder_or_all_are_in_one_file(tmp_path: Path) -> None:
@@ -223,12 +222,13 @@ def test_as_many_of_each_input(tmp_path: Path) -> None:
 def test_a_file_of_inputs_keeps_what_it_says_beside_them(tmp_path: Path) -> None:
     path = tmp_path / "in.npz"
     random = np.random.default_rng(3)
+    right: Any = {"expected/y": np.zeros((12, 2), np.float32)}
     np.savez(
         path,
         picture=random.integers(0, 256, (12, 4, 4, 3)).astype(np.uint8),
         imu=random.standard_normal((12, 1, 6)),  # float64, with the batch of 1
         sequence=np.arange(12) // 4,
-        **{"expected/y": np.zeros((12, 2), np.float32)},
+        **right,
     )
     given = GivenInputs(npz=path, mean=(0.5, 0.5, 0.5))
     found = choose((IMU, PICTURE), (), given, calibrates=True, streams=False, say=quiet)
@@ -264,7 +264,7 @@ def test_a_file_of_inputs_that_does_not_fit_is_told_why(
 
 def test_invented_inputs_are_the_same_each_time_saturate_and_are_said() -> None:
     said: list[str] = []
-    counter = Port(name="i", shape=(), dtype="int32")
+    counter = NetworkPort(name="i", shape=(), dtype="int32")
     ports = (IMU, BYTES, counter)
     first = choose(ports, (), GivenInputs(), calibrates=True, streams=True, say=said.append)
     again = choose(ports, (), GivenInputs(), calibrates=True, streams=True, say=quiet)
@@ -282,8 +282,10 @@ def test_invented_inputs_are_the_same_each_time_saturate_and_are_said() -> None:
 # meanings
 
 
-def ports(*outputs: tuple[str, tuple[int, ...]]) -> Ports:
-    return Ports(inputs=(IMU,), outputs=tuple(Port(name=n, shape=s, dtype="float32") for n, s in outputs))
+def ports(*outputs: tuple[str, tuple[int, ...]]) -> NetworkPorts:
+    return NetworkPorts(
+        inputs=(IMU,), outputs=tuple(NetworkPort(name=n, shape=s, dtype="float32") for n, s in outputs)
+    )
 
 
 @pytest.mark.parametrize(
@@ -314,16 +316,16 @@ def test_a_persons_word_is_not_guessed_over() -> None:
 
 
 def test_device_and_float_model_are_joined_by_name_else_by_size() -> None:
-    device = Ports(
+    device = NetworkPorts(
         inputs=(
-            Port(name="serving_x", shape=(8, 8, 3), dtype="int8"),
-            Port(name="imu", shape=(6,), dtype="int8"),
+            NetworkPort(name="serving_x", shape=(8, 8, 3), dtype="int8"),
+            NetworkPort(name="imu", shape=(6,), dtype="int8"),
         ),
-        outputs=(Port(name="out:0", shape=(4,), dtype="int8"),),
+        outputs=(NetworkPort(name="out:0", shape=(4,), dtype="int8"),),
     )
-    floats = Ports(
-        inputs=(IMU, Port(name="x", shape=(3, 8, 8), dtype="float32")),
-        outputs=(Port(name="y", shape=(4,), dtype="float32"),),
+    floats = NetworkPorts(
+        inputs=(IMU, NetworkPort(name="x", shape=(3, 8, 8), dtype="float32")),
+        outputs=(NetworkPort(name="y", shape=(4,), dtype="float32"),),
     )
     found = joined(device, floats)
     assert [(port.name, port.float_name, port.shape) for port in found.inputs] == [
@@ -347,7 +349,7 @@ def test_an_espdl_alone_becomes_a_model_with_two_inputs_and_two_outputs(tmp_path
     assert [spec.name for spec in model.inputs] == ["imu", "audio"]
     golden = model.golden()
     assert {array.dtype for array in golden.arrays.values()} == {np.dtype(np.int8)}
-    assert set(ExactReference(model, "given", "esp32s3").run(golden.arrays)) == {"product", "gate"}
+    assert set(DeviceFileReference(model, "given", "esp32s3").run(golden.arrays)) == {"product", "gate"}
     assert not any("CALIBRATED" in line for line in said)
 
 

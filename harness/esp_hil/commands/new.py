@@ -173,12 +173,12 @@ def _check(wish: Wish, targets: str | None) -> int:
 def _look_over(model: Model, recipe: str, family: Family) -> None:
     """Findings of hil lint, and how far the device file is from the float model."""
     from esp_hil.goldens.new_check import RESOLVER, changes_of
-    from esp_hil.goldens.references import ExactReference
+    from esp_hil.goldens.references import DeviceFileReference
     from esp_hil.lint import lint_file
 
     path = model.artifact(recipe, family)
     golden = model.golden()
-    exact = ExactReference(model, recipe, family).run(golden.arrays)
+    exact = DeviceFileReference(model, recipe, family).run(golden.arrays)
     print(f"{family:8} {path.stat().st_size:,} bytes")
     if model.float_file:
         _beside_float(model, recipe, family, {name: answer.real() for name, answer in exact.items()})

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from esp_hil.errors import ConfigError, GoldenError
-from esp_hil.goldens.new_ports import Port
+from esp_hil.goldens.new_ports import NetworkPort
 from esp_hil.goldens.samples import IMAGES, UNKNOWN, read_samples
 from esp_hil.models.golden_set import EXTRAS
 from esp_hil.npz import read_npy, read_npz
@@ -57,7 +57,7 @@ class ChosenInputs:
         shared: whether golden inputs calibrate too.
     """
 
-    ports: tuple[Port, ...]
+    ports: tuple[NetworkPort, ...]
     golden: dict[str, Array]
     calibration: dict[str, Array]
     origin: str
@@ -67,7 +67,7 @@ class ChosenInputs:
 
 
 def choose(
-    inputs: tuple[Port, ...],
+    inputs: tuple[NetworkPort, ...],
     classes: tuple[str, ...],
     given: GivenInputs,
     *,
@@ -109,7 +109,8 @@ def choose(
         )
     else:
         chosen = _divided(ports, arrays, labels, ids)
-    count = len(next(iter(chosen.calibration.values())))
+    counted = arrays or {port.name: chosen.golden[port.name] for port in ports}
+    count = min(map(len, counted.values()))
     if calibrates and count < LEAST:
         raise ConfigError(
             f"{count} inputs to calibrate with", hint=f"give {LEAST} or more; 100 calibrate better"
@@ -117,7 +118,7 @@ def choose(
     return chosen
 
 
-def _by_input(inputs: tuple[Port, ...], folders: Mapping[str, Path]) -> dict[str, Path]:
+def _by_input(inputs: tuple[NetworkPort, ...], folders: Mapping[str, Path]) -> dict[str, Path]:
     names = [port.name for port in inputs]
     if "" in folders and len(names) > 1:
         raise ConfigError(
@@ -137,10 +138,14 @@ def _by_input(inputs: tuple[Port, ...], folders: Mapping[str, Path]) -> dict[str
 
 
 def _from_folders(
-    inputs: tuple[Port, ...], folders: dict[str, Path], classes: tuple[str, ...], given: GivenInputs, say: Say
-) -> tuple[dict[str, tuple[Port, Array]], Array | None, tuple[str, ...]]:
-    """Port and samples of each input, and labels and ids of the first."""
-    found: dict[str, tuple[Port, Array]] = {}
+    inputs: tuple[NetworkPort, ...],
+    folders: dict[str, Path],
+    classes: tuple[str, ...],
+    given: GivenInputs,
+    say: Say,
+) -> tuple[dict[str, tuple[NetworkPort, Array]], Array | None, tuple[str, ...]]:
+    """NetworkPort and samples of each input, and labels and ids of the first."""
+    found: dict[str, tuple[NetworkPort, Array]] = {}
     labels: Array | None = None
     ids: tuple[str, ...] = ()
     for asked in inputs:
@@ -169,7 +174,7 @@ def _from_folders(
     return found, labels, ids
 
 
-def _as_stored(port: Port, folder: Path) -> Port:
+def _as_stored(port: NetworkPort, folder: Path) -> NetworkPort:
     """A port of integers takes real values if that is what a person has: pictures, or arrays of floats."""
     files = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGES | {".npy"})
     first = min(files, default=None)
@@ -181,9 +186,9 @@ def _as_stored(port: Port, folder: Path) -> Port:
 
 
 def _from_npz(
-    inputs: tuple[Port, ...], given: GivenInputs, *, fixed: set[str]
-) -> tuple[tuple[Port, ...], dict[str, Array]]:
-    """Ports, and what inputs.npz gets."""
+    inputs: tuple[NetworkPort, ...], given: GivenInputs, *, fixed: set[str]
+) -> tuple[tuple[NetworkPort, ...], dict[str, Array]]:
+    """NetworkPorts, and what inputs.npz gets."""
     assert given.npz is not None
     arrays = read_npz(
         given.npz, hint="numpy.savez(FILE, NAME=array, ...) with an array for each input, N first"
@@ -209,7 +214,9 @@ def _from_npz(
     return tuple(ports), golden | extras
 
 
-def _fitted(port: Port, array: Array, given: GivenInputs, *, is_fixed: bool) -> tuple[Port, Array]:
+def _fitted(
+    port: NetworkPort, array: Array, given: GivenInputs, *, is_fixed: bool
+) -> tuple[NetworkPort, Array]:
     """An array of a person as what is kept: float64 becomes float32, a batch of 1 after N goes, bytes are images."""
     assert given.npz is not None
     if array.dtype == np.float64:
@@ -235,13 +242,13 @@ def _fitted(port: Port, array: Array, given: GivenInputs, *, is_fixed: bool) -> 
 
 
 def _complete(
-    ports: tuple[Port, ...], samples: dict[str, Array], golden: dict[str, Array]
+    ports: tuple[NetworkPort, ...], samples: dict[str, Array], golden: dict[str, Array]
 ) -> dict[str, Array]:
     return samples or {port.name: golden[port.name] for port in ports}
 
 
 def _divided(
-    ports: tuple[Port, ...], arrays: dict[str, Array], labels: Array | None, ids: tuple[str, ...]
+    ports: tuple[NetworkPort, ...], arrays: dict[str, Array], labels: Array | None, ids: tuple[str, ...]
 ) -> ChosenInputs:
     """Some of the samples are golden inputs, the others calibrate."""
     count = len(next(iter(arrays.values())))
@@ -270,7 +277,7 @@ def chosen_goldens(count: int) -> Array:
     return np.linspace(0, count - 1, wanted).astype(np.int64)
 
 
-def _invented(inputs: tuple[Port, ...], *, streams: bool, calibrates: bool, say: Say) -> ChosenInputs:
+def _invented(inputs: tuple[NetworkPort, ...], *, streams: bool, calibrates: bool, say: Say) -> ChosenInputs:
     """Seeded noise, and inputs that drive the integers to both ends."""
     random = np.random.default_rng(SEED)
     calibration = {port.name: _noise(port, INVENTED_CALIBRATION, random) for port in inputs}
@@ -299,7 +306,7 @@ def _invented(inputs: tuple[Port, ...], *, streams: bool, calibrates: bool, say:
     )
 
 
-def _noise(port: Port, count: int, random: np.random.Generator) -> Array:
+def _noise(port: NetworkPort, count: int, random: np.random.Generator) -> Array:
     dtype = np.dtype(port.dtype)
     if dtype.kind == "f":
         return random.standard_normal((count, *port.shape)).astype(np.float32)
@@ -315,7 +322,7 @@ def _limits(dtype: np.dtype[np.generic]) -> tuple[int, int]:
     return (int(limits.min), int(limits.max)) if limits.bits <= 16 else (0, 1)
 
 
-def _extremes(port: Port, random: np.random.Generator) -> Array:
+def _extremes(port: NetworkPort, random: np.random.Generator) -> Array:
     """Everywhere lowest, zero, highest; and lowest and highest at random."""
     dtype = np.dtype(port.dtype)
     low, high = {"f": (-_SATURATING, _SATURATING), "b": (0, 1)}.get(dtype.kind) or _limits(dtype)

@@ -23,7 +23,14 @@ from esp_hil.formats.tflite import TfliteModel
 from esp_hil.goldens.build import build
 from esp_hil.goldens.esp_ppq import require_quantizer
 from esp_hil.goldens.new_inputs import ChosenInputs, GivenInputs, choose
-from esp_hil.goldens.new_ports import Ports, joined, meanings_of, ports_of_file, ports_of_onnx, read_onnx
+from esp_hil.goldens.new_ports import (
+    NetworkPorts,
+    joined,
+    meanings_of,
+    ports_of_file,
+    ports_of_onnx,
+    read_onnx,
+)
 from esp_hil.goldens.new_toml import ModelFacts, model_toml
 from esp_hil.models import catalogue
 from esp_hil.models.catalogue import artifact_name
@@ -79,7 +86,7 @@ class ModelSources:
 
     proto: onnx.ModelProto | None
     files: Mapping[Family, DeviceFile]
-    ports: Ports
+    ports: NetworkPorts
     runtime: Runtime
 
     @property
@@ -158,7 +165,7 @@ def read_sources(wish: Wish) -> ModelSources:
     return ModelSources(proto=proto, files=files, ports=ports, runtime=runtime)
 
 
-def _names(ports: Ports) -> tuple[set[str], set[str]]:
+def _names(ports: NetworkPorts) -> tuple[set[str], set[str]]:
     return {port.name for port in ports.inputs}, {port.name for port in ports.outputs}
 
 
@@ -241,7 +248,7 @@ def facts_of(wish: Wish, sources: ModelSources, chosen: ChosenInputs, say: Say) 
     )
 
 
-def _check_labels(classes: tuple[str, ...], ports: Ports, meanings: Mapping[str, Meaning]) -> None:
+def _check_labels(classes: tuple[str, ...], ports: NetworkPorts, meanings: Mapping[str, Meaning]) -> None:
     scores = [port for port in ports.outputs if meanings[port.name] == "scores"]
     sizes = [max(port.shape, default=1) for port in scores]
     if len(set(classes)) != len(classes) or len(classes) not in sizes:
@@ -252,7 +259,7 @@ def _check_labels(classes: tuple[str, ...], ports: Ports, meanings: Mapping[str,
         )
 
 
-def _all_classes(wish: Wish, ports: Ports) -> tuple[str, ...]:
+def _all_classes(wish: Wish, ports: NetworkPorts) -> tuple[str, ...]:
     """Names that subfolders of inputs may have."""
     if wish.classes:
         return wish.classes
@@ -260,7 +267,7 @@ def _all_classes(wish: Wish, ports: Ports) -> tuple[str, ...]:
     return _classes_of(wish, ports, meanings)
 
 
-def _classes_of(wish: Wish, ports: Ports, meanings: Mapping[str, Meaning]) -> tuple[str, ...]:
+def _classes_of(wish: Wish, ports: NetworkPorts, meanings: Mapping[str, Meaning]) -> tuple[str, ...]:
     """The labels, or the numbers of the classes."""
     if wish.classes:
         return wish.classes

@@ -21,7 +21,7 @@ _IMAGE_CHANNELS = (1, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Port:
+class NetworkPort:
     """An input or output.
 
     Attributes:
@@ -62,7 +62,7 @@ class Port:
         images = self.image_shape
         return images if self.layout and images is not None else self.shape
 
-    def as_image(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Port:
+    def as_image(self, mean: tuple[float, ...], std: tuple[float, ...]) -> NetworkPort:
         """The same, stored as images of bytes.
 
         Raises:
@@ -86,11 +86,11 @@ def image_layout(shape: tuple[int, ...]) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
+class NetworkPorts:
     """All inputs and outputs of a model, in the file's order."""
 
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[NetworkPort, ...]
+    outputs: tuple[NetworkPort, ...]
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
@@ -130,7 +130,7 @@ def _require_weights(path: Path, proto: onnx.ModelProto) -> None:
             )
 
 
-def ports_of_onnx(proto: onnx.ModelProto) -> Ports:
+def ports_of_onnx(proto: onnx.ModelProto) -> NetworkPorts:
     """Inputs and outputs of a float model.
 
     Raises:
@@ -143,9 +143,11 @@ def ports_of_onnx(proto: onnx.ModelProto) -> Ports:
         raise ConfigError("the float model has no input", hint="a network without one cannot be tested")
     for value in inputs:
         _require_float(value)
-    return Ports(
-        inputs=tuple(Port(name=v.name, shape=_sizes(v, "input"), dtype="float32") for v in inputs),
-        outputs=tuple(Port(name=v.name, shape=_sizes(v, "output"), dtype="float32") for v in graph.output),
+    return NetworkPorts(
+        inputs=tuple(NetworkPort(name=v.name, shape=_sizes(v, "input"), dtype="float32") for v in inputs),
+        outputs=tuple(
+            NetworkPort(name=v.name, shape=_sizes(v, "output"), dtype="float32") for v in graph.output
+        ),
     )
 
 
@@ -179,46 +181,48 @@ def _sizes(value: onnx.ValueInfoProto, role: str) -> tuple[int, ...]:
     return tuple(sizes[1:])
 
 
-def ports_of_file(file: DeviceFile) -> Ports:
+def ports_of_file(file: DeviceFile) -> NetworkPorts:
     """Inputs and outputs of a device file, as the device has them.
 
     Raises:
         ConfigError: an input of a type that no golden input can have.
     """
-    return Ports(
+    return NetworkPorts(
         inputs=tuple(map(_of_tensor, file.inputs)),
         outputs=tuple(map(_of_tensor, file.outputs)),
     )
 
 
-def _of_tensor(tensor: FileTensor) -> Port:
+def _of_tensor(tensor: FileTensor) -> NetworkPort:
     if tensor.dtype not in get_args(StoredDtype):
         raise ConfigError(
             f"tensor {tensor.name} is {tensor.dtype}", hint=f"hil has: {', '.join(get_args(StoredDtype))}"
         )
-    return Port(name=tensor.name, shape=_item(tensor.shape), dtype=tensor.dtype)
+    return NetworkPort(name=tensor.name, shape=_item(tensor.shape), dtype=tensor.dtype)
 
 
 def _item(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[1:] if shape[:1] == (1,) else shape
 
 
-def joined(device: Ports, floats: Ports) -> Ports:
+def joined(device: NetworkPorts, floats: NetworkPorts) -> NetworkPorts:
     """The device's ports with the float model's names and layouts.
 
     Raises:
         ConfigError: the two files are not of the same network.
     """
-    return Ports(
+    return NetworkPorts(
         inputs=_matched(device.inputs, floats.inputs, "input"),
         outputs=_matched(device.outputs, floats.outputs, "output"),
     )
 
 
-def _matched(device: tuple[Port, ...], floats: tuple[Port, ...], role: str) -> tuple[Port, ...]:
+def _matched(
+    device: tuple[NetworkPort, ...], floats: tuple[NetworkPort, ...], role: str
+) -> tuple[NetworkPort, ...]:
     """By name where the names are the same; else by size, where that leaves no choice; else in their order."""
     left = {port.name: port for port in floats}
-    found: dict[str, Port] = {port.name: left.pop(port.name) for port in device if port.name in left}
+    found: dict[str, NetworkPort] = {port.name: left.pop(port.name) for port in device if port.name in left}
     for port in device:
         if port.name in found:
             continue
@@ -246,7 +250,7 @@ def _matched(device: tuple[Port, ...], floats: tuple[Port, ...], role: str) -> t
 
 
 def meanings_of(
-    ports: Ports, wished: Mapping[str, Meaning], labels: int, chosen: str
+    ports: NetworkPorts, wished: Mapping[str, Meaning], labels: int, chosen: str
 ) -> tuple[dict[str, Meaning], list[str]]:
     """What each output means, and what was assumed.
 
@@ -275,10 +279,9 @@ def meanings_of(
             continue
         if chosen:
             scores = name == chosen
-        elif labels:
-            scores = (
-                vector and max(port.shape) == labels and "scores" not in (*found.values(), *wished.values())
-            )
+        elif labels and len(there) > 1:
+            taken = "scores" in (*found.values(), *wished.values())
+            scores = vector and max(port.shape) == labels and not taken
         else:
             scores = vector and len(there) == 1
         found[name] = "scores" if scores else "values"
