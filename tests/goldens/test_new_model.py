@@ -18,7 +18,7 @@ from esp_hil.errors import ConfigError, GoldenError, HilError
 from esp_hil.goldens.new_check import check
 from esp_hil.goldens.new_inputs import GivenInputs, choose, chosen_goldens
 from esp_hil.goldens.new_model import Wish, create, facts_of, macs_of, read_labels, read_sources
-from esp_hil.goldens.new_ports import NetworkPort, NetworkPorts, joined, meanings_of, read_onnx
+from esp_hil.goldens.new_ports import ModelPort, ModelPorts, joined, meanings_of, read_onnx
 from esp_hil.goldens.new_toml import model_toml
 from esp_hil.goldens.references import DeviceFileReference, FloatReference
 from esp_hil.models import catalogue
@@ -182,9 +182,9 @@ def test_labels_are_lines(tmp_path: Path) -> None:
 
 # inputs
 
-IMU = NetworkPort(name="imu", shape=(6,), dtype="float32")
-PICTURE = NetworkPort(name="picture", shape=(3, 4, 4), dtype="float32")
-BYTES = NetworkPort(name="bytes", shape=(5,), dtype="int8")
+IMU = ModelPort(name="imu", shape=(6,), dtype="float32")
+PICTURE = ModelPort(name="picture", shape=(3, 4, 4), dtype="float32")
+BYTES = ModelPort(name="bytes", shape=(5,), dtype="int8")
 
 
 def test_each_input_has_a_folder_or_all_are_in_one_file(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_a_file_of_inputs_that_does_not_fit_is_told_why(
 
 def test_invented_inputs_are_the_same_each_time_saturate_and_are_said() -> None:
     said: list[str] = []
-    counter = NetworkPort(name="i", shape=(), dtype="int32")
+    counter = ModelPort(name="i", shape=(), dtype="int32")
     ports = (IMU, BYTES, counter)
     first = choose(ports, (), GivenInputs(), calibrates=True, streams=True, say=said.append)
     again = choose(ports, (), GivenInputs(), calibrates=True, streams=True, say=quiet)
@@ -282,9 +282,9 @@ def test_invented_inputs_are_the_same_each_time_saturate_and_are_said() -> None:
 # meanings
 
 
-def ports(*outputs: tuple[str, tuple[int, ...]]) -> NetworkPorts:
-    return NetworkPorts(
-        inputs=(IMU,), outputs=tuple(NetworkPort(name=n, shape=s, dtype="float32") for n, s in outputs)
+def ports(*outputs: tuple[str, tuple[int, ...]]) -> ModelPorts:
+    return ModelPorts(
+        inputs=(IMU,), outputs=tuple(ModelPort(name=n, shape=s, dtype="float32") for n, s in outputs)
     )
 
 
@@ -316,16 +316,16 @@ def test_a_persons_word_is_not_guessed_over() -> None:
 
 
 def test_device_and_float_model_are_joined_by_name_else_by_size() -> None:
-    device = NetworkPorts(
+    device = ModelPorts(
         inputs=(
-            NetworkPort(name="serving_x", shape=(8, 8, 3), dtype="int8"),
-            NetworkPort(name="imu", shape=(6,), dtype="int8"),
+            ModelPort(name="serving_x", shape=(8, 8, 3), dtype="int8"),
+            ModelPort(name="imu", shape=(6,), dtype="int8"),
         ),
-        outputs=(NetworkPort(name="out:0", shape=(4,), dtype="int8"),),
+        outputs=(ModelPort(name="out:0", shape=(4,), dtype="int8"),),
     )
-    floats = NetworkPorts(
-        inputs=(IMU, NetworkPort(name="x", shape=(3, 8, 8), dtype="float32")),
-        outputs=(NetworkPort(name="y", shape=(4,), dtype="float32"),),
+    floats = ModelPorts(
+        inputs=(IMU, ModelPort(name="x", shape=(3, 8, 8), dtype="float32")),
+        outputs=(ModelPort(name="y", shape=(4,), dtype="float32"),),
     )
     found = joined(device, floats)
     assert [(port.name, port.float_name, port.shape) for port in found.inputs] == [

@@ -28,7 +28,7 @@ DEFAULT = {"espdl": ("esp32s3", "esp32p4"), "tflm": ("esp32", "esp32s3", "esp32p
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChipCheck:
+class ChipOutlook:
     """What is to be expected on one chip.
 
     Attributes:
@@ -44,7 +44,7 @@ class ChipCheck:
     changes: tuple[str, ...]
 
 
-def check(wish: Wish, chips: Sequence[str]) -> Iterator[ChipCheck]:
+def check(wish: Wish, chips: Sequence[str]) -> Iterator[ChipOutlook]:
     """Look at a person's model files for each chip.
 
     Args:
@@ -61,7 +61,9 @@ def check(wish: Wish, chips: Sequence[str]) -> Iterator[ChipCheck]:
         if sources.files and family not in sources.files:
             there = ", ".join(sources.files)
             why = f"the device files are for {there}, and {name} needs one for {family}"
-            yield ChipCheck(chip=name, runs=False, why=(why,), changes=("give the float model with --onnx",))
+            yield ChipOutlook(
+                chip=name, runs=False, why=(why,), changes=("give the float model with --onnx",)
+            )
         elif sources.files:
             place = wish.files[list(sources.files).index(family)] if len(wish.files) > 1 else wish.files[0]
             yield _of_file(place, sources.files[family], chip)
@@ -69,7 +71,7 @@ def check(wish: Wish, chips: Sequence[str]) -> Iterator[ChipCheck]:
             yield _of_onnx(wish, sources, chip)
 
 
-def _of_file(path: Path, file: DeviceFile, chip: Target) -> ChipCheck:
+def _of_file(path: Path, file: DeviceFile, chip: Target) -> ChipOutlook:
     findings = lint_file(path, target=chip, psram_bytes=chip.psram_bytes).findings
     why: list[str] = []
     errors = [one for one in findings if one.severity == "error" and one.gates and one.rule != RESOLVER]
@@ -80,10 +82,10 @@ def _of_file(path: Path, file: DeviceFile, chip: Target) -> ChipCheck:
     try:
         file.exact(chip.family_of(file.runtime))
     except HilError as error:
-        return ChipCheck(
+        return ChipOutlook(
             chip=chip.name, runs=False, why=(error.message,), changes=(error.hint,) if error.hint else ()
         )
-    return ChipCheck(
+    return ChipOutlook(
         chip=chip.name,
         runs=not errors,
         why=(*why, *(_sentence(one) for one in errors)),
@@ -120,7 +122,7 @@ def _memory(file: DeviceFile, chip: Target) -> str:
     return f"{size}, its arena {how} {arena:,} bytes of RAM"
 
 
-def _of_onnx(wish: Wish, sources: ModelSources, chip: Target) -> ChipCheck:
+def _of_onnx(wish: Wish, sources: ModelSources, chip: Target) -> ChipOutlook:
     assert wish.onnx is not None
     assert sources.proto is not None
     findings = lint_file(wish.onnx, target=chip).findings
@@ -138,7 +140,7 @@ def _of_onnx(wish: Wish, sources: ModelSources, chip: Target) -> ChipCheck:
         why.append(f"one layer alone needs {live:,} bytes; the largest memory has {room:,}")
         changes.append("a smaller input, or fewer channels where it is largest")
     why += [_sentence(one) for one in errors]
-    return ChipCheck(
+    return ChipOutlook(
         chip=chip.name,
         runs=not errors and weights <= chip.flash_bytes and live <= room,
         why=tuple(why),

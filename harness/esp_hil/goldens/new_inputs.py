@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from esp_hil.errors import ConfigError, GoldenError
-from esp_hil.goldens.new_ports import NetworkPort
+from esp_hil.goldens.new_ports import ModelPort
 from esp_hil.goldens.samples import IMAGES, UNKNOWN, read_samples
 from esp_hil.models.golden_set import EXTRAS
 from esp_hil.npz import read_npy, read_npz
@@ -57,7 +57,7 @@ class ChosenInputs:
         shared: whether golden inputs calibrate too.
     """
 
-    ports: tuple[NetworkPort, ...]
+    ports: tuple[ModelPort, ...]
     golden: dict[str, Array]
     calibration: dict[str, Array]
     origin: str
@@ -67,7 +67,7 @@ class ChosenInputs:
 
 
 def choose(
-    inputs: tuple[NetworkPort, ...],
+    inputs: tuple[ModelPort, ...],
     classes: tuple[str, ...],
     given: GivenInputs,
     *,
@@ -118,7 +118,7 @@ def choose(
     return chosen
 
 
-def _by_input(inputs: tuple[NetworkPort, ...], folders: Mapping[str, Path]) -> dict[str, Path]:
+def _by_input(inputs: tuple[ModelPort, ...], folders: Mapping[str, Path]) -> dict[str, Path]:
     names = [port.name for port in inputs]
     if "" in folders and len(names) > 1:
         raise ConfigError(
@@ -138,14 +138,14 @@ def _by_input(inputs: tuple[NetworkPort, ...], folders: Mapping[str, Path]) -> d
 
 
 def _from_folders(
-    inputs: tuple[NetworkPort, ...],
+    inputs: tuple[ModelPort, ...],
     folders: dict[str, Path],
     classes: tuple[str, ...],
     given: GivenInputs,
     say: Say,
-) -> tuple[dict[str, tuple[NetworkPort, Array]], Array | None, tuple[str, ...]]:
-    """NetworkPort and samples of each input, and labels and ids of the first."""
-    found: dict[str, tuple[NetworkPort, Array]] = {}
+) -> tuple[dict[str, tuple[ModelPort, Array]], Array | None, tuple[str, ...]]:
+    """ModelPort and samples of each input, and labels and ids of the first."""
+    found: dict[str, tuple[ModelPort, Array]] = {}
     labels: Array | None = None
     ids: tuple[str, ...] = ()
     for asked in inputs:
@@ -174,7 +174,7 @@ def _from_folders(
     return found, labels, ids
 
 
-def _as_stored(port: NetworkPort, folder: Path) -> NetworkPort:
+def _as_stored(port: ModelPort, folder: Path) -> ModelPort:
     """A port of integers takes real values if that is what a person has: pictures, or arrays of floats."""
     files = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGES | {".npy"})
     first = min(files, default=None)
@@ -186,9 +186,9 @@ def _as_stored(port: NetworkPort, folder: Path) -> NetworkPort:
 
 
 def _from_npz(
-    inputs: tuple[NetworkPort, ...], given: GivenInputs, *, fixed: set[str]
-) -> tuple[tuple[NetworkPort, ...], dict[str, Array]]:
-    """NetworkPorts, and what inputs.npz gets."""
+    inputs: tuple[ModelPort, ...], given: GivenInputs, *, fixed: set[str]
+) -> tuple[tuple[ModelPort, ...], dict[str, Array]]:
+    """ModelPorts, and what inputs.npz gets."""
     assert given.npz is not None
     arrays = read_npz(
         given.npz, hint="numpy.savez(FILE, NAME=array, ...) with an array for each input, N first"
@@ -214,9 +214,7 @@ def _from_npz(
     return tuple(ports), golden | extras
 
 
-def _fitted(
-    port: NetworkPort, array: Array, given: GivenInputs, *, is_fixed: bool
-) -> tuple[NetworkPort, Array]:
+def _fitted(port: ModelPort, array: Array, given: GivenInputs, *, is_fixed: bool) -> tuple[ModelPort, Array]:
     """An array of a person as what is kept: float64 becomes float32, a batch of 1 after N goes, bytes are images."""
     assert given.npz is not None
     if array.dtype == np.float64:
@@ -242,13 +240,13 @@ def _fitted(
 
 
 def _complete(
-    ports: tuple[NetworkPort, ...], samples: dict[str, Array], golden: dict[str, Array]
+    ports: tuple[ModelPort, ...], samples: dict[str, Array], golden: dict[str, Array]
 ) -> dict[str, Array]:
     return samples or {port.name: golden[port.name] for port in ports}
 
 
 def _divided(
-    ports: tuple[NetworkPort, ...], arrays: dict[str, Array], labels: Array | None, ids: tuple[str, ...]
+    ports: tuple[ModelPort, ...], arrays: dict[str, Array], labels: Array | None, ids: tuple[str, ...]
 ) -> ChosenInputs:
     """Some of the samples are golden inputs, the others calibrate."""
     count = len(next(iter(arrays.values())))
@@ -277,7 +275,7 @@ def chosen_goldens(count: int) -> Array:
     return np.linspace(0, count - 1, wanted).astype(np.int64)
 
 
-def _invented(inputs: tuple[NetworkPort, ...], *, streams: bool, calibrates: bool, say: Say) -> ChosenInputs:
+def _invented(inputs: tuple[ModelPort, ...], *, streams: bool, calibrates: bool, say: Say) -> ChosenInputs:
     """Seeded noise, and inputs that drive the integers to both ends."""
     random = np.random.default_rng(SEED)
     calibration = {port.name: _noise(port, INVENTED_CALIBRATION, random) for port in inputs}
@@ -306,7 +304,7 @@ def _invented(inputs: tuple[NetworkPort, ...], *, streams: bool, calibrates: boo
     )
 
 
-def _noise(port: NetworkPort, count: int, random: np.random.Generator) -> Array:
+def _noise(port: ModelPort, count: int, random: np.random.Generator) -> Array:
     dtype = np.dtype(port.dtype)
     if dtype.kind == "f":
         return random.standard_normal((count, *port.shape)).astype(np.float32)
@@ -322,7 +320,7 @@ def _limits(dtype: np.dtype[np.generic]) -> tuple[int, int]:
     return (int(limits.min), int(limits.max)) if limits.bits <= 16 else (0, 1)
 
 
-def _extremes(port: NetworkPort, random: np.random.Generator) -> Array:
+def _extremes(port: ModelPort, random: np.random.Generator) -> Array:
     """Everywhere lowest, zero, highest; and lowest and highest at random."""
     dtype = np.dtype(port.dtype)
     low, high = {"f": (-_SATURATING, _SATURATING), "b": (0, 1)}.get(dtype.kind) or _limits(dtype)

@@ -24,7 +24,7 @@ from esp_hil.goldens.build import build
 from esp_hil.goldens.esp_ppq import require_quantizer
 from esp_hil.goldens.new_inputs import ChosenInputs, GivenInputs, choose
 from esp_hil.goldens.new_ports import (
-    NetworkPorts,
+    ModelPorts,
     joined,
     meanings_of,
     ports_of_file,
@@ -86,7 +86,7 @@ class ModelSources:
 
     proto: onnx.ModelProto | None
     files: Mapping[Family, DeviceFile]
-    ports: NetworkPorts
+    ports: ModelPorts
     runtime: Runtime
 
     @property
@@ -165,7 +165,7 @@ def read_sources(wish: Wish) -> ModelSources:
     return ModelSources(proto=proto, files=files, ports=ports, runtime=runtime)
 
 
-def _names(ports: NetworkPorts) -> tuple[set[str], set[str]]:
+def _names(ports: ModelPorts) -> tuple[set[str], set[str]]:
     return {port.name for port in ports.inputs}, {port.name for port in ports.outputs}
 
 
@@ -248,7 +248,7 @@ def facts_of(wish: Wish, sources: ModelSources, chosen: ChosenInputs, say: Say) 
     )
 
 
-def _check_labels(classes: tuple[str, ...], ports: NetworkPorts, meanings: Mapping[str, Meaning]) -> None:
+def _check_labels(classes: tuple[str, ...], ports: ModelPorts, meanings: Mapping[str, Meaning]) -> None:
     scores = [port for port in ports.outputs if meanings[port.name] == "scores"]
     sizes = [max(port.shape, default=1) for port in scores]
     if len(set(classes)) != len(classes) or len(classes) not in sizes:
@@ -259,7 +259,7 @@ def _check_labels(classes: tuple[str, ...], ports: NetworkPorts, meanings: Mappi
         )
 
 
-def _all_classes(wish: Wish, ports: NetworkPorts) -> tuple[str, ...]:
+def _all_classes(wish: Wish, ports: ModelPorts) -> tuple[str, ...]:
     """Names that subfolders of inputs may have."""
     if wish.classes:
         return wish.classes
@@ -267,7 +267,7 @@ def _all_classes(wish: Wish, ports: NetworkPorts) -> tuple[str, ...]:
     return _classes_of(wish, ports, meanings)
 
 
-def _classes_of(wish: Wish, ports: NetworkPorts, meanings: Mapping[str, Meaning]) -> tuple[str, ...]:
+def _classes_of(wish: Wish, ports: ModelPorts, meanings: Mapping[str, Meaning]) -> tuple[str, ...]:
     """The labels, or the numbers of the classes."""
     if wish.classes:
         return wish.classes

@@ -21,7 +21,7 @@ _IMAGE_CHANNELS = (1, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkPort:
+class ModelPort:
     """An input or output.
 
     Attributes:
@@ -62,7 +62,7 @@ class NetworkPort:
         images = self.image_shape
         return images if self.layout and images is not None else self.shape
 
-    def as_image(self, mean: tuple[float, ...], std: tuple[float, ...]) -> NetworkPort:
+    def as_image(self, mean: tuple[float, ...], std: tuple[float, ...]) -> ModelPort:
         """The same, stored as images of bytes.
 
         Raises:
@@ -86,11 +86,11 @@ def image_layout(shape: tuple[int, ...]) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkPorts:
+class ModelPorts:
     """All inputs and outputs of a model, in the file's order."""
 
-    inputs: tuple[NetworkPort, ...]
-    outputs: tuple[NetworkPort, ...]
+    inputs: tuple[ModelPort, ...]
+    outputs: tuple[ModelPort, ...]
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
@@ -130,7 +130,7 @@ def _require_weights(path: Path, proto: onnx.ModelProto) -> None:
             )
 
 
-def ports_of_onnx(proto: onnx.ModelProto) -> NetworkPorts:
+def ports_of_onnx(proto: onnx.ModelProto) -> ModelPorts:
     """Inputs and outputs of a float model.
 
     Raises:
@@ -143,10 +143,10 @@ def ports_of_onnx(proto: onnx.ModelProto) -> NetworkPorts:
         raise ConfigError("the float model has no input", hint="a network without one cannot be tested")
     for value in inputs:
         _require_float(value)
-    return NetworkPorts(
-        inputs=tuple(NetworkPort(name=v.name, shape=_sizes(v, "input"), dtype="float32") for v in inputs),
+    return ModelPorts(
+        inputs=tuple(ModelPort(name=v.name, shape=_sizes(v, "input"), dtype="float32") for v in inputs),
         outputs=tuple(
-            NetworkPort(name=v.name, shape=_sizes(v, "output"), dtype="float32") for v in graph.output
+            ModelPort(name=v.name, shape=_sizes(v, "output"), dtype="float32") for v in graph.output
         ),
     )
 
@@ -181,48 +181,48 @@ def _sizes(value: onnx.ValueInfoProto, role: str) -> tuple[int, ...]:
     return tuple(sizes[1:])
 
 
-def ports_of_file(file: DeviceFile) -> NetworkPorts:
+def ports_of_file(file: DeviceFile) -> ModelPorts:
     """Inputs and outputs of a device file, as the device has them.
 
     Raises:
         ConfigError: an input of a type that no golden input can have.
     """
-    return NetworkPorts(
+    return ModelPorts(
         inputs=tuple(map(_of_tensor, file.inputs)),
         outputs=tuple(map(_of_tensor, file.outputs)),
     )
 
 
-def _of_tensor(tensor: FileTensor) -> NetworkPort:
+def _of_tensor(tensor: FileTensor) -> ModelPort:
     if tensor.dtype not in get_args(StoredDtype):
         raise ConfigError(
             f"tensor {tensor.name} is {tensor.dtype}", hint=f"hil has: {', '.join(get_args(StoredDtype))}"
         )
-    return NetworkPort(name=tensor.name, shape=_item(tensor.shape), dtype=tensor.dtype)
+    return ModelPort(name=tensor.name, shape=_item(tensor.shape), dtype=tensor.dtype)
 
 
 def _item(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[1:] if shape[:1] == (1,) else shape
 
 
-def joined(device: NetworkPorts, floats: NetworkPorts) -> NetworkPorts:
+def joined(device: ModelPorts, floats: ModelPorts) -> ModelPorts:
     """The device's ports with the float model's names and layouts.
 
     Raises:
         ConfigError: the two files are not of the same network.
     """
-    return NetworkPorts(
+    return ModelPorts(
         inputs=_matched(device.inputs, floats.inputs, "input"),
         outputs=_matched(device.outputs, floats.outputs, "output"),
     )
 
 
 def _matched(
-    device: tuple[NetworkPort, ...], floats: tuple[NetworkPort, ...], role: str
-) -> tuple[NetworkPort, ...]:
+    device: tuple[ModelPort, ...], floats: tuple[ModelPort, ...], role: str
+) -> tuple[ModelPort, ...]:
     """By name where the names are the same; else by size, where that leaves no choice; else in their order."""
     left = {port.name: port for port in floats}
-    found: dict[str, NetworkPort] = {port.name: left.pop(port.name) for port in device if port.name in left}
+    found: dict[str, ModelPort] = {port.name: left.pop(port.name) for port in device if port.name in left}
     for port in device:
         if port.name in found:
             continue
@@ -250,7 +250,7 @@ def _matched(
 
 
 def meanings_of(
-    ports: NetworkPorts, wished: Mapping[str, Meaning], labels: int, chosen: str
+    ports: ModelPorts, wished: Mapping[str, Meaning], labels: int, chosen: str
 ) -> tuple[dict[str, Meaning], list[str]]:
     """What each output means, and what was assumed.
 

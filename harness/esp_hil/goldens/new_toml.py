@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from esp_hil.goldens.new_ports import NetworkPort
+from esp_hil.goldens.new_ports import ModelPort
 from esp_hil.targets import FAMILIES_OF, Family, Runtime
 from esp_hil.verdict.measures import Meaning
 
@@ -33,8 +33,8 @@ class ModelFacts:
 
     name: str
     source: str
-    inputs: tuple[NetworkPort, ...]
-    outputs: tuple[NetworkPort, ...]
+    inputs: tuple[ModelPort, ...]
+    outputs: tuple[ModelPort, ...]
     meanings: Mapping[str, Meaning]
     classes: tuple[str, ...]
     families: tuple[Family, ...]
@@ -94,7 +94,7 @@ def _recipe(facts: ModelFacts) -> str:
     return "w8a8" if facts.quantizes else "given"
 
 
-def _input(port: NetworkPort) -> str:
+def _input(port: ModelPort) -> str:
     lines = ["[[inputs]]", f"name = {json.dumps(port.name)}"]
     if port.layout:
         lines += [
@@ -129,7 +129,7 @@ _ABOUT: Mapping[Meaning, str] = {
 }
 
 
-def _output(facts: ModelFacts, port: NetworkPort, *, labelled: bool, gated: bool) -> str:
+def _output(facts: ModelFacts, port: ModelPort, *, labelled: bool, gated: bool) -> str:
     meaning = facts.meanings[port.name]
     lines = [
         "[[outputs]]",
