@@ -38,6 +38,29 @@ def test_nearest_takes_the_pixel_below_not_the_closest() -> None:
     assert resized(ramp, placement, (4, 1), "nearest")[0, :, 0].tolist() == [0, 2, 4, 6]
 
 
+@pytest.mark.parametrize("size", [(4, 1), (3, 2), (7, 5), (16, 9), (40, 31)])
+@pytest.mark.parametrize("crop", [None, (3, 1, 14, 9)])
+def test_the_nearest_by_half_pixel_centres_is_that_of_a_loop_over_pixels(
+    size: tuple[int, int], crop: tuple[int, int, int, int] | None
+) -> None:
+    """ESP-DL 3.1: x = (j + 0.5) / scale - 0.5, held inside the part, then int(x + 0.5)."""
+    picture = np.random.default_rng(5).integers(0, 256, (12, 17, 3), np.uint8)
+    placement = place((17, 12), size, crop=crop, letterbox=False)
+    x1, y1, x2, y2 = crop or (0, 0, 17, 12)
+    if size == (x2 - x1, y2 - y1):
+        return
+    wanted = np.empty((size[1], size[0], 3), np.uint8)
+    half = np.float32(0.5)
+    for i in range(size[1]):
+        y = (np.float32(i) + half) * placement.inverse_y - half + np.float32(y1)
+        for j in range(size[0]):
+            x = (np.float32(j) + half) * placement.inverse_x - half + np.float32(x1)
+            column = int(min(max(x, np.float32(x1)), np.float32(x2 - 1)) + half)
+            row = int(min(max(y, np.float32(y1)), np.float32(y2 - 1)) + half)
+            wanted[i, j] = picture[row, column]
+    assert (resized(picture, placement, size, "nearest_half") == wanted).all()
+
+
 def test_bilinear_keeps_the_middle_and_holds_the_edges() -> None:
     ramp = np.repeat(np.arange(0, 80, 10, dtype=np.uint8)[np.newaxis, :, np.newaxis], 3, axis=2)
     placement = place((8, 1), (4, 1), crop=None, letterbox=False)

@@ -59,6 +59,27 @@ def test_the_six_tasks_are_declared_and_their_pictures_exist() -> None:
     assert len(set(tasks.read_spec("coco").labels)) == 80
 
 
+def test_older_versions_of_esp_dl_lie_over_the_newest_part_by_part() -> None:
+    newest = tasks.read_spec("cat")
+    older = newest.of_espdl("3.1.5")
+    assert newest.of_espdl("") is newest.of_espdl("3.3.9") is newest
+    assert older is newest.of_espdl("3.1")
+    assert (older.espdl, newest.espdl) == ("3.1", "")
+    assert (older.decode.score, newest.decode.score) == (0.25, 0.6)
+    assert older.decode.stages == newest.decode.stages
+    preprocessing = older.networks["espdet_224"].preprocessing
+    assert (preprocessing.letterbox, preprocessing.resize) == (None, "nearest_half")
+    assert newest.networks["espdet_224"].preprocessing.letterbox == (114, 114, 114)
+    assert older.networks["espdet_224"].sha256 != newest.networks["espdet_224"].sha256
+    # not written again: what did not change
+    assert older.golden["black"] == newest.golden["black"]
+
+
+def test_a_misspelt_key_of_an_older_version_is_refused_where_it_stands(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"espdl\.3\.1\.network\.msr\.resise"):
+        parse(written(tmp_path, TEXT.replace("msr = { resize", "msr = { resise")))
+
+
 def test_an_unknown_task_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownModel, match="did you mean 'face_detect'"):
         tasks.read_spec("face_detekt")
@@ -72,6 +93,8 @@ def test_an_unknown_task_is_answered_with_the_nearest() -> None:
         "n.espdl",
         "espressif__x/models/s3/n.espdl",
         "models/x/models/s3/n.espdl",
+        "3.1.5/esp32s3/n.espdl",
+        "esp-dl-3.1.5/models/x/models/s3/n.espdl",
     ],
 )
 def test_a_file_is_found_where_people_have_it(tmp_path: Path, place: str) -> None:

@@ -30,6 +30,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--target", default="esp32s3", metavar="T", help="chip to answer for (default: %(default)s)"
     )
     parser.add_argument("--variant", default="", help="of several networks, which one (see `hil task list`)")
+    parser.add_argument(
+        "--espdl",
+        default="",
+        metavar="VERSION",
+        help="answer as this ESP-DL does, e.g. 3.1.5, with its weights (default: the newest)",
+    )
     parser.add_argument("--format", metavar="F", help="convert to this pixel format first, e.g. rgb565be")
     parser.add_argument("--size", metavar="WxH", help="scale to this size first, e.g. 320x240 or QVGA")
     parser.add_argument("--json", action="store_true", help="print one JSON line for each picture")
@@ -59,7 +65,8 @@ def run(args: Namespace) -> int:
     if args.save and len(args.images) != 1:
         raise ConfigError("--save draws one picture", hint="give one IMAGE")
     tasks.read_spec(args.task)  # a wrong name is said before a missing zoo
-    task = tasks.load(args.task, tasks.zoo_folder(args.zoo), args.target, variant=args.variant)
+    zoo = tasks.zoo_folder(args.zoo)
+    task = tasks.load(args.task, zoo, args.target, variant=args.variant, espdl=args.espdl)
     if args.frames:
         return _frames(task, args)
     for name in args.images:

@@ -28,8 +28,9 @@ class _Port:
     WAIT_S = 0.02
     WRITE_BYTES = 4096
 
-    def __init__(self, url: str, port: serial.Serial, *, baud: int) -> None:
+    def __init__(self, url: str, port: serial.Serial, *, baud: int, listening: bool = False) -> None:
         self.url = url
+        self._listening = listening
         self.baud: int | None = baud
         self.bytes_per_s: float | None = baud / 10
         self._port = port
@@ -65,14 +66,21 @@ class _Port:
 
     def reset(self, *, to_loader: bool = False) -> None:
         """See `Link`."""
-        _pulse(self._port, to_loader)
+        _pulse(self._port, to_loader, self._listening)
 
     def close(self) -> None:
         """See `Link`."""
         self._port.close()
 
 
-def open_link(url: str, baud: int = DEFAULT_BAUD, *, board: str = "", record: Path | None = None) -> Link:
+def open_link(
+    url: str,
+    baud: int = DEFAULT_BAUD,
+    *,
+    board: str = "",
+    record: Path | None = None,
+    listening: bool = False,
+) -> Link:
     """Open `/dev/tty...`, `COM3`, a pty, `socket://host:port` or `rfc2217://host:port`.
 
     A socket that ends in a UART, as an emulator's does, is `socket://host:port?baud=115200`: what goes in faster
@@ -84,24 +92,26 @@ def open_link(url: str, baud: int = DEFAULT_BAUD, *, board: str = "", record: Pa
         board: name for error messages; the URL if empty.
         record: file that keeps the bytes of the line; another line of the same name has `-2` before its ending, and so
             on. None: nothing is kept.
+        listening: raise DTR and RTS together, as terminal programs do: a chip's own USB port says little without DTR.
+            With the usual two transistors both together do nothing.
 
     Raises:
         ConfigError: no such form of URL or baud rate.
         BoardUnavailable: no such port, no permission, in use, connection refused; the hint says what to do.
     """
-    link = _open(url, baud, board or url)
+    link = _open(url, baud, board or url, listening)
     return RecordedLink(link, unused(record)) if record is not None else link
 
 
-def _open(url: str, baud: int, name: str) -> Link:
+def _open(url: str, baud: int, name: str, listening: bool) -> Link:
     try:
         if url.startswith("socket://"):
             return open_socket(url)
         if url.startswith("rfc2217://"):
-            return open_network_port(url, baud)
+            return open_network_port(url, baud, listening=listening)
         if is_pty(url):
             return open_pty(url)
-        return _open_serial(url, baud)
+        return _open_serial(url, baud, listening)
     except HilError as error:
         raise error.at(board=name) from error.__cause__
     except serial.SerialException as error:
@@ -125,18 +135,18 @@ def is_pty(url: str) -> bool:
     return path.startswith("/dev/pts/") or (sys.platform == "darwin" and path.startswith("/dev/ttys"))
 
 
-def _open_serial(url: str, baud: int) -> Link:
+def _open_serial(url: str, baud: int, listening: bool) -> Link:
     port = serial.serial_for_url(url, do_not_open=True)
     port.baudrate = baud
     port.timeout = _Port.WAIT_S
     port.write_timeout = CONNECT_TIMEOUT_S
-    # both lines released before the port opens: that is not a reset on boards with the usual two transistors
-    port.dtr = port.rts = False
+    # both lines alike before the port opens: that is not a reset on boards with the usual two transistors
+    port.dtr = port.rts = listening
     if "://" not in url:
         port.exclusive = True
     port.open()
     if sys.platform == "win32" or "://" in url:
-        return _Port(url, port, baud=baud)
+        return _Port(url, port, baud=baud, listening=listening)
     os.set_blocking(port.fileno(), False)
     return Descriptor(
         url,
@@ -145,7 +155,7 @@ def _open_serial(url: str, baud: int) -> Link:
         baud=baud,
         bytes_per_s=baud / 10,
         change=lambda rate: _change(port, rate),
-        pulse=lambda to_loader: _pulse(port, to_loader),
+        pulse=lambda to_loader: _pulse(port, to_loader, listening),
     )
 
 
@@ -154,7 +164,7 @@ def _change(port: serial.Serial, baud: int) -> None:
     port.baudrate = baud
 
 
-def _pulse(port: serial.Serial, to_loader: bool) -> None:
+def _pulse(port: serial.Serial, to_loader: bool, listening: bool) -> None:
     """RTS pulls EN, DTR the boot strap, each only while the other is off (the boards' two transistors)."""
     port.dtr = False
     port.rts = True
@@ -166,6 +176,10 @@ def _pulse(port: serial.Serial, to_loader: bool) -> None:
         port.dtr = False
     else:
         port.rts = False
+    if listening:
+        # DTR first, and never straight from RTS alone: that is how a chip's own USB port enters its bootloader
+        port.dtr = True
+        port.rts = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

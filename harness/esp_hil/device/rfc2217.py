@@ -138,20 +138,29 @@ class NetworkPort:
         connection: to the server; closed where this fails.
         baud: to begin with.
         controls: whether the server's answers about DTR and RTS are waited for (pyserial's `ign_set_control` says no).
+        listening: keep DTR and RTS raised, see `open_link`.
 
     Raises:
         BoardUnavailable: the server does not speak RFC 2217, or has given the port to somebody else.
         LinkError: it does not take that rate.
     """
 
-    def __init__(self, url: str, connection: socket.socket, *, baud: int, controls: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        connection: socket.socket,
+        *,
+        baud: int,
+        controls: bool = True,
+        listening: bool = False,
+    ) -> None:
         self.url = url
         self.baud: int | None = baud
         self.bytes_per_s: float | None = baud / 10
         self._connection = connection
         self._telnet = Telnet()
         self._early = b""
-        self._controls = controls
+        self._controls, self._listening = controls, listening
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -182,7 +191,8 @@ class NetworkPort:
         self._set_rate(baud)
         # opening raised both lines; DTR released first would be a reset on boards with the usual two transistors.
         # A port without such lines never answers: only a reset waits for that
-        for value in (NO_FLOW_CONTROL, RTS_OFF, DTR_OFF):
+        lines = (DTR_ON, RTS_ON) if self._listening else (RTS_OFF, DTR_OFF)
+        for value in (NO_FLOW_CONTROL, *lines):
             telnet.ask(SET_CONTROL, bytes((value,)))
         self._flush()
 
@@ -286,13 +296,17 @@ class NetworkPort:
         if to_loader:
             time.sleep(RESET_PULSE_S / 2)
             self._control(DTR_OFF)
+        if self._listening:
+            # DTR first, and not straight from RTS alone: that is how a chip's own USB port enters its bootloader
+            self._control(DTR_ON)
+            self._control(RTS_ON)
 
     def close(self) -> None:
         """See `esp_hil.device.link.Link`."""
         self._connection.close()
 
 
-def open_network_port(url: str, baud: int) -> NetworkPort:
+def open_network_port(url: str, baud: int, *, listening: bool = False) -> NetworkPort:
     """A connection to `rfc2217://host:port`, also with pyserial's options behind a `?`.
 
     Raises:
@@ -307,4 +321,5 @@ def open_network_port(url: str, baud: int) -> NetworkPort:
     if unknown := options.keys() - OPTIONS:
         raise ValueError(f"unknown option {min(unknown)!r}")
     connection = socket.create_connection((parts.hostname, parts.port), CONNECT_TIMEOUT_S)
-    return NetworkPort(url, connection, baud=baud, controls="ign_set_control" not in options)
+    controls = "ign_set_control" not in options
+    return NetworkPort(url, connection, baud=baud, controls=controls, listening=listening)

@@ -53,7 +53,14 @@ def _hil_decoder(pixels):
     return _hil_decoders[pixels]
 
 def _hil_frame(pixels):
-    return _hil_decoder(pixels).decode(_hil_data) if pixels else _hil_data
+    if not pixels:
+        return _hil_data
+    try:
+        return _hil_decoder(pixels).decode(_hil_data)
+    except Exception:
+        # a decoder that failed fails again at the next picture of the same length
+        _hil_decoders.clear()
+        raise
 
 def _hil_run(name, options, pixels, runs):
     import espdl
@@ -89,6 +96,7 @@ def _hil_identify():
         made["formats"] = {n: getattr(espdl, n) for n in dir(espdl)
                            if n.upper() == n and type(getattr(espdl, n)) is int}
         made["virtual"] = getattr(espdl, "VIRTUAL", "")
+        made["binding"] = getattr(espdl, "BINDING", "")
     try:
         import jpeg
         made["jpeg"] = True

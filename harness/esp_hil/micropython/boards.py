@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from esp_hil.boards.select import Board, held, select
@@ -11,6 +11,7 @@ from esp_hil.device.link import Link
 from esp_hil.device.ports import open_link
 from esp_hil.errors import ConfigError, HandshakeError, HilError
 from esp_hil.esp.esptool_program import Flasher
+from esp_hil.micropython.bindings import binding as known_binding
 from esp_hil.micropython.driver import MicroPythonBoard
 from esp_hil.micropython.prebuilt import flash_image, read_image
 from esp_hil.micropython.virtual import VirtualMicroPython
@@ -40,6 +41,8 @@ def opened(
     zoo: Path | None = None,
     quirks: tuple[str, ...] = (),
     image: Path | None = None,
+    binding: str = "",
+    usb: bool = False,
 ) -> Opened:
     """Choose, lock and open a MicroPython board; flash an image first if one is given.
 
@@ -51,25 +54,32 @@ def opened(
         zoo: folder with the weights; a virtual board needs it.
         quirks: what is wrong with a virtual board on purpose.
         image: a prebuilt MicroPython image.
+        binding: whose ways a virtual board has, or a real one is judged by; "": the newest of the chip, or what a real
+            one is taken for.
+        usb: of a virtual board, whether its port is the chip's own USB.
 
     Raises:
-        ConfigError: an unknown board, quirks for a real one, an image for a virtual one, no zoo for it.
+        ConfigError: an unknown board or binding, quirks for a real one, an image for a virtual one, no zoo for it.
         BoardUnavailable: not attached, in use, or the virtual board did not start.
         HandshakeError: the board is of another chip than the target.
     """
     chosen = select(target, board=board, port=port, baud=baud)
     if chosen.kind == "virtual":
-        return _virtual(target, zoo, quirks, image)
+        return _virtual(target, zoo, quirks, image, binding=binding, usb=usb)
     if quirks:
         raise ConfigError(
             f"quirks can only be planted in a virtual board, and {chosen.id} is not one",
             hint="name the board `virtual`",
         )
+    if binding:
+        known_binding(binding, target.name)
     found, lock = held(chosen)
     try:
         if image is not None:
             flash_image(read_image(image), chosen, Flasher.at(found))
         made = Opened(board=_reached(chosen, found, lock.release))
+        if binding:
+            made.board.firmware = replace(made.board.firmware, binding=binding)
     except HilError:
         lock.release()
         raise
@@ -77,7 +87,9 @@ def opened(
     return made
 
 
-def _virtual(target: Target, zoo: Path | None, quirks: tuple[str, ...], image: Path | None) -> Opened:
+def _virtual(
+    target: Target, zoo: Path | None, quirks: tuple[str, ...], image: Path | None, *, binding: str, usb: bool
+) -> Opened:
     if zoo is None:
         raise ConfigError(
             "a virtual MicroPython board computes with ESP-DL's weights",
@@ -89,7 +101,9 @@ def _virtual(target: Target, zoo: Path | None, quirks: tuple[str, ...], image: P
             hint="leave --hil-micropython-image out",
         )
     parse_quirks(quirks)
-    machine = VirtualMicroPython(target.name, zoo, quirks=quirks)
+    chosen = known_binding(binding, target.name)
+    listen = "usb" if usb else "pty"
+    machine = VirtualMicroPython(target.name, zoo, quirks=quirks, binding=chosen.name, listen=listen)
     url = machine.start()
     row = Board(id="virtual", target=target.name, kind="virtual", url=url)
     try:
@@ -101,7 +115,7 @@ def _virtual(target: Target, zoo: Path | None, quirks: tuple[str, ...], image: P
 
 def _reached(row: Board, url: str, release: Callable[[], None]) -> MicroPythonBoard:
     def reach() -> Link:
-        return open_link(url, row.baud, board=row.id)
+        return open_link(url, row.baud, board=row.id, listening=True)
 
     return MicroPythonBoard(reach(), board=row.id, reopen=reach, release=release)
 

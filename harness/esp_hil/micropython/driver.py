@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -24,6 +25,7 @@ from esp_hil.micropython.record import PictureRecord, Transfer, results_of
 from esp_hil.micropython.traceback import error_of
 from esp_hil.tasks import names, read_spec
 
+_LOG = logging.getLogger(__name__)
 WINDOW_BYTES = 128
 """Two of these fit the 260 bytes that the ESP32 port's receiver holds."""
 NAME_BYTES = 31
@@ -70,6 +72,7 @@ class MicroPythonBoard:
 
     def _prepare(self) -> None:
         self._sent = None
+        self.repl.lost = False
         self._script(SETUP)
         self.firmware = MicroPythonFirmware.of(self._said("_hil_identify()"))
 
@@ -88,6 +91,19 @@ class MicroPythonBoard:
 
     # programs
 
+    def _ready(self) -> None:
+        """After a restart that nobody asked for, or a port that went: begin anew."""
+        if not self.repl.lost:
+            return
+        _LOG.info("%s: begins anew after a restart", self.board)
+        try:
+            self.repl.enter()
+        except LinkClosed:
+            if self._reopen is None:
+                raise
+            self.repl.reconnect(self._reopen)
+        self._prepare()
+
     def _checked(self, output: ProgramOutput) -> bytes:
         if output.stderr:
             classes = self.firmware.classes or () if hasattr(self, "firmware") else ()
@@ -95,7 +111,13 @@ class MicroPythonBoard:
         return output.stdout
 
     def _script(self, program: str, wait_s: float = PROGRAM_S) -> bytes:
-        return self._checked(self.repl.run(program, wait_s))
+        self._ready()
+        try:
+            return self._checked(self.repl.run(program, wait_s))
+        except LinkClosed:
+            # a chip's own USB port goes with a panic
+            self.repl.lost = True
+            raise
 
     def _said(self, call: str, wait_s: float = PROGRAM_S) -> dict[str, Any]:
         """The JSON of the last line that a call prints."""
@@ -122,6 +144,7 @@ class MicroPythonBoard:
             OutOfMemory: the board has no room.
             LinkTimeout: it took no more.
         """
+        self._ready()
         if data == self._sent:
             return self._transfer
         self._sent = None
@@ -171,6 +194,12 @@ class MicroPythonBoard:
     # models
 
     def _options(self, name: str, picture: Picture, given: Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(picture, Jpeg) and picture.format == "gray":
+            # the binding takes it, and answers as to the frame before it
+            raise InputError(
+                f"{name} cannot take a gray frame: ESP-DL has no conversion from gray to RGB",
+                hint="send RGB888",
+            )
         options: dict[str, Any] = {"width": picture.width, "height": picture.height, **given}
         number = self.firmware.constant("rgb888" if isinstance(picture, Jpeg) else picture.format)
         if number is not None:
@@ -178,7 +207,7 @@ class MicroPythonBoard:
         if isinstance(picture, Jpeg) and not self.firmware.has_jpeg:
             raise HandshakeError(
                 f"{self.board}: the firmware has no module jpeg",
-                hint="send the picture raw, or build with mp_jpeg",
+                hint="send the picture raw, or build with mp_jpeg 81df537: the binding does not find newer ones",
                 step="run",
             )
         if name != "FaceRecognizer" and "db_path" in given:
@@ -322,6 +351,6 @@ def open_board(
     """
 
     def reach() -> Link:
-        return open_link(url, baud, board=board)
+        return open_link(url, baud, board=board, listening=True)
 
     return MicroPythonBoard(reach(), board=board, reopen=reach, release=release)

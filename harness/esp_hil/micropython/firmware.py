@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from esp_hil.errors import HandshakeError, InputError
+from esp_hil.micropython.bindings import BINDINGS, NEWEST
 from esp_hil.tasks import PixelFormat
 
 FLAGS: Mapping[str, str] = {
@@ -25,7 +26,7 @@ _CHIPS = ("esp32s3", "esp32s2", "esp32p4", "esp32c3", "esp32c6", "esp32c5", "esp
 _NEWEST_FIRST: Mapping[PixelFormat, tuple[str, ...]] = {
     "rgb888": ("RGB888",),
     "bgr888": ("BGR888",),
-    "rgb565le": ("RGB565LE", "RGB565_LE", "RGB565"),
+    "rgb565le": ("RGB565LE", "RGB565_LE"),
     "rgb565be": ("RGB565BE", "RGB565_BE"),
     "yuyv": ("YUYV",),
     "uyvy": ("UYVY",),
@@ -47,6 +48,7 @@ class MicroPythonFirmware:
         formats: constants of `espdl` for pixel formats; empty: a binding that only knows RGB888.
         has_jpeg: whether it has `jpeg`.
         free_bytes: of MicroPython's heap.
+        binding: the binding that it is taken for, see `bindings.BINDINGS`; a virtual board says it.
     """
 
     version: str
@@ -58,6 +60,17 @@ class MicroPythonFirmware:
     formats: Mapping[str, int]
     has_jpeg: bool
     free_bytes: int
+    binding: str = ""
+
+    @property
+    def espdl(self) -> str:
+        """The version of ESP-DL that the binding is built with; "": the newest."""
+        return BINDINGS[self.binding].espdl if self.binding in BINDINGS else ""
+
+    @property
+    def quirks(self) -> frozenset[str]:
+        """What the binding does otherwise than it should."""
+        return BINDINGS[self.binding].quirks_of(self.target) if self.binding in BINDINGS else frozenset()
 
     @staticmethod
     def of(said: Mapping[str, Any]) -> MicroPythonFirmware:
@@ -76,6 +89,7 @@ class MicroPythonFirmware:
             formats=dict(said.get("formats", {})),
             has_jpeg=said["jpeg"],
             free_bytes=said["free"],
+            binding=said.get("binding") or _taken_for(said),
         )
 
     def class_of(self, name: str) -> str:
@@ -93,7 +107,9 @@ class MicroPythonFirmware:
         if self.classes is None:
             raise HandshakeError(
                 f"{self.version} has no module espdl",
-                hint="flash an image of the binding: --hil-micropython-image FILE",
+                hint="none of the binding is published for the ESP32-P4"
+                if self.target == "esp32p4"
+                else "flash an image of the binding: --hil-micropython-image FILE",
                 step="identify",
             )
         for spelled in (name, ALIASES.get(name, name)):
@@ -117,10 +133,26 @@ class MicroPythonFirmware:
         """
         if not self.formats and pixel_format == "rgb888":
             return None
-        for name in _NEWEST_FIRST.get(pixel_format, ()):
-            if name in self.formats:
-                return self.formats[name]
+        if "RGB565" in self.formats and pixel_format in {"rgb565le", "rgb565be"}:
+            # one name for either order of bytes
+            if pixel_format == ("rgb565be" if "big_endian_rgb565" in self.quirks else "rgb565le"):
+                return self.formats["RGB565"]
+        else:
+            for name in _NEWEST_FIRST.get(pixel_format, ()):
+                if name in self.formats:
+                    return self.formats[name]
         raise InputError(
             f"this firmware does not take {pixel_format}",
-            hint=f"espdl has: {', '.join(self.formats) or 'RGB888 only'}",
+            hint=f"espdl has: {', '.join(self.formats) or 'RGB888 only'}"
+            + ("; its RGB565 is big-endian" if "big_endian_rgb565" in self.quirks else ""),
         )
+
+
+def _taken_for(said: Mapping[str, Any]) -> str:
+    """The binding of a real firmware, by its constants: the numbers 3 and 6 are those of ESP-DL before March 2026."""
+    if said["espdl"] is None:
+        return ""
+    formats = said.get("formats", {})
+    if not formats:
+        return "6012426"
+    return NEWEST if formats.get("RGB565") == BINDINGS[NEWEST].formats["RGB565"] else "ours"

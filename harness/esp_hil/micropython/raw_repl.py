@@ -26,6 +26,9 @@ PIECE_BYTES = 128
 PIECE_PAUSE_S = 0.02
 RAW_PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
 BANNER = b"\r\nMicroPython v"
+LAST_WORDS = (BANNER, b"Guru Meditation Error", b"abort() was called", b"rst:0x")
+"""What a board says that panics or starts anew while something else is waited for."""
+BOOT_S = 1.0
 _CONTROL_A, _CONTROL_B, _CONTROL_C, _CONTROL_D = b"\x01", b"\x02", b"\x03", b"\x04"
 _PASTE = b"\x05A\x01"
 _WINDOW_FREE = b"\x01"
@@ -55,6 +58,7 @@ class RawRepl:
     def __init__(self, link: Link, *, board: str = "") -> None:
         self.link = link
         self.board = board or link.url
+        self.lost = False
         self._waiting = bytearray()
         self._paste = True
 
@@ -81,15 +85,35 @@ class RawRepl:
             board=self.board,
         )
 
-    def _until(self, mark: bytes, until: float, what: str) -> bytes:
+    def _until(self, mark: bytes, until: float, what: str, *, heed_reset: bool = False) -> bytes:
         """Everything up to a mark, which is taken away."""
         while (at := self._waiting.find(mark)) < 0:
             if self.link.now() >= until:
                 raise self._late(f"no {what}")
             self._waiting += self.link.exchange(b"", until)[1]
+            if heed_reset and self._restarted():
+                raise self._reset_error()
         found = bytes(self._waiting[:at])
         del self._waiting[: at + len(mark)]
         return found
+
+    def _restarted(self) -> bool:
+        """Whether what is waiting ends in words that only a chip says that starts anew.
+
+        A program may print such words itself; then its own end follows them.
+        """
+        return any(word in self._waiting for word in LAST_WORDS) and _CONTROL_D not in self._waiting
+
+    def _reset_error(self) -> DeviceReset:
+        said = bytes(self._waiting).decode("utf-8", "replace")
+        panic = next((line.strip() for line in said.splitlines() if "Guru" in line or "abort()" in line), "")
+        self.lost = True
+        return DeviceReset(
+            f"the board panicked: {panic}" if panic else "the board restarted while the program ran",
+            hint="out of memory and a network that the image lacks end so; else look at its supply and its console",
+            step="script",
+            board=self.board,
+        )
 
     def _take(self, count: int, until: float, what: str) -> bytes:
         while len(self._waiting) < count:
@@ -109,6 +133,7 @@ class RawRepl:
             LinkTimeout: nothing that is a raw REPL answered.
         """
         until = self.link.now() + wait_s
+        self.lost = False
         while True:
             self._waiting.clear()
             self._send(b"\r" + _CONTROL_C + _CONTROL_C, until)
@@ -231,17 +256,7 @@ class RawRepl:
             DeviceReset: the board started anew in the meantime.
         """
         until = self.link.now() + wait_s
-        try:
-            stdout = self._until(_CONTROL_D, until, "end of the program")
-        except LinkTimeout:
-            if BANNER in self._waiting:
-                raise DeviceReset(
-                    "the board restarted while the program ran",
-                    hint="look at its supply and its console",
-                    step="script",
-                    board=self.board,
-                ) from None
-            raise
+        stdout = self._until(_CONTROL_D, until, "end of the program", heed_reset=True)
         stderr = self._until(_CONTROL_D, until, "end of the traceback")
         self._until(b">", until, "prompt")
         return ProgramOutput(stdout=stdout, stderr=stderr.decode("utf-8", "replace").replace("\r\n", "\n"))
@@ -276,15 +291,28 @@ class RawRepl:
         """
         until = self.link.now() + wait_s
         self._waiting.clear()
+        if not self._pulled_down():
+            # a chip's own USB port has no wire that resets it
+            self.enter(max(0.0, until - self.link.now()))
+            # by raw paste its end could not be acknowledged any more
+            self._send(b"import machine\nmachine.reset()" + _CONTROL_D, until)
+        self._until(BANNER, until, "banner after the reset")
+        self.enter(wait_s)
+
+    def _pulled_down(self) -> bool:
+        """Pull the reset wire; whether anything was heard of it."""
         try:
             self.link.reset()
         except LinkClosed:
             raise
         except LinkError:
-            # by raw paste its end could not be acknowledged any more
-            self._send(b"import machine\nmachine.reset()" + _CONTROL_D, until)
-        self._until(BANNER, until, "banner after the reset")
-        self.enter(wait_s)
+            return False
+        until = self.link.now() + BOOT_S
+        while self.link.now() < until:
+            self._waiting += self.link.exchange(b"", until)[1]
+            if BANNER in self._waiting or b"rst:0x" in self._waiting:
+                return True
+        return False
 
     def reconnect(self, reopen: Callable[[], Link], wait_s: float = ENTER_S) -> None:
         """Open the port anew after it vanished, and enter the raw REPL.

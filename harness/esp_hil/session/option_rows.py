@@ -277,6 +277,16 @@ class Options:
     micropython_image: Path | None = option(
         None, "micropython-image", "prebuilt MicroPython image to flash first", kind="path", metavar="FILE"
     )
+    micropython_binding: str = option(
+        "",
+        "micropython-binding",
+        "whose faults and ESP-DL a MicroPython board is judged by: 102d875, 6012426 or ours (default: what it says)",
+        kind="text",
+        metavar="COMMIT",
+    )
+    micropython_usb: bool = option(
+        False, "micropython-usb", "a virtual MicroPython board at its chip's own USB port", kind="switch"
+    )
     micropython_quirks: tuple[str, ...] = option(
         (),
         "micropython-quirks",

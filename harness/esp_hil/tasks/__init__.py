@@ -85,7 +85,13 @@ def read_spec(name: str, roots: Sequence[Path] | None = None) -> TaskSpec:
 
 
 def load(
-    name: str, zoo: Path, chip: str = "esp32s3", *, variant: str = "", roots: Sequence[Path] | None = None
+    name: str,
+    zoo: Path,
+    chip: str = "esp32s3",
+    *,
+    variant: str = "",
+    espdl: str = "",
+    roots: Sequence[Path] | None = None,
 ) -> Task:
     """A task with its weights for one chip.
 
@@ -94,6 +100,7 @@ def load(
         zoo: folder with the .espdl files, see `zoo_folder`.
         chip: a target that the weights are for.
         variant: of several networks that serve the same purpose, which one; "": the first.
+        espdl: the version of ESP-DL whose weights, resizing and thresholds count, such as `3.1.5`; "": the newest.
         roots: folders with tasks; None: golden/.
 
     Raises:
@@ -101,11 +108,11 @@ def load(
         ConfigError: no such variant, no weights for the chip, or a file is not in the zoo.
         GoldenError: a file is not the one expected.
     """
-    spec = read_spec(name, roots)
+    spec = read_spec(name, roots).of_espdl(espdl)
     chosen = _chosen(spec, variant)
     networks = {key: _network(spec, key, zoo, chip) for key in chosen}
     if spec.kind == "recognition":
-        detector = load(spec.detector, zoo, chip, roots=roots)
+        detector = load(spec.detector, zoo, chip, espdl=espdl, roots=roots)
         assert isinstance(detector, FaceDetection)
         own = {**detector.spec.networks, **{key: spec.networks[key] for key in chosen}}
         return Recognizer(replace(spec, networks=own), networks, detector)

@@ -156,6 +156,7 @@ _MADE: Mapping[str, Callable[[], Pixels]] = MappingProxyType(
         "cat_mirrored": lambda: _photograph("cat")[:, ::-1],
         "cat_dark": lambda: _dark("cat", 0.4),
         "two_faces": _two_faces,
+        "two_faces_mirrored": lambda: _two_faces()[:, ::-1],
         "many_faces": _many_faces,
         "black": _black,
         "noise": _noise,

@@ -1,4 +1,4 @@
-"""Picture -> the integers of a network's input, as ESP-DL 3.3 does it (vision/image/dl_image_process.cpp).
+"""Picture -> the integers of a network's input, as ESP-DL does it (vision/image/dl_image_process.cpp).
 
 Arithmetic is float32 where ESP-DL's is, so that sizes and pixels that lie on the edge fall on the same side.
 """
@@ -15,7 +15,7 @@ from esp_hil.errors import InputError
 from esp_hil.targets import Rounding
 from esp_hil.tasks.pixels import Pixels
 
-Resize = Literal["nearest", "bilinear"]
+Resize = Literal["nearest", "nearest_half", "bilinear"]
 Channels = Literal["rgb", "bgr"]
 Crop = tuple[int, int, int, int]
 _LIMITS = {"int8": (-128, 127), "int16": (-32768, 32767)}
@@ -30,7 +30,8 @@ class Preprocessing:
         std: divisor after that.
         channels: the network's order.
         letterbox: RGB value of the border that keeps the proportions; None: the picture is stretched.
-        resize: `nearest`, ESP-DL's only way since 3.2, or `bilinear`, of 3.1 and before.
+        resize: `nearest`, ESP-DL's only way since 3.2; `nearest_half`, the nearest by half-pixel centres of 3.1;
+            or `bilinear`, of before.
     """
 
     mean: tuple[float, float, float]
@@ -139,14 +140,30 @@ def resized(rgb: Pixels, placement: InputArea, size: tuple[int, int], resize: Re
         return part
     if resize == "bilinear":
         return _bilinear(part, placement, (inner_w, inner_h))
+    if resize == "nearest_half":
+        return _nearest_half(part, placement, (inner_w, inner_h))
     xs = np.minimum((np.arange(inner_w, dtype=np.float32) * placement.inverse_x).astype(int), x2 - x1 - 1)
     ys = np.minimum((np.arange(inner_h, dtype=np.float32) * placement.inverse_y).astype(int), y2 - y1 - 1)
     nearest: Pixels = part[ys[:, np.newaxis], xs]
     return nearest
 
 
+def _nearest_half(part: Pixels, placement: InputArea, size: tuple[int, int]) -> Pixels:
+    """Half-pixel centres, coordinates held inside the part, the nearest pixel (ESP-DL 3.1, dl_image_process.cpp)."""
+    half = np.float32(0.5)
+    rows = []
+    for count, inverse, last in (
+        (size[0], placement.inverse_x, part.shape[1] - 1),
+        (size[1], placement.inverse_y, part.shape[0] - 1),
+    ):
+        centre = (np.arange(count, dtype=np.float32) + half) * inverse - half
+        rows.append((np.clip(centre, 0, np.float32(last)) + half).astype(int))
+    nearest: Pixels = part[rows[1][:, np.newaxis], rows[0]]
+    return nearest
+
+
 def _bilinear(part: Pixels, placement: InputArea, size: tuple[int, int]) -> Pixels:
-    """Half-pixel centres, coordinates held inside the part, rounded half up (ESP-DL 3.1, dl_image_process.cpp)."""
+    """Half-pixel centres, coordinates held inside the part, rounded half up (ESP-DL 3.0, dl_image_process.cpp)."""
     half = np.float32(0.5)
     height, width, _ = part.shape
     x = (np.arange(size[0], dtype=np.float32) + half) * placement.inverse_x - half

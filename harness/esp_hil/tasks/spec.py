@@ -1,5 +1,8 @@
 """golden/<task>/task.toml, parsed strictly.
 
+`[espdl."3.1"]` lays what is otherwise in ESP-DL 3.1 over the rest of the file: other weights, thresholds, ways to
+resize. The longest key that a version begins with counts, part by part; the file itself is the newest ESP-DL.
+
 A task is not a model of the catalogue: it has several networks that come from elsewhere, no float model, no
 recipes and no committed inputs, but decoding, thresholds on results and pictures that a script makes. It
 therefore has a file of its own instead of a model.toml with most keys empty; the suites that run models do not
@@ -9,10 +12,10 @@ see it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from esp_hil.targets import Family
 from esp_hil.tasks.decode import Stage
@@ -109,6 +112,8 @@ class TaskSpec:
         thresholds: how far results may differ.
         golden: picture -> names of all that is to be found in it, or its class.
         published: frame rates of the binding.
+        espdl: the versions of ESP-DL that this is for, such as `3.1`; "": the newest.
+        older: the same task in older versions of ESP-DL, by what the version begins with.
     """
 
     name: str
@@ -124,6 +129,20 @@ class TaskSpec:
     thresholds: TaskTolerances
     golden: Mapping[str, tuple[str, ...]]
     published: tuple[PublishedFrameRate, ...]
+    espdl: str = ""
+    older: Mapping[str, TaskSpec] = field(default_factory=dict)
+
+    def of_espdl(self, version: str) -> TaskSpec:
+        """The task as a version of ESP-DL has it.
+
+        Args:
+            version: such as `3.1.5`; "": the newest.
+        """
+        parts = version.split(".")
+        for count in range(len(parts), 0, -1):
+            if (found := self.older.get(".".join(parts[:count]))) is not None:
+                return found
+        return self
 
 
 def parse(path: Path) -> TaskSpec:
@@ -133,6 +152,26 @@ def parse(path: Path) -> TaskSpec:
         ConfigError: no TOML, or a key that is unknown, missing or of the wrong type or value.
     """
     top = TomlTable.of_file(path)
+    overlays = top.optional("espdl")
+    base = {key: value for key, value in top.values.items() if key != "espdl"}
+    older = {}
+    for version in overlays.names():
+        overlay = overlays.table(version)
+        laid = TomlTable(path, overlay.where, _over(base, overlay.values))
+        older[version] = replace(_task(path, laid), espdl=version)
+    return replace(_task(path, TomlTable(path, "", base)), older=MappingProxyType(older))
+
+
+def _over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables laid over tables, key by key; the given ones stay as they are."""
+    made = {key: _over(value, {}) if isinstance(value, dict) else value for key, value in under.items()}
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(made.get(key), dict)
+        made[key] = _over(made[key], value) if both else value
+    return made
+
+
+def _task(path: Path, top: TomlTable) -> TaskSpec:
     kind: Kind = top.choice("kind", Kind)
     networks = top.table("network")
     spec = TaskSpec(

@@ -1,8 +1,9 @@
 """Finding model files by path: Espressif's weights are not part of this project.
 
 A folder given with `--zoo` or HIL_ZOO is searched for a file of the right name in the places where one finds
-it: beside each other, below the chip's name, or as the ESP component registry unpacks a component. What counts
-is the SHA-256: a file of the right name and another digest is an error.
+it: beside each other, below the chip's name, or as the ESP component registry unpacks a component; each also one
+folder deeper, so that a zoo can hold several versions of ESP-DL. What counts is the SHA-256: a file of the right name
+and another digest is an error.
 """
 
 from __future__ import annotations
@@ -71,6 +72,12 @@ def find_file(folder: Path, name: str, family: str, sha256: str, component: str)
 
 def _places(folder: Path, name: str, family: str) -> Iterator[Path]:
     short = _SHORT.get(family, family)
+    yield from _places_in(folder, name, family, short)
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
+        yield from _places_in(inner, name, family, short)
+
+
+def _places_in(folder: Path, name: str, family: str, short: str) -> Iterator[Path]:
     yield folder / family / name
     yield folder / short / name
     yield folder / name

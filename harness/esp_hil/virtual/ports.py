@@ -141,6 +141,11 @@ class TcpPort:
         """See `Port`."""
         return [self._host] if self._host is not None else []
 
+    @property
+    def host(self) -> socket.socket | None:
+        """Who is connected."""
+        return self._host
+
     def read(self) -> bytes:
         """See `Port`; a second host is turned away while there is one."""
         self._accept()

@@ -29,9 +29,12 @@ class VirtualMicroPython:
         target: the chip whose numerics the networks have.
         zoo: folder with the weights.
         quirks: what is wrong on purpose, see `quirks.QUIRKS`.
+        binding: 102d875, 6012426 or ours; "": the newest that has images for the chip.
         classes: what the firmware offers; empty: all whose weights are there.
-        listen: `pty` or `tcp`.
+        listen: `pty` or `tcp` for a UART, `usb` for the chip's own USB.
         ring_bytes: what its receiver holds; 0: as a chip's.
+        direct_writes: whether its file system takes each write at once, as FAT, and not at a file's end, as LittleFS.
+        psram_bytes: what frames and networks share; 0: 8 MB.
     """
 
     def __init__(
@@ -40,9 +43,12 @@ class VirtualMicroPython:
         zoo: Path,
         *,
         quirks: Iterable[str] = (),
+        binding: str = "",
         classes: Iterable[str] = (),
         listen: str = "pty",
         ring_bytes: int = 0,
+        direct_writes: bool = False,
+        psram_bytes: int = 0,
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="hil-board-"))
         self.flash = self._folder / "flash"
@@ -50,7 +56,15 @@ class VirtualMicroPython:
         self._command = [sys.executable, "-m", "esp_hil.micropython.virtual", "--control"]
         self._command += ["--target", target, "--zoo", str(zoo), "--flash", str(self.flash)]
         self._command += ["--listen", where, "--quirks", ",".join(quirks), "--classes", ",".join(classes)]
-        self._command += ["--ring-bytes", str(ring_bytes)]
+        self._command += [
+            "--ring-bytes",
+            str(ring_bytes),
+            "--binding",
+            binding,
+            "--psram-bytes",
+            str(psram_bytes),
+        ]
+        self._command += ["--direct-writes"] if direct_writes else []
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
 
@@ -101,6 +115,10 @@ class VirtualMicroPython:
     def cut_power_after(self, count: int) -> None:
         """Cut its power when its program has written `count` more bytes to the flash, and switch it on again."""
         self._tell(f"cut {count}")
+
+    def panic_at(self, operation: str) -> None:
+        """Have the chip panic when its program next does this: run, recognize, decode, store, close."""
+        self._tell(f"panic {operation}")
 
     def stop(self) -> None:
         """End it and remove its files."""

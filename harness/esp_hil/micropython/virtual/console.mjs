@@ -14,7 +14,7 @@ const [interpreterFile, libraryFolder, ...descriptors] = process.argv.slice(2);
 const [askDescriptor, answerDescriptor] = descriptors.map(Number);
 const { loadMicroPython } = await import(pathToFileURL(path.resolve(interpreterFile)));
 
-const HEAP_BYTES = 16 * 1024 * 1024;
+const HEAP_BYTES = 8 * 1024 * 1024; // the PSRAM of the boards that images are published for
 const PYSTACK_WORDS = 16 * 1024;
 const UART_READ_BYTES = 64; // small, so that what the interpreter has not taken stays in the pipe, where it is counted
 const WINDOW_BYTES = 128;
@@ -161,7 +161,7 @@ function onFlash(file) {
   return file !== "/" && !SYSTEM.some((folder) => file === folder || file.startsWith(folder + "/"));
 }
 
-// The file system lives in memory; every change of it goes to the flash at once and in the order it is made.
+// The file system lives in memory; every change of it is told to the flash at once and in the order it is made.
 function addFlash(FS) {
   const { answer } = ask({ op: "files" });
   for (const folder of answer.folders) FS.mkdir(folder);
@@ -185,6 +185,10 @@ function addFlash(FS) {
     const file = fileOf(stream);
     const number = typeof flags === "number" ? flags : 0;
     if (onFlash(file) && number & 0o1100) ask({ op: "create", path: file, empty: (number & 0o1000) !== 0 });
+  });
+  after("close", (_, stream) => {
+    const file = fileOf(stream);
+    if (onFlash(file) && (stream.flags & 3) !== 0) ask({ op: "close", path: file });
   });
   after("unlink", (_, file) => tellOf("remove", file));
   after("rmdir", (_, file) => tellOf("remove_folder", file));

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from esp_hil.errors import ConfigError, HilError
+from esp_hil.errors import ConfigError, GoldenError, HilError
+from esp_hil.micropython.bindings import Binding
+from esp_hil.micropython.faults import embeddings
 from esp_hil.micropython.virtual.quirks import bent
 from esp_hil.micropython.virtual.storage import Storage
-from esp_hil.tasks import FORMATS, Image, PixelFormat, Recognizer, Task, Trace, load, read_spec
-from esp_hil.tasks.task import Prepared
+from esp_hil.tasks import FORMATS, Image, PixelFormat, Recognizer, Results, Task, Trace, load
 
 TASKS: Mapping[str, str] = {
     "FaceDetector": "face_detect",
@@ -28,11 +29,17 @@ TASKS: Mapping[str, str] = {
 }
 FEATURE_LENGTH = 512
 THRESHOLD = 0.5
-_FILES = {"files", "load", "store", "create", "make_folder", "remove", "remove_folder", "rename"}
+PSRAM_BYTES = 8 << 20
+"""Of the boards that images are published for; the interpreter's heap, frames and networks share it."""
+_FILES = {"files", "load", "store", "close", "create", "make_folder", "remove", "remove_folder", "rename"}
 
 
 class ResetAsked(Exception):
     """The board's program resets its chip."""
+
+
+class Panicked(Exception):
+    """The chip panics: what a real one prints on its console then."""
 
 
 class Helper:
@@ -42,8 +49,10 @@ class Helper:
         target: the chip whose numerics the networks have.
         zoo: folder with the weights.
         storage: the board's flash.
-        quirks: what is wrong on purpose.
-        classes: what the firmware offers; empty: all whose weights are there.
+        binding: whose ways it has.
+        quirks: what is wrong on purpose, besides.
+        classes: what the firmware offers; empty: all of the binding whose weights are there.
+        psram_bytes: what frames and networks share.
     """
 
     def __init__(
@@ -51,17 +60,31 @@ class Helper:
         target: str,
         zoo: Path,
         storage: Storage,
+        *,
+        binding: Binding,
         quirks: frozenset[str] = frozenset(),
         classes: tuple[str, ...] = (),
+        psram_bytes: int = PSRAM_BYTES,
     ) -> None:
-        self._target, self._zoo, self._storage, self._quirks = target, zoo, storage, quirks
+        self._target, self._zoo, self._storage, self._binding = target, zoo, storage, binding
+        self._quirks = quirks | binding.quirks_of(target)
+        self._espdl = binding.espdl
+        if "other_weights" in quirks:
+            self._espdl = "" if binding.espdl else "3.1.5"
+        self._psram_bytes = psram_bytes
         self._tasks: dict[tuple[str, str], Task] = {}
-        self._classes = classes or tuple(name for name in TASKS if self._is_there(name))
+        self._stale: dict[str, tuple[list[Any], bytes]] = {}
+        self._panics_at = ""
+        self._classes = classes or tuple(name for name in binding.classes if self._is_there(name))
+
+    def panic_at(self, operation: str) -> None:
+        """Panic when the board's program asks for this the next time: run, recognize, decode or a file operation."""
+        self._panics_at = operation
 
     def _is_there(self, name: str) -> bool:
         try:
             self._task(name, "")
-        except ConfigError:
+        except (ConfigError, GoldenError):
             # a firmware without that model: its class is missing
             return False
         return True
@@ -72,8 +95,14 @@ class Helper:
         Raises:
             ResetAsked: the board wants to be reset.
             PowerLost: in the middle of a write.
+            Panicked: the chip panics.
         """
         operation = asked["op"]
+        if operation == self._panics_at:
+            self._panics_at = ""
+            raise Panicked(
+                "Guru Meditation Error: Core  1 panic'ed (LoadProhibited). Exception was unhandled."
+            )
         if operation == "hello":
             return self._hello(), b""
         if operation == "reset":
@@ -84,6 +113,10 @@ class Helper:
             return self._decode(asked, payload) if operation == "decode" else self._run(asked, payload)
         except HilError as error:
             return {"raise": "ValueError", "message": error.message}, b""
+        except MemoryError:
+            if "panics" in self._quirks:
+                raise Panicked("abort() was called at PC 0x4209f3c7 on core 1") from None
+            return {"raise": "MemoryError", "message": "memory allocation failed"}, b""
 
     def _file(self, asked: Mapping[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         operation = asked["op"]
@@ -91,7 +124,9 @@ class Helper:
             return {**self._storage.names()}, b""
         if operation == "load":
             return {}, self._storage.load(asked["path"])
-        if operation == "store":
+        if operation == "close":
+            self._storage.close(asked["path"])
+        elif operation == "store":
             self._storage.store(asked["path"], asked["at"], payload)
         else:
             self._storage.change(
@@ -102,6 +137,10 @@ class Helper:
     def _hello(self) -> dict[str, Any]:
         return {
             "target": self._target,
+            "binding": self._binding.name,
+            "espdl": self._binding.espdl,
+            "formats": dict(self._binding.formats),
+            "models": dict(self._binding.default_model),
             "classes": list(self._classes),
             "quirks": sorted(self._quirks),
             "feature_length": FEATURE_LENGTH,
@@ -109,13 +148,21 @@ class Helper:
         }
 
     def _task(self, name: str, model: str) -> Task:
-        there = tuple(read_spec(TASKS[name]).networks)
-        if model.isdecimal() and int(model) >= len(there):
-            raise ConfigError(f"{name} has no model {model}")
-        variant = there[int(model)] if model.isdecimal() else model.lower()
-        if (name, variant) not in self._tasks:
-            self._tasks[name, variant] = load(TASKS[name], self._zoo, self._target, variant=variant)
-        return self._tasks[name, variant]
+        numbers = self._binding.models.get(name, {})
+        if numbers:
+            number = int(model) if model else self._binding.default_model[name]
+            if number not in numbers:
+                # an ESP_LOGE, and a pointer to no network
+                if "panics" in self._quirks:
+                    raise Panicked(
+                        "Guru Meditation Error: Core  1 panic'ed (LoadProhibited). Exception was unhandled."
+                    )
+                raise ConfigError(f"{name} has no model {number}")
+            model = numbers[number]
+        key = (name, model.lower())
+        if key not in self._tasks:
+            self._tasks[key] = load(TASKS[name], self._zoo, self._target, variant=key[1], espdl=self._espdl)
+        return self._tasks[key]
 
     def _decode(self, asked: Mapping[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         wanted = {"RGB888": "rgb888", "RGB565_LE": "rgb565le", "RGB565_BE": "rgb565be", "CbYCrY": "uyvy"}
@@ -128,26 +175,28 @@ class Helper:
         made = decoded.to(_format(wanted[asked["format"]]))
         return {"width": made.width, "height": made.height}, made.data
 
-    def _image(self, asked: Mapping[str, Any], payload: bytes) -> Image:
-        name = asked["format"]
-        if name == "gray" and "accepts_gray" in self._quirks:
-            gray = np.frombuffer(payload, np.uint8)
-            rgb = np.resize(gray, asked["width"] * asked["height"] * 3)
-            return Image.of_rgb(rgb.reshape(asked["height"], asked["width"], 3))
-        if name == "rgb565le" and "swapped_rgb565" in self._quirks:
-            name = "rgb565be"
-        return Image(width=asked["width"], height=asked["height"], format=_format(name), data=payload)
+    def _format_read(self, name: str) -> str:
+        """What the board takes a format for."""
+        if name in {"rgb565le", "rgb565be"} and "swapped_rgb565" in self._quirks:
+            return "rgb565be" if name == "rgb565le" else "rgb565le"
+        return {"rgb888": "bgr888"}.get(name, name) if "blue_first" in self._quirks else name
 
     def _run(self, asked: Mapping[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
-        task = self._task(asked["class"], asked["model"])
-        image, trace = self._image(asked, payload), Trace()
+        name = asked["class"]
+        task = self._task(name, asked["model"])
+        if len(payload) + sum(one.path.stat().st_size for one in task.networks.values()) > self._psram_bytes:
+            raise MemoryError
+        if asked["format"] == "gray" and "gray_is_noise" in self._quirks:
+            before, features = self._stale.get(name, ([], b""))
+            return {"results": before, "phases_us": {}}, features
+        read = _format(self._format_read(asked["format"]))
+        image, trace = Image(width=asked["width"], height=asked["height"], format=read, data=payload), Trace()
         features = b""
         if asked["op"] == "recognize":
             assert isinstance(task, Recognizer)
-            results = bent(task.detector.run(image, trace=trace), self._quirks)
-            picture = Prepared(rgb=image.rgb(), trace=trace, compute=task.exact)
-            embedded = [task.embed(picture, face) for face in results.detections]
-            features = b"".join(one.values.astype("<f4").tobytes() for one in embedded)
+            found = embeddings(task, image, self._quirks, trace=trace)
+            results = Results(task="", width=0, height=0, detections=tuple(face for face, _ in found))
+            features = b"".join(values.astype("<f4").tobytes() for _, values in found)
         else:
             results = bent(task.run(image, trace=trace), self._quirks)
         if "frame_size_counts" in self._quirks:
@@ -156,7 +205,9 @@ class Helper:
             trace.seconds["network"] += more_s
         phases: dict[str, int] = {name: round(seconds * 1e6) for name, seconds in trace.seconds.items()}
         phases["inferences"] = sum(trace.inferences.values())
-        return {"results": _as_binding(asked["class"], results), "phases_us": phases}, features
+        made = _as_binding(name, results)
+        self._stale[name] = made, features
+        return {"results": made, "phases_us": phases}, features
 
 
 def _format(name: str) -> PixelFormat:

@@ -1,7 +1,8 @@
 """The process of a virtual MicroPython board: port, interpreter and helper.
 
 It prints one line of JSON with its URL. Whoever starts it with `control` holds its standard input, where each
-line is a command (reset, power_cycle, cut N, quit) and end of file means quit. What was done is told by a line.
+line is a command (reset, power_cycle, cut N, panic OPERATION, quit) and end of file means quit. What was done is told
+by a line.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from esp_hil.micropython.virtual.helper import Helper, ResetAsked
+from esp_hil.micropython.bindings import binding
+from esp_hil.micropython.virtual.helper import PSRAM_BYTES, Helper, Panicked, ResetAsked
 from esp_hil.micropython.virtual.interpreter import interpreter, node
 from esp_hil.micropython.virtual.storage import PowerLost, Storage
+from esp_hil.micropython.virtual.usb import UsbPort
 from esp_hil.virtual.ports import Port, open_port
 
 READ_BYTES = 1 << 16
@@ -46,7 +49,10 @@ class InterpreterSettings:
     Attributes:
         target: the chip whose numerics the networks have.
         zoo: folder with the weights.
-        listen: `pty`, `pty:PATH`, `tcp` or `tcp:NUMBER`.
+        listen: a UART at `pty`, `pty:PATH`, `tcp` or `tcp:NUMBER`, or the chip's own USB at `usb` or `usb:NUMBER`.
+        binding: whose ways the firmware has; "": the newest that has images for the chip.
+        direct_writes: whether its file system takes each write at once, as FAT, and not at a file's end, as LittleFS.
+        psram_bytes: what frames and networks share.
         flash: folder of the board's files; None: a new one that is removed at the end.
         quirks: what is wrong on purpose.
         classes: what the firmware offers; empty: all whose weights are there.
@@ -57,6 +63,9 @@ class InterpreterSettings:
     target: str
     zoo: Path
     listen: str
+    binding: str = ""
+    direct_writes: bool = False
+    psram_bytes: int = PSRAM_BYTES
     flash: Path | None = None
     quirks: frozenset[str] = frozenset()
     classes: tuple[str, ...] = ()
@@ -126,6 +135,9 @@ class InterpreterProcess:
                 except PowerLost:
                     self._tell.put(Command(word="power_cycle"))
                     return
+                except Panicked as panic:
+                    self._tell.put(Command(word=f"panicked {panic}"))
+                    return
                 words = json.dumps(answer).encode()
                 try:
                     writer.write(struct.pack("<II", len(words), len(rest)) + words + rest)
@@ -139,9 +151,19 @@ class BoardProcess:
 
     def __init__(self, settings: InterpreterSettings, folder: Path) -> None:
         self._settings = settings
-        self._storage = Storage(settings.flash or folder / "flash")
-        self._helper = Helper(settings.target, settings.zoo, self._storage, settings.quirks, settings.classes)
-        self.port: Port = open_port(settings.listen, folder)
+        self._storage = Storage(settings.flash or folder / "flash", direct=settings.direct_writes)
+        self._helper = Helper(
+            settings.target,
+            settings.zoo,
+            self._storage,
+            binding=binding(settings.binding, settings.target),
+            quirks=settings.quirks,
+            classes=settings.classes,
+            psram_bytes=settings.psram_bytes,
+        )
+        kind, _, where = settings.listen.partition(":")
+        self._usb = kind == "usb"
+        self.port: Port = UsbPort(int(where or 0)) if self._usb else open_port(settings.listen, folder)
         self._wake_read, self._wake_write = socket.socketpair()
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._outgoing = b""
@@ -163,8 +185,11 @@ class BoardProcess:
             self._chip.end()
             self.port.vanish()
 
-    def _start(self, cause: int, name: str) -> None:
-        self._outgoing = BOOT_TEXT.format(cause=cause, name=name).encode()
+    def _start(self, cause: int, name: str, last_words: str = "") -> None:
+        # what the ROM and a panic print goes to the UART; on the chip's own USB only the interpreter is heard
+        boot = BOOT_TEXT.format(cause=cause, name=name)
+        self._outgoing = b"" if self._usb else f"{last_words}{boot}".encode()
+        self._storage.power_off()
         self._chip = InterpreterProcess(self._helper, self._commands, self._settings.ring_bytes)
 
     def _turn(self) -> None:
@@ -203,17 +228,27 @@ class BoardProcess:
             self._running = False
         elif word.startswith("cut "):
             self._storage.cut_power_after(int(word.split()[1]))
+        elif word.startswith("panic "):
+            self._helper.panic_at(word.split()[1])
+        elif word.startswith("panicked "):
+            self._restart(
+                12, "RTC_SW_CPU_RST", f"\r\n{word.removeprefix('panicked ')}\r\n\r\nRebooting...\r\n"
+            )
         elif word == "reset":
-            self._chip.end()
-            self._start(3, "RTC_SW_SYS_RST")
+            self._restart(3, "RTC_SW_SYS_RST")
         elif word == "power_cycle":
-            self._chip.end()
+            self._restart(1, "POWERON", vanishes=True)
+        else:
+            print(f"unknown command {word!r}", file=sys.stderr)
+
+    def _restart(self, cause: int, name: str, last_words: str = "", *, vanishes: bool = False) -> None:
+        """The chip starts anew; its own USB port goes with it and comes back, a UART bridge stays."""
+        self._chip.end()
+        if vanishes or self._usb:
             self.port.vanish()
             time.sleep(POWER_OFF_S)
             self.port.appear()
-            self._start(1, "POWERON")
-        else:
-            print(f"unknown command {word!r}", file=sys.stderr)
+        self._start(cause, name, last_words)
 
 
 def serve(settings: InterpreterSettings) -> None:

@@ -1,4 +1,9 @@
-"""The flash of a virtual MicroPython board: a folder that takes each write at once, and can lose its power."""
+"""The flash of a virtual MicroPython board: a folder that can lose its power.
+
+As LittleFS does, which the ESP32 port formats its flash with, a file that is written becomes visible when it is closed
+(extmod/vfs_lfsx_file.c): what lost its power before is the old file, whole. A file system that takes each write at
+once, as FAT does, is the other mode.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +20,13 @@ class Storage:
 
     Args:
         folder: it is made if absent.
+        direct: take each write at once, as FAT does, not at the file's end.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, direct: bool = False) -> None:
         self._folder = folder
+        self._direct = direct
+        self._open: dict[Path, bytearray] = {}
         self._power_bytes: int | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -55,19 +63,44 @@ class Storage:
         """
         kept = data if self._power_bytes is None else data[: self._power_bytes]
         path = self._path(name)
-        with path.open("r+b" if path.exists() else "w+b") as file:
-            file.seek(at)
-            file.write(kept)
+        if self._direct:
+            with path.open("r+b" if path.exists() else "w+b") as file:
+                file.seek(at)
+                file.write(kept)
+        else:
+            held = self._held(path)
+            held.extend(bytes(max(0, at - len(held))))
+            held[at : at + len(kept)] = kept
         if self._power_bytes is not None:
             self._power_bytes -= len(kept)
             if len(kept) < len(data) or self._power_bytes == 0:
                 self._power_bytes = None
+                self.power_off()
                 raise PowerLost
+
+    def _held(self, path: Path) -> bytearray:
+        if path not in self._open:
+            self._open[path] = bytearray(path.read_bytes() if path.exists() else b"")
+        return self._open[path]
+
+    def close(self, name: str) -> None:
+        """A file was closed: what was written to it is there from now on."""
+        held = self._open.pop(self._path(name), None)
+        if held is not None:
+            self._path(name).write_bytes(held)
+
+    def power_off(self) -> None:
+        """What was not closed is lost."""
+        self._open.clear()
 
     def change(self, operation: str, name: str, *, to: str = "", empty: bool = False) -> None:
         """Create, remove, rename a file, make or remove a folder."""
         path = self._path(name)
-        if operation == "create":
+        if operation == "create" and not self._direct:
+            held = self._held(path)
+            if empty:
+                held.clear()
+        elif operation == "create":
             path.touch()
             if empty:
                 path.write_bytes(b"")
@@ -76,6 +109,7 @@ class Storage:
         elif operation == "rename":
             path.replace(self._path(to))
         elif operation == "remove":
+            self._open.pop(path, None)
             path.unlink(missing_ok=True)
         elif operation == "remove_folder":
             shutil.rmtree(path)

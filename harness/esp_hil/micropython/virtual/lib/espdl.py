@@ -1,7 +1,7 @@
 """The module `espdl` of a virtual board: the API of the MicroPython binding, the networks in another process.
 
 Runs under MicroPython. What it does, in which order it writes and what it leaves undone is what
-cnadler86/mp_esp_dl_models does at 102d875.
+cnadler86/mp_esp_dl_models does at the commit that the other process names (`bindings.py`).
 """
 
 import array
@@ -36,19 +36,24 @@ def ask(header: dict, payload: bytes = b"") -> tuple:  # type: ignore[type-arg]
 _board = ask({"op": "hello"})[0]
 _quirks = _board["quirks"]
 
+_OLD = "old_signatures" in _quirks
 RGB888 = 0
-GRAYSCALE = 3
-RGB565 = 6
-VIRTUAL = _board[
-    "target"
-]  # no binding has this: it says that the board is none, and which chip's numbers it gives
+VIRTUAL = _board["target"]  # no binding has these: that the board is none, whose numbers it gives
+BINDING = _board["binding"]
+ESPDL = _board["espdl"]
 
-_BYTES = {0: 3, 3: 1, 6: 2}
-_NAMES = {0: "rgb888", 3: "gray", 6: "rgb565le"}
+_BYTES = {0: 3, 3: 1, 6: 2, 7: 2}
+_NAMES = {0: "rgb888", 3: "gray", 6: "rgb565le", 7: "rgb565be"}
+if "big_endian_rgb565" in _quirks:
+    _NAMES[6] = "rgb565be"
 if "stale_constants" in _quirks:
     # ESP-DL counts otherwise since March 2026: 3 is BGR888, 6 is gray
     _BYTES = {0: 3, 3: 3, 6: 1}
     _NAMES = {0: "rgb888", 3: "bgr888", 6: "gray"}
+for _name in _board["formats"]:
+    globals()[_name] = _board["formats"][_name]
+if not _board["formats"]:
+    del RGB888
 
 _phases = {}  # type: ignore[var-annotated]
 
@@ -58,12 +63,30 @@ def _phases_us() -> dict:  # type: ignore[type-arg]
     return _phases
 
 
+def _options(given: tuple, named: dict, order: tuple, only_named: dict) -> dict:  # type: ignore[type-arg]
+    """Arguments as mp_arg_parse_all takes them: those in order, and those by keyword only."""
+    made = {"width": 320, "height": 240, "pixel_format": 0}
+    made.update(only_named)
+    if len(given) > len(order):
+        raise TypeError("extra positional arguments given")
+    for at in range(len(given)):
+        made[order[at]] = given[at]
+    for key, value in named.items():
+        if (key not in order and key not in only_named) or key in order[: len(given)]:
+            raise TypeError("extra keyword arguments given")
+        made[key] = value
+    return made
+
+
+_ORDER = ("width", "height") if _OLD else ("width", "height", "pixel_format")
+
+
 class _Model:
-    def __init__(self, width: int = 320, height: int = 240, pixel_format: int = RGB888) -> None:
-        self.width = width
-        self.height = height
-        self.pixel_format = pixel_format
-        self._model = ""
+    def __init__(self, options: dict) -> None:  # type: ignore[type-arg]
+        self.width = options["width"]
+        self.height = options["height"]
+        self.pixel_format = options["pixel_format"]
+        self._model = str(options.get("model", ""))
 
     def _ask(self, op: str, frame: bytes) -> tuple:  # type: ignore[type-arg]
         global _phases  # noqa: PLW0603
@@ -93,16 +116,19 @@ class _Model:
         return found or None
 
 
-class _ByNumber(_Model):
-    def __init__(
-        self, width: int = 320, height: int = 240, pixel_format: int = RGB888, *, model: int = 0
-    ) -> None:
-        super().__init__(width, height, pixel_format)
-        self._model = str(model)
-
-
 class HumanDetector(_Model):
     """People."""
+
+    def __init__(self, *given: int, **named: int) -> None:
+        order = ("width", "height")
+        super().__init__(_options(given, named, order, {} if _OLD else {"pixel_format": 0}))
+
+
+class _ByNumber(_Model):
+    def __init__(self, *given: int, **named: int) -> None:
+        # what the image's Kconfig says
+        default = _board["models"].get(type(self).__name__, 0)
+        super().__init__(_options(given, named, _ORDER, {"model": default}))
 
 
 class CatDetector(_ByNumber):
@@ -116,15 +142,20 @@ class CocoDetector(_ByNumber):
 class ImageNet(_Model):
     """Names and scores by turns."""
 
+    def __init__(self, *given: int, **named: int) -> None:
+        super().__init__(_options(given, named, _ORDER, {}))
+
 
 class FaceDetector(_Model):
     """Faces, with or without landmarks."""
 
-    def __init__(
-        self, width: int = 320, height: int = 240, pixel_format: int = RGB888, features: bool = True
-    ) -> None:
-        super().__init__(width, height, pixel_format)
-        self._features = features
+    def __init__(self, *given: int, **named: int) -> None:
+        if _OLD:
+            options = _options(given, named, (*_ORDER, "features"), {})
+        else:
+            options = _options(given, named, _ORDER, {"features": True})
+        super().__init__(options)
+        self._features = options.get("features", True)
 
     def _faces(self, found: list) -> list:  # type: ignore[type-arg]
         for face in found:
@@ -183,7 +214,7 @@ class _Database:
         if len(feature) != 4 * self._length:
             raise ValueError("Failed to enroll face.")
         number = self._total + 1
-        text = name.encode()[:31]
+        text = name.encode()[: 15 if "cuts_names" in _quirks else 31]
         self.rows.append((number, array.array("f", feature), text.decode()))
         self._total += 1
         self._valid += 1
@@ -223,22 +254,22 @@ class _Database:
 class FaceRecognizer(FaceDetector):
     """Faces and whose they are."""
 
-    def __init__(
-        self,
-        *,
-        width: int = 320,
-        height: int = 240,
-        pixel_format: int = RGB888,
-        features: bool = True,
-        db_path: str | None = None,
-        model: str | None = None,
-    ) -> None:
-        super().__init__(width, height, pixel_format, features)
+    def __init__(self, *given: object, **named: object) -> None:
+        only_named: dict = {"features": True, "db_path": None}  # type: ignore[type-arg]
+        if "one_features_network" not in _quirks:
+            only_named["model"] = None
+        if _OLD:
+            only_named.update({"width": 320, "height": 240})
+        options = _options(given, named, () if _OLD else _ORDER, only_named)
+        model = options.get("model")
         if model not in {None, "MFN", "MBF"}:
             print("Model", model, "invalid. Using default feature model")
             model = None
-        self._model = model or ""
-        path = "/face.db" if db_path is None else ("/" + db_path)[:63]
+        options["model"] = model or ""
+        _Model.__init__(self, options)
+        self._features = options["features"]
+        path = options["db_path"]
+        path = "/face.db" if path is None else ("/" + path)[:63]
         self._database = _Database(path, _board["feature_length"])
 
     def _embedded(self, frame: bytes) -> list:  # type: ignore[type-arg]
@@ -265,7 +296,7 @@ class FaceRecognizer(FaceDetector):
         if validate and "ignores_validate" not in _quirks:
             known = self._database.query(feature)
             if known and known["similarity"] > 0.9:
-                print("Warning: Face already enrolled. id:", known["id"])
+                print(f"espdl: Face already enrolled. id: {known['id']}, similarity: {known['similarity']:f}")
                 return None
         return self._database.enroll(feature, name or "")
 
@@ -277,8 +308,11 @@ class FaceRecognizer(FaceDetector):
         """A table for people."""
         total, valid, _ = struct.unpack("<HHH", self._database._meta())
         print(f"\n[Database Info]\nTotal faces: {total}, Valid faces: {valid}\n")
+        if self._database.rows:
+            print("ID  | Name\n----+--------------------------------")
         for number, _, name in self._database.rows:
             print(f"{number:<3} | {name or '<no name>'}")
+        print()
 
 
 def _smallest(faces: list) -> tuple:  # type: ignore[type-arg]

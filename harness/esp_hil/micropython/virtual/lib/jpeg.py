@@ -13,9 +13,22 @@ class Decoder:
             if keyword not in {_KEYWORD, "rotation", "return_bytes"}:
                 raise TypeError("extra keyword arguments given")
         self._format = given.get(_KEYWORD, "RGB888")
+        self._poison = 0
 
     def decode(self, data: bytes) -> memoryview:
         """The pixels."""
+        poisoned, self._poison = self._poison, 0
+        if poisoned and poisoned == len(data):
+            # the header is not parsed anew for a buffer of the same length
+            raise ValueError("Failed to decode image.")
+        try:
+            return self._decoded(data)
+        except ValueError:
+            if "poisoned_decoder" in espdl._quirks:
+                self._poison = len(data)
+            raise
+
+    def _decoded(self, data: bytes) -> memoryview:
         answer, pixels = espdl.ask({"op": "decode", "format": self._format}, data)
         self._size = answer["width"], answer["height"]
         return memoryview(pixels)
