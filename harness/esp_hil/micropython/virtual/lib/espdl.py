@@ -151,7 +151,7 @@ class FaceDetector(_Model):
 
     def __init__(self, *given: int, **named: int) -> None:
         if _OLD:
-            options = _options(given, named, (*_ORDER, "features"), {})
+            options = _options(given, named, _ORDER + ("features",), {})  # noqa: RUF005 - MicroPython has no unpacking there
         else:
             options = _options(given, named, _ORDER, {"features": True})
         super().__init__(options)
