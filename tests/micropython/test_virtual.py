@@ -12,8 +12,11 @@ from esp_hil.device.ports import open_link
 from esp_hil.errors import (
     BoardUnavailable,
     ConfigError,
+    DeviceReset,
     HandshakeError,
     HilError,
+    InputError,
+    LinkClosed,
     LinkTimeout,
     OutOfMemory,
     RuntimeFailed,
@@ -21,8 +24,10 @@ from esp_hil.errors import (
     WireError,
 )
 from esp_hil.micropython import face_database
+from esp_hil.micropython.bindings import BINDINGS, binding
 from esp_hil.micropython.boards import opened
 from esp_hil.micropython.driver import MicroPythonBoard, open_board
+from esp_hil.micropython.firmware import MicroPythonFirmware
 from esp_hil.micropython.raw_repl import RawRepl
 from esp_hil.micropython.virtual import VirtualMicroPython, missing
 from esp_hil.micropython.virtual.interpreter import interpreter
@@ -141,9 +146,26 @@ def test_a_reset_empties_memory_and_keeps_files(machine: VirtualMicroPython, har
 
 
 @needs_interpreter
-def test_the_database_survives_lost_power_up_to_the_torn_record(machine: VirtualMicroPython) -> None:
+def test_lost_power_in_the_middle_of_an_enrolment_leaves_the_old_file_on_littlefs(
+    machine: VirtualMicroPython,
+) -> None:
     with open_board(machine.url) as board:
         board.remove_file("/face.db")
+        enroll(board, 0, "anna")
+        before = board.read_file("/face.db")
+        machine.cut_power_after(6 + 2 + 1000)
+        with pytest.raises(HilError):
+            enroll(board, 1, "torn")
+        board.reconnect()
+        assert board.read_file("/face.db") == before
+
+
+@needs_interpreter
+def test_the_database_survives_lost_power_up_to_the_torn_record_on_fat(tmp_path: Path) -> None:
+    with (
+        VirtualMicroPython("esp32s3", tmp_path, direct_writes=True) as machine,
+        open_board(machine.url) as board,
+    ):
         for seed, name in enumerate(("anna", "bert")):
             enroll(board, seed, name)
         whole = board.read_file("/face.db")
@@ -199,6 +221,77 @@ def test_lost_bytes_are_noticed_and_the_board_is_usable_afterwards(tmp_path: Pat
     assert isinstance(told.value, WireError | LinkTimeout | ScriptFailed)
 
 
+def said(board: MicroPythonBoard, count: int) -> bytes:
+    return board._script(f"import sys; sys.stdout.write('x' * {count})")
+
+
+@needs_interpreter
+def test_its_own_usb_port_loses_long_output_unless_the_host_raises_dtr(tmp_path: Path) -> None:
+    """TinyUSB writes without waiting then; whoever opens such a port with both lines low hears a part of it."""
+    with VirtualMicroPython("esp32s3", tmp_path, listen="usb") as machine:
+        with open_board(machine.url) as board:
+            assert said(board, 1000) == b"x" * 1000
+        with MicroPythonBoard(open_link(machine.url)) as board:
+            assert said(board, 200) == b"x" * 200
+            assert len(said(board, 1000)) < 400
+
+
+@needs_interpreter
+@pytest.mark.parametrize("hard", [True, False])
+def test_at_its_own_usb_port_a_reset_comes_back_though_rts_does_nothing(tmp_path: Path, hard: bool) -> None:
+    with VirtualMicroPython("esp32s3", tmp_path, listen="usb") as machine, open_board(machine.url) as board:
+        board.write_file("/kept", b"kept")
+        board._script("lost = 1")
+        board.reset(hard=hard)
+        with pytest.raises(ScriptFailed, match="NameError"):
+            board._script("print(lost)")
+        assert board.read_file("/kept") == b"kept"
+
+
+@needs_interpreter
+@pytest.mark.parametrize("listen", ["pty", "usb"])
+@pytest.mark.parametrize("operation", ["store", "close", "create"])
+def test_a_panic_in_the_middle_of_a_call_is_said_and_the_next_call_works(
+    tmp_path: Path, listen: str, operation: str
+) -> None:
+    with VirtualMicroPython("esp32s3", tmp_path, listen=listen) as machine, open_board(machine.url) as board:
+        machine.panic_at(operation)
+        with pytest.raises((DeviceReset, LinkClosed)) as told:
+            board.write_file("/new", b"new")
+        if listen == "pty":
+            assert "Guru Meditation" in str(told.value)
+        board.write_file("/new", b"newer")
+        assert board.read_file("/new") == b"newer"
+
+
+@needs_interpreter
+def test_each_binding_offers_what_its_firmware_has(tmp_path: Path) -> None:
+    for name, wanted in BINDINGS.items():
+        with (
+            VirtualMicroPython("esp32s3", tmp_path, binding=name) as machine,
+            open_board(machine.url) as board,
+        ):
+            assert (board.firmware.binding, board.firmware.espdl) == (name, wanted.espdl)
+            assert dict(board.firmware.formats) == dict(wanted.formats)
+
+
+@needs_interpreter
+def test_arguments_are_taken_as_the_binding_takes_them(tmp_path: Path) -> None:
+    script = "import espdl\nespdl._options({given}, {named}, espdl._ORDER, {{'features': True}})"
+    with VirtualMicroPython("esp32s3", tmp_path) as machine, open_board(machine.url) as board:
+        board._script(script.format(given="(320, 240, 0)", named="{'features': False}"))
+        with pytest.raises(ScriptFailed, match="TypeError"):
+            board._script(script.format(given="(320, 240, 0, True)", named="{}"))
+        with pytest.raises(ScriptFailed, match="TypeError"):
+            board._script(script.format(given="(320,)", named="{'width': 3}"))
+    with (
+        VirtualMicroPython("esp32s3", tmp_path, binding="6012426") as machine,
+        open_board(machine.url) as board,
+        pytest.raises(ScriptFailed, match="TypeError"),
+    ):
+        board._script(script.format(given="()", named="{'pixel_format': 0}"))
+
+
 @needs_interpreter
 def test_it_is_reached_through_a_socket_as_well(tmp_path: Path) -> None:
     with VirtualMicroPython("esp32s3", tmp_path, listen="tcp") as machine, open_board(machine.url) as board:
@@ -232,8 +325,24 @@ def test_what_cannot_be_asked_of_a_board_is_refused(tmp_path: Path) -> None:
     assert parse_quirks(QUIRKS) == frozenset(QUIRKS)
 
 
-def test_the_flash_keeps_what_was_written_before_the_power_went(tmp_path: Path) -> None:
+def test_on_littlefs_a_file_is_the_old_one_until_it_is_closed(tmp_path: Path) -> None:
     storage = Storage(tmp_path / "flash")
+    storage.change("create", "/b")
+    storage.store("/b", 0, b"1234")
+    storage.close("/b")
+    storage.change("create", "/b", empty=True)
+    storage.store("/b", 0, b"xy")
+    assert storage.load("/b") == b"1234"
+    storage.power_off()
+    storage.close("/b")
+    assert storage.load("/b") == b"1234"
+    storage.store("/b", 6, b"z")
+    storage.close("/b")
+    assert storage.load("/b") == b"1234\0\0z"
+
+
+def test_the_flash_keeps_what_was_written_before_the_power_went(tmp_path: Path) -> None:
+    storage = Storage(tmp_path / "flash", direct=True)
     storage.store("/a/../b", 0, b"")
     storage.store("/b", 0, b"12345678")
     storage.cut_power_after(3)
@@ -245,3 +354,38 @@ def test_the_flash_keeps_what_was_written_before_the_power_went(tmp_path: Path) 
     assert storage.load("/b") == b"xy3456ab"
     storage.change("rename", "/b", to="/c")
     assert storage.names() == {"folders": [], "files": ["/c"]}
+
+
+def firmware(**said: object) -> MicroPythonFirmware:
+    words = {
+        "version": "MicroPython v1.26.0",
+        "machine": "Generic ESP32S3 module with Octal-SPIRAM with ESP32S3",
+    }
+    return MicroPythonFirmware.of(
+        {**words, "platform": "esp32", "espdl": ["FaceDetector"], "jpeg": True, "free": 0, **said}
+    )
+
+
+def test_a_real_firmware_is_taken_for_the_binding_whose_constants_it_has() -> None:
+    newest = firmware(formats={"RGB888": 0, "GRAYSCALE": 3, "RGB565": 6})
+    assert (newest.binding, newest.espdl) == ("102d875", "3.1.5")
+    assert firmware(formats={}).binding == "6012426"
+    assert firmware(formats={"RGB888": 0, "RGB565": 9}).binding == "ours"
+    assert firmware(espdl=None).binding == ""
+
+
+def test_rgb565_is_big_endian_on_an_esp32s3_and_the_other_order_is_refused() -> None:
+    board = firmware(formats={"RGB888": 0, "GRAYSCALE": 3, "RGB565": 6})
+    assert board.constant("rgb565be") == 6
+    with pytest.raises(InputError, match="does not take rgb565le") as told:
+        board.constant("rgb565le")
+    assert "big-endian" in told.value.hint
+
+
+def test_a_binding_without_an_image_for_the_chip_is_said_to_have_none() -> None:
+    assert binding("", "esp32s3").name == "102d875"
+    assert binding("", "esp32p4").name == "ours"
+    with pytest.raises(ConfigError, match="no image for esp32p4"):
+        binding("102d875", "esp32p4")
+    with pytest.raises(ConfigError, match="no binding 'newest'"):
+        binding("newest", "esp32s3")

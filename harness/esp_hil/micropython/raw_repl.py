@@ -11,6 +11,7 @@ and rfc2217, its waits have deadlines, and its errors are ours (docs/adr/0006-mi
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -134,7 +135,7 @@ class RawRepl:
         """
         until = self.link.now() + wait_s
         self.lost = False
-        while True:
+        for attempt in itertools.count():
             self._waiting.clear()
             self._send(b"\r" + _CONTROL_C + _CONTROL_C, until)
             self._drain(SETTLE_S)
@@ -142,12 +143,21 @@ class RawRepl:
             self._send(b"\r" + _CONTROL_A, until)
             try:
                 self._until(RAW_PROMPT, min(until, self.link.now() + ASK_S), "raw REPL")
+                if attempt:
+                    self._in_step(min(until, self.link.now() + ASK_S))
             except LinkTimeout:
                 # a board that boots does not hear what was sent before it was ready
                 if self.link.now() >= until:
                     raise
                 continue
             return
+
+    def _in_step(self, until: float) -> None:
+        """Have the board say what nothing else says: one that was asked several times answers as often."""
+        word = b"in step %d" % time.monotonic_ns()
+        self._send(b"print('%s')" % word + _CONTROL_D, until)
+        self._until(b"OK" + word, until, "answer to a first program")
+        self._until(b"\x04\x04>", until, "end of a first program")
 
     def _drain(self, quiet_s: float) -> None:
         until = self.link.now() + quiet_s

@@ -148,7 +148,12 @@ class TcpPort:
 
     def read(self) -> bytes:
         """See `Port`; a second host is turned away while there is one."""
+        # one that has hung up makes room for the next, though both are noticed at once
+        data = self._received()
         self._accept()
+        return data
+
+    def _received(self) -> bytes:
         if self._host is None:
             return b""
         try:

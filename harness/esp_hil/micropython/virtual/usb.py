@@ -3,9 +3,9 @@
 A pty has no DTR and RTS that its other end could see; RFC 2217 carries both. What a board does with them is that of
 shared/tinyusb/mp_usbd_cdc.c and TinyUSB's cdc_device.c, v1.26:
 
-- without DTR the board writes without waiting, and its transmitter keeps the newest 256 bytes: what is more is lost;
+- without DTR the board writes without waiting: of what it says at once, 64 bytes are under way, its transmitter keeps
+  the newest 256, and what lies between is lost;
 - RTS resets nothing;
-- DTR without RTS straight after RTS without DTR starts the bootloader: the port goes and does not come back;
 - the port vanishes when the chip starts anew.
 """
 
@@ -18,7 +18,7 @@ from serial import rfc2217
 
 from esp_hil.virtual.ports import TcpPort
 
-FIFO_BYTES = 256
+FIFO_BYTES, PACKET_BYTES = 256, 64
 
 
 class _Lines:
@@ -28,42 +28,14 @@ class _Lines:
         self.baudrate, self.bytesize, self.parity, self.stopbits = 115200, 8, "N", 1
         self.rtscts = self.xonxoff = self.break_condition = False
         self.cts = self.dsr = self.ri = self.cd = False
-        self._dtr = self._rts = False
-        self.history: list[tuple[bool, bool]] = []
+        self.dtr = self.rts = False
         self.name = "usb"
-
-    def _changed(self) -> None:
-        self.history.append((self._dtr, self._rts))
-
-    @property
-    def dtr(self) -> bool:
-        return self._dtr
-
-    @dtr.setter
-    def dtr(self, value: bool) -> None:
-        self._dtr = value
-        self._changed()
-
-    @property
-    def rts(self) -> bool:
-        return self._rts
-
-    @rts.setter
-    def rts(self, value: bool) -> None:
-        self._rts = value
-        self._changed()
 
     def reset_input_buffer(self) -> None:
         pass
 
     def reset_output_buffer(self) -> None:
         pass
-
-    @property
-    def in_bootloader(self) -> bool:
-        """Whether the host asked for the bootloader: RTS alone, then DTR alone."""
-        pairs = zip(self.history, self.history[1:], strict=False)
-        return any(pair == ((False, True), (True, False)) for pair in pairs)
 
 
 class _Writer:
@@ -118,25 +90,24 @@ class UsbPort:
         if self._manager is None:
             return b""
         plain: bytes = b"".join(self._manager.filter(data))
-        if self._lines.in_bootloader:
-            self._tcp.vanish()
         return plain
 
     def write(self, data: bytes) -> int:
-        """See `Port`; without DTR the newest 256 bytes are kept until there is one, the others are lost."""
-        if not self.dtr or self._manager is None:
+        """See `Port`; without DTR all but the first 64 and the newest 256 bytes are lost."""
+        if self._host is None:
             self._fifo = (self._fifo + data)[-FIFO_BYTES:]
             return len(data)
-        kept, self._fifo = self._fifo, b""
-        wire: bytes = b"".join(self._manager.escape(kept + data))
-        if self._host is not None:
-            self._host.setblocking(True)
-            try:
-                self._host.sendall(wire)
-            except OSError:
-                return len(data)
-            finally:
-                self._host.setblocking(False)
+        said, self._fifo = self._fifo + data, b""
+        if not self.dtr and len(said) > PACKET_BYTES + FIFO_BYTES:
+            said = said[:PACKET_BYTES] + said[-FIFO_BYTES:]
+        wire: bytes = b"".join(self._manager.escape(said))
+        self._host.setblocking(True)
+        try:
+            self._host.sendall(wire)
+        except OSError:
+            return len(data)
+        finally:
+            self._host.setblocking(False)
         return len(data)
 
     def vanish(self) -> None:
@@ -145,5 +116,5 @@ class UsbPort:
         self._host, self._manager, self._lines, self._fifo = None, None, _Lines(), b""
 
     def appear(self) -> None:
-        """See `Port`; a chip in its bootloader has another port."""
+        """See `Port`."""
         self._tcp.appear()

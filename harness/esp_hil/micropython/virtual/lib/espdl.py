@@ -7,6 +7,7 @@ cnadler86/mp_esp_dl_models does at the commit that the other process names (`bin
 import array
 import json
 import struct
+import sys
 
 _helper = open("/dev/espdl", "r+b")  # noqa: SIM115 - open as long as the board runs
 
@@ -51,7 +52,8 @@ if "stale_constants" in _quirks:
     _BYTES = {0: 3, 3: 3, 6: 1}
     _NAMES = {0: "rgb888", 3: "bgr888", 6: "gray"}
 for _name in _board["formats"]:
-    globals()[_name] = _board["formats"][_name]
+    # not by globals(): a name that stands nowhere in the code is no attribute then
+    setattr(sys.modules[__name__], _name, _board["formats"][_name])
 if not _board["formats"]:
     del RGB888
 
