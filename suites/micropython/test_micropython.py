@@ -281,6 +281,18 @@ def test_a_jpeg_is_decoded_on_the_board(board: MicroPythonBoard, zoo: Path, chip
     assert record.decode_us != (0,) or board.firmware.kind == "virtual"
 
 
+def test_a_damaged_jpeg_does_not_spoil_the_next_one(board: MicroPythonBoard) -> None:
+    """A decoder object that failed fails again at the next picture of the same length: the driver takes a new one."""
+    name = _there(board, "FaceDetector")
+    if not board.firmware.has_jpeg:
+        pytest.skip("the firmware has no module jpeg")
+    jpeg = _jpeg(_photograph("admiral"))
+    damaged = replace(jpeg, data=jpeg.data[:2] + b"\0" * (len(jpeg.data) - 2))
+    with pytest.raises(HilError):
+        board.run(name, damaged)
+    assert board.run(name, jpeg).results.detections
+
+
 def test_a_gray_frame_is_refused(board: MicroPythonBoard) -> None:
     """ESP-DL has no conversion from gray to RGB: whatever a network said of such a frame would be noise."""
     gray = Image(width=320, height=240, format="gray", data=bytes(320 * 240))

@@ -91,11 +91,12 @@ def test_a_class_that_is_missing_names_its_flag() -> None:
 
 
 def test_pixel_formats_are_numbers_of_the_firmware() -> None:
-    assert firmware().constant("rgb565le") == 6
+    # one name for either order: big-endian on an ESP32-S3
+    assert firmware().constant("rgb565be") == 6
     assert firmware(formats={"RGB565LE": 9, "RGB565BE": 10, "RGB888": 0}).constant("rgb565be") == 10
     assert firmware(formats={}).constant("rgb888") is None
-    with pytest.raises(InputError, match="does not take rgb565be"):
-        firmware().constant("rgb565be")
+    with pytest.raises(InputError, match="does not take rgb565le"):
+        firmware().constant("rgb565le")
     with pytest.raises(InputError, match="RGB888 only"):
         firmware(formats={}).constant("rgb565le")
 

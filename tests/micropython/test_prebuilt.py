@@ -6,6 +6,7 @@ import hashlib
 import json
 import struct
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,35 @@ def entry(name: bytes, kind: int, subtype: int, offset: int, size: int) -> bytes
 
 
 def image(
-    folder: Path, *, chip: int = 9, megabytes: int = 8, begin: int = 0, classes: tuple[bytes, ...] = CLASSES
+    folder: Path,
+    *,
+    chip: int = 9,
+    megabytes: int = 8,
+    begin: int = 0,
+    classes: tuple[bytes, ...] = CLASSES,
+    more: bytes = b"",
+    jpeg: bool = True,
 ) -> Path:
     """A merged image as makeimg.py lays it out, with an application of strings."""
     size = {4: 2, 8: 3, 16: 4}[megabytes]
     header = bytes([0xE9, 1, 2, size << 4]) + bytes(8) + struct.pack("<H", chip) + bytes(10)
     rows = entry(b"nvs", 1, 2, 0x9000, 0x6000) + entry(b"factory", 0, 0, 0x10000, 0x20000)
     rows += b"\xeb\xeb" + b"\xff" * 14 + hashlib.md5(rows, usedforsecurity=False).digest()
-    strings = b"\0".join((b"", b"MicroPython", b"v1.26.0 on 2025-08-09", *classes, b"xHumanDetector", b""))
+    strings = b"\0".join(
+        (
+            b"",
+            b"MicroPython",
+            b"v1.26.0 on 2025-08-09",
+            *classes,
+            b"xHumanDetector",
+            b"get_img_info" if jpeg else b"",
+            b"",
+        )
+    )
     data = bytearray(b"\xff" * 0x18000)
     data[begin : begin + len(header)] = header
     data[0x8000 : 0x8000 + len(rows)] = rows
-    app = b"\xe9" + bytes(63) + strings + b"human_face_detect_msr_s8_v1.espdl\0"
+    app = b"\xe9" + bytes(63) + strings + b"human_face_detect_msr_s8_v1.espdl\0" + more
     data[0x10000 : 0x10000 + len(app)] = app
     path = folder / "firmware.bin"
     path.write_bytes(bytes(data[begin:]))
@@ -52,6 +70,44 @@ def test_an_image_tells_what_is_in_it(tmp_path: Path) -> None:
     assert made.models == ("human_face_detect_msr_s8_v1.espdl",)
     assert [row.name for row in made.partitions] == ["nvs", "factory"]
     assert made.problems("esp32s3", 8 << 20, ("FaceDetector", "COCODetector")) == []
+
+
+def network(size: int, fill: int = 7) -> bytes:
+    return b"EDL2" + struct.pack("<III", 0, size, 0) + bytes([fill]) * size
+
+
+def test_networks_inside_are_known_by_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, both, other = network(2000, 1), network(3000, 2), network(4000, 3)
+    digests = {
+        hashlib.sha256(old).hexdigest(): ("cat.espdl", frozenset({"3.1"})),
+        hashlib.sha256(both).hexdigest(): ("face.espdl", frozenset({"3.1", ""})),
+    }
+    monkeypatch.setattr("esp_hil.micropython.prebuilt._known_weights", lambda: digests)
+    made = read_image(image(tmp_path, more=both + b"EDL2" + old + b"\0" * 5 + other))
+    assert made.weights == (("cat.espdl", frozenset({"3.1"})), ("face.espdl", frozenset({"3.1", ""})))
+    assert (made.espdl, made.unknown_weights) == ("3.1", 1)
+    assert read_image(image(tmp_path, more=both)).espdl is None
+
+
+def test_a_class_whose_name_the_linker_merged_into_a_longer_word_is_there(tmp_path: Path) -> None:
+    """With -Os FaceRecognizer is only the end of the log tag HumanFaceRecognizer."""
+    made = read_image(image(tmp_path, classes=(b"FaceDetector", b"HumanFaceRecognizer")))
+    assert made.classes == ("FaceDetector", "FaceRecognizer")
+
+
+def test_an_image_without_the_module_jpeg_says_why(tmp_path: Path) -> None:
+    made = read_image(image(tmp_path, jpeg=False))
+    assert made.modules == ()
+    assert "81df537" in made.problems("esp32s3", None)[0]
+
+
+def test_a_zip_of_the_binding_s_ci_is_named_with_what_lies_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "firmware-v1.26.0-FLASH_16M.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("firmware-ESP32_GENERIC_S3-FLASH_16M.bin", b"x")
+    with pytest.raises(FormatError, match="is a zip") as told:
+        read_image(path)
+    assert "firmware-ESP32_GENERIC_S3-FLASH_16M.bin" in told.value.hint
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--zoo", type=Path, metavar="DIR", help="ESP-DL's models (or HIL_ZOO), for `virtual`")
     parser.add_argument("--classes", default="", help="comma-separated; default: all that the firmware has")
     parser.add_argument("--frames", default="", help="frame sizes, e.g. QQVGA,VGA,HD; default: all twelve")
-    parser.add_argument("--formats", default="jpeg,rgb565le", help="jpeg, rgb888 ... (default: %(default)s)")
+    parser.add_argument("--formats", default="jpeg,rgb565", help="jpeg, rgb888 ... (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=5, help="timed runs of each (default: %(default)s)")
     parser.add_argument("--image", default="@astronaut", help="picture file, or @NAME (default: %(default)s)")
     parser.add_argument("--baud", type=int, default=921_600, help="of the column that tells the line's time")

@@ -28,6 +28,7 @@ def run(args: Namespace) -> int:
 
 def _board(args: Namespace) -> int:
     from esp_hil.micropython.driver import open_board
+    from esp_hil.micropython.virtual.quirks import named
 
     with open_board(args.where, baud=args.baud) as board:
         firmware = board.firmware
@@ -37,6 +38,11 @@ def _board(args: Namespace) -> int:
         offered = ", ".join(firmware.classes) if firmware.classes is not None else "no module of that name"
         print(f"espdl: {offered or 'no classes'}")
         formats = ", ".join(f"{name}={number}" for name, number in firmware.formats.items())
+        if firmware.binding:
+            assumed = "" if firmware.kind == "virtual" else ", taken for"
+            print(f"binding{assumed} {firmware.binding}, ESP-DL {firmware.espdl or 'newest'}")
+        for quirk in sorted(firmware.quirks):
+            print(f"  {named(quirk)}")
         print(f"pixel formats: {formats or 'RGB888 only'}; jpeg: {'yes' if firmware.has_jpeg else 'no'}")
         print(f"free: {firmware.free_bytes} bytes")
     return 0
@@ -56,6 +62,17 @@ def _image(args: Namespace) -> int:
         missing = image.problems(image.target, None, (name,))
         print(f"  {name:15} {'no ' if any(name in words for words in missing) else 'yes'}  {flag}")
     print(f"models: {', '.join(image.models) or 'none named'}")
+    for file, versions in image.weights:
+        of = " and ".join(
+            f"ESP-DL {version}" if version else "the newest ESP-DL" for version in sorted(versions)
+        )
+        print(f"  {file}: of {of}")
+    if image.unknown_weights:
+        print(f"  {image.unknown_weights} networks of no known version")
+    print(f"other modules: {', '.join(image.modules) or 'neither jpeg nor camera'}")
+    files = next((row for row in image.partitions if row.name in {"vfs", "ffat"}), None)
+    if files is not None:
+        print(f"files: at {files.offset:#x}; those of a board whose table has them elsewhere are lost")
     problems = image.problems(target(args.target or image.target).name, None)
     for problem in problems:
         print(f"problem: {problem}")

@@ -75,9 +75,12 @@ def opened(
         known_binding(binding, target.name)
     found, lock = held(chosen)
     try:
-        if image is not None:
-            flash_image(read_image(image), chosen, Flasher.at(found))
+        prebuilt = read_image(image) if image is not None else None
+        if prebuilt is not None:
+            flash_image(prebuilt, chosen, Flasher.at(found))
         made = Opened(board=_reached(chosen, found, lock.release))
+        if prebuilt is not None and prebuilt.espdl is not None:
+            made.board.firmware = replace(made.board.firmware, weights=prebuilt.espdl)
         if binding:
             made.board.firmware = replace(made.board.firmware, binding=binding)
     except HilError:

@@ -49,6 +49,7 @@ class MicroPythonFirmware:
         has_jpeg: whether it has `jpeg`.
         free_bytes: of MicroPython's heap.
         binding: the binding that it is taken for, see `bindings.BINDINGS`; a virtual board says it.
+        weights: the version of ESP-DL that the networks in its image are of; None: the image is not at hand.
     """
 
     version: str
@@ -61,10 +62,13 @@ class MicroPythonFirmware:
     has_jpeg: bool
     free_bytes: int
     binding: str = ""
+    weights: str | None = None
 
     @property
     def espdl(self) -> str:
-        """The version of ESP-DL that the binding is built with; "": the newest."""
+        """The version of ESP-DL whose networks and ways it has; "": the newest."""
+        if self.weights is not None:
+            return self.weights
         return BINDINGS[self.binding].espdl if self.binding in BINDINGS else ""
 
     @property

@@ -104,7 +104,7 @@ def measure(
         name: class of the binding.
         rgb: the picture, uint8 (height, width, 3), which is stretched to each size.
         chip: whose published figures.
-        formats: `jpeg` or raw formats.
+        formats: `jpeg`, raw formats, or `rgb565` in the order of bytes that the firmware takes.
         frames: names of sizes.
         runs: of each; one more goes before them.
 
@@ -116,7 +116,7 @@ def measure(
         if frame not in FRAMES:
             raise InputError(f"unknown frame size {frame!r}", hint=f"one of: {', '.join(FRAMES)}")
     published = _published(name, chip)
-    for pixel_format in formats:
+    for pixel_format in (_order(board, one) for one in formats):
         rows = []
         for frame in frames:
             small = pictures.scaled(rgb, *FRAMES[frame])
@@ -128,6 +128,17 @@ def measure(
 def _published(name: str, chip: str) -> dict[str, float]:
     spec = next(spec for spec in map(read_spec, names()) if spec.binding_class == name)
     return {row.frame: row.fps for row in spec.published if row.target == chip}
+
+
+def _order(board: MicroPythonBoard, pixel_format: str) -> str:
+    """`rgb565` in the order of bytes that the firmware takes; other formats as they are."""
+    if pixel_format != "rgb565":
+        return pixel_format
+    try:
+        board.firmware.constant("rgb565le")
+    except InputError:
+        return "rgb565be"
+    return "rgb565le"
 
 
 def _picture(rgb: NDArray[np.uint8], pixel_format: str) -> Picture:

@@ -6,8 +6,10 @@ bootloader's place in the flash: 0x0 on most chips, 0x1000 on ESP32 and ESP32-S2
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from esp_hil.esp.esptool_program import Flasher, run_esptool
 from esp_hil.esp.image import Region
 from esp_hil.esp.partitions import Partition, parse_binary
 from esp_hil.micropython.firmware import ALIASES, FLAGS
+from esp_hil.tasks import names, read_spec
 
 _MAGIC = 0xE9
 _HEADER_BYTES = 24
@@ -45,6 +48,12 @@ _TABLES = (0x8000, 0x9000, 0xC000, 0x10000)
 _TABLE_MAGIC = b"\xaa\x50"
 _TABLE_BYTES = 0xC00
 _VERSION = re.compile(rb"v\d+\.\d+\.\d+[\w.+-]{0,40} on \d{4}-\d\d-\d\d")
+_MODULES: Mapping[str, tuple[bytes, ...]] = MappingProxyType(
+    {"jpeg": (b"get_img_info",), "camera": (b"Camera", b"reconfigure")}
+)
+"""Words that only these modules bring into an application."""
+_EDL_HEADER_BYTES = 16
+_LEAST_NETWORK_BYTES = 1024
 _MODEL = re.compile(rb"[a-z0-9_]{4,60}\.espdl")
 
 
@@ -61,6 +70,10 @@ class Prebuilt:
         version: of MicroPython, "" if the application does not name one.
         classes: of `espdl` that it offers.
         models: names of the .espdl files inside, as packed or embedded ones keep them.
+        weights: of each network inside that is known, its file's name and the versions of ESP-DL that have it (`3.1`,
+            "": the newest; they share some).
+        unknown_weights: so many networks inside are of no known version.
+        modules: of `jpeg` and `camera`, those that are there.
         data: the file.
     """
 
@@ -72,7 +85,17 @@ class Prebuilt:
     version: str
     classes: tuple[str, ...]
     models: tuple[str, ...]
+    weights: tuple[tuple[str, frozenset[str]], ...]
+    unknown_weights: int
+    modules: tuple[str, ...]
     data: bytes
+
+    @property
+    def espdl(self) -> str | None:
+        """The version of ESP-DL that all known networks inside are of: `3.1`, "" for the newest; None: not told."""
+        versions = [found for _, found in self.weights]
+        common = frozenset.intersection(*versions) if versions else frozenset()
+        return next(iter(common)) if len(common) == 1 else None
 
     def problems(self, target: str, flash_bytes: int | None, wanted: Sequence[str] = ()) -> list[str]:
         """Why it should not be flashed, one sentence each.
@@ -93,6 +116,10 @@ class Prebuilt:
             found.append("the image names no version of MicroPython")
         if not self.classes:
             found.append("the image does not have the binding: it is MicroPython without espdl")
+        elif "jpeg" not in self.modules:
+            found.append(
+                "the image has no module jpeg: built with a mp_jpeg newer than 81df537, which the binding does not find"
+            )
         for name in wanted:
             if not {name, ALIASES.get(name, name)} & set(self.classes):
                 found.append(f"the image has no {name}: it was built without -D {FLAGS[name]}=1")
@@ -110,6 +137,12 @@ def read_image(path: Path) -> Prebuilt:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", hint="give the firmware.bin of the binding") from None
+    if data[:4] == b"PK\x03\x04":
+        raise FormatError(
+            f"{path.name} is a zip, as the binding's CI makes them",
+            offset=0,
+            hint=f"unpack it and give {_inside(path)}",
+        )
     if len(data) < _HEADER_BYTES or data[0] != _MAGIC:
         raise FormatError(
             f"{path.name} does not begin with a bootloader",
@@ -123,6 +156,7 @@ def read_image(path: Path) -> Prebuilt:
     partitions = _table(data, offset, path.name)
     app = _application(data, partitions, offset, path.name)
     version = _VERSION.search(app)
+    weights, unknown = _weights(data)
     return Prebuilt(
         path=path,
         target=_CHIPS[number],
@@ -132,13 +166,61 @@ def read_image(path: Path) -> Prebuilt:
         version=f"MicroPython {version[0].decode()}" if version else "",
         classes=tuple(name for name in (*FLAGS, *ALIASES.values()) if _has_word(app, name.encode())),
         models=tuple(sorted({found.decode() for found in _MODEL.findall(data)})),
+        weights=weights,
+        unknown_weights=unknown,
+        modules=tuple(
+            name for name, words in _MODULES.items() if all(_has_word(app, word) for word in words)
+        ),
         data=data,
     )
 
 
 def _has_word(app: bytes, word: bytes) -> bool:
-    """Whether a NUL-terminated string is there, as interned names are stored."""
-    return re.search(rb"(?<![A-Za-z0-9_])" + re.escape(word) + rb"\0", app) is not None
+    """Whether a NUL-terminated string is there, as interned names are stored.
+
+    With -Os the linker keeps only the longer of two strings with one end: FaceRecognizer is then the end of the log tag
+    HumanFaceRecognizer.
+    """
+    return re.search(rb"(?<![A-Za-z0-9_])(?:Human)?" + re.escape(word) + rb"\0", app) is not None
+
+
+def _inside(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".bin")]
+    except (OSError, zipfile.BadZipFile):
+        names = []
+    return " or ".join(names[:5]) or "the firmware.bin in it"
+
+
+def _weights(data: bytes) -> tuple[tuple[tuple[str, frozenset[str]], ...], int]:
+    """The networks inside that the tasks know, by SHA-256, and how many others there are."""
+    known = _known_weights()
+    found, unknown = [], 0
+    for hit in re.finditer(rb"EDL2\0\0\0\0", data):
+        (size,) = struct.unpack_from("<I", data, hit.end()) if hit.end() + 4 <= len(data) else (0,)
+        whole = data[hit.start() : hit.start() + _EDL_HEADER_BYTES + size]
+        if not _LEAST_NETWORK_BYTES <= size <= len(whole) - _EDL_HEADER_BYTES:
+            continue
+        network = known.get(hashlib.sha256(whole).hexdigest())
+        if network is None:
+            unknown += 1
+        else:
+            found.append(network)
+    return tuple(sorted(set(found), key=lambda row: row[0])), unknown
+
+
+def _known_weights() -> dict[str, tuple[str, frozenset[str]]]:
+    """File name and versions of ESP-DL by SHA-256."""
+    made: dict[str, tuple[str, frozenset[str]]] = {}
+    for task in names():
+        newest = read_spec(task)
+        for spec in (newest, *newest.older.values()):
+            for network in spec.networks.values():
+                for digest in network.sha256.values():
+                    before = made.get(digest, (network.file, frozenset[str]()))[1]
+                    made[digest] = network.file, before | {spec.espdl}
+    return made
 
 
 def _table(data: bytes, offset: int, name: str) -> tuple[Partition, ...]:
@@ -166,7 +248,10 @@ def _application(data: bytes, partitions: Sequence[Partition], offset: int, name
 
 
 def flash_image(image: Prebuilt, board: Board, flasher: Flasher, *, wanted: Sequence[str] = ()) -> None:
-    """Check a prebuilt image against the chip at a port and write it; files of the board's file system stay.
+    """Check a prebuilt image against the chip at a port and write it.
+
+    Files of the board's file system stay if the image's `vfs` begins where the board's does: not between the variants
+    for 4, 8 and 16 MB.
 
     Raises:
         FlashError: it is not for this board, lacks a class that is wanted, or esptool failed.
