@@ -1,4 +1,4 @@
-"""Opens the byte stream to a board: serial port, pty, TCP socket or RFC 2217 server. It alone opens ports by pyserial."""
+"""Opens the byte stream to a board: serial port, pty, TCP socket or RFC 2217 server. The only one to open pyserial."""
 
 from __future__ import annotations
 
