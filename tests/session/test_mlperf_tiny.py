@@ -13,6 +13,7 @@ from esp_hil.errors import ConfigError, GoldenError
 from esp_hil.formats.tflite import read_tflite
 from esp_hil.models.benchmarks import entries
 from esp_hil.results.journal import read_runs
+from esp_hil.results.outcome import status_of
 from esp_hil.session import mlperf_tiny
 from esp_hil.session.mlperf_tiny import LabelledInputs, auc, quality, read_data
 from esp_hil.session.options import Options, all_combinations, combinations
@@ -121,6 +122,14 @@ def test_the_suite_measures_five_windows_and_the_accuracy_of_the_device(
     assert "the target is 0.9; tflite-micro has" in done.stdout
     assert "on a virtual board: no result of the benchmark" in done.stdout
     (row,) = read_runs(results).runs
+    assert {check.name.removeprefix("test_"): check.outcome for check in row.checks} == {
+        "the_device_answers_what_tflite_micro_answers": "passed",
+        "five_windows_were_long_enough": "passed",
+        "the_median_of_the_windows_is_a_result_of_the_closed_rules": "skipped",
+        "the_accuracy_reaches_the_benchmark_s_target": "failed",
+    }
+    assert status_of(row) == "failed"
+    assert "the target is 0.9" in (results / "report.md").read_text("utf-8")
     assert (row.model, row.recipe, row.runtime) == ("mlperf-tiny-kws", "scaled-0.05s", "tflm")
     assert row.verdict is not None
     assert row.verdict.bit_exact

@@ -7,9 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 
+from esp_hil.results.journal import read_runs
+from esp_hil.results.outcome import status_of
 from tests.conftest import ROOT
 from tests.tasks.test_tasks import zoo
 
@@ -72,6 +76,25 @@ def test_a_network_that_is_wrong_fails_as_integers_and_as_boxes(weights: Path, t
     assert "mnp: port: WRONG" in done.stdout
     assert "astronaut: face 0.974" in done.stdout
     assert "overlap 0.812 below 0.9" in done.stdout
+    check_that_every_artefact_is_red(tmp_path)
+
+
+def check_that_every_artefact_is_red(folder: Path) -> None:
+    """The tests of the task are in the rows of its networks, and what is red in pytest is so everywhere."""
+    runs = {run.model: run for run in read_runs(folder).runs}
+    wrong = runs["face_detect-mnp"]
+    assert status_of(wrong) == "wrong"
+    said = {check.name: check for check in wrong.checks}
+    for name in (
+        "test_every_network_answers_as_the_exact_reference",
+        "test_the_results_are_those_of_the_exact_reference",
+    ):
+        assert said[name].outcome == "failed"
+        assert said[name].message
+    frame = pd.read_parquet(folder / "results.parquet").set_index("model")
+    assert frame.loc["face_detect-mnp", "status"] == "wrong"
+    assert int(ElementTree.parse(folder / "junit.xml").getroot().get("failures", 0)) >= 1
+    assert "❌ wrong" in (folder / "report.md").read_text("utf-8")
 
 
 def test_without_weights_it_is_skipped_aloud(tmp_path: Path) -> None:
