@@ -15,6 +15,7 @@ from esp_hil.results.record import Run
 from esp_hil.targets import target
 from esp_hil.virtual import EngineFaults, FaultPlan, OffByLsb, VirtualBoard
 from tests.conftest import ROOT
+from tests.formats.tflite.networks import needs_tflm
 
 QUICK = ("--hil-inputs", "12", "--hil-runs", "5", "--hil-model", "mnist", "--hil-recipe", "w8a8")
 
@@ -120,6 +121,28 @@ def test_pytest_embedded_s_dut_and_the_harness_take_turns_at_one_port(tmp_path: 
     without = suites(*arguments, files=files[:1])
     assert outcome(without) == {"skipped": 3}
     assert "--embedded-services serial" in without.stdout
+
+
+@needs_tflm
+@pytest.mark.parametrize("baud", [9_600, 57_600])
+def test_a_slow_line_is_no_error_from_the_first_byte_to_the_teardown(
+    baud: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that carries this and no more: the model, a verdict, and its port lent to pytest-embedded."""
+    monkeypatch.setenv("HIL_BAUD_MODEL", f"{baud},limit={baud}")
+    monkeypatch.setenv("HIL_CACHE", str(tmp_path / "cache"))
+    done = suites(
+        *("--target", "esp32c3", "--hil-board", "virtual", "--hil-model", "fashion", "--hil-recipe", "int8"),
+        *("--hil-inputs", "1", "--hil-runs", "1", "--hil-results", str(tmp_path)),
+        *("--embedded-services", "serial", "--baud", str(baud)),
+        files=("suites/test_console.py", "suites/test_numerics.py"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert outcome(done) == {"passed": 6}
+    (row,) = rows(tmp_path)
+    assert row.passed
+    assert row.link is not None
+    assert row.link.baud == baud
 
 
 @pytest.mark.parametrize(

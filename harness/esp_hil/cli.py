@@ -47,10 +47,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         # whoever read our output has seen enough (`hil ... | head`); Python would complain again at its exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        # standard output on a full disk, or a file whose owner forgot to say what it was for
+        print(f"hil {args.command}: error: {_of_the_system(error)}", file=sys.stderr)
+        if error.filename is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
     except KeyboardInterrupt:
         print(f"hil {args.command}: interrupted", file=sys.stderr)
         return 130
     return status
+
+
+def _of_the_system(error: OSError) -> str:
+    words = error.strerror or str(error)
+    return f"{error.filename}: {words}" if error.filename else words
 
 
 if __name__ == "__main__":

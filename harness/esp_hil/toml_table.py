@@ -32,6 +32,8 @@ def read_toml(source: Path | Traversable) -> dict[str, Any]:
         return tomllib.loads(source.read_text(encoding="utf-8"))
     except (OSError, ValueError) as cause:
         raise ConfigError(f"{source}: {cause}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: nested too deeply") from None
 
 
 class TomlTable:

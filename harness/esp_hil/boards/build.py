@@ -32,6 +32,7 @@ from esp_hil.errors import BuildError, ConfigError
 from esp_hil.esp.backtrace import toolchain_prefix
 from esp_hil.esp.idf import Idf
 from esp_hil.esp.image import FLASHER_ARGS, FirmwareImage, Section
+from esp_hil.json_text import read_json
 from esp_hil.progress import Advance, Progress, Silent
 from esp_hil.settings import VERSION, cache_folder, checkout, shipped, variable_path
 from esp_hil.targets import target as target_of
@@ -453,7 +454,7 @@ def build_failed(status: int, lines: Sequence[str], log: Path) -> BuildError:
 def _recorded(folder: Path) -> str | None:
     """The fingerprint of the build in a folder; None if it has none, or what it built was changed since."""
     try:
-        record = json.loads((folder / FINGERPRINT).read_text(encoding="utf-8"))
+        record = read_json(folder / FINGERPRINT)
         if record["image_sha256"] == FirmwareImage.from_build_dir(folder).sha256:
             return str(record["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError, BuildError, ConfigError):

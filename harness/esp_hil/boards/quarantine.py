@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from esp_hil.errors import ConfigError
+from esp_hil.json_text import read_json
 from esp_hil.settings import state_folder
 
 FILE = "quarantine.json"
@@ -43,7 +44,7 @@ def quarantined() -> dict[str, Quarantined]:
     """
     path = state_file()
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = read_json(path)
         return {name: Quarantined(**row) for name, row in table.items()}
     except FileNotFoundError:
         return {}

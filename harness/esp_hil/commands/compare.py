@@ -69,6 +69,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Compare, write what was asked for, print the changes."""
+    from esp_hil.errors import ConfigError
     from esp_hil.report.changes import as_text
     from esp_hil.results.configs import config_changes
     from esp_hil.results.journal import read_runs
@@ -78,6 +79,8 @@ def run(args: Namespace) -> int:
     from esp_hil.results.regress.gates import with_thresholds
     from esp_hil.session.baseline import base_rows
 
+    if not 0 < args.alpha < 1:
+        raise ConfigError(f"--alpha {args.alpha:g}", hint="a probability: above 0, below 1")
     across = [name for text in args.across for name in text.split(",") if name]
     rules = Rules(
         gates=with_thresholds(args.threshold),

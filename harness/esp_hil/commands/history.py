@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ def run(args: Namespace) -> int:
     """Do what the subcommand says."""
     from esp_hil.results.history import History
 
+    _check(args)
     with History.open(args.history) as history:
         if args.history_command == "add":
             return _add(history, args.runs, skip_damaged=args.skip_damaged)
@@ -58,6 +60,18 @@ def run(args: Namespace) -> int:
         if args.history_command == "show":
             return _show(history, args)
         return _steps(history, args)
+
+
+def _check(args: Namespace) -> None:
+    from esp_hil.errors import ConfigError
+
+    if (last := getattr(args, "last", None)) is not None and last < 1:
+        raise ConfigError(f"--last {last}", hint="at least 1")
+    if (since := getattr(args, "since", None)) is not None:
+        try:
+            date.fromisoformat(since[:10])
+        except ValueError:
+            raise ConfigError(f"--since {since}: not a day", hint="as 2026-03-14") from None
 
 
 def _add(history: History, sources: list[Path], *, skip_damaged: bool) -> int:

@@ -80,7 +80,7 @@ def _image(args: Namespace) -> int:
 
 
 def _faces(args: Namespace) -> int:
-    from esp_hil.errors import FormatError
+    from esp_hil.errors import FormatError, ReportError
     from esp_hil.micropython.face_database import mend, parse
 
     try:
@@ -93,7 +93,12 @@ def _faces(args: Namespace) -> int:
         if args.mend is None:
             raise
         found = mend(data)
-        args.mend.write_bytes(found.to_bytes())
+        try:
+            args.mend.write_bytes(found.to_bytes())
+        except OSError as error:
+            raise ReportError(
+                f"cannot write {args.mend}: {error.strerror}", hint="choose another path"
+            ) from None
         print(f"{len(found.records)} whole records written to {args.mend}")
     print(f"format of {found.flavour}, features of {found.length}, {len(found.records)} records")
     for number, face in enumerate(found.records, start=1):

@@ -77,10 +77,10 @@ def _setup(args: Namespace, chip: Target) -> Setup:
 
     return setup_of(
         chip,
-        clock_hz=args.clock_mhz * 1_000_000 if args.clock_mhz else None,
+        clock_hz=None if args.clock_mhz is None else args.clock_mhz * 1_000_000,
         psram=args.psram,
         flash=args.flash,
-        cache_bytes=args.cache_kb * 1024 if args.cache_kb else None,
+        cache_bytes=None if args.cache_kb is None else args.cache_kb * 1024,
         optimize=args.opt,
         cores=args.cores,
         param_copy=None if args.param_copy is None else args.param_copy == "on",

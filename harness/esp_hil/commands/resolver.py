@@ -20,12 +20,13 @@ def run(args: Namespace) -> int:
     """Print or write the lines of an operators.inc."""
     from esp_hil.formats.tflite import read_tflite
     from esp_hil.formats.tflite.operators import IMAGE_OPERATORS, resolver_lines
+    from esp_hil.report.writing import write_text
 
     names = {name for path in args.models for name in read_tflite(path).operator_names} or IMAGE_OPERATORS
     text = resolver_lines(names)
     if args.out is None:
         print(text, end="")
     else:
-        args.out.write_text(text, encoding="utf-8")
+        write_text(args.out, text)
         print(f"wrote {args.out}: {len(names)} operators")
     return 0

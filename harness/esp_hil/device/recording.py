@@ -14,6 +14,7 @@ from typing import Literal
 
 from esp_hil.device.link import Link
 from esp_hil.errors import ConfigError, FormatError, LinkClosed
+from esp_hil.json_text import parse_json
 
 VERSION = 1
 MADE_BY = "pytest --hil-record FILE and hil link --record FILE make recordings"
@@ -140,7 +141,7 @@ def read_recording(path: Path) -> Iterator[Moment]:
 
 def _parsed(line: str) -> object:
     try:
-        return json.loads(line)
+        return parse_json(line)
     except ValueError:
         return None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from esp_hil.device.device import CALL_S, Device
 from esp_hil.errors import HandshakeError, HilError, LinkError, LinkTimeout
+from esp_hil.json_text import read_json
 from esp_hil.settings import cache_folder
 from esp_hil.wire.answers import HELLO_LINE, LineAnswer, PrbsAnswer
 from esp_hil.wire.requests import LineRequest, PingRequest, PrbsRequest
@@ -324,7 +325,7 @@ class RateMemory:
 
     def _table(self) -> dict[str, object]:
         try:
-            table = json.loads(self.path.read_text(encoding="utf-8"))
+            table = read_json(self.path)
         except (OSError, ValueError):
             return {}
         return table if isinstance(table, dict) else {}

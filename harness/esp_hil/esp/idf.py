@@ -7,7 +7,6 @@ for the others idf_tools.py says what activation would have set.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esp_hil.errors import BuildError
+from esp_hil.json_text import read_json
 
 LOG = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def candidates(environ: Mapping[str, str], home: Path) -> Iterator[Candidate]:
 
 def _installed_by_eim(file: Path) -> Iterator[Candidate]:
     try:
-        listed = json.loads(file.read_text(encoding="utf-8"))
+        listed = read_json(file)
     except (OSError, ValueError):
         return  # most machines have none
     entries = listed.get("idfInstalled", []) if isinstance(listed, dict) else []

@@ -6,7 +6,6 @@ A folder that somebody else built (pytest-embedded's `--build-dir`, `--app-path`
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 import zlib
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any
 from esp_hil.errors import BuildError, ConfigError, FlashError, FormatError
 from esp_hil.esp.partitions import Partition, model_partition, parse_binary
 from esp_hil.esp.sdkconfig import read_build_config
+from esp_hil.json_text import read_json
 from esp_hil.targets import target as target_of
 
 FLASHER_ARGS = "flasher_args.json"
@@ -196,7 +196,7 @@ _REBUILD = "run `idf.py build` there again, or give another --build-dir"
 def _flasher_args(folder: Path) -> dict[str, Any]:
     path = folder / FLASHER_ARGS
     try:
-        arguments = json.loads(path.read_text(encoding="utf-8"))
+        arguments = read_json(path)
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else error
         raise BuildError(

@@ -7,13 +7,13 @@ by up to twelve times.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from esp_hil.errors import ConfigError
+from esp_hil.json_text import parse_json
 
 Value = bool | int | str
 
@@ -89,7 +89,7 @@ def read_build_config(build_dir: Path) -> SdkConfig:
     path = build_dir / JSON
     try:
         raw = path.read_bytes()
-        values = json.loads(raw)
+        values = parse_json(raw)
     except (OSError, ValueError) as error:
         hint = "is this a build folder of idf.py? give the one with flasher_args.json"
         raise ConfigError(f"cannot read {path}: {error}", hint=hint, step="build") from None

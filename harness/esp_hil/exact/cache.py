@@ -24,6 +24,7 @@ from esp_hil.exact.lowering import State
 from esp_hil.exact.probe import IntegerKernels
 from esp_hil.exact.proof import Doubt, Headroom, Proof
 from esp_hil.formats.espdl.model import EspdlModel, ValueInfo
+from esp_hil.json_text import parse_json
 from esp_hil.settings import PACKAGE, cache_folder
 from esp_hil.targets import Family
 
@@ -114,7 +115,7 @@ def _description(path: Path) -> Path:
 
 def _read(path: Path) -> Lowered | None:
     try:
-        described = json.loads(_description(path).read_bytes())
+        described = parse_json(_description(path).read_bytes())
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         for part in (path, _description(path)):

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from esp_hil.errors import GoldenError
+from esp_hil.json_text import read_json
 from esp_hil.toml_table import stays_inside
 
 FILE_NAME = "manifest.json"
@@ -57,7 +58,7 @@ def read(folder: Path) -> Manifest:
     path = folder / FILE_NAME
     hint = f"hil golden build {folder.name}, or git checkout -- {folder.name}"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if content["schema"] != _SCHEMA:
             raise GoldenError(f"{path}: schema {content['schema']}, this version reads {_SCHEMA}", hint=hint)
         return Manifest(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from esp_hil.errors import ReportError
+from esp_hil.json_text import parse_json
 from esp_hil.settings import VERSION
 
 MANIFEST = "manifest.json"
@@ -71,7 +72,7 @@ def problems_of(bundle: Path) -> tuple[str, ...]:
     """
     try:
         with zipfile.ZipFile(bundle) as archive:
-            listed = json.loads(archive.read(MANIFEST))["files"]
+            listed = parse_json(archive.read(MANIFEST))["files"]
             contents = {name: archive.read(name) for name in archive.namelist() if name != MANIFEST}
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise ReportError(f"{bundle} is not a bundle of esp-hil: {error}", step="bundle") from None

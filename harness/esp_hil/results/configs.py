@@ -8,6 +8,7 @@ from pathlib import Path
 
 from esp_hil.errors import ConfigError, ReportError
 from esp_hil.esp.sdkconfig import EFFECTS, Value, differences, read_build_config
+from esp_hil.json_text import read_json
 from esp_hil.results.record import Run
 
 FOLDER = "sdkconfig"
@@ -49,7 +50,7 @@ def kept_configs(results: Path) -> dict[str, Config]:
     found: dict[str, Config] = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
         except (OSError, ValueError) as error:
             raise ReportError(f"cannot read {path}: {error}", step="report") from None
         if not isinstance(values, dict):

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 HINT = "FILE.sqlite, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 
+BACKENDS = ("sqlite", "postgresql")
+
 SUFFIXES = (".sqlite", ".sqlite3", ".db")
 """Of a history that is a file; anything else is more likely a mistyped URL."""
 
@@ -45,6 +47,12 @@ def parsed(text: str) -> sql.URL:
         text = f"sqlite:///{text}"
     try:
         url = sql.make_url(_POSTGRES.sub("postgresql+psycopg://", text))
+        if url.get_backend_name() not in BACKENDS:
+            raise ReportError(
+                f"no histories in {url.get_backend_name()}",
+                hint=f"{' or '.join(BACKENDS)}: {HINT}",
+                step="history",
+            )
         url.get_dialect()
         if "@" in (url.host or ""):
             raise ValueError("an @ of the password was taken for its end")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esp_hil.errors import ReportError, RowsNotWritten
+from esp_hil.json_text import parse_json
 from esp_hil.results.record import Addendum, Run
 
 RUNS_FILE = "runs.jsonl"
@@ -180,7 +180,7 @@ def _torn(line: bytes) -> bool:
     if not (line.startswith(_START) or _START.startswith(line)):
         return False
     try:
-        json.loads(line)
+        parse_json(line)
     except ValueError:
         return True
     return False

@@ -30,6 +30,7 @@ from esp_hil.errors import (
     ReportError,
     WireError,
 )
+from esp_hil.json_text import parse_json
 from esp_hil.results.codec import from_plain, to_plain
 from esp_hil.settings import VERSION
 from esp_hil.verdict.difference import FloatDiff, IntegerDiff
@@ -442,13 +443,13 @@ def _json(line: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON there is
     """
     try:
         return msgspec.json.decode(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        return json.loads(line if isinstance(line, str) else line.decode("utf-8"))
+        return parse_json(line if isinstance(line, str) else line.decode("utf-8"))
     except UnicodeDecodeError:
-        raise ReportError("not text") from None
-    except (ValueError, RecursionError) as error:
+        raise ReportError("not text in UTF-8") from None
+    except ValueError as error:
         raise ReportError(f"not JSON: {error}") from None
 
 

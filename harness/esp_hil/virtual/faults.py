@@ -61,6 +61,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from esp_hil.errors import ConfigError
+from esp_hil.json_text import parse_json, read_json
 from esp_hil.toml_table import read_toml
 
 T = TypeVar("T")
@@ -160,13 +161,15 @@ def load_plan(source: str) -> FaultPlan:
     """
     try:
         if source.lstrip().startswith("{"):
-            table = json.loads(source)
+            table = parse_json(source)
         elif source.endswith(".toml"):
             table = read_toml(Path(source))
         else:
-            table = json.loads(Path(source).read_text(encoding="utf-8"))
+            table = read_json(Path(source))
     except (OSError, ValueError) as error:
         raise ConfigError(f"fault plan {source[:60]}: {error}", hint="a .toml or .json file") from error
+    if not isinstance(table, dict):
+        raise ConfigError(f"fault plan {source[:60]}: not a table", hint='as {"engine": {"reset_at_run": 3}}')
     return parse_plan(table)
 
 
@@ -192,11 +195,18 @@ def parse_plan(table: Mapping[str, Any]) -> FaultPlan:
         raise ConfigError(f"fault plan: engine.crash is {crash!r}", hint=f"one of: {', '.join(CRASH_KINDS)}")
     _check_kernels(str(engine.get("kernels", "")))
     return FaultPlan(
-        seed=int(table.get("seed", 0)),
+        seed=_seed(table),
         engine=_record(EngineFaults, {**engine, **offs}, "engine"),
         to_device=_record(LineFaults, _table(line, "to_device"), "line.to_device"),
         to_host=_record(LineFaults, _table(line, "to_host"), "line.to_host"),
     )
+
+
+def _seed(table: Mapping[str, Any]) -> int:
+    seed = table.get("seed", 0)
+    if type(seed) is not int:
+        raise ConfigError(f"fault plan: seed should be int, got {seed!r}")
+    return seed
 
 
 def _check_kernels(kernels: str) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from esp_hil.errors import ConfigError
 from esp_hil.virtual.chip import ChipIdentity, VirtualChip
 from esp_hil.virtual.flash import Flash
 from esp_hil.virtual.line import BadLine, Happening
@@ -25,7 +26,11 @@ class Loop:
 
     def __init__(self, settings: VirtualSettings, folder: Path, rate: Rate | None = None) -> None:
         flash = Flash(settings.flash or folder / "flash.bin", settings.target.flash_bytes)
-        self.port: Port = open_port(settings.listen, folder)
+        try:
+            self.port: Port = open_port(settings.listen, folder)
+        except ConfigError:
+            flash.close()
+            raise
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)

@@ -120,8 +120,12 @@ class TcpPort:
         if sys.platform != "win32":
             # elsewhere it means that another program may take the port away
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self._number))
-        listener.listen(1)
+        try:
+            listener.bind(("127.0.0.1", self._number))
+            listener.listen(1)
+        except (OSError, OverflowError):
+            listener.close()
+            raise
         listener.setblocking(False)
         self._number = listener.getsockname()[1]
         self._listener = listener
@@ -211,6 +215,6 @@ def open_port(listen: str, folder: Path) -> Port:
             return PtyPort(Path(where) if where else folder / "port")
         if kind == "tcp":
             return TcpPort(int(where or 0))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise ConfigError(f"cannot listen at {listen}: {error}") from error
     raise ConfigError(f"unknown kind of port {listen!r}", hint="pty, pty:PATH, tcp or tcp:NUMBER")

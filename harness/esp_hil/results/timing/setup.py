@@ -71,6 +71,10 @@ class Setup:
         ):
             if mode not in known:
                 raise ConfigError(f"{mode!r} is not a {kind} mode", hint=f"one of {', '.join(known)}")
+        if self.clock_hz < 1 or self.cache_bytes < 1:
+            raise ConfigError(
+                f"a clock of {self.clock_hz} Hz, a cache of {self.cache_bytes} bytes", hint="above 0"
+            )
 
     @property
     def psram_bytes_per_s(self) -> float:
@@ -109,4 +113,10 @@ def setup_of(chip: Target, **changes: object) -> Setup:
     )
     plain = Setup(clock_hz=chip.fastest_hz, psram=psram, flash=flash, cache_bytes=cache * 1024)
     given = {name: value for name, value in changes.items() if value is not None}
+    clock = given.get("clock_hz", plain.clock_hz)
+    if isinstance(clock, int) and clock > chip.fastest_hz:
+        raise ConfigError(
+            f"{chip.name} has no clock of {clock / 1e6:g} MHz",
+            hint=f"its fastest is {chip.fastest_hz / 1e6:g} MHz",
+        )
     return replace(plain, **given)  # type: ignore[arg-type]
