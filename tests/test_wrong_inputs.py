@@ -173,7 +173,7 @@ LINK nobody                                         | no board 'nobody'
 LINK /dev/none                                      | there is no port
 LINK /dev/null                                      | cannot open
 LINK socket://127.0.0.1:1                           | nothing listens at
-LINK rfc2217://127.0.0.1:1                          | cannot open
+LINK rfc2217://127.0.0.1:1                           | nothing listens at
 LINK virtual --record /dev/null/x                   | cannot record to
 LINK virtual --bytes -1                             | at least 1000
 flash --build-dir {d}/none                          | is not a build folder
