@@ -83,8 +83,10 @@ class TomlTable:
         return value
 
     def many(self, key: str, kind: type[T], default: list[T] | None = None) -> tuple[T, ...]:
-        """A list whose elements are all of `kind`."""
+        """A list whose elements are all of `kind`; integers serve as floats."""
         values = self.take(key, list, default)
+        if kind is float:
+            values = [float(value) if type(value) is int else value for value in values]
         if any(type(value) is not kind for value in values):
             raise self.fail(key, f"is {values!r}", f"give a list of {kind.__name__}")
         return tuple(values)

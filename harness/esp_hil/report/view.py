@@ -12,6 +12,7 @@ from esp_hil.results.record import BoardKind, Run
 from esp_hil.results.text import clean
 from esp_hil.results.timing.latency import Latency
 from esp_hil.results.validity import Validity, check
+from esp_hil.verdict.measures import FIRST_FIGURE, MEASURES, Measure
 from esp_hil.verdict.verdict import FloatDiff
 
 SIMULATED_MARK = "SIM"
@@ -258,11 +259,24 @@ def quantizer_words(run: Run) -> str:
 
 
 def top1_words(run: Run) -> str:
-    """Accuracy of float and device, or their agreement; "" if there are no classes."""
+    """Accuracy of float and device, or their agreement; of outputs without classes their telling figure; else ""."""
     if run.verdict is None:
         return ""
     accuracies, agreement = run.verdict.accuracies, run.verdict.agreements.get("device/float")
     if "device" in accuracies:
         device = f"{100 * accuracies['device'].share:.2f} %"
         return f"{100 * accuracies['float'].share:.2f} -> {device}" if "float" in accuracies else device
-    return f"{100 * agreement.share:.2f} % as float" if agreement else ""
+    return f"{100 * agreement.share:.2f} % as float" if agreement else _meaning_words(run.verdict.measures)
+
+
+def _meaning_words(measures: Sequence[Measure]) -> str:
+    """The first telling figure of the device's answers, against what is expected if that is known."""
+    telling = [
+        one for one in measures if one.source == "device" and one.name == FIRST_FIGURE.get(one.meaning)
+    ]
+    chosen = [one for one in telling if one.against == "expected"] or telling
+    if not chosen:
+        return ""
+    first, more = chosen[0], len({one.output for one in chosen}) - 1
+    against = " to float" if first.against == "float" else ""
+    return clean(f"{MEASURES[first.name].title} {first.words}{against}") + (f" (+{more})" if more else "")

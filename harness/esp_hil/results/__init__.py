@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from esp_hil.results.frames import checks, compare, frame, layers, load, repetitions
+    from esp_hil.results.frames import checks, compare, frame, layers, load, measures, repetitions
 
-__all__ = ["checks", "compare", "frame", "layers", "load", "repetitions"]
+__all__ = ["checks", "compare", "frame", "layers", "load", "measures", "repetitions"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whichever of the names

@@ -1,4 +1,4 @@
-"""Rows as pandas tables: `load`, `layers`, `repetitions`, `checks`, `compare`; the same columns in every report.
+"""Rows as pandas tables: `load`, `layers`, `repetitions`, `checks`, `measures`, `compare`; one set of columns for all.
 
 pandas is imported when a table is asked for. `COLUMNS` says of each column what it means, in which unit, of which
 type and since which schema of the rows; docs/results.md is made from it, and results.parquet carries it.
@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from esp_hil.results.metrics import METRICS, counters_of, figure_of, latency_of
+from esp_hil.results.metrics import AGAINST, METRICS, counters_of, figure_of, latency_of, measure_column
 from esp_hil.results.outcome import deciding, reason_of, status_of
 from esp_hil.results.record import DeviceRow, Run
 from esp_hil.results.rows import Source, rows_of
 from esp_hil.results.text import clean
 from esp_hil.results.validity import Validity, check
+from esp_hil.verdict.measures import MEASURES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +79,9 @@ def _model_bytes(run: Run) -> int | None:
     return int(found[0]) if found else None
 
 
-_SINCE = {"leak_bytes": 3, "load_ms": 3, "pre_ms": 3, "post_ms": 3}
+_SINCE = {"leak_bytes": 3, "load_ms": 3, "pre_ms": 3, "post_ms": 3} | {
+    measure_column(name, against): 8 for against in AGAINST for name in MEASURES
+}
 
 COLUMNS: tuple[Column, ...] = (
     _text("run_id", "a UUID of the row", lambda run: run.run_id),
@@ -334,6 +337,37 @@ def checks(source: Source) -> pd.DataFrame:
     ]
     texts = dict.fromkeys(("suite", "check", "outcome", "message"), "string")
     return _long(rows, texts | {"seconds": "float64"})
+
+
+def measures(source: Source) -> pd.DataFrame:
+    """One row for each figure of each output: how good answers are by what the output means.
+
+    Columns besides those that name the run: output, meaning, source (device, exact, quantized, float), against (float,
+    expected), measure, value (shares are 0..1), unit, count (what it is taken over), limit (of its gate), ok.
+    """
+    rows: list[tuple[Run, Mapping[str, Any]]] = [
+        (
+            run,
+            {
+                "output": one.output,
+                "meaning": one.meaning,
+                "source": one.source,
+                "against": one.against,
+                "measure": one.name,
+                "value": one.value,
+                "unit": one.unit,
+                "count": one.count,
+                "limit": one.limit,
+                "ok": one.ok,
+            },
+        )
+        for run in rows_of(source)
+        if run.verdict is not None
+        for one in run.verdict.measures
+    ]
+    texts = dict.fromkeys(("output", "meaning", "source", "against", "measure"), "string")
+    rest = {"value": "float64", "unit": "string", "count": "Int64", "limit": "float64", "ok": "bool"}
+    return _long(rows, texts | rest)
 
 
 def compare(base: Source, new: Source, *, gate_simulated: bool = False) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from esp_hil.results.record import LinkStats, Run
 from esp_hil.results.timing.latency import Latency, statistics
+from esp_hil.verdict.measures import MEASURES, Against
 from esp_hil.verdict.verdict import FloatDiff, IntegerDiff, OutputVerdict
 
 Number = float | int | None
@@ -120,6 +121,40 @@ def _row(
     name: str, unit: str, better: Better, of: Callable[[Run], Number], meaning: str, **how: bool
 ) -> Metric:
     return Metric(name=name, unit=unit, better=better, of=of, meaning=meaning, **how)
+
+
+AGAINST: Mapping[Against, str] = {"float": "the float model", "expected": "what is expected"}
+
+
+def measure_column(name: str, against: Against) -> str:
+    """Column of a figure by meaning, as rmse_float or iou_expected_pct."""
+    return f"{name}_{against}{'_pct' if MEASURES[name].share else ''}"
+
+
+def measures_of(run: Run, name: str, against: Against) -> dict[str, float]:
+    """A figure of the device's answers by output, in percent if it is a share; where it is defined."""
+    factor = 100.0 if MEASURES[name].share else 1.0
+    return {
+        one.output: factor * one.value
+        for one in (run.verdict.measures if run.verdict else ())
+        if (one.source, one.against, one.name) == ("device", against, name) and not math.isnan(one.value)
+    }
+
+
+def _of_meaning(name: str, against: Against) -> Metric:
+    kind = MEASURES[name]
+
+    def of(run: Run) -> Number:
+        found = measures_of(run, name, against).values()
+        return (min if kind.higher else max)(found) if found else None
+
+    return _row(
+        measure_column(name, against),
+        "%" if kind.share else "",
+        HIGHER if kind.higher else LOWER,
+        of,
+        f"device against {AGAINST[against]}: {kind.title} of the worst output",
+    )
 
 
 METRICS: tuple[Metric, ...] = (
@@ -288,6 +323,7 @@ METRICS: tuple[Metric, ...] = (
     _row("top1_quantized_pct", "%", HIGHER, _share("accuracies", "quantized"), "accuracy over the labels"),
     _row("top1_exact_pct", "%", HIGHER, _share("accuracies", "exact"), "accuracy over the labels"),
     _row("top1_device_pct", "%", HIGHER, _share("accuracies", "device"), "accuracy over the labels"),
+    *(_of_meaning(name, against) for against in AGAINST for name in MEASURES if name != "top1"),
     _row(
         "link_bytes",
         "B",

@@ -323,6 +323,9 @@ _TELLING: Mapping[Meaning, tuple[str, ...]] = {
 }
 """The figures that a sentence has room for."""
 
+FIRST_FIGURE: Mapping[Meaning, str] = {meaning: names[0] for meaning, names in _TELLING.items() if names}
+"""The one that a table has room for."""
+
 
 def words_of_price(measures: Sequence[Measure], source: Source) -> str:
     """What an output loses against the float model: of each output its telling figures; "" if nothing is known."""

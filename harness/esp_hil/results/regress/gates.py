@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from esp_hil.errors import ConfigError
-from esp_hil.results.metrics import BY_NAME, Better, Number
+from esp_hil.results.metrics import AGAINST, BY_NAME, Better, Number, measure_column, measures_of
 from esp_hil.results.record import Run
 from esp_hil.results.regress.comparable import Group
+from esp_hil.verdict.measures import MEASURES, Against
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,31 @@ def _counters(name: str, pattern: str, better: Better, *, share: float, absolute
     return Gate(name=name, group="memory", unit="bytes", better=better, of=of, share=share, absolute=absolute)
 
 
+_ALLOWED = {"r2": 1e-4, "cosine": 1e-4}
+"""Of figures without unit, in their own; shares may not change, errors by a thousandth of what they were."""
+
+
+def _measure(name: str, against: Against) -> Gate:
+    """A figure by meaning, of each output."""
+    kind, column = MEASURES[name], measure_column(name, against)
+
+    def of(run: Run) -> Mapping[str, int | float]:
+        found = measures_of(run, name, against)
+        if name == "top1" and len(found) == 1:
+            return {}  # it has gates of its own
+        return {f"{column} of {output}": value for output, value in found.items()}
+
+    return Gate(
+        name=column,
+        group="accuracy",
+        unit="%" if kind.share else "",
+        better=Better.HIGHER if kind.higher else Better.LOWER,
+        of=of,
+        share=0.0 if kind.higher else 1e-3,
+        absolute=_ALLOWED.get(name, 1e-9),
+    )
+
+
 def _sizes(run: Run) -> Mapping[str, int | float]:
     return {f"size_{section}": count for section, count in run.sizes.items()}
 
@@ -85,6 +111,7 @@ GATES: tuple[Gate, ...] = (
     _metric("top1_device_pct", "accuracy", absolute=1e-9),
     _metric("quantization_cosine", "accuracy", absolute=1e-4),
     _metric("quantization_rmse", "accuracy", share=1e-3),
+    *(_measure(name, against) for against in AGAINST for name in MEASURES),
     _counters("arena", r"arena_.*|tensor_arena.*", Better.LOWER, share=0.0, absolute=0),
     _counters(
         "parameters",
