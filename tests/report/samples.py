@@ -9,6 +9,7 @@ import numpy as np
 
 from esp_hil.results.record import DeviceRow, Failure, Layer, LinkStats, Provenance, Run, Steps
 from esp_hil.targets import target
+from esp_hil.verdict.measures import Measure, Reading, measured
 from esp_hil.verdict.verdict import Verdict, judge
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -32,6 +33,21 @@ def sample_verdict(*, wrong: int = 0, inputs: int = 100, seed: int = 1, toleranc
         exponents={"prob": -2},
         tolerance_lsb=tolerance_lsb,
     )
+
+
+def sample_measures(seed: int = 1) -> tuple[Measure, ...]:
+    """Figures of a regression and of a segmentation, against the float model and against what is expected."""
+    rng = np.random.default_rng(seed)
+    angle = rng.normal(0, 8, (20, 3)).astype(np.float32)
+    mask = rng.normal(0, 8, (20, 2, 4, 4)).astype(np.float32)
+    found: tuple[Measure, ...] = ()
+    for name, reading, right, expected in (
+        ("angle", Reading(meaning="values", tolerance=0.5, unit="deg"), angle, angle + 0.25),
+        ("mask", Reading(meaning="dense"), mask, mask.argmax(axis=1)),
+    ):
+        noise = rng.normal(0, 0.3, right.shape).astype(np.float32)
+        found += measured(name, reading, {"device": right + noise, "float": right}, expected)
+    return found
 
 
 def sample_run(

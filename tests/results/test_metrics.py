@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from esp_hil.results.metrics import METRICS, Better, Number
-from tests.report.samples import failed_run, sample_run
+from tests.report.samples import failed_run, sample_measures, sample_run, sample_verdict
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 
@@ -28,8 +28,9 @@ def test_names_are_unique_and_end_in_their_unit() -> None:
 
 
 def test_a_full_row_has_every_metric_of_its_kind() -> None:
+    run = sample_run(verdict=dataclasses.replace(sample_verdict(), measures=sample_measures()))
     for metric in METRICS:
-        figure = metric.of(sample_run())
+        figure = metric.of(run)
         assert type(figure) is (int if metric.whole else float), metric.name
 
 
