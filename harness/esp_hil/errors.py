@@ -5,6 +5,7 @@
     |   +-- UnknownTarget        a chip that targets.toml has no row for
     |   +-- UnknownModel         a model without a folder in golden/
     +-- BoardUnavailable         no board of that target is attached, or it is locked or quarantined
+    |   +-- BoardInUse           somebody else has it now
     +-- GoldenError              missing artefact, sha256 mismatch, unreadable inputs
     +-- QuantizeError            esp-ppq refused, or produced something it should not have
     +-- FormatError              an .espdl/.tflite file is damaged; carries the offset
@@ -80,6 +81,10 @@ class UnknownModel(ConfigError):
 
 class BoardUnavailable(HilError):
     """No board that fits is attached, or it is taken."""
+
+
+class BoardInUse(BoardUnavailable):
+    """Somebody else has it now: it may be waited for."""
 
 
 class GoldenError(HilError):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 OPTIONS = pytest.StashKey[Options]()
 SESSION = pytest.StashKey["Session"]()
+LEFT_OUT = pytest.StashKey[list[str]]()
 PROBLEM = pytest.StashKey[HilError]()
 COMBINATIONS = pytest.StashKey["dict[tuple[Kind, str], tuple[Combination, ...]]"]()
 CONTROLLER = pytest.StashKey[dict[str, str]]()
@@ -67,10 +68,11 @@ def options_of(config: pytest.Config) -> Options:
     """
     if OPTIONS not in config.stash:
         asked = given(_sources(config))
-        board = _board(config, asked.pop("board", None))
+        targets = words(config.getoption("target", None))
+        board = _board(config, asked.pop("board", None), targets)
         results = asked.pop("results", None) or Path(f"reports/out/{datetime.now():%Y%m%d-%H%M%S}")
         config.stash[OPTIONS] = Options(
-            targets=words(config.getoption("target", None)),
+            targets=targets,
             board=board,
             port=config.getoption("port", None),
             baud=int(config.getoption("baud", None) or 0) or None,
@@ -100,8 +102,19 @@ def _yes(given: str | None) -> bool:
     return str(given or "").lower() in {"y", "yes", "true"}
 
 
-def _board(config: pytest.Config, board: str | None) -> str | None:
-    """The board that was asked for; of an emulator with the program that pytest-embedded's own option names."""
+def _board(config: pytest.Config, board: str | None, targets: tuple[str, ...]) -> str | None:
+    """The board that was asked for; of an emulator with the program that pytest-embedded's own option names.
+
+    `any` is looked up once: what workers have left out meanwhile must not change what the others collect.
+    """
+    if told := _of_controller(config, "hil_board"):
+        return told
+    if board == "any":
+        from esp_hil.boards.pool import any_of
+
+        found = any_of(targets)
+        config.stash[LEFT_OUT] = [f"left out: {name} ({why})" for name, why in found.left_out.items()]
+        return ",".join(found.boards) or board
     own = {"qemu": "qemu_prog_path", "esp-emu": "espemu_prog_path"}
     program = config.getoption(own[board], None) if board in own else None
     return f"{board}:{program}" if program else board
@@ -304,10 +317,14 @@ def _told_to_workers(config: pytest.Config) -> dict[str, str]:
     """One session and one folder for all workers; nothing where the options are wrong, which each of them says."""
     if CONTROLLER not in config.stash and _controls_workers(config):
         try:
-            results = str(options_of(config).results)
+            options = options_of(config)
         except HilError:
             return {}
-        config.stash[CONTROLLER] = {"hil_session": str(uuid.uuid4()), "hil_results": results}
+        config.stash[CONTROLLER] = {
+            "hil_session": str(uuid.uuid4()),
+            "hil_results": str(options.results),
+            "hil_board": options.board or "",
+        }
     return config.stash.get(CONTROLLER, {})
 
 
@@ -511,5 +528,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if hil is None or not hil.rows:
         return
     terminalreporter.section("esp-hil")
-    for line in hil.summary():
+    for line in [*hil.summary(), *config.stash.get(LEFT_OUT, [])]:
         terminalreporter.write_line(line)

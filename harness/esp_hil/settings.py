@@ -30,6 +30,7 @@ Name = Literal[
     "HIL_ESP_EMU",
     "HIL_GOLDEN",
     "HIL_HISTORY",
+    "HIL_LOCKS",
     "HIL_MICROPYTHON",
     "HIL_QEMU",
     "HIL_SHARED",
@@ -61,6 +62,10 @@ VARIABLES: Mapping[Name, tuple[str, str]] = MappingProxyType(
             "the nearest `golden/`, and the packaged one",
         ),
         "HIL_HISTORY": ("SQLAlchemy URL of the history, or an SQLite file", "`reports/history.sqlite`"),
+        "HIL_LOCKS": (
+            "folder of the leases of boards, the same for all users, sessions and containers of a host",
+            "`/tmp/hil-locks`",
+        ),
         "HIL_MICROPYTHON": ("`micropython.mjs` for virtual MicroPython boards", "`node_modules`"),
         "HIL_QEMU": ("Espressif's QEMU, or the folder that it lies in", "`PATH`, then ESP-IDF's tools"),
         "HIL_SHARED": ("folder of ground truth for the harness's own tests", "those tests are skipped"),
@@ -108,6 +113,20 @@ def variable_path(name: Name) -> Path | None:
     """The file or folder that a variable names; None if it is not set."""
     said = variable(name)
     return Path(said).expanduser() if said else None
+
+
+def in_ci() -> bool:
+    """Whether this is a job of a CI: GitHub, GitLab and most others set CI."""
+    return os.environ.get("CI", "").lower() not in {"", "0", "false", "no"}
+
+
+def ci_job() -> str:
+    """The job of GitHub, GitLab or Jenkins that this is; "" outside one."""
+    jobs = (("GITHUB_WORKFLOW", "GITHUB_RUN_ID"), ("CI_JOB_NAME", "CI_JOB_ID"), ("JOB_NAME", "BUILD_NUMBER"))
+    for names in jobs:
+        if all(os.environ.get(name) for name in names):
+            return " ".join(os.environ[name] for name in names)
+    return ""
 
 
 def cache_folder() -> Path:

@@ -79,6 +79,7 @@ def hand(chip: str, zoo: Path, request: pytest.FixtureRequest) -> Iterator[Opene
         image=options.micropython_image,
         binding=options.micropython_binding,
         usb=options.micropython_usb,
+        wait_s=options.wait_s,
     )
     yield made
     made.board.close()

@@ -200,7 +200,7 @@ def test_two_runs_never_share_a_board() -> None:
         # by another name of the same port
         alias = Path("alias")
         alias.symlink_to(machine.url)
-        with pytest.raises(BoardUnavailable, match="in use by another run"):
+        with pytest.raises(BoardUnavailable, match="in use by process"):
             open_board(P4, board=str(alias.absolute()))
         first.device.connect()
         first.device.info()

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from esp_hil.boards.emulator import EmulatedBoard
+from esp_hil.boards.lease import ASK_AGAIN_S, Holder
 from esp_hil.boards.select import Board, held, select
 from esp_hil.device.device import Device
 from esp_hil.device.link import Link
-from esp_hil.device.ports import open_link
+from esp_hil.device.ports import open_link, serial_ports
 from esp_hil.device.tuning import restore
-from esp_hil.errors import BoardUnavailable, ConfigError, HilError, LinkError
+from esp_hil.errors import BoardInUse, BoardUnavailable, ConfigError, HilError, LinkError
+from esp_hil.results.record import Custody
 from esp_hil.targets import Runtime, Target
 from esp_hil.virtual.board import VirtualBoard
 from esp_hil.virtual.faults import FaultPlan
@@ -61,6 +66,10 @@ class OpenBoard:
         release: unlocks it.
         machine: its process; None for a board.
         on_text: gets every line of its console.
+        custody: where it is and who has it; None of a process of ours.
+
+    Attributes:
+        held_s: monotonic time since when it is this process's.
 
     Raises:
         BoardUnavailable: its link cannot be opened.
@@ -73,8 +82,13 @@ class OpenBoard:
         release: Callable[[], None],
         machine: LocalBoard | None = None,
         on_text: Callable[[str], None] | None = None,
+        *,
+        custody: Custody | None = None,
+        held_s: float = 0.0,
     ) -> None:
         self.board = board
+        self.custody = custody
+        self.held_s = held_s
         self._reach = reach
         self._release = release
         self._machine = machine
@@ -187,6 +201,8 @@ def open_board(
     emulator_args: str | None = None,
     record: Path | None = None,
     line: str = "",
+    wait_s: float = 0.0,
+    say: Callable[[str], None] = lambda _: None,
 ) -> OpenBoard:
     """Select a board, lock it, bring its firmware to it, start it if it is a process, open its port.
 
@@ -202,6 +218,8 @@ def open_board(
         emulator_args: further options of an emulator; None: those of HIL_EMULATOR_ARGS.
         record: file that keeps the bytes of its line, see `open_link`; not of an emulator's.
         line: model of a virtual board's line, see `VirtualBoard`.
+        wait_s: how long to wait for a board that somebody else has.
+        say: told who is waited for.
 
     Raises:
         ConfigError: see `boards.select`; or faults were asked for, and the board is not a virtual one; or an
@@ -223,17 +241,59 @@ def open_board(
         )
     if chosen.emulator:
         return _emulated(chosen, target, firmware, emulator_args, on_text)
-    found, lock = held(chosen)
+    until = time.monotonic() + wait_s
+    found, lease = held(chosen, wait_s=wait_s, say=say)
+    held_s = time.monotonic()
+
+    def reach() -> Link:
+        return open_link(found, chosen.baud, board=chosen.id, record=record)
+
     try:
+        # before anything is written to it
+        wait_until_free(lambda: open_link(found, chosen.baud, board=chosen.id), until, say)
+        held_s = time.monotonic()
         if firmware is not None:
             firmware.flash(chosen, found)
     except BaseException:
-        lock.release()
+        lease.release()
         raise
-    rate = chosen.baud
     return _opened(
-        chosen, lambda: open_link(found, rate, board=chosen.id, record=record), lock.release, None, on_text
+        chosen, reach, lease.release, None, on_text, custody=_custody(found, lease.holder), held_s=held_s
     )
+
+
+def _custody(url: str, holder: Holder) -> Custody:
+    """What the rows say of who had a port."""
+    host = urlsplit(url).hostname if "://" in url else None
+    port = next(
+        (port for port in serial_ports() if os.path.realpath(port.url) == os.path.realpath(url)), None
+    )
+    return Custody(
+        host=host or holder.host,
+        port=url,
+        cable=port.usb_path if port is not None else "",
+        lease=holder.lease,
+        since_utc=holder.since_utc,
+    )
+
+
+def wait_until_free(reach: Callable[[], Link], until: float, say: Callable[[str], None]) -> None:
+    """Wait while a port is in use by what knows nothing of leases: a monitor, another host at its server.
+
+    Raises:
+        BoardUnavailable: it is in use still, or cannot be opened for another reason.
+    """
+    told = False
+    while time.monotonic() < until:
+        try:
+            reach().close()
+        except BoardInUse as error:
+            if not told:
+                say(f"waiting: {error.message}")
+            told = True
+            time.sleep(min(ASK_AGAIN_S, max(0.0, until - time.monotonic())))
+        else:
+            return
 
 
 def _emulated(
@@ -262,9 +322,12 @@ def _opened(
     release: Callable[[], None],
     machine: LocalBoard | None,
     on_text: Callable[[str], None] | None,
+    *,
+    custody: Custody | None = None,
+    held_s: float = 0.0,
 ) -> OpenBoard:
     try:
-        return OpenBoard(board, reach, release, machine, on_text)
+        return OpenBoard(board, reach, release, machine, on_text, custody=custody, held_s=held_s)
     except HilError:
         if machine is not None:
             machine.stop()

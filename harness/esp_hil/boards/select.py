@@ -7,20 +7,17 @@ own USB vendor number are asked unbidden. (A USB bridge may belong to anything.)
 from __future__ import annotations
 
 import difflib
-import os
 import re
 import shlex
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from filelock import FileLock, Timeout
-
 from esp_hil.boards import emulator
 from esp_hil.boards.emulator import EmulatorKind
+from esp_hil.boards.lease import Lease, acquire
 from esp_hil.boards.quarantine import quarantined
 from esp_hil.device.device import Device
 from esp_hil.device.ports import DEFAULT_BAUD, SerialPort, open_link, serial_ports
@@ -205,6 +202,12 @@ def _choose(target: Target, board: str | None, port: str | None) -> Board:
     if emulated := emulator.named(board):
         kind, program = emulated
         return Board(id=kind, target=target.name, kind="emulated", emulator=kind, program=program)
+    if board == "any" or "," in board:
+        raise BoardUnavailable(
+            f"no {target.name} among {board}" if "," in board else _none_of_any(target),
+            hint=HOW_TO,
+            step="select",
+        )
     known = rows()
     if board in known:
         row = known[board]
@@ -221,6 +224,17 @@ def _choose(target: Target, board: str | None, port: str | None) -> Board:
         f"no board {board!r}",
         hint=f"did you mean {close[0]}?" if close else f"boards.toml has: {', '.join(known) or 'none'}",
     )
+
+
+def _none_of_any(target: Target) -> str:
+    ports = serial_ports()
+    mine = [row for row in rows().values() if row.target == target.name]
+    reasons = [
+        f"{row.id} is in quarantine: {why}" if (why := why_not(row)) else f"{row.id} is not attached"
+        for row in mine
+        if why_not(row) or not row.port(ports)
+    ]
+    return f"boards.toml has no {target.name} to use: {'; '.join(reasons) or 'it has no row of one'}"
 
 
 def _attached(target: Target) -> Board:
@@ -245,22 +259,28 @@ def _attached(target: Target) -> Board:
 def _chip_at(url: str) -> str:
     """The chip that answers there, or "" if nothing of ours does."""
     try:
-        with locked(url, url), Device(open_link(url)) as device:
-            device.connect(ASK_S)
-            return device.info().chip
+        lease = acquire(url, url)
+        try:
+            with Device(open_link(url)) as device:
+                device.connect(ASK_S)
+                return device.info().chip
+        finally:
+            lease.release()
     except HilError:
         # whatever it is, it is not a board that this run could use
         return ""
 
 
-def held(board: Board) -> tuple[str, FileLock]:
-    """The port at which a board is attached, and its lock, held.
+def held(
+    board: Board, *, wait_s: float = 0.0, say: Callable[[str], None] = lambda _: None
+) -> tuple[str, Lease]:
+    """The port at which a board is attached, and its lease.
 
     Raises:
-        BoardUnavailable: it is not attached, or another run holds it.
+        BoardUnavailable: it is not attached, or another run holds it and did so for `wait_s`.
     """
     found = find_port(board)
-    return found, locked(found, board.id)
+    return found, acquire(found, board.id, wait_s=wait_s, say=say)
 
 
 def find_port(board: Board) -> str:
@@ -277,25 +297,3 @@ def find_port(board: Board) -> str:
     if found.startswith("/") and not Path(found).exists():
         raise BoardUnavailable(f"there is no port {found}", hint=HOW_TO, board=board.id, step="select")
     return found
-
-
-def locked(url: str, board: str) -> FileLock:
-    """The lock of a port, held; two names of one port are one lock.
-
-    Raises:
-        BoardUnavailable: another run holds it.
-    """
-    place = url if "://" in url else os.path.realpath(url)
-    folder = Path(tempfile.gettempdir()) / "hil-locks"
-    folder.mkdir(mode=0o777, exist_ok=True)
-    lock = FileLock(folder / (re.sub(r"[^A-Za-z0-9.-]+", "_", place).strip("_") + ".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except (Timeout, OSError) as error:
-        raise BoardUnavailable(
-            f"{place} is in use by another run",
-            hint=f"wait for it, or choose another board (lock: {lock.lock_file})",
-            board=board,
-            step="lock",
-        ) from error
-    return lock

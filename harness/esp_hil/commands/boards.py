@@ -60,23 +60,30 @@ def _json(boards: dict[str, Board], named: dict[str, str | None], strangers: lis
     import json
     from dataclasses import asdict
 
+    from esp_hil.boards.lease import holder_of
     from esp_hil.boards.select import why_not
 
-    rows = [
-        asdict(board) | {"port": named[board.id], "quarantine": why_not(board)} for board in boards.values()
-    ]
+    rows = []
+    for board in boards.values():
+        url = named[board.id]
+        holder = holder_of(url) if url else None
+        known = {"port": url, "quarantine": why_not(board), "holder": asdict(holder) if holder else None}
+        rows.append(asdict(board) | known)
     return json.dumps({"boards": rows, "ports": [asdict(port) for port in strangers]}, indent=2)
 
 
 def _lines(
     boards: dict[str, Board], named: dict[str, str | None], strangers: list[SerialPort], source: str
 ) -> list[str]:
+    from esp_hil.boards.lease import holder_of
     from esp_hil.boards.select import lifting, why_not
 
     lines = [f"boards ({source})"]
     for board in boards.values():
         where = named[board.id] or (f"started by {board.emulator}" if board.emulator else "not attached")
         lines.append(f"  {board.id:16} {board.target:10} {board.kind:10} {where}")
+        if named[board.id] and (holder := holder_of(str(named[board.id]))):
+            lines.append(f"  {'':16} in use by {holder.summary}")
         if why := why_not(board):
             lines.append(f"  {'':16} in quarantine: {why}")
             lines.append(f"  {'':16} -> {lifting(board)}")

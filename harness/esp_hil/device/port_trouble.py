@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from esp_hil.errors import BoardUnavailable, LinkClosed, LinkError
+from esp_hil.errors import BoardInUse, BoardUnavailable, LinkClosed, LinkError
 
 
 def closed(url: str, error: Exception) -> LinkClosed:
@@ -81,7 +81,8 @@ def unavailable(board: str, url: str, error: Exception, number: int | None) -> B
         holder = _holder(url)
         what = f"{url} is in use" + (f" by {holder}" if holder else "")
         hint = "close the program that has it open (monitor, terminal, another run)"
-    elif number == errno.ENOENT or "FileNotFoundError" in text:
+        return BoardInUse(what, hint=hint, board=board, step="link")
+    if number == errno.ENOENT or "FileNotFoundError" in text:
         what, hint = f"there is no port {url}", "hil boards lists the ports"
     elif number == errno.ECONNREFUSED:
         what, hint = f"nothing listens at {url}", "start the emulator or server first"

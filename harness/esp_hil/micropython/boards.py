@@ -43,6 +43,7 @@ def opened(
     image: Path | None = None,
     binding: str = "",
     usb: bool = False,
+    wait_s: float = 0.0,
 ) -> Opened:
     """Choose, lock and open a MicroPython board; flash an image first if one is given.
 
@@ -57,6 +58,7 @@ def opened(
         binding: whose ways a virtual board has, or a real one is judged by; "": the newest of the chip, or what a real
             one is taken for.
         usb: of a virtual board, whether its port is the chip's own USB.
+        wait_s: how long to wait for a board that somebody else has.
 
     Raises:
         ConfigError: an unknown board or binding, quirks for a real one, an image for a virtual one, no zoo for it.
@@ -73,7 +75,7 @@ def opened(
         )
     if binding:
         known_binding(binding, target.name)
-    found, lock = held(chosen)
+    found, lock = held(chosen, wait_s=wait_s)
     try:
         prebuilt = read_image(image) if image is not None else None
         if prebuilt is not None:

@@ -68,6 +68,13 @@ def _device(name: str) -> Callable[[Run], Any]:
     return of
 
 
+def _custody(name: str) -> Callable[[Run], str | None]:
+    def of(run: Run) -> str | None:
+        return getattr(run.custody, name) or None if run.custody else None
+
+    return of
+
+
 def _size(run: Run) -> int | None:
     """What esp-idf-size calls the image's total; the parts together where a row has no total."""
     return run.sizes.get("total", sum(run.sizes.values())) if run.sizes else None
@@ -90,6 +97,10 @@ COLUMNS: tuple[Column, ...] = (
     _text("runtime", "espdl or tflm", lambda run: run.runtime),
     _text("target", "chip", lambda run: run.target),
     _text("board", "id or URL of the board", lambda run: run.board),
+    _text("host", "machine that the board's cable ends at", _custody("host"), 9),
+    _text("cable", "USB path there", _custody("cable"), 9),
+    _text("place", "of a farm", _custody("place"), 9),
+    _text("lease", "a UUID: rows with the same one had the board without a break", _custody("lease"), 9),
     _text("kind", "what answered: silicon, emulated or virtual", lambda run: run.kind),
     _text("figure", "where latency and memory come from: measured, predicted or simulated", figure_of),
     _text("status", "ok, worse (than the baseline), failed, wrong or broken", status_of),

@@ -37,7 +37,7 @@ from esp_hil.verdict.difference import FloatDiff, IntegerDiff
 from esp_hil.verdict.verdict import Verdict
 from esp_hil.wire.status import Status
 
-SCHEMA = 8
+SCHEMA = 9
 """Version of the row. Raised by every change of a field's name, type or meaning, and by every new field."""
 
 OLDEST_SCHEMA = 2
@@ -114,6 +114,27 @@ class LinkStats:
     errors: int
     seconds: float
     baud: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Custody:
+    """Where the board was, and who had it.
+
+    Attributes:
+        host: machine that its cable ends at; of a network port the server.
+        port: there, or URL.
+        cable: USB path, such as 1-1.2; "" if the port is not USB or another machine's.
+        place: of a farm; "" outside one.
+        lease: a UUID: runs with the same one had the board without a break.
+        since_utc: when that began, ISO 8601.
+    """
+
+    host: str
+    port: str
+    cable: str = ""
+    place: str = ""
+    lease: str = ""
+    since_utc: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,7 +285,7 @@ class Run:
     Attributes:
         run_id: a UUID.
         session_id: a UUID that all runs of one pytest session share.
-        started_utc: ISO 8601 with a trailing Z.
+        started_utc: ISO 8601 with a trailing Z; waiting for the board came before.
         duration_s: wall time of the whole run, host side included.
         target: chip, as in targets.toml.
         board: id or URL of the board.
@@ -291,6 +312,7 @@ class Run:
         clock: None if the device has no timer to hold its cycle counter against.
         steps: None if it did not come so far.
         leak_bytes: free heap that loading the same model once more cost; None if the heap is not counted.
+        custody: where the board was, and who had it; None of a process on this machine, which is nobody else's.
         divergence: where a wrong device first goes wrong and why, one sentence; "" if it does not, or if that
             could not be found out.
         shown: a few inputs with the device's scores for them, class by class: the first one, and wrong ones.
@@ -333,6 +355,7 @@ class Run:
     clock: ClockCheck | None = None
     steps: Steps | None = None
     leak_bytes: int | None = None
+    custody: Custody | None = None
     first_wrong: FirstWrong | None = None
     checks: tuple[Check, ...] = ()
 

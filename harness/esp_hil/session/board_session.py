@@ -241,6 +241,7 @@ def open_session(
     memory: RateMemory | None = None,
     record: Path | None = None,
     line: str = "",
+    wait_s: float = 0.0,
 ) -> BoardSession:
     """Open a board, with firmware if it is said where that comes from; `connect` or `put` begins to talk.
 
@@ -259,6 +260,7 @@ def open_session(
         memory: of the rates that boards were found to carry; None: that of the user's cache.
         record: file that keeps the bytes of its line, see `open_link`.
         line: model of a virtual board's line, see `VirtualBoard`.
+        wait_s: how long to wait for a board that somebody else has.
 
     Raises:
         HilError: as `boards.opening.open_board`.
@@ -277,6 +279,8 @@ def open_session(
             emulator_args=emulator_args,
             record=record,
             line=line,
+            wait_s=wait_s,
+            say=shown.say,
         )
     except HilError:
         if provision is not None:

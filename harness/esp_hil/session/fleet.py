@@ -15,7 +15,7 @@ from esp_hil.virtual.faults import FaultPlan
 
 
 class Fleet:
-    """The boards that are open, or why they are not, by chip and runtime.
+    """The boards that are open, or why they are not, by chip, board and runtime.
 
     Args:
         options: of the session.
@@ -27,7 +27,7 @@ class Fleet:
         self._options = options
         self._faults = faults
         self._progress = progress
-        self._boards: dict[tuple[str, Runtime], BoardSession | HilError] = {}
+        self._boards: dict[tuple[str, str, Runtime], BoardSession | HilError] = {}
         self._prepared: dict[Combination, PreparedBoard] = {}
 
     def held(self, combination: Combination) -> BoardSession:
@@ -99,7 +99,7 @@ class Fleet:
         return open_session(
             combination.target,
             runtime=combination.runtime,
-            board=options.board,
+            board=combination.board,
             port=options.port,
             baud=options.baud,
             source=Source(
@@ -113,22 +113,24 @@ class Fleet:
             faults=self._faults,
             emulator_args=options.emulator_args,
             record=options.record,
+            wait_s=options.wait_s,
             progress=self._progress,
             lint=options.lint,
         )
 
     def _let_go(self, combination: Combination) -> None:
         """Close the target's board that has firmware of another runtime: it may be the same board."""
-        chip = combination.target.name
-        for name in [name for name in self._boards if name[0] == chip and name[1] != combination.runtime]:
+        chip, board, runtime = _key(combination)
+        others = [name for name in self._boards if name[:2] == (chip, board) and name[2] != runtime]
+        for name in others:
             found = self._boards.pop(name)
             if isinstance(found, BoardSession):
                 found.close()
 
 
-def _key(combination: Combination) -> tuple[str, Runtime]:
-    """What has a board of its own: a chip with the firmware of one runtime."""
-    return combination.target.name, combination.runtime
+def _key(combination: Combination) -> tuple[str, str, Runtime]:
+    """What is opened for itself: a board of a chip, with the firmware of one runtime."""
+    return combination.target.name, combination.board or "", combination.runtime
 
 
 def _model_of(combination: Combination) -> catalogue.Model:

@@ -8,16 +8,22 @@ default.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from esp_hil.errors import ConfigError
+from esp_hil.settings import in_ci
 
 T = TypeVar("T")
-Kind = Literal["text", "list", "path", "place", "count", "number", "switch"]
-"""`place` is a path, a URL, or a plan in JSON; `list` is comma-separated and may be given several times."""
+Kind = Literal["text", "list", "path", "place", "count", "number", "duration", "switch"]
+"""`place` is a path, a URL, or a plan in JSON; `list` is comma-separated and may be given several times;
+`duration` is seconds, or 90s, 30m, 2h."""
+
+WAIT_IN_CI_S = 1800.0
+"""For a board: a nightly that finds another one at work is to be late, not red."""
 
 _SAID = {"1": True, "yes": True, "y": True, "true": True, "on": True}
 _SAID |= {"0": False, "no": False, "n": False, "false": False, "off": False}
@@ -126,6 +132,8 @@ def _value(row: OptionRow, given: str | Sequence[str], said: str) -> object:
         return _SAID[text.lower()]
     if row.kind in {"count", "number"}:
         return _number(row, text, said)
+    if row.kind == "duration":
+        return _seconds(text, said)
     return text
 
 
@@ -138,6 +146,14 @@ def _number(row: OptionRow, text: str, said: str) -> float:
     if row.least is not None and not value >= row.least:
         raise ConfigError(f"{said} {text}: must be at least {row.least:g}")
     return value
+
+
+def _seconds(text: str, said: str) -> float:
+    """Of 90, 90s, 30m or 2h."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smh]?)", text.strip().lower())
+    if found is None:
+        raise ConfigError(f"{said} {text}: not a time", hint="seconds, or 90s, 30m, 2h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def words(given: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -174,9 +190,16 @@ class Options:
     board: str | None = option(
         None,
         "board",
-        "id of boards.toml, port, URL, `virtual`, `qemu` or `esp-emu` (also qemu:/path/of/program); "
-        "default: the attached board of the target",
+        "id of boards.toml, port, URL, `virtual`, `qemu` or `esp-emu` (also qemu:/path/of/program); several, "
+        "comma-separated, or `any`: a row of each board; default: the attached board of the target",
         metavar="BOARD",
+    )
+    wait: float | None = option(
+        None,
+        "wait",
+        "how long to wait for a board that somebody else has: 30m, 2h (default: 30m in CI, else 0)",
+        kind="duration",
+        metavar="TIME",
     )
     models: tuple[str, ...] = option(
         (), "model", "models, comma-separated; default: all of golden/", kind="list", metavar="NAMES"
@@ -294,6 +317,18 @@ class Options:
         kind="list",
         metavar="NAMES",
     )
+
+    @property
+    def boards(self) -> tuple[str, ...]:
+        """The boards that were named; () if none was: the attached board of each target."""
+        return words(self.board)
+
+    @property
+    def wait_s(self) -> float:
+        """How long to wait for a board that somebody else has."""
+        if self.wait is not None:
+            return self.wait
+        return WAIT_IN_CI_S if in_ci() else 0.0
 
     @property
     def lint(self) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from esp_hil.boards.emulator import named
+from esp_hil.boards.pool import places
 from esp_hil.errors import ConfigError
 from esp_hil.models import catalogue
 from esp_hil.models.benchmarks import PREFIX, WINDOW_S, Entry, entries
@@ -33,6 +34,7 @@ class Combination:
 
     Attributes:
         kind: which of them.
+        pooled: whether the run has several boards.
         resolved: what the catalogue has under the name, so that it is asked once; None: it was not asked.
     """
 
@@ -42,6 +44,7 @@ class Combination:
     target: Target
     board: str | None
     kind: Kind = "model"
+    pooled: bool = False
     resolved: catalogue.Model | Entry | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -57,8 +60,8 @@ class Combination:
 
     @property
     def id(self) -> str:
-        """The test id's part, e.g. `mnist-w8a8-esp32p4`."""
-        return f"{self.model}-{self.recipe}-{self.target.name}"
+        """The test id's part, e.g. `mnist-w8a8-esp32p4`; with its board where it is one of several."""
+        return f"{self.model}-{self.recipe}-{self.target.name}" + (f"@{self.board}" if self.pooled else "")
 
     @property
     def group(self) -> str:
@@ -96,16 +99,18 @@ def combinations(options: Options, kind: Kind = "model", *, of: str = "") -> tup
             "the suites need to know which chip to test",
             hint="e.g. pytest --target esp32s3, or without a board: pytest --target esp32s3 --hil-board virtual",
         )
-    chips = [target(name) for name in options.targets]
+    where = places(options.boards, [target(name) for name in options.targets])
     names = _names(options, kind)
     if kind == "model":
-        found = _models(options, names, chips)
+        found = _models(options, names, where)
     elif kind == "task":
-        found = [_task(name, chip, options.board) for chip in chips for name in names if _is_of(name, of)]
+        found = [_task(name, chip, board) for chip, board in where for name in names if _is_of(name, of)]
     else:
         assert options.mlperf_tiny is not None
         there = [entry for entry in entries(options.mlperf_tiny) if entry.name in names]
-        found = [_benchmark(entry, chip, options) for chip in chips for entry in there]
+        found = [_benchmark(entry, chip, board, options) for chip, board in where for entry in there]
+    if len(options.boards) > 1:
+        found = [replace(combination, pooled=True) for combination in found]
     return tuple(sorted(found, key=lambda combination: combination.sort_key))
 
 
@@ -140,7 +145,7 @@ def _names(options: Options, kind: Kind) -> list[str]:
     return [name for name in options.models or every if kinds.get(name) == kind]
 
 
-def _models(options: Options, names: list[str], chips: list[Target]) -> list[Combination]:
+def _models(options: Options, names: list[str], where: list[tuple[Target, str | None]]) -> list[Combination]:
     if options.models and not names:
         return []
     if not names:
@@ -157,10 +162,10 @@ def _models(options: Options, names: list[str], chips: list[Target]) -> list[Com
             recipe=recipe.name,
             runtime=recipe.runtime,
             target=chip,
-            board=options.board,
+            board=board,
             resolved=model,
         )
-        for chip in chips
+        for chip, board in where
         for model in models.values()
         for recipe in _recipes(model, chip, options.recipes)
         if not options.runtimes or recipe.runtime in options.runtimes
@@ -181,7 +186,7 @@ def _is_of(task: str, kind: str) -> bool:
     return not kind or read_spec(task).kind == kind
 
 
-def _benchmark(entry: Entry, chip: Target, options: Options) -> Combination:
+def _benchmark(entry: Entry, chip: Target, board: str | None, options: Options) -> Combination:
     """The recipe tells whether the rules were scaled down."""
     length_s = window_s(options)
     return Combination(
@@ -189,7 +194,7 @@ def _benchmark(entry: Entry, chip: Target, options: Options) -> Combination:
         recipe="closed" if length_s >= WINDOW_S else f"scaled-{length_s:g}s",
         runtime="tflm",
         target=chip,
-        board=options.board,
+        board=board,
         kind="benchmark",
         resolved=entry,
     )

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
@@ -171,8 +171,11 @@ class RunBuilder:
         return builder
 
     def opened(self, session: BoardSession) -> None:
-        """The board is open; from here on its line is counted."""
+        """The board is open; from here on its line is counted. Waiting for it is no part of the run."""
         self._session = session
+        if (waited_s := session.board.held_s - self._began_s) > 0:
+            self._began_s += waited_s
+            self._started += timedelta(seconds=waited_s)
         self._before = session.device.link_statistics()
         self._opened_s = time.monotonic()
 
@@ -231,6 +234,7 @@ class RunBuilder:
             clock=timed.clock,
             steps=_steps(answered, timed, judged),
             leak_bytes=timed.leak_bytes,
+            custody=self._session.board.custody if self._session else None,
         )
 
     def part(self, kind: type[P]) -> P:

@@ -93,14 +93,20 @@ def check_boards(options: Options, found: Iterable[Combination]) -> None:
         ConfigError: no such board, or it has another chip.
         BoardUnavailable: no chip of the session has a board.
     """
-    chips = {combination.target.name: combination.target for combination in found if not combination.unsuited}
+    asked = {
+        (combination.target.name, combination.board): combination
+        for combination in found
+        if not combination.unsuited
+    }
     gone: list[BoardUnavailable] = []
-    for chip in chips.values():
+    for combination in asked.values():
         try:
-            find_port(select(chip, board=options.board, port=options.port, baud=options.baud))
+            find_port(
+                select(combination.target, board=combination.board, port=options.port, baud=options.baud)
+            )
         except BoardUnavailable as error:
             gone.append(error)
-    if chips and len(gone) == len(chips):
+    if asked and len(gone) == len(asked):
         raise gone[0]
 
 
