@@ -14,7 +14,7 @@ ANY = "any"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class BoardPool:
     """Boards of boards.toml for some chips.
 
     Attributes:
@@ -26,7 +26,7 @@ class Pool:
     left_out: dict[str, str]
 
 
-def any_of(targets: Iterable[str]) -> Pool:
+def any_of(targets: Iterable[str]) -> BoardPool:
     """All boards of boards.toml with these chips that are attached and not in quarantine.
 
     Raises:
@@ -35,7 +35,7 @@ def any_of(targets: Iterable[str]) -> Pool:
     ports = serial_ports()
     fitting = [row for row in rows().values() if row.target in set(targets)]
     reasons = {row.id: _why_out(row, ports) for row in fitting}
-    return Pool(
+    return BoardPool(
         boards=tuple(name for name, why in reasons.items() if not why),
         left_out={name: why for name, why in reasons.items() if why},
     )
