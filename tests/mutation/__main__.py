@@ -154,13 +154,20 @@ class Bench:
 
     def build_tests(self) -> bool:
         """Build the C++ tests without optimization; false if the change does not compile."""
-        options = ("-DHIL_BUILD_TESTS=ON", "-DHIL_BUILD_BINDINGS=OFF", "-DCMAKE_BUILD_TYPE=Debug")
+        options = (
+            "-DHIL_BUILD_TESTS=ON",
+            "-DHIL_BUILD_BINDINGS=OFF",
+            "-DCMAKE_BUILD_TYPE=Debug",
+            "-DCMAKE_CXX_FLAGS_DEBUG=-O0",
+        )
         return self.build("core", "test_core", *options)
 
     def build_module(self) -> bool:
         """Build esp_hil._device of the copy and put it in its place."""
         python = f"-DPython_EXECUTABLE={sys.executable}"
-        if not self.build("module", "_device", "-DCMAKE_BUILD_TYPE=Debug", python):
+        if not self.build(
+            "module", "_device", "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O0", python
+        ):
             return False
         (made,) = (self.folder / ".mutation" / "module").rglob("_device.*.so")
         shutil.copyfile(made, self.module)

@@ -30,8 +30,8 @@ ALSO = {
     "results/regress": ("tests/results/regress/test_comparing.py",),
     "results/history": ("tests/results/history/test_store.py",),
     "exact/operators": (
-        "tests/exact/test_operators.py",
         "tests/exact/test_vectors.py",
+        "tests/exact/test_operators.py",
         "tests/exact/test_simd_kernels.py",
         "tests/exact/test_saturation.py",
     ),
