@@ -38,7 +38,11 @@ struct Received {
   std::uint16_t seq;
   ByteVector payload;
 
-  Status status() const { return static_cast<Status>(payload.at(0)); }
+  // A refusal that begins "the input has " goes on with how many bytes: its words never end in the middle.
+  Status status() const {
+    if (payload.at(0) != 0 && payload.size() > 1) CHECK(text().find_last_of(" ,;:") != text().size() - 1);
+    return static_cast<Status>(payload.at(0));
+  }
   std::string text() const { return std::string(payload.begin() + 1, payload.end()); }
   Body body() const { return Body(ByteVector(payload.begin() + 1, payload.end())); }
 };

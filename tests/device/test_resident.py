@@ -3,11 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from esp_hil.device import resident as resident_module
 from esp_hil.device.device import Device
 from esp_hil.device.resident import Resident, infer_all, offered, store
-from esp_hil.errors import InputError
+from esp_hil.errors import DeviceFault, InputError
 from esp_hil.virtual.simline import LineModel
 from esp_hil.virtual.simulated import CoreSettings, SimulatedDevice, SimulatedLink, answer
+from esp_hil.wire.status import Status
 
 RECORD_BYTES = 784
 OUTPUT_BYTES = 100
@@ -93,6 +95,19 @@ def test_a_set_that_does_not_fit_is_not_stored() -> None:
     _, device = connected(golden_bytes=16_384)
     assert store(device, records(30)) is None
     assert stored(device, records(10)).sent_bytes == 10 * RECORD_BYTES
+
+
+def test_a_set_that_is_gone_after_it_was_written_is_an_error_and_not_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Worn flash: the device took every byte, and finds another hash when it is asked for the set."""
+    _, device = connected()
+    ask = resident_module._open
+    monkeypatch.setattr(resident_module, "_open", lambda *given: ask(*given) and False)
+    with pytest.raises(DeviceFault, match="was written and is not there") as caught:
+        store(device, records(3))
+    assert caught.value.status == Status.STORAGE_FAILED
+    assert caught.value.board == device.board
 
 
 def test_a_device_without_a_store_offers_none() -> None:

@@ -165,6 +165,16 @@ def test_an_average_divides_by_the_whole_window_at_the_border_too() -> None:
     assert answer(op, values, {"x": [40, 80, 120, 4]}).reshape(-1).tolist() == [10, 20, 30, 1]
 
 
+def test_int16_sums_are_computed_as_long_as_their_bytes_fit_float32() -> None:
+    """256 * 65,536 = 2**24, the last integer that float32 counts up to; one row more is refused, not wrong."""
+    op = node("GlobalAveragePool", ("x",), ("y",), quant_type="S16")
+    values = (value("x", (1, 256, 256, 1), dtype="int16"), value("y", (1, 1, 1, 1), dtype="int16"))
+    assert answer(op, values, {"x": np.full(65_536, 32_767)}).item() == 32_767
+    values = (value("x", (1, 257, 256, 1), dtype="int16"), value("y", (1, 1, 1, 1), dtype="int16"))
+    with pytest.raises(UnsupportedOperator, match="a window of"):
+        answer(op, values, {"x": np.full(65_792, 32_767)})
+
+
 def test_space_to_depth_has_pytorch_s_channel_order() -> None:
     values = (value("x", (1, 2, 2, 2)), value("y", (1, 1, 1, 8)))
     assert answer(node("SpaceToDepth", ("x",), ("y",), blocksize=2), values, {"x": range(8)}).reshape(

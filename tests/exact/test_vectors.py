@@ -78,7 +78,10 @@ def check(case: Path, family: Family, *, one_lsb: bool) -> None:
 
 def check_archive(source: Path | bytes, archive: Any, family: Family, *, one_lsb: bool) -> None:
     # the ground truth is ESP-DL compiled for a PC: its portable kernels
-    reference = ExactReference(read_espdl(source), family, threads=1, kernels="portable")
+    model = read_espdl(source)
+    reference = ExactReference(model, family, threads=1, kernels="portable")
+    # and `hil exact` says of every node, once, why it is exact
+    assert sorted(proof.node for proof in reference.proofs) == sorted(node.name for node in model.graph.nodes)
     for given, wanted in runs(archive, str(source)[:80]):
         answers = reference.run(given, tensors=list(wanted))
         for name, values in wanted.items():

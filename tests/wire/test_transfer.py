@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import zlib
 
@@ -202,6 +203,26 @@ def test_chunks_shrink_on_a_bad_line_and_grow_again_on_a_clean_one() -> None:
     assert CHUNK_MIN_BYTES <= small < 100
     for _ in range(3000):
         chunk.sent(chunk.next_bytes)
+    assert chunk.next_bytes == 4096
+
+
+def test_chunks_have_the_size_that_costs_least_for_the_losses_that_are_remembered() -> None:
+    """sqrt(overhead * sent / losses), until half of a loss is forgotten as well."""
+    chunk = ChunkSize(65_536)
+    chunk.lost()
+    chunk.sent(200_000)
+    assert chunk.next_bytes == int(math.sqrt(17 * 200_000 / 1))
+    chunk.sent(62_144)
+    assert chunk.next_bytes == int(math.sqrt(17 * 262_144 / 1)), "so much is remembered"
+    chunk.sent(2)
+    assert chunk.next_bytes == int(math.sqrt(17 * 131_073 / 0.5)), "half of the bytes and of the loss"
+    chunk.sent(131_072)
+    assert chunk.next_bytes == 65_536
+    chunk.lost()
+    chunk.allow(20)
+    assert chunk.next_bytes == 20, "never more than the receiver takes"
+    chunk.forget()
+    chunk.allow(4096)
     assert chunk.next_bytes == 4096
 
 

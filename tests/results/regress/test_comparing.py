@@ -258,6 +258,22 @@ def test_the_layer_that_took_the_time_is_named() -> None:
     assert even.culprits == ("every layer alike, by +20.0 %",)
 
 
+def test_layers_that_only_one_of_the_two_rows_has_are_no_culprits() -> None:
+    """A graph that was optimized has other layers; what both have is compared."""
+
+    def with_layers(factor: float, **cycles: int) -> Run:
+        layers = tuple(
+            Layer(name=name, operator="Conv", cycles=(count,) * 3) for name, count in cycles.items()
+        )
+        return dataclasses.replace(slower(sample_run(), factor), layers=layers)
+
+    base, new = with_layers(1.0, conv=400_000, pad=50_000), with_layers(1.2, conv=580_000, fused=90_000)
+    (change,) = compare([base], [new]).regressions
+    assert change.culprits == ("conv 1.111 -> 1.611 ms",)
+    (none,) = compare([base], [with_layers(1.2, other=580_000)]).regressions
+    assert none.culprits == ()
+
+
 def test_a_threshold_can_be_changed_and_a_wrong_one_is_refused() -> None:
     loose = Rules(gates=with_thresholds(["latency_ms=10%", "arena=64"]))
     new = dataclasses.replace(slower(sample_run(), 1.05), counters={"arena_bytes": (131_136, "B")})

@@ -1,0 +1,28 @@
+"""Predictions change on purpose only: those of the project's own models are written down, node by node."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.results.timing.make_predicted import CASES, FILE, errors_table, predicted, title
+
+WRITTEN = json.loads(FILE.read_text(encoding="utf-8"))
+REMADE = "if that is meant: python -m tests.results.timing.make_predicted"
+
+
+@pytest.mark.parametrize("case", CASES, ids=title)
+def test_a_model_is_predicted_as_it_was(case: tuple[str, str, str, dict[str, object]]) -> None:
+    found, written = predicted(*case), WRITTEN[title(case)]
+    assert list(found["nodes"]) == list(written["nodes"])
+    for name, row in written["nodes"].items():
+        assert found["nodes"][name][-1] == row[-1], f"{name}; {REMADE}"
+        assert found["nodes"][name][:-1] == pytest.approx(row[:-1], rel=1e-5), f"{name}; {REMADE}"
+    for name in ("ms", "low_ms", "high_ms"):
+        assert found[name] == pytest.approx(written[name], rel=1e-5), f"{name}; {REMADE}"
+    assert found["said"] == written["said"], REMADE
+
+
+def test_what_predictions_are_worth_is_what_it_was() -> None:
+    assert errors_table() == WRITTEN["errors"], REMADE
