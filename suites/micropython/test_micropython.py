@@ -531,6 +531,47 @@ def test_a_database_is_whole_or_mendable_after_lost_power(
         assert person.id == number
 
 
+def test_another_database_has_another_name(recognizer: MicroPythonBoard) -> None:
+    recognizer.remove_file("/other.db")
+    assert recognizer.enroll(_photograph("admiral"), "admiral", db_path="other.db") == 1
+    assert len(recognizer.read_file("/other.db")) == META_BYTES + RECORD_BYTES
+    assert recognizer.run("FaceRecognizer", _photograph("admiral")).people == (None,)
+    recognizer.remove_file("/other.db")
+
+
+def test_a_database_in_a_folder_that_is_not_there_is_an_error_of_the_constructor(
+    recognizer: MicroPythonBoard,
+) -> None:
+    with pytest.raises(ScriptFailed, match="OSError"):
+        recognizer.enroll(_photograph("admiral"), "admiral", db_path="nowhere/face.db")
+
+
+def test_a_database_with_features_of_another_length_takes_no_face(recognizer: MicroPythonBoard) -> None:
+    recognizer.write_file(DATABASE, face_database.FaceDatabase(flavour="binding", length=128).to_bytes())
+    recognizer.reload_models()
+    with pytest.raises(ScriptFailed, match="Failed to enroll"):
+        recognizer.enroll(_photograph("admiral"), "admiral")
+
+
+@pytest.mark.parametrize("free_bytes", [3, 7, 300])
+def test_a_full_file_system_is_an_error_and_the_faces_before_are_not_lost(
+    recognizer: MicroPythonBoard, hand: Opened, free_bytes: int
+) -> None:
+    """The binding writes the header first: what is left is the old database, or a torn one that can be mended."""
+    if hand.machine is None:
+        pytest.skip("nothing here can fill the file system of this board")
+    _enroll(recognizer)
+    hand.machine.leave_free(free_bytes)
+    try:
+        with pytest.raises(ScriptFailed, match="OSError"):
+            recognizer.enroll(_photograph(STRANGER), STRANGER)
+    finally:
+        hand.machine.leave_free(None)
+    recognizer.reset()
+    left = face_database.mend(recognizer.read_file(DATABASE))
+    assert [face.name for face in left.faces] == list(KNOWN)
+
+
 def test_a_database_made_here_is_read_by_the_board(
     recognizer: MicroPythonBoard, zoo: Path, chip: str
 ) -> None:

@@ -265,6 +265,18 @@ def test_a_panic_in_the_middle_of_a_call_is_said_and_the_next_call_works(
 
 
 @needs_interpreter
+def test_a_full_file_system_is_an_oserror_and_keeps_what_was_there(machine: VirtualMicroPython) -> None:
+    with open_board(machine.url) as board:
+        board.write_file("/kept", b"kept")
+        machine.leave_free(10)
+        with pytest.raises(ScriptFailed, match="OSError"):
+            board.write_file("/more", bytes(5000))
+        machine.leave_free(None)
+        board.write_file("/more", bytes(5000))
+        assert board.read_file("/kept") == b"kept"
+
+
+@needs_interpreter
 def test_each_binding_offers_what_its_firmware_has(tmp_path: Path) -> None:
     for name, wanted in BINDINGS.items():
         with (

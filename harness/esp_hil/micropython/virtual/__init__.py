@@ -116,6 +116,10 @@ class VirtualMicroPython:
         """Cut its power when its program has written `count` more bytes to the flash, and switch it on again."""
         self._tell(f"cut {count}")
 
+    def leave_free(self, count: int | None) -> None:
+        """Have its file system be full after `count` more bytes; None: no longer."""
+        self._tell(f"free {-1 if count is None else count}")
+
     def panic_at(self, operation: str) -> None:
         """Have the chip panic when its program next does this: run, recognize, decode, store, close."""
         self._tell(f"panic {operation}")

@@ -18,6 +18,7 @@ const HEAP_BYTES = 8 * 1024 * 1024; // the PSRAM of the boards that images are p
 const PYSTACK_WORDS = 16 * 1024;
 const UART_READ_BYTES = 64; // small, so that what the interpreter has not taken stays in the pipe, where it is counted
 const WINDOW_BYTES = 128;
+const ENOSPC = 51; // Emscripten's number
 const FORCED_EXIT = 0x100;
 const [CTRL_A, CTRL_B, CTRL_C, CTRL_D, CTRL_E] = [1, 2, 3, 4, 5];
 
@@ -179,7 +180,8 @@ function addFlash(FS) {
     const file = fileOf(stream);
     if (!onFlash(file) || count <= 0) return;
     const at = typeof position === "number" ? position : stream.position - count;
-    ask({ op: "store", path: file, at }, Buffer.from(buffer.buffer, buffer.byteOffset + offset, count));
+    const data = Buffer.from(buffer.buffer, buffer.byteOffset + offset, count);
+    if (ask({ op: "store", path: file, at }, data).answer.full) throw new FS.ErrnoError(ENOSPC);
   });
   after("open", (stream, name, flags) => {
     const file = fileOf(stream);

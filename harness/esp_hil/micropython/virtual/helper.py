@@ -16,7 +16,7 @@ from esp_hil.errors import ConfigError, GoldenError, HilError
 from esp_hil.micropython.bindings import Binding
 from esp_hil.micropython.faults import embeddings
 from esp_hil.micropython.virtual.quirks import bent
-from esp_hil.micropython.virtual.storage import Storage
+from esp_hil.micropython.virtual.storage import FileSystemFull, Storage
 from esp_hil.tasks import FORMATS, Image, PixelFormat, Recognizer, Results, Task, Trace, load
 
 TASKS: Mapping[str, str] = {
@@ -127,7 +127,10 @@ class Helper:
         if operation == "close":
             self._storage.close(asked["path"])
         elif operation == "store":
-            self._storage.store(asked["path"], asked["at"], payload)
+            try:
+                self._storage.store(asked["path"], asked["at"], payload)
+            except FileSystemFull:
+                return {"full": True}, b""
         else:
             self._storage.change(
                 operation, asked["path"], to=asked.get("to", ""), empty=asked.get("empty", False)

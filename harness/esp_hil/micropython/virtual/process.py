@@ -1,8 +1,8 @@
 """The process of a virtual MicroPython board: port, interpreter and helper.
 
 It prints one line of JSON with its URL. Whoever starts it with `control` holds its standard input, where each
-line is a command (reset, power_cycle, cut N, panic OPERATION, quit) and end of file means quit. What was done is told
-by a line.
+line is a command (reset, power_cycle, cut N, free N, panic OPERATION, quit) and end of file means quit. What was
+done is told by a line.
 """
 
 from __future__ import annotations
@@ -228,6 +228,9 @@ class BoardProcess:
             self._running = False
         elif word.startswith("cut "):
             self._storage.cut_power_after(int(word.split()[1]))
+        elif word.startswith("free "):
+            count = int(word.split()[1])
+            self._storage.leave_free(None if count < 0 else count)
         elif word.startswith("panic "):
             self._helper.panic_at(word.split()[1])
         elif word.startswith("panicked "):

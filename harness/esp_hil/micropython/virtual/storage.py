@@ -15,6 +15,10 @@ class PowerLost(Exception):
     """The power went away in the middle of a write; what came before it is kept."""
 
 
+class FileSystemFull(Exception):
+    """No block is free for what is written; what came before it is kept."""
+
+
 class Storage:
     """Files of the board below a folder of this machine.
 
@@ -28,11 +32,16 @@ class Storage:
         self._direct = direct
         self._open: dict[Path, bytearray] = {}
         self._power_bytes: int | None = None
+        self._free_bytes: int | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
     def cut_power_after(self, count: int) -> None:
         """Lose the power when `count` more bytes are written."""
         self._power_bytes = count
+
+    def leave_free(self, count: int | None) -> None:
+        """Be full after `count` more bytes; None: no longer."""
+        self._free_bytes = count
 
     def _path(self, name: str) -> Path:
         parts: list[str] = []
@@ -60,7 +69,12 @@ class Storage:
 
         Raises:
             PowerLost: after as many bytes as were left.
+            FileSystemFull: nothing of it was written.
         """
+        if self._free_bytes is not None:
+            if len(data) > self._free_bytes:
+                raise FileSystemFull
+            self._free_bytes -= len(data)
         kept = data if self._power_bytes is None else data[: self._power_bytes]
         path = self._path(name)
         if self._direct:
