@@ -1,9 +1,9 @@
-"""`hil bench published FOLDER`: every model file that others published, against lint and the exact reference.
+"""`hil bench published FOLDER`: every model file that others published, against lint, plan and the exact reference.
 
 The folder holds copies of repositories (espressif/esp-dl, tensorflow/tflite-micro ...), in any layout. A file is
 
-ok         lint has nothing against it, and the exact reference loads and runs it;
-refused    lint names an error, and a reviewed row below says that this is right;
+ok         lint has nothing against it, its memory is planned, and the exact reference loads and runs it;
+refused    lint or the exact reference names an error, and a reviewed row below says that this is right;
 wrong      anything else: a traceback, an error that nobody reviewed, or lint and the exact reference disagree.
 """
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from esp_hil.targets import Target
 
-HELP = "run lint and the exact reference over published .espdl and .tflite files"
+HELP = "run lint, plan and the exact reference over published .espdl and .tflite files"
 
 LARGEST_BYTES = 4 << 20
 SUFFIXES = frozenset({".espdl", ".tflite"})
@@ -71,14 +71,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Print what is not ok and the counts; 1 if a file went wrong."""
-    counts: Counter[str] = Counter()
+    counts: dict[str, Counter[str]] = {}
     for path in files(args.folder):
         result = examine(path, args.folder, lint_only=args.lint_only)
-        counts[result.state] += 1
+        counts.setdefault(path.relative_to(args.folder).parts[0], Counter())[result.state] += 1
         if result.state != "ok":
-            print(f"{result.state:8} {result.path}: {result.summary}")
-    print(", ".join(f"{counts[state]} {state}" for state in ("ok", "refused", "wrong")))
-    return 1 if counts["wrong"] else 0
+            print(f"{result.state:8} {result.path}: {result.summary}", flush=True)
+    for name, each in (*counts.items(), ("all", sum(counts.values(), Counter[str]()))):
+        print(f"{name:40} " + ", ".join(f"{each[state]} {state}" for state in ("ok", "refused", "wrong")))
+    return 1 if any(each["wrong"] for each in counts.values()) else 0
 
 
 def files(folder: Path) -> Iterator[Path]:
@@ -134,15 +135,22 @@ def _reviewed(name: str, errors: set[str]) -> Result:
 
 
 def _run_once(path: Path, chip: Target) -> None:
-    """One inference of zeros.
+    """Plan its memory and make one inference of zeros.
 
     Raises:
-        HilError: the file cannot be loaded or run.
+        HilError: the file cannot be planned, loaded or run.
     """
     import numpy as np
 
+    from esp_hil.formats.espdl import EspdlModel
+    from esp_hil.formats.espdl.memory import plan_memory
+    from esp_hil.lint.tflite import arena_bytes
     from esp_hil.models.device_file import open_device_file
 
     file = open_device_file(path)
-    exact = file.exact(chip.family)
+    if isinstance(file.content, EspdlModel):
+        plan_memory(file.content, chip)
+    else:
+        arena_bytes(file.content, file.image)
+    exact = file.exact(chip.family_of(file.runtime))
     exact.run({tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in file.inputs})
