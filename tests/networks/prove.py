@@ -1,6 +1,6 @@
 """`tox run -e proof-networks`: networks nobody prepared, each from its file to a verdict on virtual boards.
 
-    python -m tests.networks.prove [NAME...] [--keep FOLDER]
+    python -m tests.networks.prove [NAME...] [--keep FOLDER] [--whole]
 
 Each network is made (tests/networks/nets.py by torch, tflites.py byte by byte), given to `hil new` as a person would,
 and run by the suites on every chip. A row is right if
@@ -83,8 +83,15 @@ MAKERS: Mapping[str, Callable[[str, Path], list[str]]] = {
 }
 
 
-def prove(name: str, folder: Path, chips: tuple[str, ...] = ()) -> list[Proof]:
-    """Make a network, make its folder, run the suites: a row for each of `chips`, or of all that it is for."""
+def prove(name: str, folder: Path, *, chips: tuple[str, ...] = (), whole: bool = False) -> list[Proof]:
+    """Make a network, its folder, and a verdict on each of `chips`, or on all that it is for.
+
+    Args:
+        name: of MAKERS.
+        folder: to work in.
+        chips: only these.
+        whole: all suites, not only those of the numbers.
+    """
     arguments = MAKERS[name](name, folder)
     chips = chips or (TFLM_CHIPS if "--tflite" in arguments else ESPDL_CHIPS)
     started_s, used_s = time.monotonic(), _children_s()
@@ -94,17 +101,9 @@ def prove(name: str, folder: Path, chips: tuple[str, ...] = ()) -> list[Proof]:
     for chip in chips:
         started_s, used_s = time.monotonic(), _children_s()
         out = folder / "out" / f"{name}-{chip}"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--target", chip]
-        command += [
-            "--hil-board",
-            "virtual",
-            "--hil-model",
-            name,
-            "--hil-results",
-            str(out),
-            "--hil-runs",
-            "3",
-        ]
+        words = f"-q -p no:cacheprovider --target {chip} --hil-board virtual --hil-model {name} --hil-runs 3"
+        words += "" if whole else " -k test_numerics"
+        command = [sys.executable, "-m", "pytest", *words.split(), "--hil-results", str(out)]
         said = _run(command, folder)
         run = next(iter(read_runs(out).runs), None) if (out / "runs.jsonl").is_file() else None
         # the folder is made once for all chips: each bears its share
@@ -198,6 +197,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.networks.prove", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MAKERS)}")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work there, and leave everything")
+    parser.add_argument("--whole", action="store_true", help="all suites, not only those of the numbers")
     args = parser.parse_args(argv)
     unknown = [name for name in args.names if name not in MAKERS]
     if unknown:
@@ -207,7 +207,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = (args.keep or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         for name in args.names or MAKERS:
-            for row in prove(name, folder):
+            for row in prove(name, folder, whole=args.whole):
                 failed += bool(row.wrong)
                 print(
                     f"{'WRONG' if row.wrong else 'ok':6}{row.network:12} {row.chip:8} {row.port:10} {row.quantizer:34} "
