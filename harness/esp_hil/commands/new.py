@@ -110,8 +110,14 @@ def run(args: Namespace) -> int:
         for family in recipe.targets:
             _look_over(model, recipe.name, family)
     print(f"made {folder}")
-    print(f"next: pytest --target esp32s3 --hil-board virtual --hil-model {args.name}")
+    chips = dict.fromkeys(_CHIP_OF[family] for recipe in model.recipes.values() for family in recipe.targets)
+    chip = "esp32s3" if "esp32s3" in chips else next(iter(chips))
+    print(f"next: pytest --target {chip} --hil-board virtual --hil-model {args.name}")
     return 0
+
+
+_CHIP_OF: dict[Family, str] = {"c": "esp32", "esp32s3": "esp32s3", "esp32p4": "esp32p4", "tflm": "esp32s3"}
+"""A chip of each family, to begin with."""
 
 
 def _wish(args: Namespace) -> Wish:
