@@ -29,7 +29,8 @@ def test_the_exact_reference_answers_what_the_quantizer_believed(hil_measured: M
 def test_every_output_is_as_good_as_the_model_asks(hil_measured: Measured) -> None:
     """The gates of model.toml: the device against the float model and against what is expected, by meaning."""
     verdict, model = hil_measured.verdict, hil_measured.model
-    asked = {(output.name, gate.against, gate.measure) for output in model.outputs for gate in output.gates}
+    asked = [gate for output in model.outputs for gate in output.gates]
+    asked += model.pipeline.gates if model.pipeline else ()
     known = {(one.output, one.against, one.name) for one in verdict.measures if one.limit is not None}
     if not asked:
         pytest.skip(

@@ -7,6 +7,8 @@ import uuid
 
 import numpy as np
 
+from esp_hil.models.boxes import as_boxes
+from esp_hil.models.pipeline import Pipeline, PipelineSpec
 from esp_hil.results.record import DeviceRow, Failure, Layer, LinkStats, Provenance, Run, Steps
 from esp_hil.targets import target
 from esp_hil.verdict.measures import Measure, Reading, measured
@@ -47,7 +49,9 @@ def sample_measures(seed: int = 1) -> tuple[Measure, ...]:
     ):
         noise = rng.normal(0, 0.3, right.shape).astype(np.float32)
         found += measured(name, reading, {"device": right + noise, "float": right}, expected)
-    return found
+    seen = [as_boxes([[0, 0, 2, 2, 0.9, 1]])]
+    pipeline = Pipeline(spec=PipelineSpec(file="pipeline.py", iou=0.5, gates=()), before=None, after=len)
+    return found + pipeline.measures({"device": seen, "float": seen}, np.array([[[0, 0, 2, 2, 1]]]))
 
 
 def sample_run(

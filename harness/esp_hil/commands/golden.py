@@ -95,7 +95,8 @@ def _problems(model: Model) -> list[str]:
     promised = [
         catalogue.artifact_name(r.name, family) for r in model.recipes.values() for family in r.targets
     ]
-    own = (model.float_file, model.golden_inputs.inputs, model.golden_inputs.answers)
+    fed = any(spec.state for spec in model.inputs)
+    own = (model.float_file, model.golden_inputs.inputs, "" if fed else model.golden_inputs.answers)
     promised += [name for name in own if name]
     problems = []
     elsewhere = {

@@ -24,6 +24,7 @@ from esp_hil.models.device_file import SUFFIXES, DeviceFile, FileTensor
 from esp_hil.models.golden_set import GoldenSet, read_golden
 from esp_hil.models.manifest import Manifest
 from esp_hil.models.model_toml import ModelSpec, parse
+from esp_hil.models.pipeline import Pipeline, open_pipeline
 from esp_hil.models.recipe import Recipe
 from esp_hil.settings import shipped, variable
 from esp_hil.targets import Family
@@ -219,7 +220,15 @@ class Model(ModelSpec):
             GoldenError: the file is missing, changed or not what it should be.
         """
         path = manifests.check_file(self.folder, self.golden_inputs.inputs, self.manifest())
-        return read_golden(path, self.inputs, self.outputs, limit=limit)
+        return read_golden(path, self.inputs, self.outputs, limit=limit, pipeline=self.opened_pipeline())
+
+    def opened_pipeline(self) -> Pipeline | None:
+        """What stands before and after the network, ready to be called.
+
+        Raises:
+            ConfigError: its file cannot be used.
+        """
+        return open_pipeline(self.folder, self.pipeline) if self.pipeline else None
 
 
 def artifact_name(recipe: str, family: Family) -> str:

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from esp_hil.errors import ConfigError, GoldenError, InputError
 from esp_hil.models.outputs import OutputSpec
+from esp_hil.models.pipeline import NAME as BOXES
+from esp_hil.models.pipeline import Pipeline
 from esp_hil.npz import read_npz
 from esp_hil.tensors import Array, Arrays, InputSpec
 
@@ -99,7 +101,12 @@ def _only(arrays: Arrays) -> Array:
 
 
 def read_golden(
-    path: Path, inputs: Sequence[InputSpec], outputs: Sequence[OutputSpec], *, limit: int | None = None
+    path: Path,
+    inputs: Sequence[InputSpec],
+    outputs: Sequence[OutputSpec],
+    *,
+    limit: int | None = None,
+    pipeline: Pipeline | None = None,
 ) -> GoldenSet:
     """Read and check a file of golden inputs.
 
@@ -108,6 +115,7 @@ def read_golden(
         inputs: of model.toml.
         outputs: of model.toml.
         limit: only so many.
+        pipeline: what stands before and after the network.
 
     Raises:
         GoldenError: it cannot be read, or what it holds is not what model.toml says.
@@ -119,16 +127,18 @@ def read_golden(
     if limit is not None and not 1 <= limit <= count:
         raise ConfigError(f"{limit} golden inputs asked for", hint=f"there are {count}")
     prepared: dict[str, Array] = {}
+    made = pipeline.prepare(stored, count) if pipeline else None
     for spec in inputs:
         if spec.state:
             continue
         try:
-            prepared[spec.name] = spec.preprocess(stored[spec.name])[:limit]
+            prepared[spec.name] = _prepared(spec, stored, made)[:limit]
         except InputError as error:
             raise GoldenError(f"{path}: {error.message}", hint=error.hint) from None
         if prepared[spec.name].dtype == np.float32 and not np.isfinite(prepared[spec.name]).all():
             raise GoldenError(f"{path}: {spec.name} holds NaN or infinite values")
-    expected = _expected(path, arrays, outputs, count, taken=set(stored))
+    boxes = (OutputSpec(name=BOXES, meaning="boxes"),) if pipeline else ()
+    expected = _expected(path, arrays, (*outputs, *boxes), count, taken=set(stored))
     classifier = next((output.name for output in outputs if output.meaning == "scores"), None)
     labels = expected.get(classifier) if classifier else None
     ids = arrays.get(_IDS) if _IDS not in stored else None
@@ -146,6 +156,17 @@ def read_golden(
         expected={name: array[:limit] for name, array in expected.items()},
         sequence=None if sequence is None else sequence.astype(np.int64)[:limit],
     )
+
+
+def _prepared(spec: InputSpec, stored: Arrays, made: Arrays | None) -> Array:
+    """One input, by its own preprocessing or by that of the pipeline."""
+    if made is None:
+        return spec.preprocess(stored[spec.name])
+    if spec.name not in made:
+        raise InputError(f"before of the pipeline gives no {spec.name}, only {', '.join(made)}")
+    array = made[spec.name] if spec.raw else made[spec.name].astype(np.float32)
+    spec.require(array)
+    return array
 
 
 def _stored(path: Path, arrays: Mapping[str, Array], inputs: Sequence[InputSpec]) -> dict[str, Array]:

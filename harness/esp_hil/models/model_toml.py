@@ -15,6 +15,7 @@ from typing import Literal
 
 from esp_hil.errors import ConfigError
 from esp_hil.models.outputs import OutputGate, OutputSpec, parse_output, parse_postprocess
+from esp_hil.models.pipeline import PipelineSpec, parse_pipeline
 from esp_hil.models.postprocess import Postprocess
 from esp_hil.models.recipe import Recipe, Tolerance, parse_recipe, parse_tolerance
 from esp_hil.targets import Runtime
@@ -102,6 +103,7 @@ class ModelSpec:
         thresholds: of the short form; all 0 in the long one, whose gates are the outputs'.
         expected: figures of the float model; 0: not known.
         recipes: at least one.
+        pipeline: what stands before and after the network; None: nothing.
     """
 
     title: str
@@ -115,6 +117,7 @@ class ModelSpec:
     thresholds: Thresholds
     expected: Expected
     recipes: Mapping[str, Recipe]
+    pipeline: PipelineSpec | None = None
 
     def tolerance_of(self, recipe: str) -> Tolerance:
         """How far integers may differ with a recipe: its own tolerance, else the model's."""
@@ -192,8 +195,9 @@ def parse(path: Path) -> ModelSpec:
         recipes=MappingProxyType(
             {name: parse_recipe(name, runtime, recipes.table(name)) for name in recipes.names()}
         ),
+        pipeline=parse_pipeline(top.table("pipeline")) if "pipeline" in top.values else None,
     )
-    top.known += ["data", "tolerance", "expected"]
+    top.known += ["data", "tolerance", "expected", "pipeline"]
     top.done()
     if not spec.recipes:
         raise top.fail("recipes", "is empty", "declare at least one recipe")

@@ -90,6 +90,10 @@ def parse_output(table: TomlTable) -> OutputSpec:
         ConfigError: a key is unknown, missing, of the wrong type or value, or of another meaning.
     """
     meaning: Meaning = table.choice("meaning", Meaning)
+    if meaning == "boxes":
+        raise table.fail(
+            "meaning", "is 'boxes'", "a [pipeline] makes boxes of outputs; these are raw or values"
+        )
     layout: Layout = table.choice("layout", Layout, "NCHW")
     output = OutputSpec(
         name=table.take("name", str),
@@ -101,8 +105,8 @@ def parse_output(table: TomlTable) -> OutputSpec:
         class_axis=0 if layout == "NCHW" else -1,
         float_name=table.take("float_name", str, ""),
         gates=(
-            *_gates(table.optional("against_float"), "float", meaning),
-            *_gates(table.optional("against_expected"), "expected", meaning),
+            *parse_gates(table.optional("against_float"), "float", meaning),
+            *parse_gates(table.optional("against_expected"), "expected", meaning),
         ),
     )
     table.known.append("tolerance")
@@ -150,7 +154,12 @@ def _refuse_strangers(table: TomlTable, meaning: Meaning) -> None:
             )
 
 
-def _gates(table: TomlTable, against: Against, meaning: Meaning) -> list[OutputGate]:
+def parse_gates(table: TomlTable, against: Against, meaning: Meaning) -> list[OutputGate]:
+    """Parse the limits of one table.
+
+    Raises:
+        ConfigError: a figure that the meaning does not have, or a limit that cannot be.
+    """
     known = names_of(meaning)
     if against == "expected" and meaning in {"scores", "dense"}:
         known = tuple(name for name in known if name != "cosine")  # classes are expected, not their scores

@@ -26,6 +26,7 @@ from esp_hil.goldens.references import (
 )
 from esp_hil.models.catalogue import GoldenSet
 from esp_hil.models.device_file import DeviceFile
+from esp_hil.models.pipeline import NAME as BOXES
 from esp_hil.progress import Progress
 from esp_hil.results.record import ClockCheck
 from esp_hil.results.timing.profiling import layers_of, predicted_latency, predicted_memory
@@ -257,6 +258,7 @@ def _measures(
 ) -> tuple[Measure, ...]:
     """Figures of every output by its meaning."""
     found: list[Measure] = []
+    reals: dict[Source, dict[str, Array]] = {}
     for name, tensor in board.tensors.outputs.items():
         spec = board.model.output_spec(name)
         sources: dict[Source, Array] = {
@@ -265,6 +267,12 @@ def _measures(
             if given is not None
         }
         found += measured(name, spec.reading, sources, golden.expected.get(name), spec.limits)
+        for source, values in sources.items():
+            reals.setdefault(source, {})[name] = values
+    pipeline = board.model.opened_pipeline()
+    if pipeline is not None:
+        boxes = {source: pipeline.find(outputs) for source, outputs in reals.items()}
+        found += pipeline.measures(boxes, golden.expected.get(BOXES))
     return tuple(found)
 
 

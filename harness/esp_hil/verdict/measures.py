@@ -7,6 +7,7 @@ measures are the same; what is expected of `scores` and `dense` are class number
     values     rmse mae max_abs r2 within  in the output's unit; R2 over all elements; share within the tolerance
     embedding  cosine                      the least over the inputs
     dense      pixels iou                  share of pixels with the right class; mean IoU over the classes that occur
+    boxes      recall precision iou        what a pipeline finds: share of the right boxes, of the found ones, mean IoU
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from esp_hil.errors import InputError
 from esp_hil.tensors import Array
 
-Meaning = Literal["scores", "values", "embedding", "dense", "raw"]
+Meaning = Literal["scores", "values", "embedding", "dense", "raw", "boxes"]
 Source = Literal["float", "quantized", "exact", "device"]
 Against = Literal["float", "expected"]
 Activation = Literal["none", "softmax", "sigmoid"]
@@ -56,7 +57,9 @@ MEASURES: Mapping[str, MeasureKind] = {
         meanings=("scores", "values", "embedding", "dense"), higher=True, share=False, title="least cosine"
     ),
     "pixels": MeasureKind(meanings=("dense",), higher=True, share=True, title="pixels right"),
-    "iou": MeasureKind(meanings=("dense",), higher=True, share=True, title="mean IoU"),
+    "recall": MeasureKind(meanings=("boxes",), higher=True, share=True, title="recall"),
+    "precision": MeasureKind(meanings=("boxes",), higher=True, share=True, title="precision"),
+    "iou": MeasureKind(meanings=("dense", "boxes"), higher=True, share=True, title="mean IoU"),
 }
 
 
@@ -320,6 +323,7 @@ _TELLING: Mapping[Meaning, tuple[str, ...]] = {
     "embedding": ("cosine",),
     "dense": ("iou", "pixels"),
     "raw": (),
+    "boxes": ("recall", "precision", "iou"),
 }
 """The figures that a sentence has room for."""
 
