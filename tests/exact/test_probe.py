@@ -11,14 +11,21 @@ import pytest
 from numpy.typing import NDArray
 
 from esp_hil.exact import ExactReference, probe
+from esp_hil.exact.integer import _kind
+from esp_hil.exact.lowering import OFFSET, POSITIVE, Form, Lowering
 from esp_hil.exact.probe import IntegerKernels
-from tests.exact.literal import conv_model, gemm_model, patches, shifted
+from esp_hil.formats.espdl import read_espdl
+from esp_hil.targets import Family, rounding_of
+from tests.exact.literal import conv_model, gemm_model, packed, patches, shifted
+from tests.formats.espdl.writer import edl, graph, node, tensor, value
 
 KINDS: tuple[probe.WeightType, ...] = ("int8", "uint8")
 EXACT_HERE = [
-    IntegerKernels(dense, depthwise)
-    for dense, depthwise in product(KINDS, KINDS)
-    if probe._dense_is_exact(dense) and probe._depthwise_is_exact(depthwise)
+    IntegerKernels(dense, depthwise, narrow)
+    for dense, depthwise, narrow in product(KINDS, KINDS, KINDS)
+    if probe._dense_is_exact(dense)
+    and probe._depthwise_is_exact(depthwise)
+    and probe._narrow_is_exact(narrow)
 ]
 
 
@@ -32,13 +39,14 @@ def _asked_anew() -> Iterator[None]:
 def use(monkeypatch: pytest.MonkeyPatch, kernels: IntegerKernels) -> None:
     monkeypatch.setattr(probe, "_dense_is_exact", lambda kind: kind == kernels.dense)
     monkeypatch.setattr(probe, "_depthwise_is_exact", lambda kind: kind == kernels.depthwise)
+    monkeypatch.setattr(probe, "_narrow_is_exact", lambda kind: kind == kernels.narrow)
 
 
 def test_processors_whose_signed_kernels_saturate_are_given_unsigned_filters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    use(monkeypatch, IntegerKernels("uint8", "int8"))
-    assert probe.available() == ("uint8", "int8")
+    use(monkeypatch, IntegerKernels("uint8", "int8", "int8"))
+    assert probe.available() == ("uint8", "int8", "int8")
 
 
 @pytest.mark.parametrize("name", ["pointwise", "square", "many", "single", "matmul", "depthwise"])
@@ -99,6 +107,63 @@ def test_full_scale_products_of_a_conv_do_not_saturate(
     reference = ExactReference(model, "c", threads=1, integer=True)
     assert {proof.path for proof in reference.proofs} == {"integer"}
     assert np.array_equal(reference.run({"x": x})["y"][0], np.clip(shifted(sums, 13, "half_up"), -128, 127))
+
+
+SATURATING = IntegerKernels("uint8", "int8", "int8")
+"""Of a processor that adds two products in 16 bits, and saturates."""
+
+
+@pytest.mark.parametrize(
+    ("form", "two", "kind"),
+    [
+        (POSITIVE, (127, 127), "int8"),
+        (POSITIVE, (-128, -128), "int8"),
+        (OFFSET, (64, 64), "int8"),
+        (OFFSET, (64, 65), "uint8"),
+        (OFFSET, (-64, -64), "int8"),
+        (OFFSET, (-64, -65), "uint8"),
+        (OFFSET, (127, -128), "int8"),  # of opposite signs: they never leave 16 bits together
+    ],
+)
+def test_filters_are_signed_where_no_two_products_can_leave_16_bits_together(
+    form: Form, two: tuple[int, int], kind: str
+) -> None:
+    model = gemm_model(np.zeros((3, 9), np.int8), np.zeros(3, np.int32))
+    lowering = Lowering(model.graph, "c", batched=False, integer=SATURATING)
+    weights = np.zeros((3, 9), np.int8)
+    weights[1, [2, 7]] = two
+    assert _kind(lowering, weights, form) == kind
+
+
+@pytest.mark.parametrize("kernels", EXACT_HERE, ids="-".join)
+@pytest.mark.parametrize("family", ["c", "esp32p4"])
+def test_full_scale_weights_of_a_layer_after_a_relu_do_not_saturate(
+    monkeypatch: pytest.MonkeyPatch, kernels: IntegerKernels, family: Family
+) -> None:
+    use(monkeypatch, kernels)
+    layout = "NHWC" if family == "c" else "(N/16)HWC16_UNALIGNED"
+    random = np.random.default_rng(3)
+    weights = random.choice(np.array([-128, 127], np.int8), (17, 40))
+    weights[0], weights[1] = 127, -128
+    layers = {"r": (np.eye(40, dtype=np.int8) * 64, -6), "y": (weights, -7)}
+    written = graph(
+        [
+            node("Gemm", ("x", "w_r"), ("r",), activation="Relu"),
+            node("Gemm", ("r", "w_y"), ("y",), activation="Linear"),
+        ],
+        (value("x", (1, 40), -7), value("r", (1, 40), -7), value("y", (1, 17), -1)),
+        initializers=[
+            tensor(f"w_{name}", packed(w, layout), exponents=(e,), layout=layout, shape=(1, 1, 40, len(w)))
+            for name, (w, e) in layers.items()
+        ],
+    )
+    x = random.choice(np.array([-128, 127], np.int8), (6, 40))
+    x[0] = 127
+    reference = ExactReference(read_espdl(edl(written)), family, threads=1, integer=True)
+    assert {proof.path for proof in reference.proofs} == {"integer"}
+    sums = np.maximum(x, 0).astype(np.int64) @ weights.T.astype(np.int64)
+    wanted = np.clip(shifted(sums, 13, rounding_of(family)), -128, 127)
+    assert np.array_equal(reference.run_batch({"x": x})["y"], wanted)
 
 
 def test_every_machine_finds_some_integer_kernels_or_does_without(monkeypatch: pytest.MonkeyPatch) -> None:

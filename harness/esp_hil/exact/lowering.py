@@ -30,28 +30,33 @@ class Form:
         dtype: element type; float32 and float64 hold the tensor's integers (or its floats, if it is a float
             tensor).
         channel_first: axes in the order (0, last, 1 ...): NCHW for an NHWC tensor. False: the device's order.
+        zero: what stands for the integer 0.
     """
 
     dtype: str = "float32"
     channel_first: bool = False
+    zero: int = 0
 
 
 DEVICE_FLOAT = Form("float32")
 CHANNEL_FIRST = Form("float32", channel_first=True)
-OFFSET = Form("uint8")
-"""int8 integers q as uint8 q + 128, in the device's order: what onnxruntime's integer kernels take."""
-
 _OFFSET = 128
+OFFSET = Form("uint8", zero=_OFFSET)
+"""int8 integers q as uint8 q + 128, in the device's order: what onnxruntime's integer kernels take."""
+POSITIVE = Form("uint8")
+"""int8 integers of a tensor that has no negative ones as uint8, in the device's order: for the same kernels."""
+_BYTES = (OFFSET, POSITIVE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What a StreamingCache remembers: a further input and output of the graph, zeros at first."""
+    """What a StreamingCache remembers: a further input and output of the graph, at first full of `empty`."""
 
     input_name: str
     output_name: str
     dtype: str
     shape: tuple[int, ...]
+    empty: int = 0
 
 
 class Lowering:
@@ -205,15 +210,23 @@ class Lowering:
         assert self.integer is not None, "no integer kernels wanted"
         return self.integer
 
-    def prefers_offset(self, *names: str) -> bool:
+    def has_bytes(self, name: str) -> bool:
+        """Whether the int8 tensor is there as uint8."""
+        return self.dtype(name) == "int8" and any(self.has(name, form) for form in _BYTES)
+
+    def prefers_bytes(self, *names: str) -> bool:
         """Whether all these int8 tensors are there as uint8, or as cheaply to be had so."""
         if self.integer is None:
             return False
         return all(
             self.dtype(name) == "int8"
-            and (self.has(name, OFFSET) or not any(f.dtype == "float32" for f in self._forms.get(name, {})))
+            and (self.has_bytes(name) or not any(f.dtype == "float32" for f in self._forms.get(name, {})))
             for name in names
         )
+
+    def bytes_form(self, *names: str) -> Form:
+        """The uint8 form that all these int8 tensors are there in, or one to be had: `POSITIVE` or `OFFSET`."""
+        return POSITIVE if all(self.has(name, POSITIVE) for name in names) else OFFSET
 
     def read(self, name: str, form: Form = DEVICE_FLOAT) -> str:
         """ONNX name of a tensor in the form wanted; converts it if it is not there yet."""
@@ -256,17 +269,17 @@ class Lowering:
             raise FormatError(f"tensor {name!r} is read before a node makes it")
         if form.channel_first and values.ndim > 2:
             values = values.transpose(channel_first_perm(values.ndim))
-        if form == OFFSET:
-            values = values.astype(np.int16) + _OFFSET
+        if form.zero:
+            values = values.astype(np.int16) + form.zero
         return self.onnx.constant(values.astype(form.dtype), name)
 
     def _convert(self, name: str, form: Form) -> str:
         forms = self._forms[name]
         rank = len(self.shape(name))
-        if form == OFFSET or set(forms) == {OFFSET}:
-            return self._offset(name, form)
+        if self.dtype(name) == "int8" and (form in _BYTES or not set(forms).difference(_BYTES)):
+            return self._from_or_to_bytes(name, form)
         source = min(
-            (have for have in forms if have != OFFSET),
+            (have for have in forms if have.dtype != "uint8" or self.dtype(name) == "uint8"),
             key=lambda have: (have.channel_first != form.channel_first, have.dtype != form.dtype),
         )
         value, have = forms[source], source
@@ -281,21 +294,33 @@ class Lowering:
             value = self._cast(value, have.dtype, form.dtype, f"{name}:{form.dtype}")
         return value
 
-    def _offset(self, name: str, form: Form) -> str:
-        """To or from uint8 q + 128: the int8 with its highest bit turned over."""
-        forms, onnx = self._forms[name], self.onnx
-        top_bit = onnx.constant(np.uint8(_OFFSET), "top_bit")
-        if form == OFFSET:
-            bits = self._cast(self.read(name, Form("int8")), "int8", "uint8", f"{name}:bits")
-            return onnx.op("BitwiseXor", [bits, top_bit], hint=f"{name}:u8")
+    def _from_or_to_bytes(self, name: str, form: Form) -> str:
+        """To or from uint8: the int8 as it is, or with its highest bit turned over."""
+        forms = self._forms[name]
+        have = next((known for known in _BYTES if known in forms), None)
+        if form in _BYTES:
+            if have is None:
+                bits = self._cast(self.read(name, Form("int8")), "int8", "uint8", f"{name}:bits")
+                return self._moved_by(bits, form.zero, f"{name}:u8")
+            return self._moved_by(forms[have], form.zero ^ have.zero, f"{name}:u8")
+        assert have is not None, "no form at all"
         if form == Form("int8"):
-            bits = onnx.op("BitwiseXor", [forms[OFFSET], top_bit], hint=f"{name}:bits")
-            return self._cast(bits, "uint8", "int8", f"{name}:int8")
+            return self._cast(
+                self._moved_by(forms[have], have.zero, f"{name}:bits"), "uint8", "int8", f"{name}:int8"
+            )
         if DEVICE_FLOAT not in forms:
-            wide = self._cast(forms[OFFSET], "uint8", "float32", f"{name}:wide")
-            shift = onnx.constant(np.float32(_OFFSET), "offset")
-            forms[DEVICE_FLOAT] = onnx.op("Sub", [wide, shift], hint=f"{name}:float32")
+            value = self._cast(forms[have], "uint8", "float32", f"{name}:wide")
+            if have.zero:
+                zero = self.onnx.constant(np.float32(have.zero), "offset")
+                value = self.onnx.op("Sub", [value, zero], hint=f"{name}:float32")
+            forms[DEVICE_FLOAT] = value
         return self.read(name, form)
+
+    def _moved_by(self, value: str, bit: int, hint: str) -> str:
+        """A uint8 value with its highest bit turned over, if `bit` is that one and not 0."""
+        if not bit:
+            return value
+        return self.onnx.op("BitwiseXor", [value, self.onnx.constant(np.uint8(bit), "top_bit")], hint=hint)
 
     def _cast(self, value: str, source: str, target: str, hint: str) -> str:
         return self.onnx.op("Cast", [value], hint=hint, to=element_type(target))

@@ -28,10 +28,12 @@ class IntegerKernels(NamedTuple):
     Attributes:
         dense: of QLinearConv with one group, QGemm and MatMulInteger.
         depthwise: of depthwise QLinearConv.
+        narrow: of QLinearConv with one group and QGemm where no two products leave 16 bits together.
     """
 
     dense: WeightType
     depthwise: WeightType
+    narrow: WeightType
 
 
 def held(weights: NDArray[np.int8], kind: WeightType) -> tuple[NDArray[Any], np.generic]:
@@ -46,7 +48,10 @@ def available() -> IntegerKernels | None:
     """How this machine's kernels sum exactly, None if some do not in any way; tried once."""
     dense = next((kind for kind in _KINDS if _dense_is_exact(kind)), None)
     depthwise = next((kind for kind in _KINDS if _depthwise_is_exact(kind)), None)
-    return IntegerKernels(dense, depthwise) if dense and depthwise else None
+    if dense is None or depthwise is None:
+        return None
+    narrow = next((kind for kind in _KINDS if _narrow_is_exact(kind)), dense)
+    return IntegerKernels(dense, depthwise, narrow)
 
 
 _KINDS: tuple[WeightType, ...] = ("int8", "uint8")
@@ -57,23 +62,30 @@ _SIZE = 6
 _EDGES = np.array([-128, -127, 126, 127], np.int8)
 
 
-def _dense_is_exact(kind: WeightType) -> bool:
-    """Pointwise and 3x3 Conv, Gemm of one row and of many, and MatMulInteger, on full-scale numbers."""
+def _narrow_is_exact(kind: WeightType) -> bool:
+    """The same where two products stay within 16 bits: inputs up to 127, or weights up to 64."""
+    return _dense_is_exact(kind, positive=True) and _dense_is_exact(kind, edges=_EDGES // 2)
+
+
+def _dense_is_exact(kind: WeightType, *, positive: bool = False, edges: NDArray[np.int8] = _EDGES) -> bool:
+    """Pointwise and 3x3 Conv, Gemm of one row and of many, and MatMulInteger, on numbers at the edges.
+
+    With `positive`, inputs are at most 127 with zero point 0, else up to 255 with zero point 128.
+    """
     random = np.random.default_rng(7)
-    x = _inputs(random)
-    dense = random.choice(_EDGES, (_OUTPUTS, _CHANNELS))
-    dense[:2] = [[127], [-128]]  # sums of one sign, the first to saturate
-    square = random.choice(_EDGES, (5, 3, 3, _CHANNELS))
-    rows = x.reshape(-1, _CHANNELS).astype(np.int64) - ZERO_POINT
+    zero = 0 if positive else ZERO_POINT
+    x = _inputs(random) // np.uint8(2 if positive else 1)
+    dense = random.choice(edges, (_OUTPUTS, _CHANNELS))
+    dense[:2] = [[edges.max()], [edges.min()]]  # sums of one sign, the first to saturate
+    square = random.choice(edges, (5, 3, 3, _CHANNELS))
+    rows = x.reshape(-1, _CHANNELS).astype(np.int64) - zero
     sums = rows @ dense.T.astype(np.int64)
-    probe = _Probe(kind)
+    probe = _Probe(kind, zero)
     probe.conv("pointwise", dense[:, :, None, None], group=1)
     probe.conv("square", square.transpose(0, 3, 1, 2), group=1)
     probe.gemm(dense, rows=len(rows))
     answers = probe.run(x)
-    patches = np.lib.stride_tricks.sliding_window_view(
-        x[0].astype(np.int64) - ZERO_POINT, (3, 3), axis=(0, 1)
-    )
+    patches = np.lib.stride_tricks.sliding_window_view(x[0].astype(np.int64) - zero, (3, 3), axis=(0, 1))
     wide = np.einsum("ijcyx,nyxc->ijn", patches, square.astype(np.int64))
     return (
         np.array_equal(answers["pointwise"].reshape(-1, _OUTPUTS), _requantized(sums))
@@ -109,13 +121,14 @@ def _requantized(sums: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 
 class _Probe:
-    """A graph of kernels over one input x (1, 6, 6, C) of uint8; results by name."""
+    """A graph of kernels over one input x (1, 6, 6, C) of uint8 with that zero point; results by name."""
 
-    def __init__(self, kind: WeightType) -> None:
+    def __init__(self, kind: WeightType, zero: int = ZERO_POINT) -> None:
         self.graph, self.kind = OnnxGraph(), kind
         self.graph.fresh("x")
         self.one = self.graph.constant(np.float32(1), "one")
-        self.zero = self.graph.constant(np.uint8(ZERO_POINT), "zero")
+        self.zero = self.graph.constant(np.uint8(zero), "zero")
+        self.out = self.graph.constant(np.uint8(ZERO_POINT), "zero")
         self.scale = self.graph.constant(np.float32(2.0**-_SHIFT), "scale")
         self.outputs: dict[str, str] = {}
 
@@ -126,7 +139,7 @@ class _Probe:
     def conv(self, name: str, weights: NDArray[np.int8], *, group: int) -> None:
         w, none = self._weights(weights)
         bias = self.graph.constant(np.zeros(weights.shape[0], np.int32), "bias")
-        inputs = ["x", self.one, self.zero, w, self.scale, none, self.one, self.zero, bias]
+        inputs = ["x", self.one, self.zero, w, self.scale, none, self.one, self.out, bias]
         sizes = {
             "kernel_shape": list(weights.shape[2:]),
             "strides": [1, 1],
@@ -145,7 +158,7 @@ class _Probe:
         flat = graph.op("Reshape", ["x", graph.constant(np.array([rows, -1]), "rows")])
         first = graph.op("Slice", [flat, *(graph.constant(np.array([n]), "cut") for n in (0, 1, 0))])
         for name, value in (("many", flat), ("single", first)):
-            inputs = [value, self.one, self.zero, w, self.scale, none, bias, self.one, self.zero]
+            inputs = [value, self.one, self.zero, w, self.scale, none, bias, self.one, self.out]
             graph.ops("QGemm", inputs, hints=[name], domain=MICROSOFT)
             self.outputs[name] = "uint8"
         graph.ops("MatMulInteger", [flat, w, self.zero, none], hints=["matmul"])

@@ -13,6 +13,7 @@ from esp_hil.exact.cache import lower_cached
 from esp_hil.exact.filters import Kernels
 from esp_hil.exact.integer import worthwhile
 from esp_hil.exact.lower import Lowered, NotBatchable, lower, tensor_names
+from esp_hil.exact.lowering import State
 from esp_hil.exact.numerics import Choice, choose_family
 from esp_hil.exact.probe import available
 from esp_hil.exact.proof import Doubt, Headroom, Proof
@@ -22,6 +23,8 @@ from esp_hil.targets import Family
 from esp_hil.tensors import Array, Arrays
 
 BATCH_SIZE = 64
+Remembered = dict[str, tuple[Array, int]]
+"""What StreamingCaches remember, by the name of the graph's input: numbers, and which of them stands for 0."""
 _TOP_BIT = np.uint8(0x80)
 
 
@@ -63,7 +66,7 @@ class ExactReference:
         self._integer = available() if wanted else None
         self._sessions: dict[tuple[tuple[str, ...], bool, bool], _Session] = {}
         self._batches: bool | None = None
-        self._state: dict[str, Array] = {}
+        self._state: Remembered = {}
         self._saturated: dict[str, int] = {}
         self._doubted: dict[str, int] = {}
         self._names = tuple(value.name for value in model.graph.outputs)
@@ -195,7 +198,7 @@ class ExactReference:
         """
         count = self._check(inputs, batched=True)
         shapes = {value.name: value.shape for value in self.inputs}
-        state: dict[str, Array] = {}
+        state: Remembered = {}
         rows = []
         for index in range(count):
             single = {name: array[index].reshape(shapes[name]) for name, array in inputs.items()}
@@ -219,7 +222,7 @@ class ExactReference:
         return session.counted(session.run(inputs, {}))
 
     def _answers(
-        self, names: tuple[str, ...], inputs: Arrays, state: dict[str, Array], *, batched: bool
+        self, names: tuple[str, ...], inputs: Arrays, state: Remembered, *, batched: bool
     ) -> dict[str, Array]:
         """Outputs of the fast graph, or of the careful one where a lane may have saturated.
 
@@ -322,23 +325,26 @@ class _Session:
         self._fetch += [*lowered.saturations, *lowered.doubt_counts]
         self._offset_inputs = [name for name in lowered.offset_names if name in given]
         self._offset_outputs = [name for name in lowered.offset_names if name in made]
+        self._empty = {
+            state.input_name: np.full(state.shape, state.empty, state.dtype) for state in lowered.states
+        }
         self._session = open_session(data, threads)
 
-    def run(self, inputs: Arrays, state: dict[str, Array]) -> _Answer:
+    def run(self, inputs: Arrays, state: Remembered) -> _Answer:
         """One call; `state` is replaced by what it is afterwards."""
         lowered = self.lowered
-        feed = dict(inputs)
+        feed = dict(inputs) | self._empty
         for name in self._offset_inputs:
             feed[name] = np.ascontiguousarray(inputs[name]).view(np.uint8) ^ _TOP_BIT
-        for cache in lowered.states:
-            feed[cache.input_name] = state.get(cache.input_name, np.zeros(cache.shape, cache.dtype))
+        if state:
+            feed.update((cache.input_name, _recalled(state, cache)) for cache in lowered.states)
         values = (
             dict(zip(self._fetch, self._session.run(self._fetch, feed), strict=True)) if self._fetch else {}
         )
         for name in self._offset_outputs:
             values[name] = (values[name] ^ _TOP_BIT).view(np.int8)
         for cache in lowered.states:
-            state[cache.input_name] = values.pop(cache.output_name)
+            state[cache.input_name] = values.pop(cache.output_name), cache.empty
         suspect = bool(values.pop(lowered.guard)) if lowered.guard else False
         counts = {output: int(values.pop(output)) for output in lowered.saturations}
         doubts = {doubt.node: int(values.pop(output)) for output, doubt in lowered.doubt_counts.items()}
@@ -353,6 +359,14 @@ class _Session:
             node = self.lowered.saturations[output]
             counted[node] = counted.get(node, 0) + count
         return counted
+
+
+def _recalled(state: Remembered, cache: State) -> Array:
+    """What a cache remembers, as its graph holds it: another graph of the same model may hold it otherwise."""
+    array, empty = state[cache.input_name]
+    if array.dtype != cache.dtype or empty != cache.empty:
+        array = (array.astype(np.int32) + (cache.empty - empty)).astype(cache.dtype)
+    return array
 
 
 def run_once(model: EspdlModel, family: Family, inputs: Arrays, kernels: Kernels) -> dict[str, Array]:

@@ -34,7 +34,7 @@ from onnx import helper
 
 from esp_hil.exact.filters import Kernels
 from esp_hil.exact.kernels import Integers, Kernel
-from esp_hil.exact.lowering import OFFSET, Lowering
+from esp_hil.exact.lowering import Lowering
 from esp_hil.exact.onnx_graph import OnnxGraph, element_type
 from esp_hil.exact.probe import held
 from esp_hil.exact.proof import FLOAT32_LIMIT, Bounds
@@ -164,7 +164,7 @@ def _signed_sums_exceed(lowering: Lowering, name: str, lanes: Lanes) -> str:
     Sums of one sign that float32 cannot hold are off by less than a 2**-22 part for each product.
     """
     plus, minus = np.maximum(lanes.weights, 0), np.minimum(lanes.weights, 0)
-    by_integers = lowering.has(name, OFFSET) and lanes.kernel.is_matrix and lanes.accumulators.bits == 20
+    by_integers = lowering.has_bytes(name) and lanes.kernel.is_matrix and lanes.accumulators.bits == 20
     bounds = lanes.accumulators.bounds
     margin = 1.0 if bounds.magnitude <= FLOAT32_LIMIT else 1 - (plus[0].size + 1) * 2.0**-22
     sums = _integer_signed_sums if by_integers else _float_signed_sums
@@ -204,14 +204,15 @@ def _integer_signed_sums(
     """The same in int32, over rows of uint8."""
     onnx = lowering.onnx
     depth = lanes.weights.shape[1]
-    rows = onnx.op("Reshape", [lowering.read(name, OFFSET), onnx.constant(np.array([-1, depth]), "rows")])
-    zero = onnx.constant(np.uint8(128), "zero_point")
+    form = lowering.bytes_form(name)
+    rows = onnx.op("Reshape", [lowering.read(name, form), onnx.constant(np.array([-1, depth]), "rows")])
+    zero = onnx.constant(np.uint8(form.zero), "zero_point")
     total = onnx.constant(lanes.bias.astype(np.int32), "bias")
     signs = [("Max", weights[0])]
     if lowering.bounds(name).low < 0:
         signs.append(("Min", weights[1]))
     for keep, part in signs:
-        one_sign = onnx.op(keep, [rows, zero])
+        one_sign = onnx.op(keep, [rows, zero]) if form.zero else rows
         matrix = np.ascontiguousarray(part.reshape(-1, depth).T.astype(np.int8))
         values, nothing = held(matrix, lowering.filters_held.dense)
         factors = [one_sign, onnx.constant(values, "w"), zero, onnx.constant(nothing, "w_zero")]

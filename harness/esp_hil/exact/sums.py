@@ -62,10 +62,16 @@ class Products:
         return flat * self.inputs.magnitude
 
     @property
+    def ends(self) -> tuple[Integers, Integers]:
+        """(N,) smallest and largest partial sum, bias included."""
+        return saturation.extremes(self.weights, self.bias, self.inputs)
+
+    @property
     def bounds(self) -> Integers:
-        """(N,) largest magnitude of any partial sum with bias and rounding offset."""
+        """(N,) largest magnitude of any partial sum, with bias and rounding offset or without."""
         half = np.where(self.shifts > 0, np.int64(1) << np.maximum(self.shifts - 1, 0), 0)
-        total: Integers = self.taps + np.abs(self.bias) + half
+        low, high = saturation.extremes(self.weights, np.zeros_like(self.bias), self.inputs)
+        total: Integers = np.maximum(-low, high) + np.abs(self.bias) + half
         return total
 
     def of(self, channels: Integers) -> Products:

@@ -8,7 +8,16 @@ import numpy as np
 
 from esp_hil.errors import UnsupportedOperator
 from esp_hil.exact.arithmetic import clipped, dl_rescale, dl_scale, quantize_array, rounded_and_clipped
-from esp_hil.exact.lowering import CHANNEL_FIRST, DEVICE_FLOAT, OFFSET, Form, Lowering, quantized_dtype
+from esp_hil.exact.integer import saturated
+from esp_hil.exact.lowering import (
+    CHANNEL_FIRST,
+    DEVICE_FLOAT,
+    OFFSET,
+    POSITIVE,
+    Form,
+    Lowering,
+    quantized_dtype,
+)
 from esp_hil.exact.onnx_graph import MICROSOFT, element_type
 from esp_hil.exact.operators.table import lower_table
 from esp_hil.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, FLOAT64_LIMIT, Bounds
@@ -116,17 +125,30 @@ def _by_integers(lowering: Lowering, node: Node, op_type: str, scale: np.float32
     Whether it was done.
     """
     names = list(node.inputs[:2])
-    if not (lowering.prefers_offset(*names) and any(lowering.has(name, OFFSET) for name in names)):
+    if not (lowering.prefers_bytes(*names) and any(lowering.has_bytes(name) for name in names)):
         return False
     innermost(*(lowering.shape(name) for name in names))
     onnx, y = lowering.onnx, node.outputs[0]
-    one, zero = onnx.constant(np.float32(1), "one"), onnx.constant(np.uint8(128), "zero_point")
-    first, second = (lowering.read(name, OFFSET) for name in names)
-    factor = onnx.constant(scale, "scale")
-    inputs = [first, factor, zero, second, factor if op_type == "QLinearAdd" else one, zero, one, zero]
-    lowering.write(
-        y, onnx.op(op_type, inputs, hint=f"{y}:u8", domain=MICROSOFT), OFFSET, bounds=DTYPE_BOUNDS["int8"]
-    )
+    one, factor = onnx.constant(np.float32(1), "one"), onnx.constant(scale, "scale")
+    forms = [lowering.bytes_form(name) for name in names]
+    first, second = (lowering.read(name, form) for name, form in zip(names, forms, strict=True))
+    out = POSITIVE if forms == [POSITIVE, POSITIVE] else OFFSET
+    zeros = [onnx.constant(np.uint8(form.zero), "zero_point") for form in (*forms, out)]
+    inputs = [
+        first,
+        factor,
+        zeros[0],
+        second,
+        factor if op_type == "QLinearAdd" else one,
+        zeros[1],
+        one,
+        zeros[2],
+    ]
+    value, bounds = onnx.op(op_type, inputs, hint=f"{y}:u8", domain=MICROSOFT), DTYPE_BOUNDS["int8"]
+    if out == POSITIVE:
+        bounds = Bounds(0, bounds.high)
+        value = saturated(lowering, value, bounds, out, y)
+    lowering.write(y, value, out, bounds=bounds)
     magnitudes = [lowering.bounds(name).magnitude for name in names]
     bound = sum(magnitudes) if op_type == "QLinearAdd" else magnitudes[0] * magnitudes[1]
     lowering.prove(node, "integer", bound=bound, limit=FLOAT32_LIMIT)
@@ -144,9 +166,7 @@ def lower_mul(lowering: Lowering, node: Node) -> None:
     dtype = quantized_dtype(node)
     a, b = (lowering.exponent(name) for name in node.inputs[:2])
     scale = np.float32(dl_scale(a) * dl_scale(b) * dl_rescale(lowering.exponent(y)))
-    # the kernel adds the zero point before it rounds: finer products than this would lose bits there
-    whole = scale >= 1 or (lowering.rounding == "half_even" and scale >= 2.0**-12)
-    if dtype == "int8" and whole and _by_integers(lowering, node, "QLinearMul", scale):
+    if dtype == "int8" and _multiplies_bytes(lowering, node, scale):
         return
     both = operands(lowering, node)
     if _multiplies_integers(lowering, node, dtype):
@@ -168,6 +188,21 @@ def lower_mul(lowering: Lowering, node: Node) -> None:
     )
 
 
+def _multiplies_bytes(lowering: Lowering, node: Node, scale: np.float32) -> bool:
+    """Emit QLinearMul where it rounds as the device does; whether it was done.
+
+    The kernel adds the zero point before it rounds half to even: finer products than 2**-12 would lose bits there.
+    Half-up: where no factor is negative, a scale just above makes ties go up. It moves products, which have 14 bits,
+    by less than 1.
+    """
+    if scale >= 1 or (lowering.rounding == "half_even" and scale >= _FINEST):
+        return _by_integers(lowering, node, "QLinearMul", scale)
+    positive = all(lowering.has(name, POSITIVE) for name in node.inputs[:2])
+    return positive and bool(scale >= _FINEST) and _by_integers(lowering, node, "QLinearMul", scale * _NUDGE)
+
+
+_FINEST = 2.0**-12
+_NUDGE = np.float32(1 + 2.0**-15)
 _SIMD_RUN = 8
 
 

@@ -12,6 +12,7 @@ from esp_hil.exact.kernels import ConvKernel, GemmKernel, Integers
 from esp_hil.exact.lowering import (
     CHANNEL_FIRST,
     OFFSET,
+    POSITIVE,
     Lowering,
     attribute_int,
     attribute_ints,
@@ -77,28 +78,30 @@ def lower_by_integers(
     cut, risky = sums.accumulated(lowering, node, products)
     if lowering.careful and risky.any():
         return False
-    requantize = integer.requantization(lowering, cut.taps, cut.bias, cut.shifts)
+    out = POSITIVE if cut.outputs.low >= 0 else OFFSET
+    requantize = integer.requantization(lowering, cut, out)
     if requantize is None or (not cut.wraps and bool((~_guarded(cut) & _can_wrap(cut)).any())):
         return False
     x, y = node.inputs[0], node.outputs[0]
-    value, weights = lowering.read(x, OFFSET), cut.weights.astype(np.int8)
+    form, weights = lowering.bytes_form(x), cut.weights.astype(np.int8)
+    value = lowering.read(x, form)
     if isinstance(kernel, ConvKernel):
-        value = integer.conv(lowering, kernel, value, weights, requantize)
+        value = integer.conv(lowering, kernel, (value, form), weights, requantize)
     else:
         shape = lowering.shape(x)
         if len(shape) != 2:
             value = lowering.onnx.op(
                 "Reshape", [value, lowering.onnx.constant(np.array([-1, shape[-1]]), "rows")]
             )
-        value = integer.gemm(lowering, kernel, value, weights, requantize)
+        value = integer.gemm(lowering, kernel, (value, form), weights, requantize)
         if len(shape) != 2:
             back = lowering.onnx.constant(np.array([-1, *shape[1:-1], len(weights)]), "shape")
             value = lowering.onnx.op("Reshape", [value, back], hint=f"{y}:shape")
-    lowering.write(y, integer.saturated(lowering, value, cut.outputs, y), OFFSET, bounds=cut.outputs)
+    lowering.write(y, integer.saturated(lowering, value, cut.outputs, out, y), out, bounds=cut.outputs)
     sums.guard_lanes(lowering, node, cut, risky, kernel)
     bound = int(cut.bounds.max(initial=0))
     beyond = bound > FLOAT32_LIMIT
-    note = "no tie within what float32 rounds off" if beyond else ""
+    note = "what float32 rounds off saturates or reaches no tie" if beyond else ""
     lowering.prove(node, "integer", bound=bound, limit=2**32 if beyond else FLOAT32_LIMIT, note=note)
     return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from esp_hil.errors import FormatError, UnsupportedOperator
-from esp_hil.exact.lowering import OFFSET, Form, Lowering, attribute_ints, channel_first_perm, size_of
+from esp_hil.exact.lowering import Form, Lowering, attribute_ints, channel_first_perm, size_of
 from esp_hil.exact.operators.quantize import assign
 from esp_hil.exact.registry import operator
 from esp_hil.formats.espdl.model import Node
@@ -13,8 +13,8 @@ from esp_hil.formats.espdl.model import Node
 
 def device_form(lowering: Lowering, name: str) -> Form:
     """A form in the device's order that the tensor is in already, else its float32."""
-    if lowering.prefers_offset(name):
-        return OFFSET
+    if lowering.prefers_bytes(name):
+        return lowering.bytes_form(name)
     for dtype in ("float32", lowering.dtype(name)):
         if lowering.has(name, Form(dtype)):
             return Form(dtype)

@@ -61,16 +61,17 @@ def lower_pad(lowering: Lowering, node: Node) -> None:
     pads, shape = _pads(lowering, node), lowering.shape(x)
     rank = len(shape)
     form = CHANNEL_FIRST if lowering.held_channel_first(x) else DEVICE_FLOAT
-    form = OFFSET if lowering.prefers_offset(x) else form
+    mode = attribute_text(node, "mode", "")
+    given = lowering.constant_input(node, 2) if mode == "constant" else None
+    fill = 0.0 if given is None else float(given.reshape(-1)[0])
+    if lowering.prefers_bytes(x):
+        form = lowering.bytes_form(x) if fill >= 0 else OFFSET
     order = channel_first_perm(rank) if form.channel_first and rank > 2 else list(range(rank))
     amounts = [pads[axis] for axis in order] + [pads[axis + rank] for axis in order]
     inputs = [lowering.read(x, form), onnx.constant(np.array(amounts), "pads")]
     bounds = None if lowering.is_float(x) else lowering.bounds(x)
-    mode = attribute_text(node, "mode", "")
     if mode == "constant":
-        given = lowering.constant_input(node, 2)
-        fill = 0.0 if given is None else float(given.reshape(-1)[0])
-        filler = np.uint8(fill + 128) if form == OFFSET else np.float32(fill)
+        filler = np.uint8(fill + form.zero) if form.dtype == "uint8" else np.float32(fill)
         inputs.append(onnx.constant(filler, "fill"))
         if bounds is not None:
             bounds = (

@@ -19,7 +19,6 @@ from esp_hil.exact.arithmetic import quantize_array, rounded_and_clipped, scale_
 from esp_hil.exact.lowering import (
     CHANNEL_FIRST,
     DEVICE_FLOAT,
-    OFFSET,
     Form,
     Lowering,
     attribute_ints,
@@ -54,8 +53,8 @@ def lower_max_pool(lowering: Lowering, node: Node) -> None:
     quantized_dtype(node, floats=False)
     window = window_of(lowering, node)
     x, y = node.inputs[0], node.outputs[0]
-    offset = lowering.prefers_offset(x) and len(window.kernel) == 2
-    form = OFFSET if offset else CHANNEL_FIRST
+    offset = lowering.prefers_bytes(x) and len(window.kernel) == 2
+    form = lowering.bytes_form(x) if offset else CHANNEL_FIRST
     value = lowering.onnx.op(
         "NhwcMaxPool" if offset else "MaxPool",
         [lowering.read(x, form)],

@@ -7,15 +7,20 @@ and saturated (isa/tie728/dl_tie728_s8_prelu.S, isa/esp32p4/dl_esp32p4_prelu.S).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from esp_hil.errors import UnsupportedOperator
+from esp_hil.exact import integer
 from esp_hil.exact.arithmetic import clipped
-from esp_hil.exact.lowering import DEVICE_FLOAT, Lowering, quantized_dtype
-from esp_hil.exact.onnx_graph import element_type
+from esp_hil.exact.kernels import ConvKernel
+from esp_hil.exact.lowering import DEVICE_FLOAT, OFFSET, Lowering, quantized_dtype
+from esp_hil.exact.onnx_graph import MICROSOFT, element_type
 from esp_hil.exact.operators.table import Table, lower_table, stored_table
-from esp_hil.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, FLOAT64_LIMIT
+from esp_hil.exact.proof import DTYPE_BOUNDS, FLOAT32_LIMIT, FLOAT64_LIMIT, Bounds
 from esp_hil.exact.registry import operator
+from esp_hil.exact.sums import Products
 from esp_hil.formats.espdl.model import Node
 from esp_hil.targets import rounding_of
 
@@ -34,11 +39,11 @@ def lower_prelu(lowering: Lowering, node: Node) -> None:
         return
     slopes = _slopes(lowering, node, dtype)
     onnx, x, y = lowering.onnx, node.inputs[0], node.outputs[0]
-    value = lowering.read(x)
-    negative = onnx.op("Less", [value, onnx.constant(np.float32(0), "zero")], hint=f"{y}:negative")
     if dtype == "int8" and lowering.simd:
         _lower_simd(lowering, node, slopes)
         return
+    value = lowering.read(x)
+    negative = onnx.op("Less", [value, onnx.constant(np.float32(0), "zero")], hint=f"{y}:negative")
     if dtype == "float32":
         scaled = onnx.op("Mul", [value, onnx.constant(slopes, node.inputs[1])])
         lowering.write(y, onnx.op("Where", [negative, scaled, value], hint=f"{y}:prelu"))
@@ -75,7 +80,7 @@ def _lower_simd(lowering: Lowering, node: Node, slopes: Table) -> None:
     instruction for negatives (esp.vprelu.s8) follows it as well is an assumption.
     """
     onnx, x, y = lowering.onnx, node.inputs[0], node.outputs[0]
-    value, limits = lowering.read(x), DTYPE_BOUNDS["int8"]
+    limits = DTYPE_BOUNDS["int8"]
     rise = lowering.exponent(y) - lowering.exponent(x)
     shift = rise - lowering.exponent(node.inputs[1])
     if rise < -_LARGEST_RISE or shift < 0:
@@ -83,12 +88,17 @@ def _lower_simd(lowering: Lowering, node: Node, slopes: Table) -> None:
             f"PRelu {node.name!r}: exponents {lowering.exponent(x)} and {lowering.exponent(y)} are too far apart",
             hint="the SIMD kernels keep the factor in int8 and shift right only",
         )
-    factors = onnx.constant((slopes * 2.0**-shift).astype(np.float32), f"{node.inputs[1]}:simd")
-    one = onnx.constant(np.float32(2.0**-rise), f"{y}:rise")
-    negative = onnx.op("Less", [value, onnx.constant(np.float32(0), "zero")], hint=f"{y}:negative")
-    scaled = onnx.op("Mul", [value, onnx.op("Where", [negative, factors, one])])
     most = lowering.bounds(x).low * slopes.astype(np.int64)
-    if lowering.family == "esp32p4" and (abs(most) >> shift).max(initial=0) >= limits.high:
+    doubtful = lowering.family == "esp32p4" and bool((abs(most) >> shift).max(initial=0) >= limits.high)
+    if not doubtful and _lower_by_integers(lowering, node, slopes, shift, rise):
+        return
+    value = lowering.read(x)
+    if rise:
+        value = onnx.op("Mul", [value, onnx.constant(np.float32(2.0**-rise), f"{y}:rise")])
+    factors = onnx.constant((slopes * 2.0 ** (rise - shift)).astype(np.float32), f"{node.inputs[1]}:simd")
+    scaled = onnx.op("PRelu", [value, factors])
+    if doubtful:
+        negative = onnx.op("Less", [value, onnx.constant(np.float32(0), "zero")], hint=f"{y}:negative")
         _doubt_overflow(lowering, node, scaled, negative)
     if rounding_of(lowering.family) == "half_even":
         rounded = onnx.op("Round", [scaled])
@@ -97,6 +107,82 @@ def _lower_simd(lowering: Lowering, node: Node, slopes: Table) -> None:
     lowering.write(y, clipped(lowering, rounded, limits), bounds=limits)
     bound = lowering.bounds(x).magnitude * int(max(np.abs(slopes).max(initial=0), 1))
     lowering.prove(node, "float32", bound=bound, limit=FLOAT32_LIMIT, note="as the SIMD kernels round")
+
+
+def _lower_by_integers(lowering: Lowering, node: Node, slopes: Table, shift: int, rise: int) -> bool:
+    """Negatives and others apart, each by a depthwise 1x1 QLinearConv, and their sum; whether that was done.
+
+    Args:
+        lowering: where to append nodes.
+        node: the PRelu.
+        slopes: (C,) or one.
+        shift: of products with slopes.
+        rise: shift of what is not negative.
+    """
+    x, y = node.inputs[0], node.outputs[0]
+    if len(lowering.shape(x)) != 4 or not (lowering.integer and lowering.has_bytes(x)):
+        return False
+    inputs = lowering.bounds(x)
+    signs = (
+        _Sign(factors=slopes, shift=shift, inputs=Bounds(min(inputs.low, 0), 0)),
+        _Sign(factors=np.ones(1, np.int8), shift=rise, inputs=Bounds(0, max(inputs.high, 0))),
+    )
+    parts = [_scaled(lowering, node, sign) for sign in signs]
+    onnx = lowering.onnx
+    zero, one = onnx.constant(np.uint8(OFFSET.zero), "zero_point"), onnx.constant(np.float32(1), "one")
+    operands = [operand for part in parts if part is not None for operand in (part, one, zero)]
+    if len(operands) != 6:
+        return False
+    total = onnx.op("QLinearAdd", [*operands, one, zero], hint=f"{y}:u8", domain=MICROSOFT)
+    lowering.write(y, total, OFFSET, bounds=DTYPE_BOUNDS["int8"])
+    bound = inputs.magnitude * int(np.abs(slopes.astype(np.int64)).max(initial=1))
+    lowering.prove(node, "integer", bound=bound, limit=FLOAT32_LIMIT, note="as the SIMD kernels round")
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sign:
+    """Inputs of one sign: what they are multiplied with, (C,) or one; by how much shifted; their bounds."""
+
+    factors: Table
+    shift: int
+    inputs: Bounds
+
+
+def _scaled(lowering: Lowering, node: Node, sign: _Sign) -> str | None:
+    """Inputs of one sign times their factors, shifted right and rounded, others as 0, in uint8 q + 128.
+
+    None if that is not proved exact.
+    """
+    x, y = node.inputs[0], node.outputs[0]
+    channels, inputs = lowering.shape(x)[-1], sign.inputs
+    weights = np.broadcast_to(sign.factors.reshape(-1), (channels,)).astype(np.int8).reshape(-1, 1, 1, 1)
+    products = Products(
+        weights=weights.astype(np.int64),
+        bias=np.zeros(channels, np.int64),
+        shifts=np.full(channels, sign.shift, np.int64),
+        inputs=inputs,
+        outputs=DTYPE_BOUNDS["int8"],
+        wraps=False,
+    )
+    requantize = integer.requantization(lowering, products, OFFSET)
+    if requantize is None:
+        return None
+    limits = [lowering.onnx.constant(np.uint8(n + OFFSET.zero), "limit") for n in (inputs.low, inputs.high)]
+    value = lowering.onnx.op("Clip", [lowering.read(x, OFFSET), *limits], hint=f"{y}:one_sign")
+    if sign.shift == 0 and (weights == 1).all():
+        return value
+    kernel = ConvKernel(
+        lowering=lowering,
+        names=(node.inputs[1], f"{y}:bias", y),
+        size=lowering.shape(x)[1:-1],
+        kernel=(1, 1),
+        strides=(1, 1),
+        dilations=(1, 1),
+        pads=(0, 0, 0, 0),
+        depthwise=True,
+    )
+    return integer.conv(lowering, kernel, (value, OFFSET), weights, requantize)
 
 
 def _doubt_overflow(lowering: Lowering, node: Node, scaled: str, negative: str) -> None:

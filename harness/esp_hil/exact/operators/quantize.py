@@ -32,7 +32,7 @@ def assign(lowering: Lowering, node: Node, x: str, y: str, *, shape: tuple[int, 
     for dtype in (source, target):
         if dtype not in ("int8", "int16", "float32"):
             raise UnsupportedOperator(f"{node.op_type} {node.name!r}: from {source} to {target}")
-    if shape is None and target == "int8" and -7 <= shift <= 8 and lowering.prefers_offset(x):
+    if shape is None and target == "int8" and -7 <= shift <= 8 and lowering.prefers_bytes(x):
         _offset_rescaled(lowering, x, y, shift)
         lowering.prove(node, "integer", note="a power of two times an integer, rounded once")
         return
@@ -55,7 +55,7 @@ def assign(lowering: Lowering, node: Node, x: str, y: str, *, shape: tuple[int, 
 
 
 def _offset_rescaled(lowering: Lowering, x: str, y: str, shift: int) -> None:
-    """From uint8 to uint8 by QLinearMul with 1, which rounds half to even after adding the zero point.
+    """From uint8 q + 128 to the same by QLinearMul with 1, which rounds half to even after adding the zero point.
 
     Half-up to the right: q + 128 is not negative, so a factor just above 2**shift makes ties go up. It moves
     no other value by as much as one input step, and stays visible after a zero point below 128 was added.

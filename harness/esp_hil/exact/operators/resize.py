@@ -12,7 +12,6 @@ from esp_hil.exact.arithmetic import dl_rescale, dl_scale, rounded, rounded_and_
 from esp_hil.exact.lowering import (
     CHANNEL_FIRST,
     DEVICE_FLOAT,
-    OFFSET,
     Form,
     Lowering,
     attribute_text,
@@ -71,7 +70,8 @@ def lower_resize(lowering: Lowering, node: Node) -> None:
     same = lowering.exponent(x) == lowering.exponent(y)
     mode = attribute_text(node, "mode", "")
     if mode == "nearest":
-        _nearest(lowering, node, axes, OFFSET if same and lowering.prefers_offset(x) else form)
+        by_bytes = same and lowering.prefers_bytes(x)
+        _nearest(lowering, node, axes, lowering.bytes_form(x) if by_bytes else form)
     elif mode == "linear":
         align = attribute_text(node, "coordinate_transformation_mode", "") == "align_corners"
         _linear(lowering, node, axes, form, align_corners=align)

@@ -12,7 +12,6 @@ from esp_hil.exact.arithmetic import clipped
 from esp_hil.exact.lowering import (
     CHANNEL_FIRST,
     DEVICE_FLOAT,
-    OFFSET,
     Form,
     Lowering,
     attribute_int,
@@ -28,8 +27,8 @@ _INT32 = DTYPE_BOUNDS["int32"]
 
 
 def _ends_form(lowering: Lowering, names: list[str]) -> Form:
-    if lowering.prefers_offset(*names):
-        return OFFSET
+    if lowering.prefers_bytes(*names):
+        return lowering.bytes_form(*names)
     held = all(lowering.held_channel_first(name) for name in names)
     return CHANNEL_FIRST if held else DEVICE_FLOAT
 
@@ -164,8 +163,8 @@ def lower_concat(lowering: Lowering, node: Node) -> None:
     names = list(node.inputs)
     rank, axis = len(lowering.shape(names[0])), _axis(lowering, node)
     form = DEVICE_FLOAT
-    if any(lowering.has(name, OFFSET) for name in names):
-        form = OFFSET
+    if any(lowering.has_bytes(name) for name in names):
+        form = lowering.bytes_form(*names)
     elif any(lowering.held_channel_first(name) for name in names) and rank > 2:
         form = CHANNEL_FIRST
     values = [lowering.read(name, form) for name in names]
@@ -201,7 +200,7 @@ def lower_gather(lowering: Lowering, node: Node) -> None:
             hint="ESP-DL does not count negative indices from the end; write them as positive ones",
         )
     lowering.set_shape(y, (*shape[:axis], *indices.shape, *shape[axis + 1 :]))
-    form = OFFSET if lowering.prefers_offset(x) else DEVICE_FLOAT
+    form = lowering.bytes_form(x) if lowering.prefers_bytes(x) else DEVICE_FLOAT
     value = onnx.op(
         "Gather", [lowering.read(x, form), onnx.constant(indices.astype(np.int64), node.inputs[1])], axis=axis
     )

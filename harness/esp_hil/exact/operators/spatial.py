@@ -11,7 +11,6 @@ from esp_hil.errors import UnsupportedOperator
 from esp_hil.exact.lowering import (
     CHANNEL_FIRST,
     DEVICE_FLOAT,
-    OFFSET,
     Form,
     Lowering,
     attribute_int,
@@ -154,7 +153,7 @@ def lower_insert_zeros(lowering: Lowering, node: Node) -> None:
             f"InsertZeros {node.name!r}: input {shape}, stride {strides}, padding {extra}"
         )
     form = CHANNEL_FIRST if lowering.held_channel_first(x) else DEVICE_FLOAT
-    form = OFFSET if lowering.prefers_offset(x) else form
+    form = lowering.bytes_form(x) if lowering.prefers_bytes(x) else form
     value = lowering.read(x, form)
     sizes = list(shape[1:-1])
     for index, (stride, padding) in enumerate(zip(strides, extra, strict=True)):
@@ -200,7 +199,7 @@ def _spread(lowering: Lowering, value: str, spread: _Spread) -> str:
     onnx, axis, size = lowering.onnx, spread.axis, spread.sizes[spread.index]
     shape = spread.full(spread.sizes)
     value = _reshape(lowering, value, [*shape[: axis + 1], 1, *shape[axis + 1 :]])
-    zero = np.uint8(128) if spread.form == OFFSET else np.float32(0)
+    zero = np.uint8(spread.form.zero) if spread.form.dtype == "uint8" else np.float32(0)
     value = _padded(lowering, value, zero, (axis + 1, len(shape) + 1), spread.stride - 1)
     shape[axis] = size * spread.stride
     value = _reshape(lowering, value, shape)

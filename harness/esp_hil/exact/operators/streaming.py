@@ -20,7 +20,9 @@ def lower_streaming_cache(lowering: Lowering, node: Node) -> None:
     What is kept are the last `window_size` - 1 frames of that memory.
     """
     onnx, x, y = lowering.onnx, node.inputs[0], node.outputs[0]
-    shape, dtype = lowering.shape(x), lowering.dtype(x)
+    shape, form = lowering.shape(x), Form(lowering.dtype(x))
+    if lowering.prefers_bytes(x):
+        form = lowering.bytes_form(x)
     axis = attribute_int(node, "frame_axis", 1) % len(shape)
     kept = attribute_int(node, "window_size", 1) - 1
     if kept < 1:
@@ -34,11 +36,12 @@ def lower_streaming_cache(lowering: Lowering, node: Node) -> None:
     state = State(
         input_name=onnx.fresh(f"{node.name}:before"),
         output_name=onnx.fresh(f"{node.name}:after"),
-        dtype=dtype,
+        dtype=form.dtype,
         shape=(count,),
+        empty=form.zero,
     )
     lowering.states.append(state)
-    flat = onnx.op("Reshape", [lowering.read(x, Form(dtype)), onnx.constant(np.array([-1]), "flat")])
+    flat = onnx.op("Reshape", [lowering.read(x, form), onnx.constant(np.array([-1]), "flat")])
     joined = onnx.op("Concat", [state.input_name, flat], axis=0, hint=f"{y}:joined")
     limits = [onnx.constant(np.array([n]), "cut") for n in (size_of(shape), size_of(shape) + count, 0)]
     onnx.named("Slice", [joined, *limits], state.output_name)
@@ -46,5 +49,5 @@ def lower_streaming_cache(lowering: Lowering, node: Node) -> None:
     bounds = None if lowering.is_float(x) else lowering.bounds(x)
     if bounds is not None:
         bounds = type(bounds)(min(bounds.low, 0), max(bounds.high, 0))
-    lowering.write(y, value, Form(dtype), bounds=bounds)
+    lowering.write(y, value, form, bounds=bounds)
     lowering.prove(node, "move")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from esp_hil.errors import FormatError
 from esp_hil.exact.arithmetic import clipped, rounded_and_clipped
-from esp_hil.exact.lowering import CHANNEL_FIRST, DEVICE_FLOAT, OFFSET, Lowering, attribute_text
+from esp_hil.exact.lowering import CHANNEL_FIRST, DEVICE_FLOAT, OFFSET, POSITIVE, Lowering, attribute_text
 from esp_hil.exact.onnx_graph import element_type
 from esp_hil.exact.proof import DTYPE_BOUNDS, Bounds
 from esp_hil.formats.espdl.model import Node
@@ -69,7 +69,7 @@ def lower_table(lowering: Lowering, node: Node, table: Table, *, source: str = "
         raise FormatError(
             f"{node.op_type} {node.name!r}: {len(table)} entries for {lowering.dtype(x)} inputs"
         )
-    if lowering.prefers_offset(x) and table.dtype.kind != "f" and lowering.dtype(y) == "int8":
+    if lowering.prefers_bytes(x) and table.dtype.kind != "f" and lowering.dtype(y) == "int8":
         _offset_table(lowering, x, y, table)
         lowering.prove(node, "table")
         return
@@ -94,16 +94,20 @@ def _offset_table(lowering: Lowering, x: str, y: str, table: Table) -> None:
     onnx, bounds = lowering.onnx, lowering.bounds(x)
     used = table[bounds.low + 128 : bounds.high + 129].astype(np.int64)
     limits = Bounds(int(used.min()), int(used.max()))
-    value = lowering.read(x, OFFSET)
+    form = lowering.bytes_form(x)
+    value = lowering.read(x, form)
     if np.array_equal(used, np.clip(np.arange(bounds.low, bounds.high + 1), limits.low, limits.high)):
-        low, high = (onnx.constant(np.uint8(limit + 128), "limit") for limit in (limits.low, limits.high))
-        result = value if limits == bounds else onnx.op("Clip", [value, low, high], hint=f"{y}:u8")
-    else:
-        entries = onnx.constant((table.astype(np.int16) + 128).astype(np.uint8), f"{y}:table")
-        result = onnx.op(
-            "Gather", [entries, onnx.op("Cast", [value], to=element_type("int32"))], hint=f"{y}:u8"
+        low, high = (
+            onnx.constant(np.uint8(limit + form.zero), "limit") for limit in (limits.low, limits.high)
         )
-    lowering.write(y, result, OFFSET, bounds=limits)
+        result = value if limits == bounds else onnx.op("Clip", [value, low, high], hint=f"{y}:u8")
+        lowering.write(y, result, form, bounds=limits)
+        return
+    out = POSITIVE if limits.low >= 0 else OFFSET
+    entries = np.clip(table.astype(np.int16) + out.zero, 0, 255).astype(np.uint8)[OFFSET.zero - form.zero :]
+    index = onnx.op("Cast", [value], to=element_type("int32"))
+    result = onnx.op("Gather", [onnx.constant(entries, f"{y}:table"), index], hint=f"{y}:u8")
+    lowering.write(y, result, out, bounds=limits)
 
 
 def _gather(lowering: Lowering, value: str, table: Table, lowest: int, y: str) -> str:
