@@ -3,8 +3,8 @@
     PYTHONHASHSEED=0 python -m tests.exact.ppq_worker JOBS.json
 
 JOBS.json is a list of {"onnx", "floats", "target", "quant_type", "espdl", "answers"}: `floats` is an .npz of
-float32 (N, *shape[1:]) by input name; `answers` is written as an .npz of in<k>__NAME and out<k>__NAME,
-integers in the device's layout.
+float32 (N, *shape[1:]) by input name; `answers` is written as an .npz of in<k>__NAME, mid<k>__NAME and out<k>__NAME,
+integers in the device's layout. int16 is computed in float64, which holds every sum.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ def _do(job: Job) -> None:
             export_config=False,
             export_test_values=False,
             verbose=0,
+            debug=job["quant_type"] == "w16a16",
         )
     model = read_espdl(Path(job["espdl"]))
     executor = TorchExecutor(graph, device="cpu")
@@ -75,17 +76,31 @@ def _do(job: Job) -> None:
             model, {name: values[k : k + 1] for name, values in floats.items()}, job["target"]
         )
         grid = [torch.from_numpy(dequantize(given[name], _info(model, name).exponents[0])) for name in floats]
+        known = [name for name in _between(model) if name in graph.variables]
         with torch.inference_mode():
+            between = executor.forward(grid, output_names=known)
             values = executor.forward(grid)
+        for name, value in zip(known, between, strict=True):
+            answers[f"mid{k}__{name}"] = _integers_out(model, name, value.numpy())
         for name in floats:
             answers[f"in{k}__{name}"] = _on_device(given[name], _info(model, name))
         for name, value in zip(graph.outputs, values, strict=True):
-            info = _info(model, name)
-            answer = value.numpy()
-            if info.exponents:
-                answer = np.rint(np.ldexp(answer.astype(np.float64), -info.exponents[0])).astype(info.dtype)
-            answers[f"out{k}__{name}"] = _on_device(answer, info)
+            answers[f"out{k}__{name}"] = _integers_out(model, name, value.numpy())
     np.savez_compressed(job["answers"], **answers)  # type: ignore[arg-type]
+
+
+def _between(model: EspdlModel) -> list[str]:
+    """Tensors that nodes make, without the graph's outputs."""
+    ends = {value.name for value in model.graph.outputs}
+    return [name for node in model.graph.nodes for name in node.outputs if name and name not in ends]
+
+
+def _integers_out(model: EspdlModel, name: str, answer: NDArray[Any]) -> NDArray[Any]:
+    """The executor's floats as the device's integers."""
+    info = _info(model, name)
+    if info.exponents:
+        answer = np.rint(np.ldexp(answer.astype(np.float64), -info.exponents[0])).astype(info.dtype)
+    return _on_device(answer, info)
 
 
 def _integers_in(model: EspdlModel, floats: Mapping[str, NDArray[np.float32]], target: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Random float ONNX graphs of operators for which esp-ppq's executor agrees with ESP-DL at int8."""
+"""Random float ONNX graphs of operators that esp-ppq's executor computes as ESP-DL does, but for known differences."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ CHANNELS, HEIGHT, WIDTH = 6, 9, 7
 class RandomGraph:
     """Grows a graph operator by operator; the current tensor is (1, channels, height, width)."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, resizes: bool = True) -> None:
         self.random = np.random.default_rng(seed)
+        self.resizes = resizes
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.shape = (CHANNELS, HEIGHT, WIDTH)
@@ -23,7 +24,10 @@ class RandomGraph:
         self.count = 0
 
     def model(self) -> onnx.ModelProto:
-        """Two to six operators, a Conv first: esp-ppq is wrong about passive operators on a graph input."""
+        """Two to eight operators, a Conv first: esp-ppq is wrong about passive operators on a graph input.
+
+        Resize only where that was asked for: ESP-DL has none for int16.
+        """
         self.conv()
         steps = [
             self.conv,
@@ -33,7 +37,7 @@ class RandomGraph:
             self.residual,
             self.gate,
             self.both,
-            self.resize,
+            *([self.resize] if self.resizes else []),
             self.transposed,
             self.crop,
             self.border,
@@ -41,7 +45,7 @@ class RandomGraph:
             self.blocks,
             self.scale,
         ]
-        for _ in range(int(self.random.integers(1, 6))):
+        for _ in range(int(self.random.integers(1, 8))):
             steps[int(self.random.integers(len(steps)))]()
         output_shape = [1, *self.shape]
         if self.random.random() < 0.25:
@@ -122,7 +126,7 @@ class RandomGraph:
         kind = str(self.random.choice(["MaxPool", "AveragePool"]))
         kernel = [int(size) for size in self.random.choice([2, 3], 2)]
         strides = [int(size) for size in self.random.choice([1, 2], 2)]
-        heads = [int(self.random.integers(0, size)) if size == 3 else 0 for size in kernel]
+        heads = [min(int(self.random.integers(0, size)), size // 2) if size == 3 else 0 for size in kernel]
         more = {"count_include_pad": 1} if kind == "AveragePool" else {}
         self.current = self.add(
             kind, [self.current], kernel_shape=kernel, strides=strides, pads=[*heads, *heads], **more

@@ -151,6 +151,32 @@ def test_a_coarse_int16_table_takes_the_nearest_entry(family: Family, wanted: li
     assert answer(op, values, {"x": x}, constants=(table,), family=family)[0].tolist() == wanted
 
 
+def test_a_coarse_int16_table_was_interpolated_and_cut_off_by_older_versions() -> None:
+    entries = np.zeros(2049, np.int16)
+    entries[:3] = [0, -10, 7]
+    values = (value("x", (1, 4), 0, "int16"), value("y", (1, 4), 0, "int16"))
+    op = node("LUT", ("x",), ("y",), lut="t", quant_type="S16")
+    model = read_espdl(edl(graph([op], values, initializers=[tensor("t", entries, exponents=(0,))])))
+    x = np.array([[-32768, -32768 + 15, -32768 + 32, -32768 + 33]], np.int16)
+    found = {
+        version: ExactReference(model, "c", esp_dl=version).run({"x": x})["y"][0].tolist()
+        for version in ("3.2.0", "3.3.7", "3.3.8", "")
+    }
+    assert found["3.2.0"] == found["3.3.7"] == [0, -4, -10, -10]  # 15 * -10 / 32 = -4.7, 17 / 32 = 0.5
+    assert found["3.3.8"] == found[""] == [0, 0, -10, -10]
+
+
+def test_what_an_older_version_computes_in_an_unknown_way_is_refused() -> None:
+    op = node("Mod", ("x", "x"), ("y",), fmod=1)
+    model = read_espdl(edl(graph([op], (value("x", (1, 4)), value("y", (1, 4))))))
+    with pytest.raises(UnsupportedOperator, match=r"ESP-DL 3\.2\.3 does not register Mod"):
+        ExactReference(model, "c", esp_dl="3.2.3")
+    pool = node("MaxPool", ("x",), ("y",), kernel_shape=(1,), strides=(1,), pads=(0, 0))
+    model = read_espdl(edl(graph([pool], (value("x", (1, 4, 2)), value("y", (1, 4, 2))))))
+    with pytest.raises(UnsupportedOperator, match=r"ESP-DL 3\.1\.3 has no 1-D pools"):
+        ExactReference(model, "c", esp_dl="3.1.3")
+
+
 def test_neg_reads_no_table_and_saturates() -> None:
     values = (value("x", (1, 3), -5), value("y", (1, 3), -2))
     table = tensor("t", np.zeros(256, I8), exponents=(-2,))
@@ -310,6 +336,25 @@ def test_an_average_is_scaled_after_it_was_summed_in_the_optimized_graph_too(fam
     wanted = np.rint(scaled) if family == "esp32p4" else np.floor(scaled + np.float32(0.5))
     assert (scaled % 1 == 0.5).sum() > 20  # ties, which a sum of scaled summands misses
     assert np.array_equal(answer(op, values, {"x": x}, family=family), wanted)
+
+
+def resized_to(exponent: int, family: Family) -> list[int]:
+    """Nearest Resize by 2x2 of five values of exponent 0 in 16 channels."""
+    op = node("Resize", ("x", "", "scales"), ("y",), mode="nearest")
+    scales = tensor("scales", np.array([1, 1, 2, 2], np.float32))
+    x = np.broadcast_to(np.array([-128, -33, 1, 32, 127], I8)[None, None, :, None], (1, 1, 5, 16))
+    values = (value("x", (1, 1, 5, 16)), value("y", (1, 2, 10, 16), exponent))
+    found = answer(op, values, {"x": x}, constants=(scales,), family=family)
+    assert (found == found[:, :1, :, :1]).all()
+    return [int(number) for number in found[0, 0, ::2, 0]]
+
+
+def test_nearest_resize_to_a_finer_scale_saturates_on_simd_chips_and_wraps_on_others() -> None:
+    for family in ("esp32s3", "esp32p4"):
+        assert resized_to(-2, family) == [-128, -128, 4, 127, 127]
+    assert resized_to(-2, "c") == [0, 124, 4, -128, -4]
+    with pytest.raises(UnsupportedOperator, match="exponent 0 to -7"):
+        resized_to(-7, "esp32s3")
 
 
 @pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool", "GlobalAveragePool", "Resize", "PRelu"])

@@ -415,6 +415,11 @@ CASES: dict[str, list[tuple[Subject, str, Subject]]] = {
             "was not looked into",
             on_file(one(node("Relu", ("x",), ("y",))), esp_dl="3.1.0"),
         ),
+        (
+            on_file(resized((1, 4, 4, 16), (1, 12, 12, 16), "esp32c3").graph, esp_dl="3.1.1"),
+            "resizes by 2x2 in mode nearest only",
+            on_file(resized((1, 4, 4, 16), (1, 12, 12, 16), "esp32c3").graph, esp_dl="3.1.2"),
+        ),
     ],
     "resize-few-channels": [
         (
@@ -441,10 +446,20 @@ CASES: dict[str, list[tuple[Subject, str, Subject]]] = {
     ],
     "resize-rescale": [
         (
-            resized((1, 4, 4, 16), (1, 8, 8, 16), "esp32p4", exponents=(-3, -4)),
+            resized((1, 4, 4, 16), (1, 8, 8, 16), "esp32p4", exponents=(-3, -2)),
             "sets no rounding mode",
+            resized((1, 4, 4, 16), (1, 8, 8, 16), "esp32p4", exponents=(-3, -4)),
+        ),
+        (
+            resized((1, 4, 4, 16), (1, 8, 8, 16), "esp32c3", exponents=(-3, -4)),
+            "wrap around",
             resized((1, 4, 4, 16), (1, 8, 8, 16), "esp32s3", exponents=(-3, -4)),
-        )
+        ),
+        (
+            resized((1, 4, 4, 16), (1, 8, 8, 16), "esp32s3", exponents=(0, -7)),
+            "2^7 does not fit",
+            resized((1, 4, 4, 16), (1, 8, 8, 16), "esp32s3", exponents=(0, -6)),
+        ),
     ],
     "left-shift": [
         (multiplied(-7, "esp32s3"), "crashes", multiplied(-6, "esp32s3")),

@@ -45,6 +45,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="chip: as ESP-DL answers with its SIMD kernels on an esp32s3 or esp32p4; portable: as it answers "
         "compiled for a PC with the chip's rounding (default chip)",
     )
+    parser.add_argument(
+        "--esp-dl", default="", metavar="VERSION", help="of the firmware (default: the newest known)"
+    )
 
 
 def run(args: Namespace) -> int:
@@ -66,7 +69,8 @@ def run(args: Namespace) -> int:
     model = read_espdl(named.path, name=args.name)
     family = chip.family if chip else named.family
     kernels: Kernels = args.kernels
-    reference = ExactReference(model, family, kernels=kernels)
+    _warn_of_unknown(args.esp_dl)
+    reference = ExactReference(model, family, kernels=kernels, esp_dl=args.esp_dl)
     _check_family_is_told(reference)
     inputs = None
     if args.inputs is not None:
@@ -79,7 +83,7 @@ def run(args: Namespace) -> int:
         _write(args.outputs, answers)
     if args.save is not None:
         tensors = list(reference.tensor_names) if args.all_tensors else None
-        save_onnx(model, reference.family, args.save, tensors=tensors, kernels=kernels)
+        save_onnx(model, reference.family, args.save, tensors=tensors, kernels=kernels, esp_dl=args.esp_dl)
     if args.explain:
         _explain(reference, inputs)
     return 0
@@ -97,6 +101,16 @@ def _tflite(args: Namespace, path: Path) -> int:
     tensors = reference.tensor_names if args.all_tensors else None
     _write(args.outputs, reference.run(inputs, tensors=tensors))
     return 0
+
+
+def _warn_of_unknown(esp_dl: str) -> None:
+    from esp_hil.formats.espdl.versions import NEWEST, known
+
+    if esp_dl and not known(esp_dl):
+        print(
+            f"hil exact: warning: ESP-DL {esp_dl} was not looked into: answered as {NEWEST} as far as it is newer",
+            file=sys.stderr,
+        )
 
 
 def _check_family_is_told(reference: ExactReference) -> None:

@@ -73,6 +73,7 @@ def lower_cached(
     kernels: Kernels = "chip",
     integer: IntegerKernels | None = None,
     raw: bool = False,
+    esp_dl: str = "",
 ) -> tuple[Lowered, Path | bytes]:
     """`lower`, or what it gave before for the same model, options and code.
 
@@ -87,7 +88,7 @@ def lower_cached(
     key = hashlib.sha256(_code_digest())
     key.update(
         json.dumps(
-            [model.sha256, model.name, family, wanted, batched, careful, kernels, integer, raw]
+            [model.sha256, model.name, family, wanted, batched, careful, kernels, integer, raw, esp_dl]
         ).encode()
     )
     path = folder() / f"{key.hexdigest()}.onnx"
@@ -103,6 +104,7 @@ def lower_cached(
         kernels=kernels,
         integer=integer,
         raw=raw,
+        esp_dl=esp_dl,
     )
     data: bytes = lowered.model.SerializeToString()
     lowered.model.Clear()

@@ -18,6 +18,7 @@ from esp_hil.exact.proof import Doubt, Headroom, Proof
 from esp_hil.exact.registry import operator_of
 from esp_hil.formats.espdl.model import EspdlModel, Graph, Node, ValueInfo
 from esp_hil.formats.espdl.operators import ASSIGNS
+from esp_hil.formats.espdl.versions import SINCE, before, changes_since
 from esp_hil.targets import Family
 
 BATCH = "N"
@@ -89,6 +90,7 @@ def lower(
     integer: IntegerKernels | None = None,
     raw: bool = False,
     count_doubts: bool = True,
+    esp_dl: str = "",
 ) -> Lowered:
     """Lower a model.
 
@@ -105,16 +107,26 @@ def lower(
             `probe.available` found on the machine that is to run the graph. None: do not.
 
         count_doubts: give the model outputs that count where the chip's answer is not certain.
+        esp_dl: version of ESP-DL to reproduce; "" for the newest known.
 
     Raises:
-        UnsupportedOperator: an operator, type or attribute that ESP-DL does not have.
+        UnsupportedOperator: an operator, type or attribute that ESP-DL does not have, or that this version of it
+            computes in another way than the newest, which is not reproduced.
         NotBatchable: with `batched`, a node that does not keep the samples apart.
         InputError: `tensors` names what no node makes.
         FormatError: the graph contradicts itself.
     """
     graph = model.graph
+    _check_version(graph, esp_dl)
     lowering = Lowering(
-        graph, family, batched=batched, careful=careful, kernels=kernels, integer=integer, raw=raw
+        graph,
+        family,
+        batched=batched,
+        careful=careful,
+        kernels=kernels,
+        integer=integer,
+        raw=raw,
+        esp_dl=esp_dl,
     )
     for value in graph.inputs:
         lowering.declare_input(value.name)
@@ -129,6 +141,25 @@ def lower(
             raise InputError(f"the model has no tensor {name!r}", hint="hil exact MODEL --explain lists them")
         lowering.output(name)
     return _lowered(model, lowering, names, count_doubts=count_doubts)
+
+
+def _check_version(graph: Graph, esp_dl: str) -> None:
+    """Refuse what ESP-DL of that version does not have, or computes in a way that is not reproduced."""
+    if not esp_dl:
+        return
+    for node in graph.nodes:
+        since = SINCE.get(node.op_type, "")
+        if since and before(esp_dl, since):
+            raise UnsupportedOperator(
+                f"ESP-DL {esp_dl} does not register {node.op_type} (node {node.name!r})",
+                hint=f"it does since {since}",
+            )
+    for node, change in changes_since(esp_dl, graph):
+        if not change.modelled:
+            raise UnsupportedOperator(
+                f"{node.op_type} {node.name!r}: ESP-DL {esp_dl} {change.before}, which is not reproduced",
+                hint=f"as today since {change.since} ({change.source})",
+            )
 
 
 def _lower_node(lowering: Lowering, node: Node) -> None:

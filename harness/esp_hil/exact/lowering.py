@@ -72,6 +72,7 @@ class Lowering:
         raw: let int8 inputs and outputs of the ONNX graph be uint8 q + 128.
         offset_names: which inputs and outputs are.
         kernels: whose answers where those of a chip and of ESP-DL compiled for a PC differ; see `Kernels`.
+        esp_dl: version of ESP-DL to reproduce; "" for the newest known.
         careful: sum lanes that can saturate with saturation, instead of guarding them.
         guards: ONNX scalar bools: a lane may have saturated.
         saturations: with `careful`, node names and ONNX counts of how often its lanes saturated.
@@ -88,6 +89,7 @@ class Lowering:
         kernels: Kernels = "chip",
         integer: IntegerKernels | None = None,
         raw: bool = False,
+        esp_dl: str = "",
     ) -> None:
         self.graph = graph
         self.family = family
@@ -100,6 +102,7 @@ class Lowering:
         self.kernels: Kernels = kernels
         self.integer = integer
         self.raw = raw
+        self.esp_dl = esp_dl
         self.offset_names: set[str] = set()
         self.headroom: dict[str, Headroom] = {}
         self.guards: list[str] = []

@@ -38,6 +38,7 @@ class ExactReference:
         kernels: whose answers where those of a chip and of ESP-DL compiled for a PC differ; see `Kernels`.
         integer: use onnxruntime's integer kernels where a layer is proved exact, if there are any that sum
             exactly on this machine; None: if the model is large enough to gain by it.
+        esp_dl: version of ESP-DL to reproduce; "" for the newest known.
 
     Attributes:
         choice: the family and how it was found.
@@ -55,10 +56,12 @@ class ExactReference:
         threads: int = 0,
         kernels: Kernels = "chip",
         integer: bool | None = None,
+        esp_dl: str = "",
     ) -> None:
         self.model = model
+        self._esp_dl = esp_dl
         self.choice: Choice = choose_family(
-            model, family, lambda candidate, inputs: run_once(model, candidate, inputs, kernels)
+            model, family, lambda candidate, inputs: run_once(model, candidate, inputs, kernels, esp_dl)
         )
         self._threads = threads
         self._kernels: Kernels = kernels
@@ -147,6 +150,8 @@ class ExactReference:
             InputError: a name, dtype or shape that the model does not have.
         """
         self._check(inputs, batched=False)
+        if tensors is None and self._main.plain:
+            return self._main.values(inputs)
         names = self._names if tensors is None else tuple(dict.fromkeys(tensors))
         return self._answers(names, inputs, self._state if keep_state else {}, batched=False)
 
@@ -265,6 +270,7 @@ class ExactReference:
             kernels=self._kernels,
             integer=self._integer,
             raw=self._integer is not None,
+            esp_dl=self._esp_dl,
         )
         return _Session(lowered, data, self._threads)
 
@@ -328,7 +334,17 @@ class _Session:
         self._empty = {
             state.input_name: np.full(state.shape, state.empty, state.dtype) for state in lowered.states
         }
+        self._plain = bool(made) and self._fetch == made and not (self._given or lowered.offset_names)
         self._session = open_session(data, threads)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the graph has nothing but the model's inputs and outputs, all as the device holds them."""
+        return self._plain
+
+    def values(self, inputs: Arrays) -> dict[str, Array]:
+        """The outputs of a plain graph: small models spend as long around onnxruntime as in it."""
+        return dict(zip(self._fetch, self._session.run(self._fetch, dict(inputs)), strict=True))
 
     def run(self, inputs: Arrays, state: Remembered) -> _Answer:
         """One call; `state` is replaced by what it is afterwards."""
@@ -369,10 +385,12 @@ def _recalled(state: Remembered, cache: State) -> Array:
     return array
 
 
-def run_once(model: EspdlModel, family: Family, inputs: Arrays, kernels: Kernels) -> dict[str, Array]:
+def run_once(
+    model: EspdlModel, family: Family, inputs: Arrays, kernels: Kernels, esp_dl: str = ""
+) -> dict[str, Array]:
     """The graph outputs for one input, with nothing kept."""
     for careful in (False, True):
-        lowered = lower(model, family, kernels=kernels, careful=careful)
+        lowered = lower(model, family, kernels=kernels, careful=careful, esp_dl=esp_dl)
         answer = _Session(lowered, lowered.model.SerializeToString(), 1).run(inputs, {})
         if not answer.suspect:
             break

@@ -24,6 +24,7 @@ def save_onnx(
     *,
     tensors: list[str] | None = None,
     kernels: Kernels = "chip",
+    esp_dl: str = "",
 ) -> None:
     """Lower a model and write it as ONNX.
 
@@ -34,10 +35,12 @@ def save_onnx(
         ReportError: the file cannot be written.
         HilError: as `lower`.
     """
-    lowered = lower(model, family, tensors=tensors, kernels=kernels, count_doubts=False)
+    lowered = lower(model, family, tensors=tensors, kernels=kernels, count_doubts=False, esp_dl=esp_dl)
     proto = lowered.model
     if lowered.guard:
-        careful = lower(model, family, tensors=tensors, kernels=kernels, careful=True, count_doubts=False)
+        careful = lower(
+            model, family, tensors=tensors, kernels=kernels, careful=True, count_doubts=False, esp_dl=esp_dl
+        )
         proto = _with_fallback(lowered, careful)
     try:
         path.write_bytes(proto.SerializeToString())

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 
 from esp_hil.formats.espdl.model import Graph, Node
 from esp_hil.formats.espdl.operators import ASSIGNS
-from esp_hil.formats.espdl.versions import NEWEST, SINCE, known, version_of
+from esp_hil.formats.espdl.versions import NEWEST, S31_EVEN, SINCE, before, changes_since, known, version_of
 from esp_hil.lint.finding import Finding, Subject, rule
 
 _PROOF = (
     f"(ESP-DL {NEWEST}, its assembly executed instruction by instruction; no version without it is known)"
 )
 _LANES = 16
+_FACTOR_BITS = 7
 _ITEM_BYTES = {"int8": 1, "uint8": 1, "bool": 1, "int16": 2, "float32": 4, "int32": 4}
 _ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div"})
 
@@ -36,7 +37,7 @@ def _exponent(graph: Graph, name: str) -> int | None:
 
 @rule("esp-dl-version")
 def esp_dl_version(subject: Subject) -> Iterator[Finding]:
-    """The firmware's ESP-DL is older than an operator, or of a version that nobody looked into."""
+    """The firmware's ESP-DL is older than an operator or what it computes, or of a version that nobody looked into."""
     if not subject.esp_dl:
         return
     version = version_of(subject.esp_dl)
@@ -49,6 +50,21 @@ def esp_dl_version(subject: Subject) -> Iterator[Finding]:
                 why=f"ESP-DL registers {node.op_type} since {since}, the firmware has {subject.esp_dl}: loading fails",
                 todo=f"build with ESP-DL {since} or newer",
             )
+    for node, change in changes_since(subject.esp_dl, subject.graph):
+        yield Finding(
+            severity="warning" if change.modelled else "error",
+            node=node.name,
+            why=f"{node.op_type}: ESP-DL {subject.esp_dl} {change.before} ({change.source})",
+            todo=f"build with ESP-DL {change.since} or newer"
+            + (f", or compare with hil exact --esp-dl {subject.esp_dl}" if change.modelled else ""),
+        )
+    if target_rounds_otherwise(subject):
+        yield Finding(
+            severity="warning",
+            node="",
+            why=f"ESP-DL {subject.esp_dl} rounds halves up on the esp32s31, to even since {S31_EVEN}",
+            todo=f"build with ESP-DL {S31_EVEN} or newer",
+        )
     if not known(subject.esp_dl):
         yield Finding(
             severity="warning",
@@ -56,6 +72,12 @@ def esp_dl_version(subject: Subject) -> Iterator[Finding]:
             why=f"ESP-DL {subject.esp_dl} was not looked into: judged as {NEWEST}",
             todo="compare the board's answers with the exact reference",
         )
+
+
+def target_rounds_otherwise(subject: Subject) -> bool:
+    """Whether the firmware is for an esp32s31 and rounds as ESP-DL did there before it was corrected."""
+    chip = subject.target.name if subject.target is not None else ""
+    return chip == "esp32s31" and before(subject.esp_dl, S31_EVEN)
 
 
 @rule("resize-few-channels")
@@ -87,20 +109,35 @@ def resize_few_channels(subject: Subject) -> Iterator[Finding]:
 
 @rule("resize-rescale")
 def resize_rescale(subject: Subject) -> Iterator[Finding]:
-    """Nearest Resize on esp32p4 between different exponents: it rounds as whatever kernel ran before."""
-    if _family(subject) != "esp32p4":
-        return
+    """Nearest Resize between different exponents, which kernels scale each in its own way."""
     for node in subject.graph.nodes:
         given, made = _exponent(subject.graph, node.input(0)), _exponent(subject.graph, node.output(0))
-        nearest = node.op_type == "Resize" and node.attributes.get("mode") == "nearest"
-        if nearest and None not in (given, made) and given != made:
+        if (
+            node.op_type != "Resize"
+            or node.attributes.get("mode") != "nearest"
+            or given is None
+            or made is None
+        ):
+            continue
+        why = _why_rescaling_is_wrong(_family(subject), given - made)
+        if why:
             yield Finding(
                 severity="error",
                 node=node.name,
-                why=f"nearest Resize from exponent {given} to {made}: it sets no rounding mode, and rounds as "
-                f"whatever ran before it on that core {_PROOF}",
+                why=f"nearest Resize from exponent {given} to {made}: {why}",
                 todo="export again so that both have one exponent (nearest only copies)",
             )
+
+
+def _why_rescaling_is_wrong(family: str, finer: int) -> str:
+    """What becomes of values that nearest Resize multiplies by 2^finer; "" if that is right."""
+    if finer >= _FACTOR_BITS:
+        return f"the factor 2^{finer} does not fit int8, and turns the sign or makes everything 0"
+    if finer < 0 and family == "esp32p4":
+        return f"it sets no rounding mode, and rounds as whatever ran before it on that core {_PROOF}"
+    if finer > 0 and family == "c":
+        return "it does not saturate: larger values wrap around"
+    return ""
 
 
 @rule("left-shift")

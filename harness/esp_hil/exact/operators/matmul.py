@@ -9,20 +9,22 @@ in its natural order ("native_kn") is misread by the device, and so it is here.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
+from onnx import helper
 
 from esp_hil.errors import UnsupportedOperator
 from esp_hil.exact import sums
 from esp_hil.exact.arithmetic import rounded_and_clipped
 from esp_hil.exact.kernels import Integers
 from esp_hil.exact.lowering import Lowering, attribute_text, quantized_dtype
-from esp_hil.exact.onnx_graph import element_type
+from esp_hil.exact.onnx_graph import OnnxGraph, element_type
 from esp_hil.exact.operators.conv import accumulator_shifts, output_bounds
 from esp_hil.exact.operators.gemm import lower_products
 from esp_hil.exact.proof import FLOAT32_LIMIT, FLOAT64_LIMIT
 from esp_hil.exact.registry import operator
-from esp_hil.exact.saturation import accumulators_of
+from esp_hil.exact.saturation import Accumulators, accumulators_of
 from esp_hil.formats.espdl.model import Node
 
 _MAX_RANK = 4
@@ -70,11 +72,13 @@ def lower_matmul(lowering: Lowering, node: Node) -> None:
     onnx, y = lowering.onnx, node.outputs[0]
     bound = depth * lowering.bounds(a).magnitude * lowering.bounds(b).magnitude
     carrier = "float32" if bound <= FLOAT32_LIMIT else "float64"
-    kind = 1 if carrier == "float32" else 11
     first, second = lowering.read(a), _unpacked(lowering, b, depth, columns)
     if carrier == "float64":
-        first, second = (onnx.op("Cast", [value], to=kind) for value in (first, second))
-    value = onnx.op("MatMul", [first, second], hint=f"{y}:matmul")
+        first, second = (onnx.op("Cast", [value], to=element_type(carrier)) for value in (first, second))
+    factors = _Factors(first, second, depth, columns, carrier)
+    held = accumulators_of(lowering.family, lowering.kernels, dtype, columns, depthwise=False)
+    fits = held is None or bound <= held.bounds.high or len(lowering.shape(b)) == 1
+    value = _sums(lowering, node, factors, None if fits else held)
     shift = int(accumulator_shifts(lowering, node, 1)[0])
     value = onnx.op("Mul", [value, onnx.constant(np.asarray(2.0**-shift, carrier), "scale")])
     value = rounded_and_clipped(lowering, value, limits, dtype=carrier)
@@ -87,6 +91,116 @@ def lower_matmul(lowering: Lowering, node: Node) -> None:
     misread = attribute_text(node, "input1_layout", "") == "native_kn"
     note = "the operand is in its natural order; ESP-DL 3.3.9 reads it as packed" if misread else ""
     lowering.prove(node, carrier, bound=bound, limit=limit, note=note)
+
+
+@dataclass(frozen=True, slots=True)
+class _Factors:
+    """Two ONNX values to multiply, (..., M, K) and (..., K, N), with K and N, in floats that hold every sum."""
+
+    first: str
+    second: str
+    depth: int
+    columns: int
+    carrier: str
+
+
+def _sums(lowering: Lowering, node: Node, factors: _Factors, held: Accumulators | None) -> str:
+    """Sums of products, in accumulators that may saturate if any are given.
+
+    No partial sum exceeds the sum of all magnitudes: where that fits, nothing saturates. The graph carries this as a
+    guard; only the careful one saturates after every addition.
+    """
+    onnx = lowering.onnx
+    if held is None or not held.limited.any():
+        return onnx.op("MatMul", [factors.first, factors.second], hint=f"{node.outputs[0]}:matmul")
+    if lowering.careful:
+        return _saturating(lowering, node, factors, held)
+    if not held.limited.all():
+        columns = onnx.constant(np.flatnonzero(held.limited), "limited")
+        second = onnx.op("Gather", [factors.second, columns], axis=-1)
+    else:
+        second = factors.second
+    magnitudes = onnx.op("MatMul", [onnx.op("Abs", [value]) for value in (factors.first, second)])
+    peak = onnx.op("ReduceMax", [magnitudes], keepdims=0)
+    limit = onnx.constant(np.asarray(held.bounds.high, factors.carrier), "limit")
+    lowering.guards.append(onnx.op("Greater", [peak, limit], hint="may_saturate"))
+    return onnx.op("MatMul", [factors.first, factors.second], hint=f"{node.outputs[0]}:matmul")
+
+
+def _saturating(lowering: Lowering, node: Node, factors: _Factors, held: Accumulators) -> str:
+    """The same, saturated after every addition in the columns that can."""
+    onnx, parts, order = lowering.onnx, [], []
+    for together in sorted({int(count) for count in held.together}):
+        for limited in (False, True):
+            which = np.flatnonzero((held.together == together) & (held.limited == limited))
+            if not which.size:
+                continue
+            order.append(which)
+            second = onnx.op("Gather", [factors.second, onnx.constant(which, "columns")], axis=-1)
+            some = replace(factors, second=second, columns=which.size)
+            if limited:
+                value, hits = _scanned(lowering, some, together, held)
+                lowering.saturations.append((node.name, hits))
+            else:
+                value = onnx.op("MatMul", [some.first, some.second])
+            parts.append(value)
+    joined = onnx.op("Concat", parts, axis=-1) if len(parts) > 1 else parts[0]
+    back = np.argsort(np.concatenate(order))
+    return onnx.op(
+        "Gather", [joined, onnx.constant(back, "order")], axis=-1, hint=f"{node.outputs[0]}:matmul"
+    )
+
+
+def _scanned(lowering: Lowering, factors: _Factors, together: int, held: Accumulators) -> tuple[str, str]:
+    """Sums of `together` products at a time, cut after each; and how often one was cut (int64 scalar)."""
+    onnx, real = lowering.onnx, factors.carrier
+    first, second = (
+        _steps(lowering, factors, value, axis, together)
+        for value, axis in ((factors.first, -1), (factors.second, -2))
+    )
+    zero = onnx.constant(np.asarray(0, real), "zero")
+    start = onnx.op("Mul", [onnx.op("MatMul", [factors.first, factors.second]), zero])
+    body = OnnxGraph(onnx)
+    sum_, hits, a, b = (body.fresh(name) for name in ("held", "hits", "a", "b"))
+    total = body.op("Add", [sum_, body.op("MatMul", [a, b])])
+    low, high = (
+        body.constant(np.asarray(limit, real), "limit") for limit in (held.bounds.low, held.bounds.high)
+    )
+    cut = body.op("Clip", [total, low, high])
+    missed = body.op("Cast", [body.op("Not", [body.op("Equal", [cut, total])])], to=element_type("float32"))
+    more = body.op("Add", [hits, body.op("ReduceSum", [missed], keepdims=0)])
+    kinds = {sum_: real, hits: "float32", a: real, b: real, cut: real, more: "float32"}
+    values = {
+        name: helper.make_tensor_value_info(name, element_type(kind), None) for name, kind in kinds.items()
+    }
+    graph = body.subgraph(
+        "saturating",
+        inputs=[values[name] for name in (sum_, hits, a, b)],
+        outputs=[values[name] for name in (cut, more)],
+    )
+    none = onnx.constant(np.float32(0), "none")
+    result, count = onnx.ops(
+        "Scan",
+        [start, none, first, second],
+        hints=["saturated", "hits"],
+        body=graph,
+        num_scan_inputs=2,
+        scan_input_axes=[0, 0],
+    )
+    return result, onnx.op("Cast", [count], to=element_type("int64"))
+
+
+def _steps(lowering: Lowering, factors: _Factors, value: str, axis: int, together: int) -> str:
+    """The depth, an axis from the end, cut into steps that stand in front; zeros behind the last product."""
+    onnx, steps = lowering.onnx, -(-factors.depth // together)
+    missing = steps * together - factors.depth
+    if missing:
+        pads, axes = onnx.constant(np.array([0, missing]), "pads"), onnx.constant(np.array([axis]), "axis")
+        value = onnx.op("Pad", [value, pads, "", axes])
+    front = onnx.constant(np.array([0]), "axis")
+    parts = onnx.ops("Split", [value], hints=["step"] * steps, axis=axis, num_outputs=steps)
+    parts = [onnx.op("Unsqueeze", [part, front]) for part in parts]
+    return onnx.op("Concat", parts, axis=0)
 
 
 def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esp_hil.errors import UnsupportedOperator
-from esp_hil.exact.arithmetic import dl_rescale, dl_scale, rounded, rounded_and_clipped
+from esp_hil.exact.arithmetic import clipped, dl_rescale, dl_scale, rounded, rounded_and_clipped
 from esp_hil.exact.lowering import (
     CHANNEL_FIRST,
     DEVICE_FLOAT,
@@ -87,13 +87,14 @@ def _nearest(lowering: Lowering, node: Node, axes: list[SpatialAxis], form: Form
     shift = lowering.exponent(x) - lowering.exponent(y)
     bounds = lowering.bounds(x)
     if shift:
-        if bounds.magnitude * 2.0**shift > DTYPE_BOUNDS["int8"].high:
+        if shift > _LARGEST_RISE:
             raise UnsupportedOperator(
                 f"Resize {node.name!r}: exponent {lowering.exponent(x)} to {lowering.exponent(y)}",
-                hint="ESP-DL's nearest does not saturate: values would wrap around",
+                hint="ESP-DL's nearest keeps the factor in int8: 2^7 would turn the sign",
             )
         value = onnx.op("Mul", [value, onnx.constant(F32(2.0**shift), "scale")])
-        value, bounds = rounded(lowering, value), DTYPE_BOUNDS["int8"]
+        value = _in_int8(lowering, value) if shift > 0 else rounded(lowering, value)
+        bounds = DTYPE_BOUNDS["int8"]
     doubled = form.channel_first and all(axis.scale == F32(2) for axis in axes)
     if doubled:
         scales = onnx.constant(np.array([1, 1, *[2] * len(axes)], F32), "scales")
@@ -114,6 +115,19 @@ def _nearest(lowering: Lowering, node: Node, axes: list[SpatialAxis], form: Form
             value = _taken(lowering, value, source, _onnx_axis(index, form))
     lowering.write(y, value, form, bounds=bounds)
     lowering.prove(node, "move")
+
+
+_LARGEST_RISE = 6
+
+
+def _in_int8(lowering: Lowering, value: str) -> str:
+    """Multiples of a finer scale as int8: SIMD kernels saturate, C keeps the low bits (dl_base_resize.cpp:18)."""
+    onnx, limits = lowering.onnx, DTYPE_BOUNDS["int8"]
+    if lowering.simd:
+        return clipped(lowering, value, limits)
+    half, turn = onnx.constant(F32(-limits.low), "half_turn"), onnx.constant(F32(2 * -limits.low), "turn")
+    turns = onnx.op("Floor", [onnx.op("Div", [onnx.op("Add", [value, half]), turn])])
+    return onnx.op("Sub", [value, onnx.op("Mul", [turns, turn])])
 
 
 def _onnx_axis(index: int, form: Form) -> int:

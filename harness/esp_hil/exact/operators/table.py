@@ -18,6 +18,7 @@ from esp_hil.exact.lowering import CHANNEL_FIRST, DEVICE_FLOAT, OFFSET, POSITIVE
 from esp_hil.exact.onnx_graph import element_type
 from esp_hil.exact.proof import DTYPE_BOUNDS, Bounds
 from esp_hil.formats.espdl.model import Node
+from esp_hil.formats.espdl.versions import LUT_NEAREST, before
 
 Table = NDArray[Any]
 
@@ -45,12 +46,19 @@ def stored_table(lowering: Lowering, node: Node) -> Table | None:
 
 
 def _expanded(entries: Table, lowering: Lowering) -> Table:
-    """One entry per int16 value: the nearest of a coarser table (lut_index, dl_base_lut.cpp:50)."""
+    """One entry per int16 value: the nearest of a coarser table (lut_index, dl_base_lut.cpp:50).
+
+    Older versions interpolated between two entries, cutting off towards the first (dl_module_lut.hpp).
+    """
     step = 65536 // (entries.size - 1)
     values = np.arange(65536)
     if step == 1:
         return entries[:65536]
     index, rest = values // step, values % step
+    if before(lowering.esp_dl, LUT_NEAREST):
+        wide = entries.astype(np.int64)
+        rise = rest * (wide[index + 1] - wide[index])
+        return np.asarray((wide[index] + np.sign(rise) * (np.abs(rise) // step)).astype(np.int16))
     half = step // 2
     tie = (index % 2 == 1) if lowering.rounding == "half_even" else True
     return np.asarray(entries[index + ((rest > half) | ((rest == half) & tie))])
