@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esp_hil.errors import ConfigError
+from esp_hil.exact import esp_nn_softmax
 from esp_hil.formats.tflite.model import Operator, Subgraph, Tensor, TfliteModel
 from esp_hil.formats.tflite.reader import SAME
 
@@ -649,7 +650,10 @@ def operands_of(
         assert other is not None
         multiplier, shift = multiplier_of(given.affine.scale * other.scale / made.affine.scale)
         return CallOperands(x=x, y=y, multipliers=np.array([multiplier]), shifts=np.array([shift]))
-    if operator.name not in {"CONV_2D", "DEPTHWISE_CONV_2D"}:
+    if operator.name == "SOFTMAX":
+        multiplier, shift = softmax_factor(float(operator.options.get("beta", 0)), given.affine.scale)
+        return CallOperands(x=x, multipliers=np.array([multiplier]), shifts=np.array([shift]))
+    if operator.name not in {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}:
         return CallOperands(x=x)
     weights = graph.tensors[operator.inputs[1]]
     channels = made.shape[-1]
@@ -665,6 +669,14 @@ def operands_of(
         multipliers=np.array([multiplier for multiplier, _ in factors]),
         shifts=np.array([shift for _, shift in factors]),
     )
+
+
+def softmax_factor(beta: float, scale: float) -> tuple[int, int]:
+    """What TFLM multiplies differences from the maximum with, as `multiplier_of`; exponents have 5 integer bits."""
+    return multiplier_of(min(beta * scale * 2.0**_EXPONENT_BITS, float(2**31 - 1)))
+
+
+_EXPONENT_BITS = 31 - 5
 
 
 def _softmax(graph: Subgraph, operator: Operator, given: Tensor, made: Tensor) -> EspNnCall | None:
@@ -695,11 +707,12 @@ class CallOperands:
     """What a layer computes with.
 
     Attributes:
-        x: int8 input, (in_h, in_w, in_c), or flat for `mul`.
+        x: int8 input, (in_h, in_w, in_c), (batch, in_c) of a fully connected layer, or flat for `mul`.
         y: int8 second input of `mul`, flat.
-        weights: int8 (out_c, f_h, f_w, in_c) of a conv, (f_h, f_w, out_c) of a depthwise layer.
+        weights: int8 (out_c, f_h, f_w, in_c) of a conv, (f_h, f_w, out_c) of a depthwise layer, (out_c, in_c) of a
+            fully connected one.
         bias: int32 (out_c,).
-        multipliers, shifts: of the requantization, one a channel; (1,) for `mul`.
+        multipliers, shifts: of the requantization, one a channel; (1,) for `mul`, and of a softmax's differences.
     """
 
     x: NDArray[Any]
@@ -766,7 +779,7 @@ def answer_of(
         right: the reference's answer.
     """
     layer = layer_of(graph, operator)
-    if layer is None or layer.batch != 1:
+    if layer is None or (layer.batch != 1 and layer.kernel != "fully connected"):
         return None
     given: list[Any] = [
         constant_of(model, graph, number) if value is None and number >= 0 else value
@@ -893,10 +906,86 @@ def mul_leftover(
     return ChipAnswer(values=values, known=np.ones(right.size, bool))
 
 
+def _im2col_inside(layer: EspNnCall, operands: CallOperands, right: NDArray[np.int8]) -> ChipAnswer:
+    """Windows that count as inside are read without a look at the borders: over the end of a row, and of the image."""
+    assert operands.weights is not None
+    x = operands.x.reshape(-1, layer.in_c).astype(np.int64) + layer.in_offset
+    values, known = right.reshape(layer.out_h, layer.out_w, layer.out_c).copy(), np.ones(right.size, bool)
+    known = known.reshape(values.shape)
+    for row, column in np.ndindex(layer.out_h, layer.out_w):
+        if not (_counts_inside(row, layer, "h") and _counts_inside(column, layer, "w")):
+            continue
+        rows = row * layer.stride_h - layer.pad_h + np.arange(layer.f_h)[:, None]
+        places = rows * layer.in_w + column * layer.stride_w - layer.pad_w + np.arange(layer.f_w)
+        inside = (places >= 0) & (places < len(x))
+        window = x[np.where(inside, places, 0)]
+        sums = np.einsum("hwc,ohwc->o", window, operands.weights.astype(np.int64))
+        values[row, column] = _finished(layer, sums, operands)
+        known[row, column] = bool(inside.all())
+    return ChipAnswer(values=values.reshape(-1), known=known.reshape(-1))
+
+
+def _counts_inside(number: int, layer: EspNnCall, axis: Literal["w", "h"]) -> bool:
+    """Whether a window is in what the kernel takes for the inside: quotients are cut off towards 0."""
+    extent, taps, pad, stride, outputs = (
+        (layer.in_w, layer.f_w, layer.pad_w, layer.stride_w, layer.out_w)
+        if axis == "w"
+        else (layer.in_h, layer.f_h, layer.pad_h, layer.stride_h, layer.out_h)
+    )
+    start = min((pad + stride - 1) // stride, outputs)
+    end = min(int((extent - taps + pad) / stride) + 1, outputs)
+    return start <= number < end
+
+
+def _fc_rows(layer: EspNnCall, operands: CallOperands, right: NDArray[np.int8]) -> ChipAnswer:
+    """Vectors of 8 are loaded from the multiple of 8 bytes before their place; what remains is read where it lies.
+
+    A row at a multiple of 16 takes another path, from 16 features on.
+    """
+    assert operands.weights is not None
+    x = operands.x.reshape(-1).astype(np.int64)
+    weights = operands.weights.reshape(layer.out_c, layer.in_c).astype(np.int64)
+    values = right.reshape(layer.batch, layer.out_c).copy()
+    vectors = layer.in_c // 8 * 8
+    for row in range(layer.batch):
+        start = row * layer.in_c
+        back = start % 8
+        if not back:
+            continue
+        taken = np.concatenate(
+            [x[start - back : start - back + vectors], x[start + vectors : start + layer.in_c]]
+        )
+        values[row] = _finished(layer, weights @ (taken + layer.in_offset), operands)
+    return ChipAnswer(values=values.reshape(-1), known=np.ones(right.size, bool))
+
+
+def _softmax_rows(layer: EspNnCall, operands: CallOperands, right: NDArray[np.int8]) -> ChipAnswer:
+    """The maximum of a row is looked for from the multiple of 16 bytes before it on, but for what no vector holds."""
+    assert operands.multipliers is not None
+    assert operands.shifts is not None
+    factor = int(operands.multipliers.reshape(-1)[0]), int(operands.shifts.reshape(-1)[0])
+    x, width = operands.x.reshape(-1).astype(np.int64), layer.in_c
+    values, known = right.reshape(-1).copy(), np.ones(right.size, bool)
+    vectors = width // 16 * 16
+    for start in range(width, layer.out_h * width, width):
+        first = start // 16 * 16
+        row = x[start : start + width]
+        seen = np.concatenate([x[first : first + vectors], row[vectors:]])
+        answer = esp_nn_softmax.row(row, int(seen.max()), *factor)
+        if answer is None:
+            known[start : start + width] = False
+        else:
+            values[start : start + width] = answer
+    return ChipAnswer(values=values, known=known)
+
+
 _MODELS: dict[str, Callable[[EspNnCall, CallOperands, NDArray[np.int8]], ChipAnswer]] = {
     "conv-trailing-pixel": _conv_rows,
     "depthwise-tiled-padding": _depthwise_tiles,
     "average-pool-pitch": _pool_pitch,
     "max-pool-minimum": _pool_minimum,
     "mul-leftover": mul_leftover,
+    "conv-im2col-small": _im2col_inside,
+    "fully-connected-rows": _fc_rows,
+    "softmax-window": _softmax_rows,
 }

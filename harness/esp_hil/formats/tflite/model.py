@@ -123,7 +123,7 @@ class Operator:
     version: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    options: Mapping[str, int | str] = field(default_factory=dict)
+    options: Mapping[str, int | float | str] = field(default_factory=dict)
 
     def option(self, name: str) -> int:
         """A number of its options.

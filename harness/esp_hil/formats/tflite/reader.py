@@ -45,6 +45,7 @@ OPTIONS: Mapping[str, Mapping[str, tuple[int, str, int]]] = MappingProxyType({
     "ADD": {_FUSED: (0, "b", 0)},
     "MUL": {_FUSED: (0, "b", 0)},
     "FULLY_CONNECTED": {_FUSED: (0, "b", 0)},
+    "SOFTMAX": {"beta": (0, "f", 0)},
     "IF": {"then_subgraph_index": (0, "i", 0), "else_subgraph_index": (1, "i", 0)},
     "WHILE": {"cond_subgraph_index": (0, "i", 0), "body_subgraph_index": (1, "i", 0)},
     "CALL_ONCE": {"init_subgraph_index": (0, "i", 0)},
@@ -207,7 +208,7 @@ def _operators(graph: FlatTable, codes: Sequence[tuple[str, bool, int]], tensors
         )
 
 
-def _options(operator: FlatTable, name: str) -> dict[str, int | str]:
+def _options(operator: FlatTable, name: str) -> dict[str, int | float | str]:
     if name == "VAR_HANDLE":
         table = operator.table(4, "options")
         return {
@@ -216,10 +217,10 @@ def _options(operator: FlatTable, name: str) -> dict[str, int | str]:
         }
     wanted = OPTIONS.get(name)
     table = None if wanted is None else operator.table(4, "options")
-    found: dict[str, int | str] = {}
+    found: dict[str, int | float | str] = {}
     for field, (place, kind, default) in (wanted or {}).items():
         value = None if table is None else table.number(place, kind, field)
-        found[field] = default if value is None else int(value)
+        found[field] = default if value is None else float(value) if kind == "f" else int(value)
     return found
 
 
