@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from esp_hil.cli import main
 from esp_hil.exact import ExactReference
@@ -15,6 +16,8 @@ from esp_hil.formats.espdl import read_espdl
 from tests.exact.literal import gemm_model
 from tests.formats.espdl.examples import conv_graph
 from tests.formats.espdl.writer import edl, graph, node, tensor, value
+from tests.formats.tflite.networks import needs_tflm
+from tests.verdict.test_esp_nn import NETS
 
 
 @pytest.fixture
@@ -118,6 +121,8 @@ def test_explain_shows_the_headroom_of_esp32s3(
         (["--inputs", "IN", "--outputs", "no/folder/out.npz"], "cannot write"),
         (["--explain", "--target", "esp32s9"], "unknown target 'esp32s9'"),
         (["--explain", "--target", "esp32p4"], "not for esp32p4"),
+        (["--explain", "--esp-nn", "1.2.3"], "--esp-nn is for a .tflite model"),
+        (["--explain", "--esp-dl", "three"], "'three' is no version of ESP-DL"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
@@ -178,3 +183,39 @@ def test_the_benchmark_reports_both_contenders_and_their_ratio(
 def test_a_float_model_belongs_to_one_file(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "exact", str(model), str(model), "--float", "m.onnx"]) == 2
     assert "one model" in capsys.readouterr().err
+
+
+def test_an_unknown_version_is_answered_as_the_newest_and_said(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["exact", str(model), "--explain", "--esp-dl", "4.0.0"]) == 0
+    assert "ESP-DL 4.0.0 was not looked into: answered as 3.3.9" in capsys.readouterr().err
+
+
+@needs_tflm
+def test_a_tflite_model_is_answered_by_the_reference_or_with_the_faults_of_esp_nn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, given, out = tmp_path / "net.tflite", tmp_path / "in.npz", tmp_path / "out.npz"
+    path.write_bytes(NETS["ESP-NN average-pool-pitch"][1]())
+    np.savez(given, x=np.random.default_rng(0).integers(-128, 128, (1, 8, 14, 8)).astype(np.int8))
+    words = ["exact", str(path), "--inputs", str(given), "--outputs", str(out)]
+
+    def answered(*more: str) -> NDArray[np.int8]:
+        assert main([*words, *more]) == 0
+        with np.load(out) as answers:
+            made: NDArray[np.int8] = answers["a"]
+            return made
+
+    right = answered()
+    assert right.shape == (1, 4, 7, 8)
+    wrong = answered("--esp-nn", "1.2.3", "--target", "esp32s3")
+    assert (right != wrong).any()
+    # the second row is written after as many pixels as the output is high, not as it is wide
+    assert np.array_equal(wrong.reshape(28, 8)[4:8], right[0, 1, :4])
+    assert np.array_equal(answered("--esp-nn", "1.2.3", "--target", "esp32c3"), right)
+    assert "was not looked into" not in capsys.readouterr().err
+    answered("--esp-nn", "9.0.0", "--target", "esp32s3")
+    assert "ESP-NN 9.0.0 was not looked into: answered as 1.2.3" in capsys.readouterr().err
+    assert main([*words, "--esp-nn", "1.2.3"]) == 2
+    assert "--esp-nn needs --target" in capsys.readouterr().err

@@ -139,6 +139,7 @@ def test_the_softmax_of_a_row_with_its_right_maximum_is_the_reference_s(shared: 
         scalar, wanted = case["params"], arrays["ansi"].reshape(-1, one.in_c)
         for values, right in zip(arrays["input"].reshape(-1, one.in_c), wanted, strict=True):
             answer = softmax_row(values, int(values.max()), scalar["mult"], scalar["shift"])
+            assert answer is not None
             assert np.array_equal(answer, right), case["file"]
             rows += 1
     assert rows >= 9

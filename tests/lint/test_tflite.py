@@ -144,7 +144,7 @@ def test_live_bytes_of_fashion_are_those_worked_out_by_hand() -> None:
     [
         ("", [("error", "version assumed: 1.2.3")]),
         ("1.2.3", [("error", "esp-nn#31 on esp32s3")]),
-        ("1.2.4", [("note", "is newer than 1.2.3")]),
+        ("1.2.4", [("warning", "is newer than 1.2.3")]),
         ("off", []),
     ],
 )

@@ -81,6 +81,21 @@ class Net:
         self.graph.operator("MUL", [before, before], [self.last], "MulOptions")
         return self
 
+    def dense(self, name: str, features: int) -> Net:
+        rows, into = self.shape
+        inputs = [self.last, self.weights(name, features, into), self.bias(name, features)]
+        self.last = self.made(name, rows, features)
+        self.graph.operator("FULLY_CONNECTED", inputs, [self.last], "FullyConnectedOptions")
+        return self
+
+    def softmax(self, name: str) -> Net:
+        before, self.last = (
+            self.last,
+            self.graph.tensor(name, self.shape, "INT8", quantized=(1 / 256, -128)),
+        )
+        self.graph.operator("SOFTMAX", [before], [self.last], "SoftmaxOptions", beta=1.0)
+        return self
+
     def image(self) -> bytes:
         self.graph.ends([self.given], [self.last])
         return self.file.image()
@@ -94,6 +109,8 @@ NETS: dict[str, tuple[str, Callable[[], bytes]]] = {
         "MAX_POOL_2D",
         lambda: Net(1, 6, 6, 8).conv("c", 12).pool("a", "MAX", relu=True).image(),
     ),
+    "esp-nn#34": ("FULLY_CONNECTED", lambda: Net(3, 20).dense("a", 6).image()),
+    "ESP-NN softmax-window": ("SOFTMAX", lambda: Net(8, 35).softmax("a").image()),
     "ESP-NN depthwise-tiled-padding": (
         "DEPTHWISE_CONV_2D",
         lambda: Net(1, 57, 57, 8).depthwise("a", 5).pool("p", "MAX").image(),

@@ -48,6 +48,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--esp-dl", default="", metavar="VERSION", help="of the firmware (default: the newest known)"
     )
+    parser.add_argument(
+        "--esp-nn",
+        default="",
+        metavar="VERSION",
+        help="of a .tflite: with the known faults of this ESP-NN on --target (default: TFLM's reference kernels)",
+    )
 
 
 def run(args: Namespace) -> int:
@@ -66,6 +72,8 @@ def run(args: Namespace) -> int:
     named = find(args.model, recipe=args.recipe, chip=chip)
     if kind_of(read_bytes(named.path), named.path.name) == "tflite":
         return _tflite(args, named.path)
+    if args.esp_nn:
+        raise ConfigError("--esp-nn is for a .tflite model", hint="an .espdl has --esp-dl VERSION")
     model = read_espdl(named.path, name=args.name)
     family = chip.family if chip else named.family
     kernels: Kernels = args.kernels
@@ -90,17 +98,56 @@ def run(args: Namespace) -> int:
 
 
 def _tflite(args: Namespace, path: Path) -> int:
-    """A .tflite by TFLM's own kernels: the same answers on every chip."""
+    """A .tflite by TFLM's own kernels, the same answers on every chip, or with what ESP-NN of a version does wrong."""
     from esp_hil.models.device_file import open_device_file
     from esp_hil.npz import read_npz
 
-    if args.explain or args.save is not None or args.name is not None:
-        raise ConfigError("--explain, --save and --name are for .espdl files", hint="leave them out")
+    if args.explain or args.save is not None or args.name is not None or args.esp_dl:
+        raise ConfigError("--explain, --save, --name and --esp-dl are for .espdl files", hint="leave them out")
+    if args.esp_nn and not args.target:
+        raise ConfigError("--esp-nn needs --target", hint="such as --target esp32s3")
     reference = open_device_file(path).exact("tflm")
     inputs = read_npz(args.inputs, hint="arrays named as the model's inputs")
     tensors = reference.tensor_names if args.all_tensors else None
-    _write(args.outputs, reference.run(inputs, tensors=tensors))
+    answers = reference.run(inputs, tensors=tensors)
+    if args.esp_nn:
+        answers = answers | _with_faults(args, path, inputs, tuple(answers))
+    _write(args.outputs, answers)
     return 0
+
+
+def _with_faults(
+    args: Namespace, path: Path, inputs: Mapping[str, NDArray[Any]], wanted: tuple[str, ...]
+) -> dict[str, NDArray[Any]]:
+    """The tensors as a chip with the faults that ESP-NN has there answers them; none where no layer is hit."""
+    from esp_hil.exact.esp_nn import NEWEST, version_of
+    from esp_hil.exact.tflite import labels
+    from esp_hil.formats.tflite import read_tflite
+    from esp_hil.targets import target
+    from esp_hil.virtual.esp_nn import EspNnModel
+
+    version = version_of(args.esp_nn)
+    if version > version_of(NEWEST):
+        print(
+            f"hil exact: warning: ESP-NN {args.esp_nn} was not looked into: answered as {NEWEST}, without what its "
+            "issues call fixed",
+            file=sys.stderr,
+        )
+    image = path.read_bytes()
+    model = read_tflite(image, name=path.stem)
+    names = labels(model)
+    chip = EspNnModel(model, image, target(args.target).name, version)
+    try:
+        given = [
+            inputs[names[number]].reshape(1, *model.tensors[number].item_shape) for number in model.inputs
+        ]
+        values = chip.run(given) or {}
+    finally:
+        chip.close()
+    found = {names[number]: (number, value) for number, value in values.items()}
+    return {
+        name: found[name][1].reshape(model.tensors[found[name][0]].shape) for name in wanted if name in found
+    }
 
 
 def _warn_of_unknown(esp_dl: str) -> None:

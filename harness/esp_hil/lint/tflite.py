@@ -299,7 +299,7 @@ def esp_nn_faults(subject: TfliteSubject) -> Iterator[Finding]:
             )
     if version > version_of(NEWEST):
         yield Finding(
-            severity="note",
+            severity="warning",
             node="",
             why=f"ESP-NN {subject.esp_nn} is newer than {NEWEST}, the last one that was examined: judged like "
             "that one, without the faults that its issues report as fixed",
