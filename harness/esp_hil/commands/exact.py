@@ -103,7 +103,9 @@ def _tflite(args: Namespace, path: Path) -> int:
     from esp_hil.npz import read_npz
 
     if args.explain or args.save is not None or args.name is not None or args.esp_dl:
-        raise ConfigError("--explain, --save, --name and --esp-dl are for .espdl files", hint="leave them out")
+        raise ConfigError(
+            "--explain, --save, --name and --esp-dl are for .espdl files", hint="leave them out"
+        )
     if args.esp_nn and not args.target:
         raise ConfigError("--esp-nn needs --target", hint="such as --target esp32s3")
     reference = open_device_file(path).exact("tflm")
