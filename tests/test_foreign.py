@@ -88,8 +88,6 @@ def foreign(tmp_path: Path) -> Path:
 
 def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    # of any editable install pytest says that it was loaded early, whether it has a plugin in use or not
-    command += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     return subprocess.run(
         command,
         cwd=folder,
@@ -118,6 +116,12 @@ def test_their_options_fixtures_marks_and_order_are_theirs(foreign: Path) -> Non
         assert "esp-hil" not in "".join(line for line in text.splitlines() if not line.startswith("plugins:"))
     made = {path for path in set(foreign.rglob("*")) - before if "__pycache__" not in path.parts}
     assert made == set()
+
+
+def test_an_editable_install_is_no_warning_at_the_end_of_each_run(foreign: Path) -> None:
+    """pytest would rewrite the asserts of every file of a plugin's distribution, also of the one that finds it."""
+    done = run(foreign, "--collect-only", "-q")
+    assert "PytestAssertRewriteWarning" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("dist", ["load", "loadscope"])

@@ -111,8 +111,12 @@ class Host final : private FrameSink {
   void clear() { received.clear(); }
   void take() {
     std::uint8_t line[700];
-    while (const std::size_t size = server.transmit(MutableBytes(line))) decoder_.feed(Bytes(line, size), *this);
+    while (const std::size_t size = server.transmit(MutableBytes(line))) {
+      sent_bytes += size;
+      decoder_.feed(Bytes(line, size), *this);
+    }
   }
+  std::size_t sent_bytes = 0;  // by the device, pads included
   void poll() {
     server.poll();
     take();

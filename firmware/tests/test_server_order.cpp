@@ -14,6 +14,8 @@ TEST(boot_is_announced_once_in_session_0) {
   CHECK_EQ(host.received[0].kind, kind::kBoot);
   CHECK_EQ(host.received[0].session, std::uint8_t{0});
   CHECK_EQ(host.received[0].payload, (ByteVector{0xFE, 0xCA, 0, 0, 1}));
+  // and no pad behind it: nobody has asked for one
+  CHECK_EQ(host.sent_bytes, encode(kind::kBoot, 0, 0, view(host.received[0].payload)).size());
 }
 
 TEST(hello_tells_what_the_host_must_know) {

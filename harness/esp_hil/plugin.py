@@ -51,9 +51,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(row.key, f"as {row.option}", type="string", default="")
 
 
+EDITABLE = "_editable_skbc_esp_hil"
+"""The module by which Python finds an editable install of this package; loaded before anything else."""
+
+
+def _forget_editable(config: pytest.Config) -> None:
+    """Take back pytest's warning about the finder of an editable install, before anybody is told of it.
+
+    pytest wants to rewrite the asserts of every file of a plugin's distribution, and says at the end of each run that
+    this one was loaded early. It has no asserts. The warnings so far wait in the hook for plugins that come later.
+    """
+    waiting = getattr(config.hook.pytest_warning_recorded, "_call_history", None)
+    if waiting:
+        waiting[:] = [call for call in waiting if EDITABLE not in str(call[0]["warning_message"].message)]
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Generator[None]:
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None]:
     """Name the right option where a word that nobody knows looks like one of ours."""
+    _forget_editable(early_config)
     yield
     _, unknown = parser.parse_known_and_unknown_args(args)
     if (said := meant(unknown, ROWS.values())) is not None:

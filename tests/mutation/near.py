@@ -28,6 +28,7 @@ ALSO = {
         "tests/results/timing/test_predict.py",
     ),
     "results/regress": ("tests/results/regress/test_comparing.py",),
+    "results": ("tests/results/test_record.py", "tests/results/test_frames.py"),
     "results/history": ("tests/results/history/test_store.py",),
     "exact/operators": (
         "tests/exact/test_vectors.py",
@@ -36,6 +37,11 @@ ALSO = {
         "tests/exact/test_saturation.py",
     ),
 }
+
+EVERY = (
+    "tests/test_house_rules.py::test_dataclasses_are_frozen_and_slotted_but_for_those_that_are_filled_in",
+)
+"""What every module meets."""
 
 # What follows the tests of a module's own folder.
 WIDER = {
@@ -68,7 +74,8 @@ def stages(root: Path, file: str) -> Iterator[tuple[str, ...]]:
     also = [test for key in keys for test in ALSO.get(key, ())]
     layer = f"tests/{parts[0]}/"
     importing = [test for test in importers(root).get(".".join(parts), ()) if test.startswith(layer)]
-    yield tuple(dict.fromkeys(test for test in (*own, *importing, *also) if (root / test).is_file()))
+    first = dict.fromkeys((*own, *importing, *EVERY, *also))
+    yield tuple(test for test in first if (root / test.partition("::")[0]).is_file())
     yield tuple(str(folder) for folder in mirrored[-1:] if (root / folder).is_dir())
     yield tuple(test for test in WIDER[parts[0]] if (root / test).exists())
 

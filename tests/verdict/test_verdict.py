@@ -188,6 +188,11 @@ def test_outputs_with_different_numbers_of_inputs_are_refused() -> None:
         judge(answers, answers, None, None, labels=None, exponents={})
 
 
+def test_class_scores_of_an_output_that_is_not_there_are_refused() -> None:
+    with pytest.raises(InputError, match=r"no output logits with class scores, there are \['prob'\]"):
+        verdict(classes="logits")
+
+
 def test_a_missing_exponent_is_refused_instead_of_guessed() -> None:
     with pytest.raises(InputError, match="output prob: no exponent"):
         verdict(exponents={})
