@@ -55,7 +55,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="FILE",
         action="append",
         default=[],
-        help="for ESP-DL, as it is; one a family",
+        help="for ESP-DL, as it is; give it again for another chip",
     )
     inputs = parser.add_argument_group("inputs (without any, seeded noise is taken, and that is said)")
     inputs.add_argument(
@@ -68,9 +68,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="golden inputs: an array for each input, N first; `labels` and `expected/OUTPUT` if you know them",
     )  # fmt: skip
     inputs.add_argument(
-        "--mean", default="", help="of images: subtracted from byte / 255, one value a channel"
+        "--mean",
+        default="",
+        metavar="V,V,V",
+        help="of images: subtracted from byte / 255, one value a channel",
     )
-    inputs.add_argument("--std", default="", help="of images: divisor after that, one value a channel")
+    inputs.add_argument(
+        "--std", default="", metavar="V,V,V", help="of images: divisor after that, one value a channel"
+    )
     outputs = parser.add_argument_group("outputs")
     outputs.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one a line")
     outputs.add_argument(
@@ -81,7 +86,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--output", default="", help="the output that holds class scores, if there are several"
     )
     making = parser.add_argument_group("making")
-    making.add_argument("--target", help="chips or families, comma-separated; default: all families")
+    making.add_argument(
+        "--target",
+        help="chips that you have (esp32, esp32s3, esp32p4 ...), comma-separated; default: device files for every kind",
+    )
     making.add_argument(
         "--float-operators",
         default="",
