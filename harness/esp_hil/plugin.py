@@ -260,11 +260,14 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 
 def _open_session(config: pytest.Config, found: Iterable[Combination] = ()) -> None:
+    from esp_hil.session.beforehand import check_options
     from esp_hil.session.session import Session, check_boards
 
     try:
         if not hasattr(config, "workerinput"):
-            check_boards(options_of(config), found)
+            there = list(found)
+            check_options(options_of(config), there)
+            check_boards(options_of(config), there)
         config.stash[SESSION] = Session(
             options_of(config), _progress(config), session_id=_of_controller(config, "hil_session")
         )

@@ -242,13 +242,29 @@ def check_order(order: BuildOrder, source: Path) -> None:
         raise ConfigError(
             f"no runtime {order.runtime!r}", hint=f"one of: {', '.join(runtimes)}", step="build"
         )
-    known = [path.name for path in sorted((source / "profiles").iterdir()) if "." not in path.name]
-    for name in order.profile:
+    check_profile(order.profile, source)
+    if order.model is not None and not order.model.is_file():
+        raise ConfigError(f"no model at {order.model}", step="build")
+
+
+def check_profile(names: Sequence[str], source: Path | None = None) -> None:
+    """Make sure that fragments of firmware/profiles are there.
+
+    Args:
+        names: of the fragments.
+        source: the firmware's sources; None: ours.
+
+    Raises:
+        ConfigError: there is none of that name; the hint lists those there are.
+    """
+    if not names:
+        return
+    folder = (source or firmware_folder()) / "profiles"
+    known = [path.name for path in sorted(folder.iterdir()) if "." not in path.name]
+    for name in names:
         if name not in known:
             hint = f"one or several of: {', '.join(known)}"
             raise ConfigError(f"no build profile {name!r}", hint=hint, step="build")
-    if order.model is not None and not order.model.is_file():
-        raise ConfigError(f"no model at {order.model}", step="build")
 
 
 def fingerprint(order: BuildOrder, idf: Idf, source: Path, view: Path) -> str:

@@ -117,6 +117,17 @@ def unused(path: Path) -> Path:
     return free
 
 
+def check_place(path: Path) -> None:
+    """Make sure that a recording could lie there; nothing is written.
+
+    Raises:
+        ConfigError: it is a folder, or its folder is none.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        what = "it is a folder" if path.is_dir() else f"no folder {path.parent}"
+        raise ConfigError(f"cannot record to {path}: {what}", hint="name a file that can be written")
+
+
 def read_recording(path: Path) -> Iterator[Moment]:
     """What happened, in order; a last line that was cut off is left out.
 

@@ -73,13 +73,13 @@ def baseline_of(options: Options) -> Baseline | None:
     Raises:
         ReportError: it cannot be read. ConfigError: a condition or a threshold has no meaning.
     """
-    if options.baseline is None:
-        return None
     rules = Rules(
         gates=with_thresholds(options.thresholds),
         across=check_names(options.across),
         gate_simulated=options.gate_simulated,
     )
+    if options.baseline is None:
+        return None
     rows = base_rows(options.baseline, first=options.history == options.baseline)
     return Baseline(rows, rules, tests=max(1, len(combinations(options))))
 
