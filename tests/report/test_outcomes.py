@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as xml
@@ -98,6 +99,10 @@ def test_a_further_attempt_is_marked_and_counts_nowhere_as_another_run(tmp_path:
     assert "(attempt 2)" in summary([first, again], colour=False)
     root = xml.parse(written["junit"]).getroot()
     assert (root.get("failures"), root.get("skipped")) == ("1", "1")
+    (passed,) = re.findall(
+        r"^hil_passed\{.*\} (\S+) ", written["openmetrics"].read_text("utf-8"), re.MULTILINE
+    )
+    assert passed == "0.0"
 
 
 def diagnosed() -> Run:

@@ -225,6 +225,20 @@ def check_artefacts(fault: Fault, folder: Path) -> None:
     plain = markdown.replace("\\", "")
     for text in (plain, page):
         assert fault.words in text
+    measured = (folder / "metrics.txt").read_text("utf-8")
+    passed = re.findall(r"^hil_passed\{.*\} ([01])\.0", measured, re.MULTILINE)
+    assert ("0" in passed) == (fault.status != "ok")
+    if fault.status != "ok":
+        check_the_reason(fault, root, frame)
+
+
+def check_the_reason(fault: Fault, root: ElementTree.Element, frame: pd.DataFrame) -> None:
+    """junit and parquet say why, in the words of the terminal."""
+    told = [str(one.get("message")) for kind in ("failure", "error") for one in root.iter(kind)]
+    assert any(fault.words in message for message in told), told
+    red = frame[frame.status == fault.status]
+    assert any(fault.words in str(reason) for reason in red.reason), list(red.reason)
+    assert (red.checks_failed > 0).all()
 
 
 def check_history(fault: Fault, path: Path) -> None:

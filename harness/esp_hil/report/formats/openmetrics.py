@@ -12,6 +12,7 @@ from pathlib import Path
 
 from esp_hil.report.report import Report
 from esp_hil.results.metrics import figure_of, figures
+from esp_hil.results.outcome import deciding
 from esp_hil.results.record import Run
 from esp_hil.results.text import clean
 
@@ -23,7 +24,10 @@ PREFIX = "hil"
 def render(report: Report, path: Path) -> None:
     """Write one gauge a figure, with one sample a series; the label `figure` says which are measured."""
     latest: dict[str, int] = {}
+    counts = deciding(report.runs)
     for number, run in enumerate(report.runs):
+        if not counts[number]:
+            continue  # the confirming run of one that got worse would say that all is well
         labels = _labels(run)
         if labels not in latest or _age(run) >= _age(report.runs[latest[labels]]):
             latest[labels] = number
