@@ -7,8 +7,8 @@ short one has already as many rows of each as are ever looked at (`history.LATES
 two; the ratios are those of medians, of the wall clock and of this process's CPU, which a loaded machine disturbs less
 (PostgreSQL's own is not in it).
 
-The older rows are put in as the database takes them fastest, with blobs from a few hundred distinct rows: what
-is in a blob that nobody reads does not matter. The last rows of each combination go in through `History.add`.
+The older nights are copies of the first one with other days, made by the database itself; the measured ones go in
+through `History.add`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import os
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ import sqlalchemy as sql
 
 from esp_hil.results.history import History, lines_of
 from esp_hil.results.history.lines import where_of
-from esp_hil.results.history.store import _COMBINATIONS, _RUNS, _columns
+from esp_hil.results.history.store import _RUNS
 from esp_hil.results.record import Run
 from esp_hil.results.regress import compare
 from esp_hil.results.regress.comparable import identity_of
@@ -40,8 +40,7 @@ COMBINATIONS = 25
 """Models; a night of 500 rows has each of them on 20 boards."""
 EPOCH = datetime(2020, 1, 1, 2, tzinfo=UTC)
 DISTINCT = 300
-"""Rows that the older ones are copies of, by combination and number."""
-INSERTED = 20_000
+"""Rows that those of a night are made from."""
 STEPS = ("open", "add", "compare", "steps")
 
 
@@ -70,37 +69,36 @@ def _base(seed: int) -> Run:
     return _BASES[seed]
 
 
+_COLUMNS = [column.name for column in _RUNS.columns]
+_OTHERS = ", ".join(_COLUMNS[3:])
+_MULTIPLY = {
+    "sqlite": f"""
+        WITH RECURSIVE nights(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM nights WHERE n < :last)
+        INSERT INTO hil_runs ({", ".join(_COLUMNS)})
+        SELECT printf('%06d', n) || substr(run_id, 7), 'session-' || printf('%06d', n),
+               strftime('%Y-%m-%dT%H:%M:%SZ', started_utc, '+' || n || ' days'), {_OTHERS}
+        FROM nights, one_night""",
+    "postgresql": f"""
+        INSERT INTO hil_runs ({", ".join(_COLUMNS)})
+        SELECT lpad(n::text, 6, '0') || substr(run_id, 7), 'session-' || lpad(n::text, 6, '0'),
+               to_char(started_utc::timestamp + n * interval '1 day', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), {_OTHERS}
+        FROM generate_series(1, :last) AS nights(n), one_night""",
+}
+"""One night made many, in the database."""
+
+
 def fill(url: str, rows: int, size: int) -> int:
     """Nights up to so many rows; returns their number."""
     nights = rows // size
-    template = [_columns(run) for run in night_of(0, size)]
-    keys = ("model", "recipe", "runtime", "target")
-    History.open(url).close()
+    with History.open(url) as history:
+        history.add(night_of(0, size))
     engine = sql.create_engine(url if "://" in url else f"sqlite:///{url}")
     with engine.begin() as connection:
-        distinct = {tuple(row[key] for key in keys) for row in template}
-        connection.execute(
-            sql.insert(_COMBINATIONS), [dict(zip(keys, row, strict=True)) for row in sorted(distinct)]
-        )
-        for batch in _batches(nights, template):
-            connection.execute(sql.insert(_RUNS), batch)
+        connection.execute(sql.text("CREATE TEMPORARY TABLE one_night AS SELECT * FROM hil_runs"))
+        connection.execute(sql.text(_MULTIPLY[engine.dialect.name]), {"last": nights - 1})
+        connection.execute(sql.text("ANALYZE"))  # as PostgreSQL does by itself after a while
     engine.dispose()
     return nights
-
-
-def _batches(nights: int, template: list[dict[str, object]]) -> Iterator[list[dict[str, object]]]:
-    batch: list[dict[str, object]] = []
-    for number in range(nights):
-        began = EPOCH + timedelta(days=number)
-        for i, row in enumerate(template):
-            started = (began + timedelta(seconds=i)).strftime("%Y-%m-%dT%H:%M:%SZ")
-            ids = {"run_id": f"{number:06d}-{i:04d}", "session_id": f"session-{number:06d}"}
-            batch.append({**row, **ids, "started_utc": started})
-        if len(batch) >= INSERTED:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 Times = dict[str, tuple[float, float]]
