@@ -15,6 +15,11 @@ HELP = "list the boards and serial ports of this machine"
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil boards`."""
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--github",
+        action="store_true",
+        help="boards, targets and count to GITHUB_OUTPUT, a notice of each board that is left out; 1 if there is none",
+    )
     parser.add_argument("--lift", metavar="ID", help="take a board out of quarantine again")
 
 
@@ -25,6 +30,8 @@ def run(args: Namespace) -> int:
 
     if args.lift:
         return _lift(args.lift)
+    if args.github:
+        return _for_job()
     ports = serial_ports()
     boards = rows()
     named = {board.id: board.port(ports) for board in boards.values()}
@@ -35,6 +42,36 @@ def run(args: Namespace) -> int:
         file = rows_file()
         print("\n".join(_lines(boards, named, strangers, str(file) if file else "no boards.toml here")))
     return 0 if any(named.values()) else 1
+
+
+def _for_job() -> int:
+    """What a workflow needs to know of this machine; no board is a red job with one sentence."""
+    import os
+    import socket
+
+    from esp_hil.boards.pool import any_of
+    from esp_hil.boards.select import rows
+    from esp_hil.report.comment import command
+
+    boards = rows()
+    found = any_of({row.target for row in boards.values()})
+    for name, why in found.left_out.items():
+        print(command("notice", "left out", f"{name}: {why}"))
+    told = {
+        "boards": ",".join(found.boards),
+        "targets": ",".join(sorted({boards[name].target for name in found.boards})),
+        "count": str(len(found.boards)),
+    }
+    if place := os.environ.get("GITHUB_OUTPUT"):
+        with open(place, "a", encoding="utf-8") as file:
+            file.writelines(f"{name}={value}\n" for name, value in told.items())
+    for name, value in told.items():
+        print(f"{name}={value}")
+    if not found.boards:
+        why = "; ".join(f"{name} {why}" for name, why in found.left_out.items()) or "boards.toml has no row"
+        print(command("error", "no board", f"no board of {socket.gethostname()} can be used: {why}"))
+        return 1
+    return 0
 
 
 def _lift(board: str) -> int:

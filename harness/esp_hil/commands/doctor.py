@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from itertools import chain
+
+from esp_hil.errors import ConfigError
 
 HELP = "check this machine: Python, ESP-IDF, esptool, ports, permissions, boards; says what to do"
 
@@ -12,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `hil doctor`."""
     parser.add_argument("--link", metavar="PORT", help="also try the line to the device at this port or URL")
     parser.add_argument("--baud", type=int, default=115_200, help="its baud rate (default 115200)")
+    parser.add_argument("--runner", action="store_true", help="also check it as a host of boards for a CI")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -21,8 +26,15 @@ def run(args: argparse.Namespace) -> int:
 
     from esp_hil.boards.doctor import examine
 
+    checks = examine(link=args.link, baud=args.baud)
+    if args.runner:
+        if sys.platform == "win32":
+            raise ConfigError("--runner checks hosts with udev and systemd", hint="leave it out on Windows")
+        from esp_hil.boards.runner import examine_runner, this_host
+
+        checks = chain(checks, examine_runner(this_host()))
     findings = []
-    for finding in examine(link=args.link, baud=args.baud):
+    for finding in checks:
         findings.append(finding)
         if not args.json:
             print(f"{finding.state:4}  {finding.check:12} {finding.said}", flush=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gc
+import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from esp_hil.commands import add_skip_damaged
-from esp_hil.errors import ConfigError
+from esp_hil.errors import ConfigError, ReportError
 
 if TYPE_CHECKING:
     from esp_hil.results.history import HistoryLine
     from esp_hil.results.record import Run
+    from esp_hil.results.regress import Comparison
 
 HELP = "write the reports of recorded runs again"
 
@@ -43,6 +45,15 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="further build folders whose sdkconfig the page may compare",
     )
+    parser.add_argument(
+        "--github",
+        action="store_true",
+        help="print annotations, and what a pull request should know to GITHUB_STEP_SUMMARY",
+    )
+    parser.add_argument(
+        "--comment", type=Path, metavar="FILE", help="write what a pull request should know as Markdown"
+    )
+    parser.add_argument("--link", default="", metavar="URL", help="of the page, for the comment")
     parser.add_argument(
         "--bundle", type=Path, metavar="FILE.zip", help="pack rows and reports with a manifest"
     )
@@ -93,12 +104,33 @@ def run(args: Namespace) -> int:
     )
     for warning in recorded.warnings:
         print(f"warning: {warning}")
+    _tell(args, runs, comparison)
     print(summary(runs))
     for name, path in sorted(written.items()):
         print(f"{name:11} {path}")
     if args.bundle:
         print(f"{'bundle':11} {args.bundle} ({make_bundle(out, args.bundle)} files)")
     return 1 if tally(runs).red else 0
+
+
+def _tell(args: Namespace, runs: tuple[Run, ...], comparison: Comparison | None) -> None:
+    """Say it where a pull request, or the page of a job, shows it."""
+    from esp_hil.report.changes import as_annotations
+    from esp_hil.report.comment import annotated_rows, as_comment
+
+    text = as_comment(runs, comparison, link=args.link)
+    wanted = [args.comment] if args.comment else []
+    if args.github:
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            wanted.append(Path(summary))
+        lines = annotated_rows(runs)
+        print("\n".join(lines if comparison is None else [*lines, as_annotations(comparison)]))
+    for path in wanted:
+        try:
+            with path.open("a" if path != args.comment else "w", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise ReportError(f"cannot write {path}: {error.strerror or error}", step="report") from None
 
 
 def _before(args: Namespace) -> tuple[tuple[Run, ...], str]:
@@ -113,7 +145,7 @@ def _before(args: Namespace) -> tuple[tuple[Run, ...], str]:
     source, new = (args.new, args.runs) if is_history(args.new) else (str(args.runs), Path(args.new))
     oldest = min(run.started_utc for run in read_runs(new, skip_damaged=args.skip_damaged).runs)
     args.runs = new
-    return base_rows(source, before_utc=oldest), shown(source)
+    return base_rows(source, before_utc=oldest, first=True), shown(source)
 
 
 def _history(url: str | None, runs: tuple[Run, ...]) -> tuple[HistoryLine, ...]:
