@@ -112,7 +112,7 @@ def test_a_green_night_and_then_one_with_a_regression_of_one_board(runner: Path,
     assert comment in done.summary
     assert "### esp-hil: 1 worse; 2 runs on 2 boards" in comment
     (worse,) = [line for line in comment.splitlines() if "latency\\_ms" in line]
-    assert "@ s3-a" in worse
+    assert "s3-a" in worse
     assert "→" in worse
     assert "20.0 %" in worse
     assert "p4-a" not in worse

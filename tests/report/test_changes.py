@@ -9,6 +9,8 @@ from xml.etree import ElementTree as xml
 import pytest
 
 from esp_hil.report.changes import as_annotations, as_json, as_junit, as_markdown, as_text
+from esp_hil.report.comment import annotated_rows, as_comment
+from esp_hil.results.record import Run
 from esp_hil.results.regress import Comparison, compare
 from tests.report.samples import failed_run, sample_run
 from tests.results.regress.test_comparing import on_device, slower
@@ -38,6 +40,47 @@ def test_the_terminal_hears_the_worst_first(mixed: Comparison) -> None:
     assert any(line.startswith("new     fresh") for line in lines)
     assert lines[-1].endswith("1 worse, 1 broken, 1 not comparable, 1 missing, 1 new")
     assert len(as_text(mixed, every=True).splitlines()) > len(lines)
+
+
+def test_a_change_of_one_board_among_several_is_said_to_be_the_boards() -> None:
+    def on(board: str, factor: float = 1.0) -> Run:
+        run = slower(sample_run(), factor)
+        assert run.device is not None
+        return dataclasses.replace(run, board=board, device=dataclasses.replace(run.device, mac=board))
+
+    base = [on("p4-a"), on("p4-b")]
+    found = compare(base, [on("p4-a", 1.1), on("p4-b")])
+    (said,) = found.of_one_board
+    assert "latency_ms is worse on p4-a only, not on p4-b" in said
+    assert f"board   {said}" in as_text(found)
+    assert "**one board**" in as_markdown(found)
+    assert "**One board's only**" in as_comment([on("p4-a", 1.1), on("p4-b")], found)
+    assert compare(base, [on("p4-a", 1.1), on("p4-b", 1.1)]).of_one_board == ()
+    assert compare(base[:1], [on("p4-a", 1.1)]).of_one_board == ()
+
+
+def test_a_comment_says_what_is_wrong_worse_and_new_and_nothing_of_what_is_well(mixed: Comparison) -> None:
+    runs = [slower(sample_run(), 1.05), sample_run(model="fresh"), failed_run(model="dead")]
+    text = as_comment(runs, mixed, link="https://ci/1", left_out=["s3-b (burnt)"])
+    assert text.startswith("<!-- esp-hil -->\n")
+    assert "1 worse, 1 broken; 3 runs on" in text
+    wrong, worse = text.split("**Worse**")
+    assert "dead" in wrong
+    assert "| broken | dead" in wrong
+    assert "2.5" in worse
+    assert "→" in worse
+    assert "**New**\n\n- fresh" in worse
+    assert "- s3-b \\(burnt\\)" in worse
+    assert "(https://ci/1)" in worse
+
+
+def test_a_comment_lets_nobody_speak_for_it() -> None:
+    run = dataclasses.replace(failed_run(), board=HOSTILE)
+    text = as_comment([run])
+    assert "<script>" not in text
+    assert "\n::error" not in text
+    assert "@everyone" not in text
+    assert all("\n" not in line for line in annotated_rows([run]))
 
 
 def test_markdown_has_a_row_a_change_and_a_line_a_refusal(mixed: Comparison) -> None:

@@ -26,6 +26,7 @@ def as_text(comparison: Comparison, *, every: bool = False) -> str:
     told = [change for change in worst_first(comparison.changes) if every or change.judgement != "same"]
     lines = [f"{_SIGNS[change.judgement]:7} {clean(change.summary)}" for change in told]
     lines += [f"BROKEN  {clean(words)}" for words in comparison.broken]
+    lines += [f"board   {clean(words)}" for words in comparison.of_one_board]
     lines += [f"refused {clean(refusal.summary)}" for refusal in comparison.refusals]
     lines += [f"no gate {clean(words)}" for words in comparison.not_gated[:MOST_NOT_GATED]]
     if (left := len(comparison.not_gated) - MOST_NOT_GATED) > 0:
@@ -49,6 +50,7 @@ def as_markdown(comparison: Comparison) -> str:
     if len(told) > MOST_ROWS:
         parts.append(f"{len(told) - MOST_ROWS} further changes are in the other reports.")
     others = [f"**broken** {escape(clean(words))}" for words in comparison.broken]
+    others += [f"**one board** {escape(clean(words))}" for words in comparison.of_one_board]
     others += [f"**not compared** {escape(clean(refusal.summary))}" for refusal in comparison.refusals]
     others += [f"**not gated** {escape(clean(words))}" for words in comparison.not_gated[:MOST_NOT_GATED]]
     others += [f"**missing** {escape(clean(identity.summary))}" for identity in comparison.missing]
@@ -147,6 +149,7 @@ def as_json(comparison: Comparison) -> str:
         "missing": [asdict(identity) for identity in comparison.missing],
         "added": [asdict(identity) for identity in comparison.added],
         "broken": list(comparison.broken),
+        "of_one_board": list(comparison.of_one_board),
         "not_gated": list(comparison.not_gated),
     }
     return json.dumps(document, indent=1, allow_nan=False)

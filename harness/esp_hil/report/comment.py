@@ -34,13 +34,14 @@ def as_comment(
     worse = worst_first(comparison.regressions) if comparison else ()
     worse_runs = [run for run in counted if status_of(run) == "worse"]
     parts = [MARKER, f"### esp-hil: {_count(counted, len(worse) or len(worse_runs))}"]
-    parts += _section("Wrong", ("what", "board", "why"), [_red_row(run) for run in red])
+    parts += _section("Wrong", ("status", "what", "board", "why"), [_red_row(run) for run in red])
     if worse:
         parts += _section(
             "Worse", ("what", "figure", "before → after", "why"), [_worse_row(one) for one in worse]
         )
     else:
-        parts += _section("Worse", ("what", "board", "why"), [_red_row(run) for run in worse_runs])
+        parts += _section("Worse", ("status", "what", "board", "why"), [_red_row(run) for run in worse_runs])
+    parts += _list("One board's only", comparison.of_one_board if comparison else ())
     parts += _list("Broken since the baseline", comparison.broken if comparison else ())
     parts += _list("New", (identity.summary for identity in comparison.added) if comparison else ())
     parts += _list("Not compared", (one.summary for one in comparison.refusals) if comparison else ())
@@ -83,9 +84,10 @@ def _s(count: int) -> str:
 
 def _red_row(run: Run) -> tuple[str, ...]:
     return (
+        status_of(run),
         f"{run.model} {run.recipe} {run.runtime}",
         f"{run.board} ({run.target})",
-        f"**{status_of(run)}** {reason_of(run)}",
+        reason_of(run),
     )
 
 

@@ -154,6 +154,21 @@ class Comparison:
         return self._judged("unconfirmed")
 
     @property
+    def of_one_board(self) -> tuple[str, ...]:
+        """Figures that got worse on some boards and stayed on others of the same chip: look at the board first."""
+        found = []
+        for figure in dict.fromkeys((change.identity, change.metric) for change in self.regressions):
+            mine = [change for change in self.changes if (change.identity, change.metric) == figure]
+            worse = sorted({change.board for change in mine if change.judgement == "worse"})
+            well = sorted({change.board for change in mine} - set(worse))
+            if well and len(worse) <= len(well):
+                found.append(
+                    f"{figure[0].summary}: {figure[1]} is worse on {', '.join(worse)} only, not on {', '.join(well)}: "
+                    "look at that board, its cable and its supply first"
+                )
+        return tuple(found)
+
+    @property
     def complete(self) -> bool:
         """Whether everything that the base has was compared."""
         return not (self.refusals or self.missing or self.broken)
