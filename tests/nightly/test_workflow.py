@@ -116,10 +116,10 @@ def test_a_green_night_and_then_one_with_a_regression_of_one_board(runner: Path,
     (worse,) = [line for line in comment.splitlines() if "latency\\_ms" in line]
     assert "s3-a" in worse
     assert "→" in worse
-    assert "20.0 %" in worse
+    assert "\\+20.0 %" in worse
     assert "p4-a" not in worse
     assert "(https://github.com/o/r/actions/runs/1#artifacts)" in comment
-    assert "::error title=esp-hil regression::" in done.output
+    assert "::error title=esp-hil worse::mnist-w8a8-espdl-esp32s3@s3-a: " in done.output
 
 
 @pytest.mark.parametrize("boards", ["", BURNT])

@@ -94,7 +94,7 @@ def _red_row(run: Run) -> tuple[str, ...]:
 def _worse_row(change: Change) -> tuple[str, ...]:
     why = "; ".join((*change.culprits, *change.causes))
     what = f"{change.identity.summary} @ {change.board}"
-    return what, change.metric, change.figures.replace("->", "→"), why
+    return what, change.metric, change.figures, why
 
 
 def _section(title: str, heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
@@ -115,4 +115,5 @@ def _list(title: str, words: Iterable[str]) -> list[str]:
 
 
 def _short(text: str) -> str:
+    text = text.replace("->", "→")
     return text if len(text) <= MOST_LETTERS else text[: MOST_LETTERS - 1] + "…"
