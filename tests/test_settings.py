@@ -22,8 +22,8 @@ def test_the_table_of_the_documentation_is_the_code_s() -> None:
 
 
 def test_only_two_modules_read_our_variables() -> None:
-    """The options of a run are read by the plugin; the search for an emulator takes an environment as an argument."""
-    readers = {"settings.py", "boards/emulator.py"}
+    """The options of a run are read by the plugin; others take an environment as an argument."""
+    readers = {"settings.py", "boards/emulator.py", "boards/runner.py"}
     reading = re.compile(
         r"""environ(\.get\(|\[)\s*f?["'](HIL_\w+)|getenv\(["'](HIL_\w+)|environ\[[A-Z_]+\]\s*="""
     )
