@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from esp_hil.formats.espdl import Graph
-from esp_hil.goldens.references import DeviceFileReference
+from esp_hil.goldens.references import DeviceFileReference, FloatReference
+from esp_hil.models.device_file import open_device_file
 from tests.formats.espdl.writer import edl, graph, node, value
 from tests.formats.tflite.graphs import variable
 from tests.formats.tflite.networks import needs_tflm
@@ -132,6 +134,33 @@ def test_an_output_is_fed_to_an_input_by_the_host(tmp_path: Path) -> None:
     np.testing.assert_array_equal(whole["before"][fresh], 0)
     np.testing.assert_array_equal(whole["before"][1:][~fresh[1:]], after[:-1][~fresh[1:]])
     exact(suites(tmp_path))
+
+
+def test_the_float_model_is_fed_with_its_own_outputs(tmp_path: Path) -> None:
+    """after = x * before + x * x, in onnxruntime step by step beside numpy."""
+    x = integers(len(SEQUENCE), 4)
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 4)) for n in ("x", "before", "next")]
+    nodes = [
+        helper.make_node("Mul", ["x", "before"], ["p"]),
+        helper.make_node("Mul", ["x", "x"], ["q"]),
+        helper.make_node("Add", ["p", "q"], ["next"]),
+    ]
+    made = helper.make_graph(nodes, "g", values[:2], values[2:])
+    onnx = helper.make_model(
+        made, opset_imports=[helper.make_opsetid("", 17)], ir_version=10
+    ).SerializeToString()
+    toml = FED.replace('name = "after"', 'name = "after"\nfloat_name = "next"')
+    files = {"esp32s3": edl(fed()), "onnx": onnx}
+    model = folder(tmp_path, toml, files, {"x": x, "sequence": SEQUENCE})
+    golden = model.golden()
+    device = open_device_file(model.artifact("given", "esp32s3"))
+    reference = FloatReference(model, model.device_outputs(device), model.device_inputs(device))
+    found = reference.run(golden.arrays, golden.starts)["after"].values
+    before = np.zeros(4, np.float32)
+    for row, fresh in enumerate(golden.starts):
+        real = x[row].astype(np.float32) / 16
+        before = real * (0 if fresh else before) + real * real
+        np.testing.assert_allclose(found[row], before, rtol=1e-5, err_msg=str(row))
 
 
 @needs_tflm
