@@ -283,6 +283,18 @@ def test_insert_zeros_spreads_and_appends() -> None:
     ]
 
 
+def test_insert_zeros_appends_more_zeros_than_a_stride_has() -> None:
+    op = node("InsertZeros", ("x",), ("y",), stride=(2, 2), output_padding=(2, 1))
+    values = (value("x", (1, 2, 2, 1)), value("y", (1, 5, 4, 1)))
+    assert answer(op, values, {"x": [1, 2, 3, 4]}).reshape(5, 4).tolist() == [
+        [1, 0, 2, 0],
+        [0] * 4,
+        [3, 0, 4, 0],
+        [0] * 4,
+        [0] * 4,
+    ]
+
+
 def test_reverse_sequence_reverses_the_first_steps_of_each_sample() -> None:
     lengths = tensor("l", np.array([3, 1], np.int64))
     op = node("ReverseSequence", ("x", "l"), ("y",), batch_axis=1, time_axis=0)

@@ -69,7 +69,8 @@ def test_seeds_are_read_as_numbers_and_ranges() -> None:
 def test_the_lot_of_a_line_depends_on_all_of_it(lines: list[Line]) -> None:
     line = lines[0]
     others = [
-        dataclasses.replace(line, **{name: value})
-        for name, value in (("file", "x"), ("text", "x"), ("nth", 9))
+        dataclasses.replace(line, file="x"),
+        dataclasses.replace(line, text="x"),
+        dataclasses.replace(line, nth=9),
     ]
     assert len({one.lot(1) for one in (line, *others)} | {line.lot(2)}) == 5

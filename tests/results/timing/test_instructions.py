@@ -6,13 +6,17 @@ import json
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import pytest
 
-from esp_hil.results.timing.instructions import simd_chip
+from esp_hil.formats.espdl import Node, ValueInfo, read_espdl
+from esp_hil.formats.espdl.shapes import propagate
+from esp_hil.results.timing.instructions import KernelCalls, kernel_calls, simd_chip
 from esp_hil.results.timing.instructions.copies import copy_instructions
 from esp_hil.results.timing.instructions.kernels import alignment, blocks, kernel_names, quantity_names
 from esp_hil.results.timing.instructions.windows import WindowAxis, windows_of
 from esp_hil.results.timing.latency import quantile
+from tests.formats.espdl.writer import edl, graph, node, tensor, value
 from tests.results.timing.make_executed import FILE, away, by_formula, cases, cloned
 
 
@@ -48,6 +52,43 @@ def test_a_copy_between_aligned_places_takes_its_rounds_and_nothing_for_the_head
     assert copy_instructions("p4", 32, destination=3, source=0) > copy_instructions(
         "p4", 32, destination=0, source=0
     )
+
+
+def counted_by_hand(op: Node, values: tuple[ValueInfo, ...], chip: str) -> tuple[KernelCalls, ...]:
+    model = read_espdl(edl(graph([op], values, inputs=("x",), outputs=("y",))))
+    return kernel_calls(model.graph, model.graph.nodes[0], propagate(model.graph), chip)
+
+
+@pytest.mark.parametrize("chip", ["s3", "p4"])
+def test_inserted_zeros_are_copies_of_one_pixel_each_to_every_place_of_the_stride(chip: str) -> None:
+    """Two rows of two pixels of 36 bytes: they come from 0, 36, 72, 108 and go to 0, 108, 216, 324, modulo 16."""
+    op = node("InsertZeros", ("x",), ("y",), stride=(3, 3), output_padding=(0, 1))
+    values = (value("x", (1, 2, 2, 36)), value("y", (1, 4, 5, 36)))
+    found = counted_by_hand(op, values, chip)
+    assert {made.kernel for made in found} == {"memcpy"}
+    places = [(108 * pixel % 16, 36 * pixel % 16) for pixel in range(4)]
+    wanted = sum(copy_instructions(chip, 36, destination=into, source=out_of) for into, out_of in places)
+    assert sum(made.calls for made in found) == 4
+    assert sum(made.instructions for made in found) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(("chip", "block"), [("s3", 16), ("p4", 8)])
+def test_a_table_is_read_in_blocks_of_the_chip_and_the_rest_in_c(chip: str, block: int) -> None:
+    def instructions(count: int) -> float:
+        op = node("LUT", ("x",), ("y",), lut="t")
+        model_values = (value("x", (1, count)), value("y", (1, count)))
+        table = tensor("t", np.arange(256).astype(np.int8))
+        model = read_espdl(
+            edl(graph([op], model_values, inputs=("x",), outputs=("y",), initializers=[table]))
+        )
+        made = kernel_calls(model.graph, model.graph.nodes[0], propagate(model.graph), chip)
+        return sum(kernel.instructions for kernel in made)
+
+    one = instructions(10 * block) - instructions(9 * block)
+    assert one > 0
+    assert instructions(20 * block) == pytest.approx(instructions(9 * block) + 11 * one)
+    assert instructions(10 * block + block - 1) == instructions(10 * block)
+    assert instructions(block - 1) == 0
 
 
 def test_chips_without_vectors_have_no_kernels_to_count() -> None:
