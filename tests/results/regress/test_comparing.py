@@ -11,7 +11,7 @@ import pytest
 from esp_hil.errors import ConfigError
 from esp_hil.results.record import Layer, Run
 from esp_hil.results.regress import GATES, Comparison, Rules, compare
-from esp_hil.results.regress.change import Change, exit_status
+from esp_hil.results.regress.change import Change, _apart, exit_status
 from esp_hil.results.regress.comparable import check_names, identity_of
 from esp_hil.results.regress.gates import with_thresholds
 from tests.report.samples import failed_run, sample_run, sample_verdict
@@ -256,6 +256,23 @@ def test_the_layer_that_took_the_time_is_named() -> None:
     assert change.culprits == ("conv 1.111 -> 1.611 ms",)
     (even,) = compare([base], [with_layers(480_000, 108_000)]).regressions
     assert even.culprits == ("every layer alike, by +20.0 %",)
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "said"),
+    [
+        (6.1, 6.41, ("6.1", "6.41")),
+        (6.123456, 6.423456, ("6.1235", "6.4235")),
+        (6.123456, 6.123457, ("6.123456", "6.123457")),
+        (0.12345678901, 0.12345678902, ("0.12345678901", "0.12345678902")),
+        (6.123456789, 6.123456789, ("6.1235", "6.1235")),
+        (32_144.0, 32_176.0, ("32144", "32176")),
+    ],
+)
+def test_two_figures_have_as_few_digits_as_tell_them_apart(
+    base: float, new: float, said: tuple[str, str]
+) -> None:
+    assert _apart(base, new) == said
 
 
 def test_layers_that_only_one_of_the_two_rows_has_are_no_culprits() -> None:
