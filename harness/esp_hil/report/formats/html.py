@@ -26,6 +26,7 @@ from esp_hil.report.tradeoff import tradeoffs
 from esp_hil.report.view import PrintedRun
 from esp_hil.results.metrics import latency_of
 from esp_hil.results.outcome import deciding
+from esp_hil.results.provenance import BRANCH
 from esp_hil.results.text import clean
 from esp_hil.settings import VERSION
 from esp_hil.verdict.verdict import IntegerDiff
@@ -138,6 +139,7 @@ def about(report: Report) -> list[tuple[str, str]]:
             + ("+changes" if run.provenance.dirty and run.provenance.git_sha else "")
             for run in runs
         ),
+        "branch": distinct(run.provenance.tools.get(BRANCH, "") for run in runs),
         "host": distinct(run.provenance.machine[:24] for run in runs),
         "esp-hil": distinct(run.provenance.harness for run in runs),
         "ESP-IDF": distinct(run.device.idf for run in runs if run.device and run.kind != "virtual"),
