@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -47,14 +48,13 @@ sys.stdin.read()
 
 
 @pytest.fixture(autouse=True)
-def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of leases for this test, which every user can reach."""
-    place = tmp_path / "locks"
-    monkeypatch.setenv("HIL_LOCKS", str(place))
-    for above in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        if sys.platform != "win32" and above.stat().st_uid == os.getuid():
-            above.chmod(0o755)
-    return place
+def locks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of leases for this test; pytest's own folders can only be reached by the user of the tests."""
+    with tempfile.TemporaryDirectory(prefix="hil-test-locks-") as name:
+        above = Path(name)
+        above.chmod(0o755)
+        monkeypatch.setenv("HIL_LOCKS", str(above / "locks"))
+        yield above
 
 
 class Holder:
@@ -200,8 +200,8 @@ def test_a_second_user_gets_free_boards_and_is_told_who_has_the_others(holders: 
 
 
 @as_root
-def test_a_folder_that_a_second_user_made_first_serves_all(holders: list[Holder], tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
+def test_a_folder_that_a_second_user_made_first_serves_all(holders: list[Holder], locks: Path) -> None:
+    locks.chmod(0o777)
     holders.append(Holder("/dev/ttyX0", NOBODY))
     assert "lease" in holders[0].said, holders[0].said
     assert stat.S_IMODE(folder().stat().st_mode) == 0o1777
