@@ -249,6 +249,20 @@ def test_whatever_news_an_acknowledgement_brings_the_time_out_begins_again(news:
     assert sender.deadline > wait
 
 
+def test_news_after_time_outs_bring_the_first_wait_back() -> None:
+    """Waits double while nothing comes; once the line lives they start where they began."""
+    sender = upload(bytes(400))
+    take_all(sender, 400)
+    first = sender.deadline
+    assert sender.expire(first) is not None
+    doubled = sender.deadline - first
+    assert doubled == pytest.approx(2 * first)
+    now = first + doubled / 2
+    sender.acknowledge(Ack(7, Status.OK, 100, 500), now=now)
+    take_all(sender, 400, now)
+    assert sender.deadline - now == pytest.approx(first)
+
+
 def test_an_acknowledgement_without_news_does_not_put_the_time_out_off() -> None:
     sender = upload(bytes(400))
     take_all(sender, 400)
