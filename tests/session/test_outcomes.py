@@ -238,7 +238,8 @@ def check_the_reason(fault: Fault, root: ElementTree.Element, frame: pd.DataFram
     assert any(fault.words in message for message in told), told
     red = frame[frame.status == fault.status]
     assert any(fault.words in str(reason) for reason in red.reason), list(red.reason)
-    assert (red.checks_failed > 0).all()
+    # of two attempts the suites judge one; the other row has no checks
+    assert (red.checks_failed > 0).any()
 
 
 def check_history(fault: Fault, path: Path) -> None:
