@@ -13,11 +13,12 @@ from tests.test_house_rules import imported, modules
 SAYS_NOTHING_OF_GRAPHS = {
     "esp_hil",
     "esp_hil.errors",
+    "esp_hil.json_text",
     "esp_hil.settings",
     "esp_hil.toml_table",
     "esp_hil.formats",
 }
-"""Errors, folders and how a table is read: no number of a lowered graph depends on them."""
+"""Errors, folders and how tables and JSON are read: no number of a lowered graph depends on them."""
 
 
 def test_every_module_that_lowering_imports_is_in_the_key() -> None:

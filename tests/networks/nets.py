@@ -6,6 +6,7 @@ the range than trained ones do. Each is what torch.onnx.export writes, with noth
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -307,15 +308,18 @@ def export(name: str, folder: Path) -> list[str]:
     torch.set_num_threads(1)
     module = network.build().eval()
     path = folder / f"{name}.onnx"
-    torch.onnx.export(
-        module,
-        tuple(torch.zeros(shape) for shape in network.inputs.values()),
-        path,
-        input_names=list(network.inputs),
-        output_names=list(network.outputs),
-        opset_version=OPSET,
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        # the exporter that most people's scripts use still says at each call that there is a newer one
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            module,
+            tuple(torch.zeros(shape) for shape in network.inputs.values()),
+            path,
+            input_names=list(network.inputs),
+            output_names=list(network.outputs),
+            opset_version=OPSET,
+            dynamo=False,
+        )
     count = network.steps or GOLDEN
     values = {
         key: smooth(i, count + CALIBRATION, shape[1:])

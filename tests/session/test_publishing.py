@@ -60,5 +60,5 @@ def test_a_folder_that_cannot_be_written_still_gives_the_history_its_rows(tmp_pa
 def test_the_history_is_asked_before_the_boards_are() -> None:
     assert "does not answer" in check_history(DOWN)
     assert check_history(None) == ""
-    with pytest.raises(ReportError, match="is not the URL of a history"):
+    with pytest.raises(ReportError, match="no histories in postgress"):
         check_history("postgress://db/hil")

@@ -59,7 +59,8 @@ def test_a_right_board_passes_and_each_network_has_a_whole_row(
     rows = [line for line in lines if "check_of" not in line]
     assert {line["check_of"] for line in lines if "check_of" in line} <= {row["run_id"] for row in rows}
     assert [row["model"] for row in rows] == ["face_detect-msr", "face_detect-mnp"]
-    assert [row["inputs"] for row in rows] == [21, 21]
+    # the second stage looks at each candidate of the first
+    assert rows[0]["inputs"] == len(tasks.read_spec("face_detect").golden) <= rows[1]["inputs"]
     for row in rows:
         assert row["link"]["baud"] == 921_600  # tuned, like every line
         assert row["link"]["bytes_up"] > 0

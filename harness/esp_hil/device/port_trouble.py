@@ -82,7 +82,7 @@ def unavailable(board: str, url: str, error: Exception, number: int | None) -> B
         what = f"{url} is in use" + (f" by {holder}" if holder else "")
         hint = "close the program that has it open (monitor, terminal, another run)"
         return BoardInUse(what, hint=hint, board=board, step="link")
-    if number == errno.ENOENT or "FileNotFoundError" in text:
+    elif number == errno.ENOENT or "FileNotFoundError" in text:
         what, hint = f"there is no port {url}", "hil boards lists the ports"
     elif number == errno.ECONNREFUSED:
         what, hint = f"nothing listens at {url}", "start the emulator or server first"

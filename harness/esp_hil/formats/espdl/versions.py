@@ -67,7 +67,7 @@ S31_EVEN = "3.3.4"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class ArithmeticChange:
     """Something that ESP-DL has computed as it does today since one version, and otherwise or not at all before.
 
     Attributes:
@@ -85,7 +85,7 @@ class Change:
     source: str
 
 
-def changes_since(version: str, graph: Graph) -> Iterator[tuple[Node, Change]]:
+def changes_since(version: str, graph: Graph) -> Iterator[tuple[Node, ArithmeticChange]]:
     """The nodes that ESP-DL of a version computes otherwise than the newest known, and how; none for ""."""
     older = [change for change in CHANGES if before(version, change.since)]
     for node in graph.nodes:
@@ -148,51 +148,51 @@ def _generic_resize(graph: Graph, node: Node) -> bool:
     return node.op_type == "Resize" and not (twice and node.attributes.get("mode") == "nearest")
 
 
-CHANGES: tuple[Change, ...] = (
-    Change(
+CHANGES: tuple[ArithmeticChange, ...] = (
+    ArithmeticChange(
         since=LUT_NEAREST,
         applies=_coarse_table,
         before="interpolates between the entries of an int16 table and cuts off, instead of taking the nearest",
         modelled=True,
         source="dl_module_lut.hpp, 1def9a2d",
     ),
-    Change(
+    ArithmeticChange(
         since="3.3.7",
         applies=_steps_over_blocks,
         before="steps over single elements instead of whole blocks",
         source="dl_tensor_base.cpp: _slice, 6b02eb91",
     ),
-    Change(
+    ArithmeticChange(
         since="3.3.1",
         applies=_per_channel,
         before="reads one exponent for all output channels",
         source="isa/esp32p4/dl_esp32p4_s8_conv2d.S, 49d0f341",
     ),
-    Change(
+    ArithmeticChange(
         since="3.2.2",
         applies=_large_average,
         before="sums in float32, which does not hold these sums",
         source="dl_base_avg_pool2d.cpp, 2aec3331",
     ),
-    Change(
+    ArithmeticChange(
         since="3.1.4",
         applies=_one_dimensional("MaxPool", "AveragePool", "GlobalAveragePool"),
         before="has no 1-D pools",
         source="dl_base_pool2d.hpp, aefbd95c",
     ),
-    Change(
+    ArithmeticChange(
         since="3.1.3",
         applies=_one_dimensional("Conv"),
         before="has no 1-D convolution",
         source="dl_module_conv.hpp, 56626d22",
     ),
-    Change(
+    ArithmeticChange(
         since="3.1.2",
         applies=_generic_resize,
         before="resizes by 2x2 in mode nearest only",
         source="dl_module_resize.hpp, 858ba753 and fc99a5f1",
     ),
-    Change(
+    ArithmeticChange(
         since="3.1.2",
         applies=_wide_bias,
         before="wants the bias of 16-bit operators in int32, and stops",
