@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
+from esp_hil import tasks
 from esp_hil.results.journal import read_runs
 from esp_hil.results.outcome import status_of
 from tests.conftest import ROOT
