@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -185,6 +186,24 @@ def test_what_a_build_leaves_behind_does_not_count(source: Path, idf: Idf, fake:
         (source / name).write_text("x")
     build(C3, idf, source=source)
     assert len(fake.calls) == 1
+
+
+def test_a_source_that_changed_while_it_was_built_is_looked_at_again(
+    source: Path, idf: Idf, fake: FakeIdf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = build_module._run_idf
+
+    def edited(*given: Any) -> None:
+        run(*given)
+        (source / "main" / "app_main.cpp").write_text("saved in the meantime")
+
+    monkeypatch.setattr(build_module, "_run_idf", edited)
+    build(C3, idf, source=source)
+    monkeypatch.setattr(build_module, "_run_idf", run)
+    build(C3, idf, source=source)
+    assert len(fake.calls) == 2
+    build(C3, idf, source=source)
+    assert len(fake.calls) == 2
 
 
 def test_another_compiler_or_esp_idf_is_built_again(source: Path, idf: Idf, fake: FakeIdf) -> None:

@@ -172,9 +172,15 @@ def build(
                 shown.say(
                     f"build {order.folder_name} begins: minutes the first time; all output: {folder / LOG_FILE}"
                 )
+                before = _fingerprint(order, idf, source)
                 _run_idf(order, idf, view, folder, shown)
             # the lock of the components may have been written by this very build
-            _record(folder, fingerprint(order, idf, source, view), FirmwareImage.from_build_dir(folder))
+            if _fingerprint(order, idf, source) == before:
+                _record(folder, fingerprint(order, idf, source, view), FirmwareImage.from_build_dir(folder))
+            else:
+                shown.say(
+                    f"{order.folder_name}: sources were changed while they were built; the next build looks again"
+                )
         return with_sizes(FirmwareImage.from_build_dir(folder))
 
 
@@ -279,14 +285,18 @@ def fingerprint(order: BuildOrder, idf: Idf, source: Path, view: Path) -> str:
     Raises:
         BuildError: the compiler is not installed.
     """
+    return _fingerprint(order, idf, source, view / LOCK)
+
+
+def _fingerprint(order: BuildOrder, idf: Idf, source: Path, *locks: Path) -> str:
     whole = hashlib.sha256()
     facts = [order.target, order.runtime, *order.profile, *map("=".join, sorted(order.definitions.items()))]
     for fact in (*facts, idf.version, str(idf.path), compiler_version(order.target, idf)):
         whole.update(fact.encode() + b"\0")
     # the version of the application comes from pyproject.toml
-    others = (view / LOCK, source.parent / "pyproject.toml", order.model)
+    others = (*locks, source.parent / "pyproject.toml", order.model)
     for path in (*sources(source), *(path for path in others if path is not None and path.is_file())):
-        name = path.relative_to(source) if path.is_relative_to(source) and path != view / LOCK else path
+        name = path.relative_to(source) if path.is_relative_to(source) and path not in locks else path
         whole.update(name.as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return whole.hexdigest()
 
