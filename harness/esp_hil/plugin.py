@@ -145,14 +145,15 @@ def _emulator_args(config: pytest.Config, board: str | None) -> str | None:
     return extra
 
 
-def _micropython_named(config: pytest.Config) -> bool:
-    """Whether the suite of boards under MicroPython was named on the command line."""
-    return any("micropython" in word for word in config.args)
+_ONLY_NAMED = ("micropython", "operators")
+"""Suites that a plain `pytest --target CHIP` leaves out: boards under MicroPython have another firmware, and hundreds
+of operators are a question of their own."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave suites/micropython out unless it was named: it would disturb a board with any other firmware."""
-    if collection_path.name != "micropython" or _micropython_named(config):
+    """Leave the suites out that must be named on the command line, unless they were."""
+    name = collection_path.name
+    if name not in _ONLY_NAMED or any(name in word for word in config.args):
         return None
     from esp_hil.session import suites
 
@@ -305,7 +306,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.addinivalue_line(
         "markers",
-        "hil_kind(kind, of=''): what hil_combination is: model (without the mark), task or benchmark",
+        "hil_kind(kind, of=''): what hil_combination is: model (without the mark), task, benchmark or operator",
     )
     try:
         suites.add_to(config, asked=read(ROWS["suites"], _sources(config)) is True)

@@ -14,10 +14,13 @@ import pytest
 
 from esp_hil.exact import ExactReference
 from esp_hil.formats.espdl import read_espdl
-from tests.exact.make_chip_answers import FILE
-from tests.exact.simd_cases import CHIPS, FLOAT_TOLERANCE, judge, not_truth, simd_cases
+from esp_hil.models.operators import OperatorCase, folder, read_cases
+from esp_hil.targets import Family
+from tests.exact.simd_cases import CHIPS as FAMILIES
+from tests.exact.simd_cases import FLOAT_TOLERANCE, judge, not_truth, simd_cases
 
 SAMPLED = 9
+CHIPS: tuple[Family, ...] = ("esp32s3", "esp32p4")
 
 
 def sampled() -> list[Any]:
@@ -36,33 +39,24 @@ def test_the_reference_answers_as_the_chip(case: Path) -> None:
     assert outcome.tensors
 
 
-with np.load(FILE) as _answers:
-    CLONED = sorted(name.removesuffix("/model") for name in _answers.files if name.endswith("/model"))
+CLONED = [case for chip in CHIPS for case in read_cases(chip) if case.origin == "assembly"]
 
 
-@pytest.mark.parametrize("case", CLONED)
-def test_the_reference_answers_as_the_chip_in_a_clean_clone(case: str) -> None:
-    with np.load(FILE) as archive:
-        arrays = {
-            key.removeprefix(f"{case}/"): archive[key] for key in archive.files if key.startswith(f"{case}/")
-        }
-    given = {key.removeprefix("in0__"): values for key, values in arrays.items() if key.startswith("in0__")}
-    wanted = {
-        key.removeprefix("out0__"): values for key, values in arrays.items() if key.startswith("out0__")
-    }
-    model = read_espdl(arrays["model"].tobytes())
-    answers = ExactReference(model, CHIPS[case.split("_", maxsplit=1)[0]], threads=1).run(
-        given, tensors=list(wanted)
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CLONED])
+def test_the_reference_answers_as_the_chip_in_a_clean_clone(case: OperatorCase) -> None:
+    model = read_espdl(case.image)
+    answers = ExactReference(model, FAMILIES[case.name.split("_", maxsplit=1)[0]], threads=1).run(
+        case.inputs, tensors=list(case.expected)
     )
-    for name, values in wanted.items():
+    for name, values in case.expected.items():
         assert (answers[name].dtype, answers[name].shape) == (values.dtype, values.shape), name
         tolerance = FLOAT_TOLERANCE if values.dtype.kind == "f" else 0
         assert np.allclose(answers[name], values, rtol=0, atol=tolerance, equal_nan=True), name
 
 
 def test_the_clean_clone_has_both_chips_both_widths_and_all_committed_answers_are_small() -> None:
-    kinds = {tuple(case.split("_")[:2]) for case in CLONED}
+    kinds = {tuple(case.name.split("_")[:2]) for case in CLONED}
     assert {(chip, bits) for chip in ("s3", "p4") for bits in ("s8", "s16")} <= kinds
-    folder = FILE.parent
-    committed = [FILE, *(folder / "vectors").rglob("*.*"), *(folder / "answers").iterdir()]
+    here = Path(__file__).parent
+    committed = [*folder().glob("*.npz"), *(here / "vectors").rglob("*.*"), *(here / "answers").iterdir()]
     assert sum(path.stat().st_size for path in committed if path.is_file()) <= 2_000_000

@@ -16,11 +16,13 @@ from esp_hil.exact import ExactReference, Kernels
 from esp_hil.exact.filters import has_old_name
 from esp_hil.exact.registry import operator_names, operator_of
 from esp_hil.formats.espdl import Node, read_espdl
+from esp_hil.models.operators import OperatorCase, read_cases
 from esp_hil.targets import Family
 from tests.conftest import shared_folder
 
 OWN = Path(__file__).parent / "vectors"
 ANSWERS = Path(__file__).parent / "answers"
+PORTABLE = [case for case in read_cases("c") if case.origin == "portable"]
 # written out by hand in test_operators.py, or compared with onnxruntime on random graphs; nothing of ESP-DL's
 NOT_ANSWERED = {"streaming"}
 NOT_ANSWERED_OPERATORS = {
@@ -106,11 +108,27 @@ def test_small_operators_come_out_as_esp_dl_computed_them_in_a_clean_clone(case:
         check_archive(archive["model"].tobytes(), archive, family, one_lsb=bool(archive["one_lsb"]))
 
 
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in PORTABLE])
+def test_operators_of_the_conformance_suite_come_out_as_esp_dl_computed_them(case: OperatorCase) -> None:
+    archive = {f"in0__{name}": values for name, values in case.inputs.items()}
+    archive |= {f"out0__{name}": values for name, values in case.expected.items()}
+    check_archive(case.image, _Archive(archive), "c", one_lsb=case.tolerance_lsb == 1)
+
+
+class _Archive(dict[str, NDArray[Any]]):
+    """Arrays as numpy.load gives them."""
+
+    @property
+    def files(self) -> list[str]:
+        return list(self)
+
+
 def test_a_clean_clone_has_an_answer_for_every_family_of_operators() -> None:
     models = [read_espdl(case / "model.espdl") for case in cases(OWN)]
     for path in ANSWERS.glob("*.npz"):
         with np.load(path) as archive:
             models.append(read_espdl(archive["model"].tobytes()))
+    models += [read_espdl(case.image) for case in PORTABLE]
     answered = {node.op_type for model in models for node in model.graph.nodes}
     families: dict[str, set[str]] = {}
     for name in operator_names():

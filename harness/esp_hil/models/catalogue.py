@@ -43,7 +43,7 @@ __all__ = [
     "roots_searched",
 ]
 
-Kind = Literal["model", "task", "benchmark"]
+Kind = Literal["model", "task", "benchmark", "operator"]
 
 _MODEL_FILE = "model.toml"
 _FILES: Mapping[Kind, str] = {"task": "task.toml", "model": _MODEL_FILE}

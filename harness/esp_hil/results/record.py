@@ -37,7 +37,7 @@ from esp_hil.verdict.difference import FloatDiff, IntegerDiff
 from esp_hil.verdict.verdict import Verdict
 from esp_hil.wire.status import Status
 
-SCHEMA = 9
+SCHEMA = 10
 """Version of the row. Raised by every change of a field's name, type or meaning, and by every new field."""
 
 OLDEST_SCHEMA = 2
@@ -238,6 +238,32 @@ class FirstWrong:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorRow:
+    """What a row of the conformance suite is about; see `esp_hil.models.operators.OperatorCase`.
+
+    Attributes:
+        name: of the case.
+        operator: as the runtime names it.
+        bits: 8 or 16, of the integers that it computes with; 32 of floats.
+        what: shapes and attributes, for people.
+        origin: where the expected integers come from: assembly, portable, tflite-micro or reference.
+        elements: of all outputs.
+        wrong_in: the operator that a wrong answer comes from: this one, or one before it in the case's model; "" if
+            the answer is right, or nobody knows.
+        fault: name of a known fault of the chip's kernels that explains a wrong answer; "" if none does.
+    """
+
+    name: str
+    operator: str
+    bits: int
+    what: str
+    origin: str
+    elements: int
+    wrong_in: str = ""
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why a run has no verdict or no figures: what went wrong in which step, in one line."""
 
@@ -318,6 +344,7 @@ class Run:
         shown: a few inputs with the device's scores for them, class by class: the first one, and wrong ones.
         first_wrong: the tensor that `divergence` is about, with its differences; None if there is none.
         checks: what each test of the suites said of this run; empty in rows that no suite judged.
+        case: the operator that the run is about; None if it is about a model.
     """
 
     run_id: str
@@ -358,6 +385,7 @@ class Run:
     custody: Custody | None = None
     first_wrong: FirstWrong | None = None
     checks: tuple[Check, ...] = ()
+    case: OperatorRow | None = None
 
     @property
     def simulated(self) -> bool:

@@ -59,6 +59,11 @@ class Baseline:
         for run in rows:
             self._by_identity.setdefault(identity_of(run), []).append(run)
 
+    @property
+    def rows(self) -> tuple[Run, ...]:
+        """All that were given."""
+        return tuple(run for runs in self._by_identity.values() for run in runs)
+
     def judge(self, attempts: Sequence[Run]) -> Comparison:
         """Compare the attempts of one combination with the rows of its identity."""
         known = self._by_identity.get(identity_of(attempts[0]), [])
@@ -66,5 +71,4 @@ class Baseline:
 
     def judge_all(self, rows: Sequence[Run]) -> Comparison:
         """Compare all rows of a session, of every combination."""
-        known = [run for runs in self._by_identity.values() for run in runs]
-        return compare(known, rows, self._rules, tests=self._tests)
+        return compare(self.rows, rows, self._rules, tests=self._tests)

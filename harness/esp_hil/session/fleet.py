@@ -140,6 +140,8 @@ def _model_of(combination: Combination) -> catalogue.Model:
 
 
 def _file_of(combination: Combination) -> DeviceFile:
+    if combination.kind == "operator":
+        return combination.cases[0].file
     model = _model_of(combination)
     family = combination.target.family_of(combination.runtime)
     return open_device_file(model.artifact(combination.recipe, family))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
@@ -13,7 +13,9 @@ from esp_hil.errors import ConfigError
 from esp_hil.models import catalogue
 from esp_hil.models.benchmarks import PREFIX, WINDOW_S, Entry, entries
 from esp_hil.models.catalogue import Kind
+from esp_hil.models.operators import OperatorCase, operator_names, read_cases
 from esp_hil.models.recipe import Recipe
+from esp_hil.results.conformance import width
 from esp_hil.session.option_rows import Options, words
 from esp_hil.targets import FAMILIES_OF, Runtime, Target, target
 from esp_hil.tasks import read_spec
@@ -35,6 +37,7 @@ class Combination:
     Attributes:
         kind: which of them.
         pooled: whether the run has several boards.
+        place: sorts combinations of one board before their names do; operators that others need come first.
         resolved: what the catalogue has under the name, so that it is asked once; None: it was not asked.
     """
 
@@ -45,6 +48,7 @@ class Combination:
     board: str | None
     kind: Kind = "model"
     pooled: bool = False
+    place: str = ""
     resolved: catalogue.Model | Entry | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -67,15 +71,24 @@ class Combination:
     def group(self) -> str:
         """Combinations of one group run one after the other: those that share a board.
 
-        Virtual and emulated boards are as many as are asked for, so each combination has its own.
+        Virtual and emulated boards are as many as are asked for, so each combination has its own; operators are so
+        small that they share one.
         """
+        if self.kind == "operator":
+            return f"operators {self.runtime} {self.target.name} {self.board or ''}"
         many = self.board is not None and (self.board == "virtual" or named(self.board) is not None)
         return self.id if many else f"{self.target.name} {self.board or ''}"
 
     @property
-    def sort_key(self) -> tuple[str, str, str, str, str]:
+    def sort_key(self) -> tuple[str, str, str, str, str, str]:
         """Combinations in this order change the board, its firmware, then the model as seldom as can be."""
-        return (self.target.name, self.board or "", self.runtime, self.model, self.recipe)
+        return (self.target.name, self.board or "", self.runtime, self.place, self.model, self.recipe)
+
+    @property
+    def cases(self) -> tuple[OperatorCase, ...]:
+        """Of an operator: the cases of its width."""
+        every = read_cases(self.target.family_of(self.runtime))
+        return tuple(case for case in every if (case.operator, width(case.bits)) == (self.model, self.recipe))
 
 
 def combinations(options: Options, kind: Kind = "model", *, of: str = "") -> tuple[Combination, ...]:
@@ -83,7 +96,7 @@ def combinations(options: Options, kind: Kind = "model", *, of: str = "") -> tup
 
     Args:
         options: of the session.
-        kind: models, tasks or benchmarks; what the options name of another kind is left to that.
+        kind: models, tasks, benchmarks or operators; what the options name of another kind is left to that.
         of: only tasks of this kind, as their task.toml has it; "": all.
 
     Returns:
@@ -100,6 +113,8 @@ def combinations(options: Options, kind: Kind = "model", *, of: str = "") -> tup
             hint="e.g. pytest --target esp32s3, or without a board: pytest --target esp32s3 --hil-board virtual",
         )
     where = places(options.boards, [target(name) for name in options.targets])
+    if kind == "operator":
+        return _sorted(options, _operators(options, where))
     names = _names(options, kind)
     if kind == "model":
         found = _models(options, names, where)
@@ -109,6 +124,11 @@ def combinations(options: Options, kind: Kind = "model", *, of: str = "") -> tup
         assert options.mlperf_tiny is not None
         there = [entry for entry in entries(options.mlperf_tiny) if entry.name in names]
         found = [_benchmark(entry, chip, board, options) for chip, board in where for entry in there]
+    return _sorted(options, found)
+
+
+def _sorted(options: Options, found: Iterable[Combination]) -> tuple[Combination, ...]:
+    """In the order that changes boards least; told apart by board where there are several."""
     if len(options.boards) > 1:
         found = [replace(combination, pooled=True) for combination in found]
     return tuple(sorted(found, key=lambda combination: combination.sort_key))
@@ -138,7 +158,7 @@ def _names(options: Options, kind: Kind) -> list[str]:
     if options.mlperf_tiny is None and _benchmark_named(options):
         raise ConfigError("MLPerf Tiny's models are given by path", hint="--hil-mlperf-tiny DIR")
     for name in options.models:
-        if name not in kinds:
+        if name not in kinds and name not in operator_names():
             catalogue.load(name)  # says what there is
     # unnamed, a folder with models of its own has only those run
     every = catalogue.own_models() if kind == "model" else kinds
@@ -180,6 +200,33 @@ def _models(options: Options, names: list[str], where: list[tuple[Target, str | 
 
 def _task(name: str, chip: Target, board: str | None) -> Combination:
     return Combination(model=name, recipe=ZOO_RECIPE, runtime="espdl", target=chip, board=board, kind="task")
+
+
+FEEDS = ("Conv", "Relu", "MaxPool", "Transpose", "DequantizeLinear")
+"""Operators that stand before others in the models of some cases; their own cases come first."""
+
+
+def _operators(options: Options, where: Iterable[tuple[Target, str | None]]) -> Iterator[Combination]:
+    """Operators and widths that have cases; TFLM's only if that runtime is named: it needs another firmware."""
+    for chip, board in where:
+        for runtime in FAMILIES_OF:
+            if runtime not in (options.runtimes or ("espdl",)):
+                continue
+            known = {(case.operator, case.bits): None for case in read_cases(chip.family_of(runtime))}
+            for operator, bits in known:
+                if options.models and operator not in options.models:
+                    continue
+                if options.recipes and width(bits) not in options.recipes:
+                    continue
+                yield Combination(
+                    model=operator,
+                    recipe=width(bits),
+                    runtime=runtime,
+                    target=chip,
+                    board=board,
+                    kind="operator",
+                    place=str(FEEDS.index(operator)) if operator in FEEDS else str(len(FEEDS)),
+                )
 
 
 def _is_of(task: str, kind: str) -> bool:

@@ -85,6 +85,7 @@ def publish(
         stopped: why the session ended before all was run.
     """
     from esp_hil.report import write_comparison, write_reports
+    from esp_hil.report.conformance import write_conformance
 
     done = Publication()
     if stopped:
@@ -105,6 +106,7 @@ def publish(
             comparison=done.comparison,
             baseline=source,
         )
+        done.reports |= write_conformance(rows, results, before=_operators(baseline))
     except HilError as error:
         done.troubles.append(f"the reports are not complete: {error}; the rows are in {results}")
         done.status = UNPUBLISHED
@@ -127,6 +129,11 @@ def publish(
         done.troubles.append(f"the rows are not in the history: {error.message}; {later}")
         done.status = UNPUBLISHED
     return done
+
+
+def _operators(baseline: Baseline | None) -> tuple[Run, ...]:
+    """Rows of the baseline that are about operators."""
+    return () if baseline is None else tuple(run for run in baseline.rows if run.case is not None)
 
 
 def _added(rows: Sequence[Run], history: str) -> Sequence[HistoryLine]:

@@ -184,6 +184,8 @@ class Session:
         self.rows.append(row)
         self._recorded += 1
         said = row.verdict.summary if row.verdict else row.failure.message if row.failure else "no verdict"
+        if row.case is not None:
+            said = said.partition(";")[0]  # there is no quantizer, and no price
         self._progress.say(f"{row.title}: {said}")
 
     def checked(self, combination: Combination, check: Check) -> None:

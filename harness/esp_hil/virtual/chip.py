@@ -14,7 +14,7 @@ from esp_hil._device import Server
 from esp_hil.counters import BYTES, CLOCK_CYCLES, CLOCK_TIMER, HEAP_INTERNAL_FREE, HEAP_PSRAM_FREE
 from esp_hil.settings import VERSION
 from esp_hil.targets import Runtime, Target
-from esp_hil.virtual.engine import SYSTEM_BYTES, ExactEngine
+from esp_hil.virtual.engine import CRASH, SYSTEM_BYTES, ExactEngine
 from esp_hil.virtual.faults import EngineFaults
 from esp_hil.virtual.flash import Flash, GoldenPartition
 from esp_hil.virtual.places import Places
@@ -194,7 +194,7 @@ class VirtualChip:
         if number == self._faults.reset_at_run and self._reason == "power_on":
             self.ask_restart("software")
         first = self._reason == "power_on" or self._faults.panic_again
-        if number == self._faults.panic_at_run and first:
+        if number == CRASH or (number == self._faults.panic_at_run and first):
             self.ask_restart("panic")
 
     def ask_restart(self, reason: ResetReason) -> None:

@@ -37,6 +37,10 @@ SYSTEM_BYTES = 96 * 1024
 """Internal memory for FreeRTOS, drivers and application: an assumption; the heap figures are simulated."""
 
 
+CRASH = -1
+"""In place of a run's number: the chip panics in it."""
+
+
 class Computation(Protocol):
     """What computes: the exact reference, or one with planted faults."""
 
@@ -100,7 +104,8 @@ class ExactEngine:
     Args:
         target: the chip that it stands for.
         faults: what is wrong with it.
-        on_run: called with the number of each run (from 1) before it; resets the chip if the plan says so.
+        on_run: called with the number of each run (from 1) before it, or with CRASH; resets the chip if the plan says
+            so.
     """
 
     name = "exact"
@@ -116,6 +121,7 @@ class ExactEngine:
         self._reference: ExactReference | None = None
         self._network: Computation | None = None
         self._pace = Pace(target, faults)
+        self._crashes = False
 
     def load(self, image: bytes, *, location: int, path: str, cores: int, options: int) -> LoadedModel:
         """Read an .espdl image.
@@ -136,7 +142,8 @@ class ExactEngine:
         from esp_hil.exact import ExactReference
         from esp_hil.formats.espdl import possible_families, read_espdl
         from esp_hil.formats.espdl.memory import plan_memory
-        from esp_hil.virtual.broken import BrokenNetwork
+        from esp_hil.formats.espdl.operators import refusal
+        from esp_hil.virtual.broken import BrokenNetwork, numbers_of
 
         model = read_espdl(image)
         possible = possible_families(model.graph, model.metadata)
@@ -151,8 +158,13 @@ class ExactEngine:
         family = self._target.family
         self._reference = ExactReference(model, family, threads=cores)
         self._network = self._reference
-        if self._faults.node:
-            self._network = BrokenNetwork(model, family, self._faults.node, threads=cores)
+        hit = [fault for fault in self._faults.operator if numbers_of(model, fault)]
+        refused = next((fault.operator for fault in hit if fault.fault == "refused"), "")
+        if refused:
+            raise UnsupportedOperator(refusal(refused))
+        self._crashes = any(fault.fault == "crash" for fault in hit)
+        if self._faults.node or hit:
+            self._network = BrokenNetwork(model, family, self._faults.node, hit, threads=cores)
         self.plan = plan
         self._pace.open(image)
         inputs = [_tensor("input", index, value) for index, value in enumerate(model.graph.inputs)]
@@ -189,7 +201,7 @@ class ExactEngine:
         if reference is None or network is None:
             raise EngineError(Status.NO_MODEL, "no model is loaded")
         self._runs += 1
-        self._on_run(self._runs)
+        self._on_run(CRASH if self._crashes else self._runs)
         arrays = {
             value.name: np.frombuffer(data, value.dtype).reshape(value.shape)
             for value, data in zip(reference.inputs, inputs, strict=True)

@@ -39,6 +39,14 @@ A plan is JSON or TOML (a file, or the JSON text itself):
     amount = 0                                   # exponent: shifts by so much more; padding: windows begin so
                                                  # many pixels too early; accumulator: its bits
 
+    [[engine.operator]]                          # every layer of a type computes, or does, something else
+    operator = "Mul"                             # its type
+    bits = 8                                     # only of this width (8, 16); 0: of all
+    fault = "rounding"                           # the other half: up where it should be to even, and the reverse
+                                                 # minimum: 127 (32767) where -128 (-32768) belongs
+                                                 # broken: every bit of its output is turned round
+                                                 # crash: the chip panics; refused: the model is not loaded
+
     [line.to_device]                             # and [line.to_host]; rates are per byte of that direction
     bit_error_rate = 1e-5                        # per bit
     drop_rate = 1e-4
@@ -68,6 +76,7 @@ T = TypeVar("T")
 
 NODE_FAULTS = ("rounding", "exponent", "padding", "accumulator", "layout", "stale")
 CRASH_KINDS = ("panic", "stack_overflow", "out_of_memory", "task_watchdog", "brownout")
+OPERATOR_FAULTS = ("rounding", "minimum", "broken", "crash", "refused")
 ROUNDING_MODES = ("half_up", "half_even", "floor", "toward_zero")
 
 _PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
@@ -102,6 +111,15 @@ class NodeFault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorFault:
+    """A type of layer whose kernel is wrong, in every model; see the plan above. Only ESP-DL's engine can have it."""
+
+    operator: str
+    fault: str
+    bits: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFaults:
     """What is wrong with the engine; runs are counted from 1, since the board was started."""
 
@@ -119,6 +137,7 @@ class EngineFaults:
     parameter: tuple[OffByLsb, ...] = ()
     bit: tuple[FlippedBit, ...] = ()
     node: tuple[NodeFault, ...] = ()
+    operator: tuple[OperatorFault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,13 +202,25 @@ def parse_plan(table: Mapping[str, Any]) -> FaultPlan:
     line = _table(table, "line")
     _known({"seed", "engine", "line"}, table, "the plan")
     _known({"to_device", "to_host"}, line, "line")
-    kinds = {"output": OffByLsb, "parameter": OffByLsb, "bit": FlippedBit, "node": NodeFault}
+    kinds = {
+        "output": OffByLsb,
+        "parameter": OffByLsb,
+        "bit": FlippedBit,
+        "node": NodeFault,
+        "operator": OperatorFault,
+    }
     offs: dict[str, tuple[Any, ...]] = {
         name: tuple(_record(kind, row, f"engine.{name}") for row in engine.get(name, ()))
         for name, kind in kinds.items()
     }
     for row in offs["node"]:
         _check_node_fault(row)
+    for row in offs["operator"]:
+        if row.fault not in OPERATOR_FAULTS or row.bits not in {0, 8, 16, 32}:
+            raise ConfigError(
+                f"fault plan: engine.operator has no fault {row.fault!r} of {row.bits} bits",
+                hint=f"one of: {', '.join(OPERATOR_FAULTS)}; bits 8, 16, 32 or 0",
+            )
     crash = engine.get("crash", CRASH_KINDS[0])
     if crash not in CRASH_KINDS:
         raise ConfigError(f"fault plan: engine.crash is {crash!r}", hint=f"one of: {', '.join(CRASH_KINDS)}")

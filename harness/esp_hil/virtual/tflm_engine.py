@@ -92,7 +92,7 @@ class TflmEngine:
     def _load(self, image: bytes) -> LoadedModel:
         if image[:3] in {b"EDL", b"PDL"}:
             raise EngineError(Status.WRONG_FAMILY, "an .espdl file; this firmware runs .tflite files")
-        if self._faults.node or self._faults.bit:
+        if self._faults.node or self._faults.bit or self._faults.operator:
             raise EngineError(Status.LOAD_FAILED, "planted fault: only ESP-DL's engine can have it")
         room = max(self._room("internal"), self._room("psram"))
         damaged = with_parameter_faults(image, self._faults.parameter) if self._faults.parameter else image
