@@ -23,12 +23,15 @@ import numpy as np
 from esp_hil.errors import HilError
 from esp_hil.exact import ExactReference
 from esp_hil.formats.espdl import EspdlModel, Node, read_espdl
+from esp_hil.formats.tflite import TfliteModel
+from esp_hil.models.device_file import open_device_file
 from esp_hil.models.operators import OperatorCase, Origin, folder, write_cases
 from esp_hil.targets import Family
 from esp_hil.tensors import Array, Arrays
 from tests.conftest import shared_folder
 from tests.exact.simd_cases import not_truth, runs, simd_cases
 from tests.operators.own_models import own_models, saturating_models
+from tests.operators.own_tflite import own_tflite
 
 MOST_BYTES = 7_500
 """Of a recorded model; more only for what has no smaller one."""
@@ -69,7 +72,46 @@ def main() -> int:
         print(
             family, len(recorded), "recorded,", len(own), "own", (folder() / f"{family}.npz").stat().st_size
         )
+    tflm = [_tflm(name, image, said) for name, image, said in own_tflite()]
+    write_cases(folder() / "tflm.npz", tflm)
+    print("tflm", len(tflm), "by tflite-micro", (folder() / "tflm.npz").stat().st_size)
     return 0
+
+
+def _tflm(name: str, image: bytes, said: str) -> OperatorCase:
+    """A `.tflite` of one operator with what tflite-micro's reference kernels answer."""
+    file = open_device_file(image)
+    content = file.content
+    assert isinstance(content, TfliteModel)
+    (operator,) = content.operators
+    random = np.random.default_rng(zlib.crc32(name.encode()))
+    fill = few if operator.name == "EQUAL" else full_range
+    given = {
+        tensor.name: fill(random, tensor.shape, tensor.dtype, number)
+        for number, tensor in enumerate(file.inputs)
+    }
+    expected = file.exact("tflm").run(given)
+    shapes = ", ".join("x".join(map(str, tensor.shape)) for tensor in file.inputs)
+    made = ", ".join("x".join(map(str, tensor.shape)) for tensor in file.outputs)
+    real = any(values.dtype.kind == "f" for values in expected.values())
+    return OperatorCase(
+        name=name,
+        operator=operator.name,
+        bits=16 if file.inputs[0].dtype == "int16" else 8,
+        what="; ".join(filter(None, (said, f"{shapes} -> {made}"))),
+        origin="tflite-micro",
+        image=image,
+        inputs=given,
+        expected=expected,
+        tolerance_abs=FLOAT if real else 0.0,
+        why=WHY if real else "",
+    )
+
+
+def few(random: np.random.Generator, shape: tuple[int, ...], dtype: str, number: int) -> Array:
+    """Few values, so that many are equal."""
+    del number
+    return random.integers(-2, 3, shape).astype(dtype)
 
 
 def _recorded(prefix: str) -> Iterator[OperatorCase]:

@@ -246,9 +246,9 @@ class Maker:
         low = -(1 << (self.bits - 1))
         q = np.arange(low, -low + (self.bits == 16), step)
         with np.errstate(all="ignore"):  # of Log the left half
-            real = np.nan_to_num(of(q * 2.0**self.one), nan=0.0)
+            real = np.nan_to_num(of(np.asarray(q * 2.0**self.one, np.float64)), nan=0.0)
         limits = np.iinfo(self.dtype)
-        real = np.clip(real, -1e6, 1e6).astype(np.float64)
+        real = np.clip(real, -1e6, 1e6)
         entries = np.clip(np.floor(real / 2.0**made + 0.5), limits.min, limits.max).astype(self.dtype)
         return tensor("t", entries, exponents=(made,))
 
@@ -635,7 +635,7 @@ EDGES: dict[str, tuple[str, Make]] = {
         lambda m: m.model("Concat", {"a": (1, 2, 16), "b": (1, 3, 16)}, {"y": (1, 5, 16)}, axis=1),
     ),
     "pad_constant": ("", moved("Pad", (1, 4, 5), (1, 5, 8), (0, 0, 2, 0, 1, 1), mode="constant")),
-    "neg_ends": ("as long as vectors", lambda m: m.model("Neg", {"x": (1, 64)}, {"y": (1, 64)})),
+    "neg_vectors": ("as long as vectors", lambda m: m.model("Neg", {"x": (1, 64)}, {"y": (1, 64)})),
 }
 """Name: (what is special, maker); the name begins with the operator's."""
 

@@ -152,7 +152,7 @@ def _case(row: dict[str, Any], data: bytes) -> OperatorCase:
     if row["origin"] not in get_args(Origin):
         raise ValueError(f"case {row['name']} has origin {row['origin']!r}")
     start, length = row["model"]
-    arrays = {
+    arrays: dict[str, Any] = {
         kind: {name: _array(data, *at) for name, at in row[kind].items()} for kind in ("inputs", "expected")
     }
     said = {name: row[name] for name in _SAID if name in row}

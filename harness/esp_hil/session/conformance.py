@@ -83,7 +83,12 @@ class OperatorMeasurement:
 
         Raises:
             BoardUnavailable: the board did not come back.
+            HandshakeError: it is another chip, or its firmware has another runtime.
         """
+        session = self.attempt.session
+        session.connect()
+        for family in {session.target.family_of(case.file.runtime) for case in self.cases[:1]}:
+            session.device.require(target=session.target, family=family)
         for case in self.cases:
             if case.name not in self.attempt.finished:
                 self.attempt.finished[case.name] = self._row(case)
@@ -124,7 +129,6 @@ class OperatorMeasurement:
         session, file = self.attempt.session, case.file
         family = session.target.family_of(file.runtime)
         session.connect()
-        session.device.require(target=session.target)
         session.upload(file.image, name=case.name)
         session.device.require(
             target=session.target, family=family, model_sha256=file.sha256, inputs=file.inputs
