@@ -197,14 +197,13 @@ def unary(op: str, scale: float = 0.0, zero: int | None = None, options: str = "
 
 def squashing(op: str, of_8: tuple[float, int], of_16: float) -> Make:
     """A function whose output has a scale of its own."""
-    return lambda m: m.model(
-        op,
-        [(1, 333)],
-        (1, 333),
-        scale=of_8[0] if m.bits == 8 else of_16,
-        zero=of_8[1] if m.bits == 8 else 0,
-        **({"options": "SoftmaxOptions", "beta": 1.0} if op == "SOFTMAX" else {}),
-    )
+    more: dict[str, Any] = {"options": "SoftmaxOptions", "beta": 1.0} if op == "SOFTMAX" else {}
+
+    def make(m: Maker) -> bytes:
+        scale, zero = of_8 if m.bits == 8 else (of_16, 0)
+        return m.model(op, [(1, 333)], (1, 333), scale=scale, zero=zero, **more)
+
+    return make
 
 
 def binary(
@@ -221,7 +220,7 @@ def compares(op: str) -> Make:
     return lambda m: m.model(op, [X, X], X, kind="BOOL")
 
 
-PLUS = {"fusedActivationFunction": NONE}
+PLUS: dict[str, Any] = {"fusedActivationFunction": NONE}
 GENERAL: dict[str, tuple[Make, tuple[int, ...]]] = {
     "ADD": (binary("ADD", factor=1.3, options="AddOptions", **PLUS), (8, 16)),
     "SUB": (binary("SUB", factor=1.3, options="SubOptions", **PLUS), (8, 16)),

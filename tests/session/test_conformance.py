@@ -259,12 +259,8 @@ def test_esp_nn_s_known_faults_are_named_and_nothing_else_is_red(tmp_path: Path)
     more = ("--runtime", "tflm", "--operator", chosen, "--virtual-faults", KERNELS)
     status, table = run(tmp_path, "esp32s3", (), *more)
     assert status == 1
-    found = {row.case.name: row.case.fault for row in table.rows if row.case and outcome_of(row) != "exact"}
-    assert {
-        name: any(label.startswith(part) for part in [fault])
-        for name, fault in found.items()
-        for label in [FAULTY.get(name, "?")]
-    } == dict.fromkeys(FAULTY, True)
+    wrong = [row for row in table.rows if outcome_of(row) != "exact"]
+    assert {row.case.name: row.case.fault for row in wrong if row.case is not None} == FAULTY
     page = (tmp_path / "conformance.html").read_text(encoding="utf-8")
     assert "known fault esp-nn#31" in page
 
@@ -278,3 +274,32 @@ def test_firmware_of_the_other_runtime_is_the_board_s_error_and_not_the_operator
         assert cli.main([*words, "--operator", "Relu"]) == 1
     assert "HandshakeError" in capsys.readouterr().out
     assert conformance(read_runs(tmp_path).runs) == ()
+
+
+def test_measured_rows_of_operators_correct_a_prediction(
+    wrong: Ran, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [replace(row, kind="silicon") for row in wrong.table.rows if row.layers]
+    (tmp_path / "runs.jsonl").write_text("".join(row.to_json() + "\n" for row in rows), encoding="utf-8")
+    words = ["predict", "gesture", "--target", "esp32s3", "--recipe", "w8a8"]
+    assert cli.main([*words, "--learn", str(tmp_path)]) == 0
+    assert "operators corrected by your conformance rows" in capsys.readouterr().out
+    assert cli.main([*words, "--learn", str(wrong.folder)]) != 0  # a virtual board's time tells nothing
+
+
+def test_cases_are_written_as_files(tmp_path: Path) -> None:
+    words = [
+        "conformance",
+        "--target",
+        "esp32c3",
+        "--operator",
+        "Mul",
+        "--bits",
+        "8",
+        "--export",
+        str(tmp_path),
+    ]
+    assert cli.main(words) == 0
+    names = {path.stem for path in tmp_path.glob("*.espdl")}
+    assert names
+    assert names == {path.stem for path in tmp_path.glob("*.npz")}

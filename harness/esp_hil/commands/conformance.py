@@ -40,6 +40,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for rows, page and table")
     parser.add_argument("--virtual-faults", metavar="PLAN", help="what is wrong with a virtual board")
+    parser.add_argument(
+        "--export", type=Path, metavar="DIR", help="write the cases as files; no board is needed"
+    )
     parser.add_argument("--list", action="store_true", help="list the cases; no board is needed")
 
 
@@ -60,6 +63,8 @@ def run(args: Namespace) -> int:
     found = combinations(options, "operator")
     if args.list:
         return _list(found)
+    if args.export is not None:
+        return _export(found, args.export)
     if not found:
         raise ConfigError("no case of these operators and widths", hint="hil conformance --list shows all")
     before = _before(args.against)
@@ -108,6 +113,31 @@ def _list(found: Sequence[Combination]) -> int:
     for combination in found:
         for case in combination.cases:
             print(f"{case.operator:20} {combination.recipe:6} {case.origin:10} {case.name:34} {case.what}")
+    return 0
+
+
+def _export(found: Sequence[Combination], folder: Path) -> int:
+    """Each case as NAME.espdl or NAME.tflite, and NAME.npz with in__TENSOR and out__TENSOR."""
+    import numpy as np
+
+    from esp_hil.errors import ReportError
+    from esp_hil.models.device_file import SUFFIXES
+
+    count = 0
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for combination in found:
+            for case in combination.cases:
+                (folder / f"{case.name}{SUFFIXES[combination.runtime]}").write_bytes(case.image)
+                arrays = {f"in__{name}": values for name, values in case.inputs.items()}
+                arrays |= {f"out__{name}": values for name, values in case.expected.items()}
+                np.savez_compressed(folder / f"{case.name}.npz", allow_pickle=False, **arrays)
+                count += 1
+    except OSError as error:
+        raise ReportError(
+            f"cannot write {folder}: {error.strerror or error}", hint="give another folder"
+        ) from None
+    print(f"{folder}: {count} cases")
     return 0
 
 

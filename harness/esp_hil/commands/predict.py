@@ -11,7 +11,10 @@ from esp_hil.commands import add_model
 from esp_hil.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from esp_hil.models.device_file import DeviceFile
+    from esp_hil.results.record import Run
     from esp_hil.results.timing.forecast import Forecast
     from esp_hil.results.timing.setup import Setup
     from esp_hil.targets import Target
@@ -157,22 +160,53 @@ def _learned(results: Path, chip: Target, found: Forecast) -> Forecast:
     from esp_hil.models.named import of_model
     from esp_hil.results.journal import read_runs
     from esp_hil.results.metrics import latency_of
-    from esp_hil.results.timing.forecast import forecast, learned
+    from esp_hil.results.timing.forecast import forecast, learned, of_operators
 
+    rows = read_runs(results).runs
+    operators = _operators(rows, chip, found.setup)
+    if operators:
+        found = of_operators(found, operators)
     pairs = []
-    for row in read_runs(results).runs:
+    for row in rows:
+        if row.case is not None:
+            continue
         latency = None if row.target != chip.name or row.simulated else latency_of(row)
         if latency is None:
             continue
         try:
             named = of_model(catalogue.load(row.model), recipe=row.recipe, chip=chip)
-            expected = forecast(open_device_file(named.path), chip, setup=found.setup)
+            plain = forecast(open_device_file(named.path), chip, setup=found.setup)
+            expected = of_operators(plain, operators)
         except ConfigError:
             continue  # a model that is not in this catalogue cannot be predicted, so it teaches nothing
         pairs.append((latency.median_ms, expected.ms))
+    if operators and not pairs:
+        return found
     factor, half = learned(pairs)
     said = f"corrected by {len(pairs)} of your rows: boards take {factor:.2g} times what is predicted"
     return found.scaled(factor, half=half, reason=said)
+
+
+def _operators(rows: Sequence[Run], chip: Target, setup: Setup) -> dict[str, list[tuple[float, float]]]:
+    """By operator: measured and predicted ms of its own layer, in cases that were run on a chip of this kind."""
+    from esp_hil.models.operators import case_of
+    from esp_hil.results.conformance import own_layer
+    from esp_hil.results.timing.forecast import forecast
+
+    found: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        if row.case is None or row.target != chip.name or row.simulated or row.device is None:
+            continue
+        case = case_of(chip.family_of("tflm" if row.runtime == "tflm" else "espdl"), row.case.name)
+        layer = own_layer(row)
+        if case is None or layer is None or not layer.cycles:
+            continue
+        nodes = forecast(case.file, chip, setup=setup).nodes
+        expected = sum(node.ms for node in nodes if node.op == row.case.operator)
+        if expected:
+            measured = 1e3 * layer.cycles / row.device.clock_hz
+            found.setdefault(row.case.operator, []).append((measured, expected))
+    return found
 
 
 def _errors() -> int:

@@ -111,7 +111,9 @@ class Entry:
     def cycles_per_mac(self) -> float | None:
         """Median over its cases, of the operator's own layer; None where it has no MACs, or none was profiled."""
         found = [
-            layer.cycles / layer.macs for layer in map(_own, self.rows) if layer is not None and layer.macs
+            layer.cycles / layer.macs
+            for layer in map(own_layer, self.rows)
+            if layer is not None and layer.macs
         ]
         return statistics.median(found) if found else None
 
@@ -120,7 +122,7 @@ class Entry:
         """The same for each element of its outputs."""
         found = [
             layer.cycles / _case(run).elements
-            for run, layer in zip(self.rows, map(_own, self.rows), strict=True)
+            for run, layer in zip(self.rows, map(own_layer, self.rows), strict=True)
             if layer is not None and _case(run).elements
         ]
         return statistics.median(found) if found else None
@@ -308,7 +310,7 @@ def _ratio(now: Run, before: Run) -> float | None:
     return statistics.median(now.cycles) / old if old else None
 
 
-def _own(run: Run) -> Work | None:
+def own_layer(run: Run) -> Work | None:
     """The layer of the operator that a row is about."""
     for layer in run.layers or ():
         if layer.operator == _case(run).operator:

@@ -12,7 +12,7 @@ import pytest
 from esp_hil.cli import main
 from esp_hil.errors import ConfigError
 from esp_hil.models.device_file import DeviceFile, open_device_file
-from esp_hil.results.timing.forecast import Forecast, forecast, learned
+from esp_hil.results.timing.forecast import Forecast, forecast, learned, of_operators
 from esp_hil.results.timing.physics import (
     CONTRADICTION,
     Figure,
@@ -188,3 +188,15 @@ def test_instructions_take_more_than_a_cycle_and_buses_less_than_their_peak() ->
         assert 1 <= physics.cycles <= 3
         assert physics.weights >= 1
         assert physics.activations >= 1
+
+
+def test_conformance_rows_correct_their_own_operators_and_no_others(gesture: DeviceFile) -> None:
+    before = on_s3(gesture)
+    after = of_operators(
+        before, {"Conv": [(2.0, 1.0), (3.0, 1.0), (30.0, 10.0)], "Tanh": [(9.0, 1.0)], "Gemm": []}
+    )
+    for old, new in zip(before.nodes, after.nodes, strict=True):
+        assert new.ms == pytest.approx(old.ms * (3.0 if old.op == "Conv" else 1.0))
+    assert after.ms > before.ms
+    assert after.low_ms / after.ms == pytest.approx(before.low_ms / before.ms)
+    assert after.reasons[-1].startswith("1 of its ")

@@ -8,6 +8,7 @@ for a multiply-accumulate of its kernels (`esp_hil.results.timing.predict`), whi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -71,6 +72,16 @@ class NodeForecast:
         """Its whole time."""
         return self.compute_ms + self.weights_ms + self.activations_ms + self.cpp_ms
 
+    def scaled(self, factor: float) -> NodeForecast:
+        """The same with every time multiplied."""
+        return replace(
+            self,
+            compute_ms=self.compute_ms * factor,
+            weights_ms=self.weights_ms * factor,
+            activations_ms=self.activations_ms * factor,
+            cpp_ms=self.cpp_ms * factor,
+        )
+
     @property
     def why(self) -> str:
         """What takes most of its time."""
@@ -127,16 +138,7 @@ class Forecast:
 
     def scaled(self, factor: float, *, half: float, reason: str) -> Forecast:
         """The same with every time multiplied, and a band of its own; for what a user's boards have told."""
-        nodes = tuple(
-            replace(
-                node,
-                compute_ms=node.compute_ms * factor,
-                weights_ms=node.weights_ms * factor,
-                activations_ms=node.activations_ms * factor,
-                cpp_ms=node.cpp_ms * factor,
-            )
-            for node in self.nodes
-        )
+        nodes = tuple(node.scaled(factor) for node in self.nodes)
         ms = self.ms * factor
         return replace(
             self,
@@ -146,6 +148,33 @@ class Forecast:
             high_ms=ms * math.exp(half),
             reasons=(*self.reasons, reason),
         )
+
+
+def of_operators(found: Forecast, pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Forecast:
+    """A prediction corrected operator by operator, by what rows of the conformance suite say of each; the band stays.
+
+    Args:
+        found: what is predicted without them.
+        pairs: by operator: (measured ms, predicted ms) of its own layer in each case, of one chip and settings.
+    """
+    factors = {
+        op: math.exp(median(math.log(measured / predicted) for measured, predicted in each))
+        for op, each in pairs.items()
+        if each
+    }
+    nodes = tuple(node.scaled(factors.get(node.op, 1.0)) for node in found.nodes)
+    before = sum(node.ms for node in found.nodes)
+    change = sum(node.ms for node in nodes) / before if before else 1.0
+    known = {node.op for node in found.nodes} & set(factors)
+    said = f"{len(known)} of its {len({node.op for node in found.nodes})} operators corrected by your conformance rows"
+    return replace(
+        found,
+        nodes=nodes,
+        ms=found.ms * change,
+        low_ms=found.low_ms * change,
+        high_ms=found.high_ms * change,
+        reasons=(*found.reasons, said),
+    )
 
 
 def forecast(
