@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esp_hil.formats.espdl import Attribute, Tensor, ValueInfo
+from esp_hil.formats.espdl import Attribute, TensorData, ValueInfo
 from esp_hil.formats.espdl.operators import REGISTERED
 from esp_hil.targets import Family
 from tests.formats.espdl.writer import edl, graph, node, tensor, value
@@ -66,7 +66,7 @@ class Maker:
     def model(
         self,
         op: str,
-        inputs: Mapping[str, Shape | NDArray[Any] | Tensor],
+        inputs: Mapping[str, Shape | NDArray[Any] | TensorData],
         outputs: Mapping[str, Shape],
         *,
         exponents: Mapping[str, int] | None = None,
@@ -87,10 +87,10 @@ class Maker:
         if op in SCALING:
             given |= {name: given.get(name, self.one) - self.finer for name in outputs}
         values: list[ValueInfo] = []
-        constants: list[Tensor] = []
+        constants: list[TensorData] = []
         names: list[str] = []
         for name, what in {**inputs, **outputs}.items():
-            if isinstance(what, Tensor):
+            if isinstance(what, TensorData):
                 constants.append(what)
             elif isinstance(what, np.ndarray):
                 scaled = what.dtype.name in {"int8", "int16", "int32"} or what.dtype.name == self.dtype
@@ -122,7 +122,7 @@ class Maker:
 
     # filters
 
-    def filter_of(self, weights: NDArray[Any], *, depthwise: bool, exponents: Sequence[int]) -> Tensor:
+    def filter_of(self, weights: NDArray[Any], *, depthwise: bool, exponents: Sequence[int]) -> TensorData:
         """Weights (N, H, W, C), 1-D (N, W, C), as the family packs them; C is 1 of depthwise ones."""
         count, kernel, channels = len(weights), weights.shape[1:-1], weights.shape[-1]
         shape = (*kernel, count, 1) if depthwise else (*kernel, channels, count)
@@ -240,7 +240,7 @@ class Maker:
 
     # tables
 
-    def table(self, of: Callable[[NDArray[np.float64]], NDArray[np.float64]], made: int) -> Tensor:
+    def table(self, of: Callable[[NDArray[np.float64]], NDArray[np.float64]], made: int) -> TensorData:
         """A function's table: 256 entries, of int16 every 32nd of 65,536."""
         step = 1 if self.bits == 8 else 32
         low = -(1 << (self.bits - 1))
@@ -372,7 +372,7 @@ def recurrent(op: str) -> Make:
         steps, inputs, hidden, gates = 4, 6, 8, 4 if op == "LSTM" else 3
         wide = -9
 
-        def weights(name: str, *shape: int, kind: str = "", exponent: int = 0) -> Tensor:
+        def weights(name: str, *shape: int, kind: str = "", exponent: int = 0) -> TensorData:
             values = m.integers(*shape, dtype=kind or m.dtype)
             if kind:
                 values = values // 64
@@ -398,7 +398,7 @@ def recurrent(op: str) -> Make:
         one = node(op, names, list(outputs), name=op.lower(), quant_type=f"S{m.bits}", **attributes)
         values = [value("x", inputs_["x"], m.one, m.dtype)]
         values += [value(n, s, made[n], "int16" if n == "yc" else m.dtype) for n, s in outputs.items()]
-        constants = [item for item in inputs_.values() if isinstance(item, Tensor)]
+        constants = [item for item in inputs_.values() if isinstance(item, TensorData)]
         return edl(graph([one], values, outputs=list(outputs), initializers=constants))
 
     return make

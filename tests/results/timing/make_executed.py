@@ -4,7 +4,7 @@
 
 Case -> a row a node: [name, executed, farthest]: the instructions that were executed, and how far from it the formula
 may lie, in thousandths rounded up. The second is what it came to when this was made: a formula may become better, and
-only this script makes it worse. Cases are those of tests/exact/chip_answers.npz and of this project's own networks.
+only this script makes it worse. Cases are those of suites/operators and of this project's own networks.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from esp_hil.formats.espdl import EspdlModel, read_espdl
 from esp_hil.formats.espdl.shapes import propagate
+from esp_hil.models.operators import case_of
 from esp_hil.results.timing.instructions import kernel_calls
 from tests.conftest import ROOT, shared_folder
-from tests.exact.make_chip_answers import FILE as CHIP_ANSWERS
 
 FILE = Path(__file__).with_name("executed.json")
 
@@ -73,8 +71,8 @@ def cloned(case: str) -> EspdlModel | None:
         chip = "esp32s3" if case.startswith("s3") else "esp32p4"
         found = ROOT / "golden" / name / recipe / f"{chip}.espdl"
         return read_espdl(found.read_bytes()) if found.is_file() else None
-    with np.load(CHIP_ANSWERS) as archive:
-        return read_espdl(archive[f"{case}/model"].tobytes()) if f"{case}/model" in archive.files else None
+    found_case = case_of("esp32s3" if case.startswith("s3") else "esp32p4", case)
+    return read_espdl(found_case.image) if found_case is not None else None
 
 
 def away(formula: float, executed: int) -> float:
