@@ -10,8 +10,8 @@ import pytest
 
 from esp_hil.errors import InputError
 from esp_hil.lint import RULES, Finding, Subject, lint_file, run_rules
-from esp_hil.targets import target
-from tests.exact.make_chip_answers import FILE as CHIP_ANSWERS
+from esp_hil.models.operators import read_cases
+from esp_hil.targets import FAMILIES, target
 from tests.exact.test_vectors import ANSWERS
 from tests.formats.espdl.examples import tiny_graph
 from tests.lint.builders import on_file
@@ -91,10 +91,10 @@ def _cloned() -> Iterator[tuple[str, bytes]]:
     for path in sorted(ANSWERS.glob("*.npz")):
         with np.load(path) as archive:
             yield path.stem, archive["model"].tobytes()
-    with np.load(CHIP_ANSWERS) as archive:
-        for key in archive.files:
-            if key.endswith("/model"):
-                yield key.removesuffix("/model"), archive[key].tobytes()
+    for family in FAMILIES:
+        for case in read_cases(family):
+            if case.origin != "reference":
+                yield case.name, case.image
 
 
 def test_ground_truth_has_no_errors_but_the_known_ones(shared: Path) -> None:

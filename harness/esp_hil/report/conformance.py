@@ -16,8 +16,8 @@ from esp_hil.report.view import tally
 from esp_hil.report.writing import write_text
 from esp_hil.results.conformance import (
     RECORDED,
-    Change,
-    Entry,
+    CaseChange,
+    OperatorEntry,
     Outcome,
     Table,
     compared,
@@ -86,7 +86,7 @@ class Shown:
     lines: tuple[Line, ...]
     cases: tuple[Case, ...]
     left: int
-    changes: tuple[Change, ...] | None
+    changes: tuple[CaseChange, ...] | None
     before: str
 
 
@@ -143,7 +143,7 @@ def _shown(table: Table, before: Table | None) -> Shown:
     )
 
 
-def _line(entry: Entry) -> Line:
+def _line(entry: OperatorEntry) -> Line:
     per_mac, per_element = entry.cycles_per_mac, entry.cycles_per_element
     cells = (
         entry.operator,

@@ -74,7 +74,7 @@ def why_of(run: Run) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class OperatorEntry:
     """One operator and width.
 
     Attributes:
@@ -145,7 +145,7 @@ class Table:
         rows: all, one a case.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[OperatorEntry, ...]
     rows: tuple[Run, ...]
 
     def count(self, outcome: Outcome, *, recorded: bool | None = None) -> int:
@@ -204,7 +204,7 @@ def _table(rows: Sequence[Run]) -> Table:
     for run in rows:
         groups.setdefault((_case(run).operator, _case(run).bits), []).append(run)
     entries = [
-        Entry(operator=operator, bits=bits, rows=tuple(sorted(group, key=_worst_first)))
+        OperatorEntry(operator=operator, bits=bits, rows=tuple(sorted(group, key=_worst_first)))
         for (operator, bits), group in sorted(groups.items())
     ]
     return Table(entries=tuple(entries), rows=tuple(rows))
@@ -219,7 +219,7 @@ def _worst_first(run: Run) -> tuple[int, float, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class CaseChange:
     """A case that is not as it was.
 
     Attributes:
@@ -254,38 +254,38 @@ def earlier(table: Table, before: Sequence[Run]) -> Table | None:
     return max(found, key=lambda old: old.first.started_utc)
 
 
-def changes_since(table: Table, before: Sequence[Run]) -> tuple[Change, ...]:
+def changes_since(table: Table, before: Sequence[Run]) -> tuple[CaseChange, ...]:
     """What changed since the last of some earlier rows; nothing without any."""
     old = earlier(table, before)
     return () if old is None else compared(table, old)
 
 
-def compared(now: Table, before: Table) -> tuple[Change, ...]:
+def compared(now: Table, before: Table) -> tuple[CaseChange, ...]:
     """What changed since an earlier table of the same chip and runtime, the worst first; cycles only of like boards."""
     order = ("worse", "slower", "gone", "mended", "faster", "new")
     return tuple(sorted(_changes(now, before), key=lambda change: (order.index(change.kind), change.case)))
 
 
-def _changes(now: Table, before: Table) -> Iterator[Change]:
+def _changes(now: Table, before: Table) -> Iterator[CaseChange]:
     earlier = {_case(run).name: run for run in before.rows}
     timed = _like(now.first, before.first)
     for run in now.rows:
         case, old = _case(run), earlier.pop(_case(run).name, None)
         title = f"{case.operator} {width(case.bits)}"
         if old is None:
-            yield Change(case=case.name, title=title, kind="new", words=outcome_of(run))
+            yield CaseChange(case=case.name, title=title, kind="new", words=outcome_of(run))
             continue
         was, is_ = outcome_of(old), outcome_of(run)
         if was != is_ or worst_of(old) != worst_of(run):
             better = (WORST[is_], _reach(run)) < (WORST[was], _reach(old))
             words = f"{_said(old)} -> {_said(run)}"
-            yield Change(case=case.name, title=title, kind="mended" if better else "worse", words=words)
+            yield CaseChange(case=case.name, title=title, kind="mended" if better else "worse", words=words)
         if timed and (ratio := _ratio(run, old)) is not None and not 1 / SLOWER <= ratio <= SLOWER:
             kind: Literal["slower", "faster"] = "slower" if ratio > 1 else "faster"
-            yield Change(case=case.name, title=title, kind=kind, words=f"{ratio:.2f} times the cycles")
+            yield CaseChange(case=case.name, title=title, kind=kind, words=f"{ratio:.2f} times the cycles")
     for name, old in earlier.items():
         title = f"{_case(old).operator} {width(_case(old).bits)}"
-        yield Change(case=name, title=title, kind="gone", words=f"was {outcome_of(old)}")
+        yield CaseChange(case=name, title=title, kind="gone", words=f"was {outcome_of(old)}")
 
 
 def _said(run: Run) -> str:

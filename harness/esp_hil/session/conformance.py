@@ -64,7 +64,7 @@ class OperatorMeasured:
         return tuple(run for run in self.runs if outcome_of(run) == "not judged")
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorMeasurement:
     """Some cases on one open board.
 
