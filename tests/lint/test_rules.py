@@ -64,7 +64,6 @@ KNOWN_ERRORS = {
 KNOWN_OF_CHIPS = {
     "bias-40-bits",
     "native-matmul",
-    "resize-rescale",
     "prelu",
     "passive-on-input",
     "float-node",
