@@ -55,14 +55,14 @@ def _module(forward: Callable[..., Any], **parts: Any) -> nn.Module:
     import torch
     from torch import nn
 
-    class Made(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            for name, part in parts.items():
-                setattr(self, name, nn.Parameter(part) if isinstance(part, torch.Tensor) else part)
+    def begin(self: Any) -> None:
+        nn.Module.__init__(self)
+        for name, part in parts.items():
+            setattr(self, name, nn.Parameter(part) if isinstance(part, torch.Tensor) else part)
 
-    Made.forward = forward
-    return Made()
+    # no class statement: where torch is not installed its classes are unknown to the type checker
+    made: nn.Module = type("Made", (nn.Module,), {"__init__": begin, "forward": forward})()
+    return made
 
 
 def _fusion() -> nn.Module:
