@@ -6,6 +6,7 @@ compares and changes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -175,6 +176,15 @@ def calibration_images(data: Labelled, recipe: Recipe) -> NDArray[np.uint8]:
     return images
 
 
+def _tools() -> dict[str, str]:
+    """Versions of what files may depend on, where it is installed: a device file that was given needs no scikit-learn."""
+    found = dict[str, str]()
+    for name in _TOOLS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
 def _stage(model: Model, data: Path, stage: Path, *, retrain: bool, say: Say) -> list[str]:
     """Make all files in the folder `stage`; returns their names, the manifest's last."""
     golden, staged = model.golden_inputs, replace(model, folder=stage)
@@ -232,7 +242,7 @@ def _stage(model: Model, data: Path, stage: Path, *, retrain: bool, say: Say) ->
         write_answers(stage / golden.answers, inputs, answers)
         _keep_bytes_of_equal_values(model.folder / golden.answers, stage / golden.answers)
         files.append(golden.answers)
-    versions |= {name: metadata.version(name) for name in _TOOLS} | {"python": sys.version.split()[0]}
+    versions |= _tools() | {"python": sys.version.split()[0]}
     manifest = Manifest(
         tools=versions, files={name: file_entry(stage / name) for name in files}, calibration=calibration
     )

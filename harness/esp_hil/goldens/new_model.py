@@ -109,8 +109,6 @@ def create(wish: Wish, root: Path, say: Say) -> Path:
     if target.exists():
         raise ConfigError(f"{target} is there already", hint="choose another name, or remove the folder")
     sources = read_sources(wish)
-    if not sources.files:
-        require_quantizer()
     chosen = choose(
         sources.ports.inputs,
         _all_classes(wish, sources.ports),
@@ -120,6 +118,9 @@ def create(wish: Wish, root: Path, say: Say) -> Path:
         say=say,
     )
     facts = facts_of(wish, sources, chosen, say)
+    if facts.quantizes:
+        # last: what is wrong with the wish itself is said also where no quantizer is installed
+        require_quantizer()
     with tempfile.TemporaryDirectory(prefix="hil-new-") as name:
         folder = Path(name) / wish.name
         folder.mkdir()
