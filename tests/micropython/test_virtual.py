@@ -133,16 +133,21 @@ def test_what_comes_faster_than_it_is_read_is_lost_as_on_a_chip(machine: Virtual
         link.close()
 
 
+def expect_reset(board: MicroPythonBoard, *, hard: bool) -> None:
+    """A reset loses what is in memory, and keeps files."""
+    board.write_file("/kept", b"kept")
+    board._script("lost = 1")
+    board.reset(hard=hard)
+    with pytest.raises(ScriptFailed, match="NameError"):
+        board._script("print(lost)")
+    assert board.read_file("/kept") == b"kept"
+
+
 @needs_interpreter
 @pytest.mark.parametrize("hard", [True, False])
 def test_a_reset_empties_memory_and_keeps_files(machine: VirtualMicroPython, hard: bool) -> None:
     with open_board(machine.url) as board:
-        board.write_file("/kept", b"kept")
-        board._script("lost = 1")
-        board.reset(hard=hard)
-        with pytest.raises(ScriptFailed, match="NameError"):
-            board._script("print(lost)")
-        assert board.read_file("/kept") == b"kept"
+        expect_reset(board, hard=hard)
 
 
 @needs_interpreter
@@ -240,12 +245,7 @@ def test_its_own_usb_port_loses_long_output_unless_the_host_raises_dtr(tmp_path:
 @pytest.mark.parametrize("hard", [True, False])
 def test_at_its_own_usb_port_a_reset_comes_back_though_rts_does_nothing(tmp_path: Path, hard: bool) -> None:
     with VirtualMicroPython("esp32s3", tmp_path, listen="usb") as machine, open_board(machine.url) as board:
-        board.write_file("/kept", b"kept")
-        board._script("lost = 1")
-        board.reset(hard=hard)
-        with pytest.raises(ScriptFailed, match="NameError"):
-            board._script("print(lost)")
-        assert board.read_file("/kept") == b"kept"
+        expect_reset(board, hard=hard)
 
 
 @needs_interpreter

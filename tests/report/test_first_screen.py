@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 from esp_hil.report import write_reports
 from esp_hil.results.record import Check, Run
 from esp_hil.results.regress import Comparison, compare
-from tests.report.browser import Browser, browser, program
+from tests.report.browser import Browser
 from tests.report.samples import failed_run, sample_run
 from tests.report.test_outcomes import DIAGNOSIS, NUMERICS, SLOWER, diagnosed, slower, wrong
 
@@ -113,14 +113,6 @@ NIGHTS = (
         says=("broken: 1", "wrong: 1", "WORSE than baseline: 1", "ok: 23", DIAGNOSIS, SLOWER.message),
     ),
 )
-
-
-@pytest.fixture(scope="module")
-def tab() -> Iterator[Browser]:
-    if program() is None:
-        pytest.skip("no browser: apt-get install chromium")
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 from esp_hil.report import write_reports
 from esp_hil.results.history import HistoryLine, lines_of
 from esp_hil.results.record import Layer, Run
-from tests.report.browser import Browser, browser, program
+from tests.report.browser import Browser
 from tests.report.png import pixels, share
 from tests.report.samples import a_night, sample_run
 from tests.report.test_formats import EVIL
@@ -24,14 +24,6 @@ from tests.results.history.test_lines import nights
 PAPER, PAPER_DARK = "#f6f7f9", "#101317"
 ACCENT, SIM, BAD, OK = "#1f5fd0", "#6b3fa0", "#b3261e", "#14743a"
 GERMAN = "Prüfling <b>&amp; Söhne"
-
-
-@pytest.fixture(scope="module")
-def tab() -> Iterator[Browser]:
-    if program() is None:
-        pytest.skip("no browser: apt-get install chromium")
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture(autouse=True)

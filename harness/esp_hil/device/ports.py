@@ -13,13 +13,13 @@ import serial
 from esp_hil.device.link import Link
 from esp_hil.device.port_trouble import closed, rate_refused, unavailable
 from esp_hil.device.recording import RecordedLink, unused
+from esp_hil.device.reset_lines import reset_steps
 from esp_hil.device.rfc2217 import open_network_port
 from esp_hil.device.streams import Descriptor, open_pty, open_socket
 from esp_hil.errors import ConfigError, HilError
 
 DEFAULT_BAUD = 115_200
 CONNECT_TIMEOUT_S = 5.0
-RESET_PULSE_S = 0.1
 
 
 class _Port:
@@ -165,21 +165,12 @@ def _change(port: serial.Serial, baud: int) -> None:
 
 
 def _pulse(port: serial.Serial, to_loader: bool, listening: bool) -> None:
-    """RTS pulls EN, DTR the boot strap, each only while the other is off (the boards' two transistors)."""
-    port.dtr = False
-    port.rts = True
-    time.sleep(RESET_PULSE_S)
-    if to_loader:
-        port.dtr = True
-        port.rts = False
-        time.sleep(RESET_PULSE_S / 2)
-        port.dtr = False
-    else:
-        port.rts = False
-    if listening:
-        # DTR first, and never straight from RTS alone: that is how a chip's own USB port enters its bootloader
-        port.dtr = True
-        port.rts = True
+    for step in reset_steps(to_loader=to_loader, listening=listening):
+        if step.line == "dtr":
+            port.dtr = step.raised
+        else:
+            port.rts = step.raised
+        time.sleep(step.hold_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
 
 from esp_hil.device.port_trouble import closed, no_reset_lines, rate_refused, taken, wrong_server
+from esp_hil.device.reset_lines import reset_steps
 from esp_hil.device.streams import CONNECT_TIMEOUT_S, READ_BYTES
 from esp_hil.errors import LinkClosed
 
@@ -28,10 +29,10 @@ SUSPEND, RESUME, LINE_MASK, MODEM_MASK = 8, 9, 10, 11
 ANSWER = 100
 NO_FLOW_CONTROL, DTR_ON, DTR_OFF, RTS_ON, RTS_OFF = 1, 8, 9, 11, 12
 """Values of SET_CONTROL."""
+_SET = {("dtr", True): DTR_ON, ("dtr", False): DTR_OFF, ("rts", True): RTS_ON, ("rts", False): RTS_OFF}
 
 WRITE_BYTES = 4096
 ANSWER_S = 3.0
-RESET_PULSE_S = 0.1
 OPTIONS = frozenset({"ign_set_control", "poll_modem", "timeout", "logging"})
 """What pyserial, and so esptool, takes after the `?` of such a URL."""
 
@@ -286,20 +287,11 @@ class NetworkPort:
 
     def reset(self, *, to_loader: bool = False) -> None:
         """See `esp_hil.device.link.Link`; the pulses last at least as long, the network makes them longer."""
-        self._control(DTR_OFF)
-        if not self._control(RTS_ON):
-            raise no_reset_lines(self.url)
-        time.sleep(RESET_PULSE_S)
-        if to_loader:
-            self._control(DTR_ON)
-        self._control(RTS_OFF)
-        if to_loader:
-            time.sleep(RESET_PULSE_S / 2)
-            self._control(DTR_OFF)
-        if self._listening:
-            # DTR first, and not straight from RTS alone: that is how a chip's own USB port enters its bootloader
-            self._control(DTR_ON)
-            self._control(RTS_ON)
+        for step in reset_steps(to_loader=to_loader, listening=self._listening):
+            done = self._control(_SET[step.line, step.raised])
+            if step.line == "rts" and step.raised and step.hold_s and not done:
+                raise no_reset_lines(self.url)
+            time.sleep(step.hold_s)
 
     def close(self) -> None:
         """See `esp_hil.device.link.Link`."""

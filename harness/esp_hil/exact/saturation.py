@@ -241,29 +241,50 @@ def saturating_sums(lowering: Lowering, x: str, lanes: Lanes) -> tuple[str, str]
         first = onnx.op("Slice", [first, *(onnx.constant(np.array([n]), "cut") for n in (0, 1, 1))])
     start = onnx.op("Mul", [first, onnx.constant(np.asarray(0, real), "zero")])
     start = onnx.op("Add", [start, onnx.constant(lanes.bias.astype(real), "bias")])
+    product = "MatMul" if together > 1 else "Mul"
+    sums, count = cut_sums(
+        onnx, start, (patches, factors), product=product, bounds=lanes.accumulators.bounds, real=real
+    )
+    return kernel.placed(sums, lanes.channels.size), count
+
+
+def cut_sums(
+    onnx: OnnxGraph, start: str, factors: tuple[str, str], *, product: str, bounds: Bounds, real: str
+) -> tuple[str, str]:
+    """Sums of products, saturated after every addition.
+
+    Args:
+        onnx: where it is computed.
+        start: what the sums begin with.
+        factors: of the products; the additions stand in front, in their order.
+        product: the operator that multiplies one step of both: Mul or MatMul.
+        bounds: of the accumulators.
+        real: dtype of all of these.
+
+    Returns:
+        The sums, and how often one was cut (int64 scalar).
+    """
     body = OnnxGraph(onnx)
-    sum_, factor, tap, hits = (body.fresh(name) for name in ("held", "x", "w", "hits"))
-    added = body.op("MatMul" if together > 1 else "Mul", [factor, tap])
-    total = body.op("Add", [sum_, added])
-    bounds = lanes.accumulators.bounds
+    sum_, first, second, hits = (body.fresh(name) for name in ("held", "x", "w", "hits"))
+    total = body.op("Add", [sum_, body.op(product, [first, second])])
     low, high = (body.constant(np.asarray(limit, real), "limit") for limit in (bounds.low, bounds.high))
     cut = body.op("Clip", [total, low, high])
     missed = body.op("Cast", [body.op("Not", [body.op("Equal", [cut, total])])], to=element_type("float32"))
     more = body.op("Add", [hits, body.op("ReduceSum", [missed], keepdims=0)])
-    kinds = {sum_: real, hits: "float32", factor: real, tap: real, cut: real, more: "float32"}
+    kinds = {sum_: real, hits: "float32", first: real, second: real, cut: real, more: "float32"}
     values = {
         name: helper.make_tensor_value_info(name, element_type(kind), None) for name, kind in kinds.items()
     }
     graph = body.subgraph(
         "saturating",
-        inputs=[values[name] for name in (sum_, hits, factor, tap)],
+        inputs=[values[name] for name in (sum_, hits, first, second)],
         outputs=[values[name] for name in (cut, more)],
     )
     none = onnx.constant(np.float32(0), "none")
     sums, count = onnx.ops(
-        "Scan", [start, none, patches, factors], hints=["saturated", "hits"], body=graph, num_scan_inputs=2
+        "Scan", [start, none, *factors], hints=["saturated", "hits"], body=graph, num_scan_inputs=2
     )
-    return kernel.placed(sums, lanes.channels.size), onnx.op("Cast", [count], to=element_type("int64"))
+    return sums, onnx.op("Cast", [count], to=element_type("int64"))
 
 
 def carrier(lanes: Lanes) -> str:

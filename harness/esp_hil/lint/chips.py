@@ -80,20 +80,21 @@ def target_rounds_otherwise(subject: Subject) -> bool:
     return chip == "esp32s31" and before(subject.esp_dl, S31_EVEN)
 
 
+def _nearest_resizes(graph: Graph) -> Iterator[Node]:
+    return (
+        node for node in graph.nodes if node.op_type == "Resize" and node.attributes.get("mode") == "nearest"
+    )
+
+
 @rule("resize-few-channels")
 def resize_few_channels(subject: Subject) -> Iterator[Finding]:
     """Nearest Resize other than by 2x2, of fewer than 16 channels: the kernel writes what others left."""
     graph = subject.graph
     if _family(subject) not in ("esp32s3", "esp32p4"):
         return
-    for node in graph.nodes:
+    for node in _nearest_resizes(graph):
         given, made = graph.values.get(node.input(0)), graph.values.get(node.output(0))
-        if (
-            node.op_type != "Resize"
-            or node.attributes.get("mode") != "nearest"
-            or given is None
-            or made is None
-        ):
+        if given is None or made is None:
             continue
         spatial = list(zip(given.shape[1:-1], made.shape[1:-1], strict=False))
         twice = len(spatial) == 2 and all(after == 2 * before for before, after in spatial)
@@ -110,14 +111,9 @@ def resize_few_channels(subject: Subject) -> Iterator[Finding]:
 @rule("resize-rescale")
 def resize_rescale(subject: Subject) -> Iterator[Finding]:
     """Nearest Resize between different exponents, which kernels scale each in its own way."""
-    for node in subject.graph.nodes:
+    for node in _nearest_resizes(subject.graph):
         given, made = _exponent(subject.graph, node.input(0)), _exponent(subject.graph, node.output(0))
-        if (
-            node.op_type != "Resize"
-            or node.attributes.get("mode") != "nearest"
-            or given is None
-            or made is None
-        ):
+        if given is None or made is None:
             continue
         why = _why_rescaling_is_wrong(_family(subject), given - made)
         if why:

@@ -89,21 +89,15 @@ class RawRepl:
     def _until(self, mark: bytes, until: float, what: str, *, heed_reset: bool = False) -> bytes:
         """Everything up to a mark, which is taken away."""
         while (at := self._waiting.find(mark)) < 0:
+            # a program may print such words itself; then its own end follows them
+            if heed_reset and any(word in self._waiting for word in LAST_WORDS):
+                raise self._reset_error()
             if self.link.now() >= until:
                 raise self._late(f"no {what}")
             self._waiting += self.link.exchange(b"", until)[1]
-            if heed_reset and self._restarted():
-                raise self._reset_error()
         found = bytes(self._waiting[:at])
         del self._waiting[: at + len(mark)]
         return found
-
-    def _restarted(self) -> bool:
-        """Whether what is waiting ends in words that only a chip says that starts anew.
-
-        A program may print such words itself; then its own end follows them.
-        """
-        return any(word in self._waiting for word in LAST_WORDS) and _CONTROL_D not in self._waiting
 
     def _reset_error(self) -> DeviceReset:
         said = bytes(self._waiting).decode("utf-8", "replace")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from esp_hil.models.operators import ORIGINS
 from esp_hil.report.formats.markdown import escape
+from esp_hil.report.templating import template
 from esp_hil.report.view import tally
 from esp_hil.report.writing import write_text
 from esp_hil.results.conformance import (
@@ -173,16 +174,7 @@ def _case(run: Run) -> Case:
 
 
 def _page(shown: Sequence[Shown], banners: object) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("esp_hil.report"),
-        autoescape=True,  # a board called <script> is text
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("conformance.html.j2").render(
+    return template("conformance.html.j2").render(
         shown=shown, banners=banners, heading=HEADING, signs=SIGNS, origins=ORIGINS, recorded=RECORDED
     )
 

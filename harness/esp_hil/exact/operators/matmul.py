@@ -12,19 +12,18 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from onnx import helper
 
 from esp_hil.errors import UnsupportedOperator
 from esp_hil.exact import sums
 from esp_hil.exact.arithmetic import rounded_and_clipped
 from esp_hil.exact.kernels import Integers
 from esp_hil.exact.lowering import Lowering, attribute_text, quantized_dtype
-from esp_hil.exact.onnx_graph import OnnxGraph, element_type
+from esp_hil.exact.onnx_graph import element_type
 from esp_hil.exact.operators.conv import accumulator_shifts, output_bounds
 from esp_hil.exact.operators.gemm import lower_products
 from esp_hil.exact.proof import FLOAT32_LIMIT, FLOAT64_LIMIT
 from esp_hil.exact.registry import operator
-from esp_hil.exact.saturation import Accumulators, accumulators_of
+from esp_hil.exact.saturation import Accumulators, accumulators_of, cut_sums
 from esp_hil.formats.espdl.model import Node
 
 _MAX_RANK = 4
@@ -160,34 +159,7 @@ def _scanned(lowering: Lowering, factors: _Factors, together: int, held: Accumul
     )
     zero = onnx.constant(np.asarray(0, real), "zero")
     start = onnx.op("Mul", [onnx.op("MatMul", [factors.first, factors.second]), zero])
-    body = OnnxGraph(onnx)
-    sum_, hits, a, b = (body.fresh(name) for name in ("held", "hits", "a", "b"))
-    total = body.op("Add", [sum_, body.op("MatMul", [a, b])])
-    low, high = (
-        body.constant(np.asarray(limit, real), "limit") for limit in (held.bounds.low, held.bounds.high)
-    )
-    cut = body.op("Clip", [total, low, high])
-    missed = body.op("Cast", [body.op("Not", [body.op("Equal", [cut, total])])], to=element_type("float32"))
-    more = body.op("Add", [hits, body.op("ReduceSum", [missed], keepdims=0)])
-    kinds = {sum_: real, hits: "float32", a: real, b: real, cut: real, more: "float32"}
-    values = {
-        name: helper.make_tensor_value_info(name, element_type(kind), None) for name, kind in kinds.items()
-    }
-    graph = body.subgraph(
-        "saturating",
-        inputs=[values[name] for name in (sum_, hits, a, b)],
-        outputs=[values[name] for name in (cut, more)],
-    )
-    none = onnx.constant(np.float32(0), "none")
-    result, count = onnx.ops(
-        "Scan",
-        [start, none, first, second],
-        hints=["saturated", "hits"],
-        body=graph,
-        num_scan_inputs=2,
-        scan_input_axes=[0, 0],
-    )
-    return result, onnx.op("Cast", [count], to=element_type("int64"))
+    return cut_sums(onnx, start, (first, second), product="MatMul", bounds=held.bounds, real=real)
 
 
 def _steps(lowering: Lowering, factors: _Factors, value: str, axis: int, together: int) -> str:

@@ -21,6 +21,7 @@ from esp_hil.report.details import details_of, differing
 from esp_hil.report.mlperf import mlperf_rows
 from esp_hil.report.plots import LogAxis, Svg, latency_row, lsb_bins, lsb_histogram
 from esp_hil.report.report import Report
+from esp_hil.report.templating import template
 from esp_hil.report.timeline import timelines
 from esp_hil.report.tradeoff import tradeoffs
 from esp_hil.report.view import PrintedRun
@@ -67,21 +68,12 @@ class ErrorPlot:
 
 def render(report: Report, path: Path) -> None:
     """Write the page; runs that are not ok get the first cards if there are more than MAX_CARDS."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("esp_hil.report"),
-        autoescape=True,  # a model called <script> is text
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     chosen = [(number + 1, report.line(number)) for number in report.numbers(MAX_CARDS)]
     counts = deciding(report.runs)
     troubles = [(number, line) for number, line in chosen if line.status != "ok" and counts[number - 1]]
     axis, rows = _latency(chosen)
     script = script_text()
-    page = environment.get_template("report.html.j2").render(
+    page = template("report.html.j2").render(
         version=VERSION,
         when=_when(report),
         tally=report.tally,
