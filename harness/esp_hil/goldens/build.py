@@ -177,7 +177,7 @@ def calibration_images(data: Labelled, recipe: Recipe) -> NDArray[np.uint8]:
 
 
 def _tools() -> dict[str, str]:
-    """Versions of what files may depend on, where it is installed: a device file that was given needs no scikit-learn."""
+    """Versions of what files may depend on, of what is installed: a given device file needs no scikit-learn."""
     found = dict[str, str]()
     for name in _TOOLS:
         with contextlib.suppress(metadata.PackageNotFoundError):
