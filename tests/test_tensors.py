@@ -17,6 +17,8 @@ from esp_hil.tensors import (
     Layout,
     dequantize,
     device_permutation,
+    invented_integers,
+    invented_range,
     quantize_affine,
     quantize_input,
 )
@@ -211,3 +213,16 @@ def test_a_tensor_with_exponent_and_affine_scale_is_refused() -> None:
             permutation=(0, 1),
             affine=Affine(scale=1.0),
         )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [("int8", -128, 127), ("uint8", 0, 255), ("int16", -32768, 32767), ("int32", 0, 1), ("bool", 0, 1)],
+)
+def test_an_input_that_nobody_gave_has_integers_that_its_type_can_mean(
+    dtype: str, low: int, high: int
+) -> None:
+    """Of wider types they are counts or indices: any number of 32 bits would lead out of a table."""
+    made = invented_integers((200_000,), np.dtype(dtype), np.random.default_rng(0))
+    assert (made.dtype, made.min(), made.max()) == (np.dtype(dtype), low, high)
+    assert invented_range(np.dtype(dtype)) == (low, high)

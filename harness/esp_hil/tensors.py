@@ -367,3 +367,22 @@ def device_permutation(
         f"a tensor {float_shape} is {device_shape} on the device with and without moved channels",
         hint='declare device_layout = "NHWC" or "NCHW" for it in model.toml',
     )
+
+
+def invented_range(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Lowest and highest integer of an input that nobody gave.
+
+    All of 8 and 16 bits; 0 and 1 of truth values, and of wider integers, which are counts or indices.
+    """
+    if dtype.kind == "b" or dtype.itemsize > 2:
+        return 0, 1
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)
+
+
+def invented_integers(shape: tuple[int, ...], dtype: np.dtype[Any], random: np.random.Generator) -> Array:
+    """Integers or truth values for an input that nobody gave, all that `invented_range` allows alike."""
+    low, high = invented_range(dtype)
+    if dtype.kind == "b":
+        return random.integers(low, high, shape, endpoint=True).astype(np.bool_)
+    return random.integers(low, high, shape, dtype, endpoint=True)

@@ -105,8 +105,10 @@ def _inputs(given: Path | None, named: NamedModel, file: DeviceFile, chip: Targe
 
 
 def _random_inputs(file: DeviceFile) -> list[Arrays]:
-    """The same ones each time: all values of integers, floats from -1 to 1."""
+    """The same ones each time: integers as `invented_integers` makes them, floats from -1 to 1."""
     import numpy as np
+
+    from esp_hil.tensors import invented_integers
 
     rng = np.random.default_rng(1)
 
@@ -118,10 +120,7 @@ def _random_inputs(file: DeviceFile) -> list[Arrays]:
             if dtype.kind == "f":
                 arrays[tensor.name] = rng.uniform(-1, 1, tensor.shape).astype(dtype)
             else:
-                limits = np.iinfo(dtype)
-                arrays[tensor.name] = rng.integers(
-                    limits.min, limits.max, tensor.shape, dtype=dtype, endpoint=True
-                )
+                arrays[tensor.name] = invented_integers(tensor.shape, dtype, rng)
         made.append(arrays)
     return made
 

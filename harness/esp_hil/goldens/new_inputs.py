@@ -13,7 +13,7 @@ from esp_hil.goldens.new_ports import ModelPort
 from esp_hil.goldens.samples import IMAGES, UNKNOWN, read_samples
 from esp_hil.models.golden_set import EXTRAS
 from esp_hil.npz import read_npy, read_npz
-from esp_hil.tensors import Array
+from esp_hil.tensors import Array, invented_integers, invented_range
 
 Say = Callable[[str], None]
 LEAST = 10
@@ -308,22 +308,13 @@ def _noise(port: ModelPort, count: int, random: np.random.Generator) -> Array:
     dtype = np.dtype(port.dtype)
     if dtype.kind == "f":
         return random.standard_normal((count, *port.shape)).astype(np.float32)
-    if dtype.kind == "b":
-        return random.integers(0, 2, (count, *port.shape)).astype(np.bool_)
-    low, high = _limits(dtype)
-    return random.integers(low, high, (count, *port.shape), dtype, endpoint=True)
-
-
-def _limits(dtype: np.dtype[np.generic]) -> tuple[int, int]:
-    """Range of invented integers: all of 8 and 16 bits; of wider ones, which are counts or indices, a bit of them."""
-    limits = np.iinfo(dtype)  # type: ignore[type-var]
-    return (int(limits.min), int(limits.max)) if limits.bits <= 16 else (0, 1)
+    return invented_integers((count, *port.shape), dtype, random)
 
 
 def _extremes(port: ModelPort, random: np.random.Generator) -> Array:
     """Everywhere lowest, zero, highest; and lowest and highest at random."""
     dtype = np.dtype(port.dtype)
-    low, high = {"f": (-_SATURATING, _SATURATING), "b": (0, 1)}.get(dtype.kind) or _limits(dtype)
+    low, high = (-_SATURATING, _SATURATING) if dtype.kind == "f" else invented_range(dtype)
     flat = [np.full(port.shape, value) for value in (low, 0, high)]
     mixed = np.where(random.integers(0, 2, port.shape) == 1, high, low)
     return np.stack([*flat, mixed]).astype(dtype)

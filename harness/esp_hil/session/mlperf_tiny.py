@@ -29,7 +29,7 @@ from esp_hil.npz import read_npz
 from esp_hil.results.record import Run
 from esp_hil.session import steps
 from esp_hil.session.run_builder import Answered, Attempt, Judged, Timed
-from esp_hil.tensors import Affine
+from esp_hil.tensors import Affine, invented_integers
 from esp_hil.verdict.verdict import Verdict, judge
 
 WINDOWS = 5
@@ -100,8 +100,7 @@ def read_data(entry: Entry, model: TfliteModel) -> LabelledInputs:
         generator = np.random.default_rng(0)
         if dtype.kind == "f":
             return LabelledInputs(inputs=generator.random(shape, np.float32), labels=None, groups=None)
-        limits = np.iinfo(dtype)
-        inputs = generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+        inputs = invented_integers(shape, dtype, generator)
         return LabelledInputs(inputs=inputs, labels=None, groups=None)
     arrays = read_npz(entry.data, ("x", "y"))
     inputs, labels = arrays["x"], arrays["y"]
