@@ -78,6 +78,14 @@ def test_the_first_recipe_for_the_chip_is_taken() -> None:
     assert find("mnist", family="esp32p4").path.name == "esp32p4.espdl"
 
 
+def test_lint_of_a_model_says_which_files_it_did_not_look_at(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lint", "mnist", "--target", CHIP]) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told.startswith("not looked at: ")
+    assert "w8a8 c" in told
+    assert f"w8a8 {CHIP}" not in told
+
+
 def test_a_recipe_that_is_not_there_says_what_there_is() -> None:
     with pytest.raises(ConfigError, match=r"has no recipe 'w4a4'.*it has: w8a8"):
         find("mnist", recipe="w4a4")

@@ -23,7 +23,7 @@ from esp_hil.device.link import Link
 from esp_hil.device.ports import open_link
 from esp_hil.device.rfc2217 import COM_PORT, SET_BAUD, Telnet
 from esp_hil.device.tuning import RateMemory, measure_line
-from esp_hil.errors import BoardUnavailable, ConfigError, LinkClosed, LinkError
+from esp_hil.errors import BoardInUse, BoardUnavailable, ConfigError, LinkClosed, LinkError
 from esp_hil.esp.esptool_program import Flasher
 from esp_hil.session.board_session import open_session
 from esp_hil.targets import target
@@ -184,11 +184,26 @@ def test_a_port_without_reset_lines_says_so_over_the_network(
 
 
 @needs_ser2net
-def test_a_second_host_is_told_that_the_port_is_in_use(pty_pair: tuple[int, int], tmp_path: Path) -> None:
+def test_a_second_host_is_told_that_the_port_is_in_use(
+    pty_pair: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("esp_hil.device.rfc2217.RELEASE_S", 0.2)
     with ser2net(os.ttyname(pty_pair[1]), tmp_path) as url, contextlib.closing(open_link(url)):
-        with pytest.raises(BoardUnavailable, match="is in use") as caught:
+        with pytest.raises(BoardInUse, match="is in use") as caught:
             open_link(url, board="rack")
         assert caught.value.board == "rack"
+
+
+@needs_ser2net
+def test_a_port_that_its_last_host_is_only_now_giving_back_is_waited_for(
+    pty_pair: tuple[int, int], tmp_path: Path
+) -> None:
+    with ser2net(os.ttyname(pty_pair[1]), tmp_path) as url:
+        before = open_link(url)
+        leaves = threading.Timer(0.5, before.close)
+        leaves.start()
+        open_link(url).close()
+        leaves.join()
 
 
 @needs_ser2net

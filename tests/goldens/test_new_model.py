@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from esp_hil.cli import main
 from esp_hil.commands import new as command
-from esp_hil.errors import ConfigError, GoldenError, HilError
+from esp_hil.errors import ConfigError, GoldenError, HilError, RuntimeFailed
 from esp_hil.goldens.new_check import check
 from esp_hil.goldens.new_inputs import GivenInputs, choose, chosen_goldens
 from esp_hil.goldens.new_model import Wish, create, facts_of, macs_of, read_labels, read_sources
@@ -22,7 +22,9 @@ from esp_hil.goldens.new_ports import ModelPort, ModelPorts, joined, meanings_of
 from esp_hil.goldens.new_toml import model_toml
 from esp_hil.goldens.references import DeviceFileReference, FloatReference
 from esp_hil.models import catalogue
+from esp_hil.models.catalogue import Model
 from esp_hil.models.model_toml import parse
+from tests.conftest import ROOT
 from tests.formats.espdl.writer import edl, graph, node, value
 from tests.golden.tiny import float_model
 from tests.networks.folders import fusion_file
@@ -133,6 +135,35 @@ def test_a_failure_in_the_middle_leaves_neither_a_folder_nor_a_part_of_one(
     with pytest.raises(GoldenError, match="the disk is full"):
         create(wish, tmp_path / "golden", quiet)
     assert list((tmp_path / "golden").iterdir()) == []
+
+
+def test_a_model_that_cannot_be_looked_over_leaves_nothing_behind(
+    wish: Wish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A .tflite file where nothing here can run it: the second try must not find the first one's folder."""
+    monkeypatch.setattr("esp_hil.goldens.new_model.build", lambda *_a, **_o: None)
+    monkeypatch.setattr("esp_hil.goldens.new_model.require_quantizer", lambda: None)
+    seen: list[str] = []
+
+    def look(model: Model) -> None:
+        seen.append(model.name)
+        raise RuntimeFailed("running .tflite files needs tflite-micro")
+
+    with pytest.raises(RuntimeFailed, match="tflite-micro"):
+        create(wish, tmp_path / "golden", quiet, look=look)
+    assert seen == ["mine"]
+    assert not (tmp_path / "golden").exists()
+
+
+def test_what_this_machine_lacks_is_not_said_of_the_chip(wish: Wish, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ROOT / "golden" / "fashion" / "int8" / "tflm.tflite"
+
+    def lacking(*_a: Any, **_o: Any) -> None:
+        raise RuntimeFailed("running .tflite files needs tflite-micro")
+
+    monkeypatch.setattr("esp_hil.models.device_file.DeviceFile.exact", lacking)
+    with pytest.raises(RuntimeFailed, match="tflite-micro"):
+        list(check(replace(wish, onnx=None, files=(path,), given=GivenInputs()), ["esp32"]))
 
 
 def test_a_folder_that_is_there_is_not_touched(wish: Wish, tmp_path: Path) -> None:

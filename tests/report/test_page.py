@@ -14,6 +14,7 @@ import pytest
 
 from esp_hil.report import write_reports
 from esp_hil.results.history import HistoryLine, lines_of
+from esp_hil.results.metrics import latency_of
 from esp_hil.results.record import Layer, Run
 from tests.report.browser import Browser
 from tests.report.png import pixels, share
@@ -77,6 +78,18 @@ def test_all_rows_are_there_and_the_count_says_so(tab: Browser, tmp_path: Path) 
     assert text(tab, "#count") == "6 runs"
     assert tab.run("document.querySelectorAll('.row .sim').length") == 6  # board, latency, arena of two
     assert tab.run("document.querySelector('#plainrows')") is None
+
+
+def test_a_predicted_latency_has_one_mark_everywhere(tab: Browser, tmp_path: Path) -> None:
+    run = sample_run(kind="virtual")
+    latency = latency_of(run)
+    assert latency is not None
+    told = dataclasses.replace(run, predicted={**run.predicted, "latency_ms": (latency.median_ms, "ms")})
+    tab.open(page(tmp_path, [told]))
+    assert set(tab.run("[...document.querySelectorAll('abbr.sim')].map(mark => mark.textContent)")) == {
+        "PRED"
+    }
+    assert "1 predicted" in text(tab, ".tiles")
 
 
 def test_a_click_on_a_heading_sorts_up_then_down_then_not(tab: Browser, tmp_path: Path) -> None:

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from esp_hil.device.device import Device
 from esp_hil.device.ports import open_link
-from esp_hil.errors import BoardUnavailable, DeviceCrashed, DeviceFault, DeviceReset, HilError, LinkClosed
+from esp_hil.errors import (
+    BoardUnavailable,
+    DeviceCrashed,
+    DeviceFault,
+    DeviceReset,
+    HilError,
+    LinkClosed,
+    RuntimeFailed,
+)
 from esp_hil.esp.supervise import Watch
 from esp_hil.exact import ExactReference
 from esp_hil.formats.espdl import read_espdl
@@ -355,3 +363,16 @@ def test_run_by_hand_it_prints_its_url_resets_on_sigusr1_and_leaves_nothing_behi
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     assert not link.exists()
+
+
+def test_what_runs_tflite_files_is_asked_for_before_the_board_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Started without it, it would end at once, and look like a cable that was pulled."""
+
+    def lacking() -> None:
+        raise RuntimeFailed("running .tflite files needs tflite-micro")
+
+    monkeypatch.setattr("esp_hil.virtual.board.require_tflm", lacking)
+    with pytest.raises(RuntimeFailed, match="tflite-micro"):
+        VirtualBoard(target("esp32"), runtime="tflm").start()

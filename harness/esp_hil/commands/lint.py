@@ -10,6 +10,7 @@ from esp_hil.commands import add_model
 
 if TYPE_CHECKING:
     from esp_hil.lint import LintReport
+    from esp_hil.models.named import NamedModel
 
 HELP = "look for what is known to go wrong with an .espdl, .tflite or .onnx model on a chip"
 
@@ -69,7 +70,20 @@ def run(args: Namespace) -> int:
     if named.model is not None:
         report = replace(report, name=named.title)
     print(_json(report) if args.json else _text(report))
+    if named.model is not None and not args.json and (others := _others(named)):
+        print(f"not looked at: {', '.join(others)}; --recipe and --target choose")
     return 0 if report.passed else 1
+
+
+def _others(named: NamedModel) -> list[str]:
+    """The model's other device files, as `w8a8 esp32p4`."""
+    assert named.model is not None
+    return [
+        f"{recipe.name} {family}"
+        for recipe in named.model.recipes.values()
+        for family in recipe.targets
+        if (recipe.name, family) != (named.recipe, named.family)
+    ]
 
 
 def _text(report: LintReport) -> str:

@@ -112,11 +112,8 @@ def run(args: Namespace) -> int:
     from esp_hil.goldens.new_model import create
     from esp_hil.models import catalogue
 
-    folder = create(wish, args.into, lambda line: print(line, flush=True))
+    folder = create(wish, args.into, lambda line: print(line, flush=True), look=_look_over_all)
     model = catalogue.load(args.name, (args.into,))
-    for recipe in model.recipes.values():
-        for family in recipe.targets:
-            _look_over(model, recipe.name, family)
     print(f"made {folder}")
     chips = dict.fromkeys(_CHIP_OF[family] for recipe in model.recipes.values() for family in recipe.targets)
     chip = "esp32s3" if "esp32s3" in chips else next(iter(chips))
@@ -182,6 +179,12 @@ def _check(wish: Wish, targets: str | None) -> int:
         for line in dict.fromkeys(answer.changes):
             print(f"{'':10} -> {line}")
     return 0 if all_run else 1
+
+
+def _look_over_all(model: Model) -> None:
+    for recipe in model.recipes.values():
+        for family in recipe.targets:
+            _look_over(model, recipe.name, family)
 
 
 def _look_over(model: Model, recipe: str, family: Family) -> None:

@@ -32,13 +32,30 @@ def run(args: Namespace) -> int:
     """Start pytest in the current folder.
 
     Returns:
-        0 all passed; 1 a test failed; 2 it could not run.
+        0 all passed; 1 a test failed; 10 and 11 as pytest's, see docs/outcomes.md; 2 it could not run.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, after pytest has written its reports.
     """
     import subprocess
     import sys
 
-    status = subprocess.run([sys.executable, "-m", "pytest", *_arguments(args)], check=False).returncode
-    return status if status in {0, 1} else 2
+    from esp_hil.session.publishing import NOT_COMPARED, UNPUBLISHED
+
+    pytest = subprocess.Popen([sys.executable, "-m", "pytest", *_arguments(args)])
+    interrupted = False
+    while True:
+        try:
+            status = pytest.wait()
+            break
+        except KeyboardInterrupt:
+            # a terminal interrupts both; pytest stops its boards and writes what there is. Asked again, it ends at once
+            if interrupted:
+                pytest.terminate()
+            interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
+    return status if status in {0, 1, UNPUBLISHED, NOT_COMPARED} else 2
 
 
 def _arguments(args: Namespace) -> list[str]:

@@ -62,9 +62,7 @@ def taken(url: str, said: str) -> BoardUnavailable:
     """The server closed the connection at once; what it said may tell why."""
     why = f": {said[:200]}" if said else ""
     if "in use" in said.lower():
-        return BoardUnavailable(
-            f"{url} is in use{why}", hint="another host has the port; wait for it", step="link"
-        )
+        return BoardInUse(f"{url} is in use{why}", hint="another host has the port; wait for it", step="link")
     return BoardUnavailable(
         f"the server at {url} closed the connection{why}",
         hint="can it open the board's port? its log says; one host at a time is served",

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 from esp_hil.device.port_trouble import closed, no_reset_lines, rate_refused, taken, wrong_server
 from esp_hil.device.reset_lines import reset_steps
 from esp_hil.device.streams import CONNECT_TIMEOUT_S, READ_BYTES
-from esp_hil.errors import LinkClosed
+from esp_hil.errors import BoardInUse, LinkClosed
 
 IAC, DONT, DO, WONT, WILL, SB, SE = 0xFF, 0xFE, 0xFD, 0xFC, 0xFB, 0xFA, 0xF0
 BINARY, SUPPRESS_GO_AHEAD, COM_PORT = 0, 3, 44
@@ -33,6 +33,8 @@ _SET = {("dtr", True): DTR_ON, ("dtr", False): DTR_OFF, ("rts", True): RTS_ON, (
 
 WRITE_BYTES = 4096
 ANSWER_S = 3.0
+RELEASE_S = 5.0
+"""So long a server may take to notice that the host before, often ourselves, has closed its connection."""
 OPTIONS = frozenset({"ign_set_control", "poll_modem", "timeout", "logging"})
 """What pyserial, and so esptool, takes after the `?` of such a URL."""
 
@@ -142,7 +144,8 @@ class NetworkPort:
         listening: keep DTR and RTS raised, see `open_link`.
 
     Raises:
-        BoardUnavailable: the server does not speak RFC 2217, or has given the port to somebody else.
+        BoardInUse: the server has given the port to somebody else.
+        BoardUnavailable: it does not speak RFC 2217.
         LinkError: it does not take that rate.
     """
 
@@ -304,6 +307,7 @@ def open_network_port(url: str, baud: int, *, listening: bool = False) -> Networ
     Raises:
         ValueError: no host, no port, or an unknown option.
         OSError: nobody answers there.
+        BoardInUse: somebody else has the port, and kept it for `RELEASE_S`.
         HilError: as `NetworkPort`.
     """
     parts = urlsplit(url)
@@ -312,6 +316,13 @@ def open_network_port(url: str, baud: int, *, listening: bool = False) -> Networ
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if unknown := options.keys() - OPTIONS:
         raise ValueError(f"unknown option {min(unknown)!r}")
-    connection = socket.create_connection((parts.hostname, parts.port), CONNECT_TIMEOUT_S)
     controls = "ign_set_control" not in options
-    return NetworkPort(url, connection, baud=baud, controls=controls, listening=listening)
+    until = time.monotonic() + RELEASE_S
+    while True:
+        connection = socket.create_connection((parts.hostname, parts.port), CONNECT_TIMEOUT_S)
+        try:
+            return NetworkPort(url, connection, baud=baud, controls=controls, listening=listening)
+        except BoardInUse:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(0.1)

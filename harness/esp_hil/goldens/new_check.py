@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from esp_hil.errors import HilError
+from esp_hil.errors import HilError, RuntimeFailed
 from esp_hil.formats.espdl import EspdlModel
 from esp_hil.goldens.new_model import ModelSources, Wish, macs_of, read_sources
 from esp_hil.lint import Finding, lint_file
@@ -53,6 +53,7 @@ def check(wish: Wish, chips: Sequence[str]) -> Iterator[ChipOutlook]:
 
     Raises:
         ConfigError, GoldenError, FormatError: the files cannot be used at all; the hint says what to change.
+        RuntimeFailed: this machine cannot run files of that kind; the hint says what to install.
     """
     sources = read_sources(wish)
     for name in chips or DEFAULT[sources.runtime]:
@@ -81,6 +82,9 @@ def _of_file(path: Path, file: DeviceFile, chip: Target) -> ChipOutlook:
         why.append(f"its memory is not known: {error.message}")
     try:
         file.exact(chip.family_of(file.runtime))
+    except RuntimeFailed:
+        # this machine lacks what runs the file: it says nothing of the chip
+        raise
     except HilError as error:
         return ChipOutlook(
             chip=chip.name, runs=False, why=(error.message,), changes=(error.hint,) if error.hint else ()

@@ -33,7 +33,7 @@ from esp_hil.goldens.new_ports import (
 )
 from esp_hil.goldens.new_toml import ModelFacts, model_toml
 from esp_hil.models import catalogue
-from esp_hil.models.catalogue import artifact_name
+from esp_hil.models.catalogue import Model, artifact_name
 from esp_hil.models.device_file import DeviceFile, open_device_file
 from esp_hil.targets import FAMILIES, FAMILIES_OF, Family, Runtime
 from esp_hil.verdict.measures import Meaning
@@ -95,8 +95,14 @@ class ModelSources:
         return any(_streams(file) for file in self.files.values())
 
 
-def create(wish: Wish, root: Path, say: Say) -> Path:
+def create(wish: Wish, root: Path, say: Say, look: Callable[[Model], None] = lambda _: None) -> Path:
     """Make the folder `root`/`wish.name`.
+
+    Args:
+        wish: what is asked for.
+        root: the folder of models.
+        say: called with a line now and then.
+        look: shown the model before it is put into its place; what it raises leaves nothing behind.
 
     Raises:
         ConfigError: the name, the model or the inputs cannot be used; the hint says what to change.
@@ -126,6 +132,7 @@ def create(wish: Wish, root: Path, say: Say) -> Path:
         folder.mkdir()
         _write(folder, wish, sources, facts, chosen)
         build(catalogue.load(wish.name, (Path(name),)), say=say)
+        look(catalogue.load(wish.name, (Path(name),)))
         _move(folder, target)
     return target
 

@@ -242,8 +242,12 @@ def _around(run: Run) -> dict[str, object]:
 
 def _predicted_words(run: Run, measured: float | None) -> str:
     """As `5.1 ms (4.1 to 6.4 ms); this run takes 1.2 times as long`."""
-    ms, low, high = (run.predicted[f"latency{name}_ms"][0] for name in ("", "_low", "_high"))
-    said = f"{ms:.3g} ms (80 % of models lie between {low:.3g} and {high:.3g} ms)"
+    ms = run.predicted["latency_ms"][0]
+    # another program's rows may lack the band
+    low, high = (run.predicted.get(f"latency_{end}_ms", (ms,))[0] for end in ("low", "high"))
+    said = f"{ms:.3g} ms" + (
+        f" (80 % of models lie between {low:.3g} and {high:.3g} ms)" if low < high else ""
+    )
     if measured is None:
         return said
     outside = (

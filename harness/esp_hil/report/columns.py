@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from esp_hil.report.memory import arena_of
-from esp_hil.report.view import port_words, quantizer_words, top1_words, words_of
+from esp_hil.report.view import mark_of, port_words, quantizer_words, top1_words, words_of
 from esp_hil.results.outcome import status_of
 from esp_hil.results.record import Run
 from esp_hil.results.text import clean
@@ -29,6 +29,7 @@ TEXTS: Mapping[str, Callable[[Run], str]] = {
     "target": lambda run: run.target,
     "board": lambda run: run.board,
     "kind": lambda run: run.kind,
+    "mark": mark_of,
     "port": port_words,
     "quantizer": quantizer_words,
     "top1": top1_words,

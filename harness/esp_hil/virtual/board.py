@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from esp_hil.errors import BoardUnavailable, LinkError
+from esp_hil.formats.tflite.interpreter import require_tflm
 from esp_hil.settings import variable
 from esp_hil.targets import Runtime, Target
 from esp_hil.virtual.faults import FaultPlan
@@ -81,7 +82,10 @@ class VirtualBoard:
 
         Raises:
             BoardUnavailable: the process did not come up; the message has its last words.
+            RuntimeFailed: this machine cannot run .tflite files; the hint says what to install.
         """
+        if self.runtime == "tflm":
+            require_tflm()
         command = [sys.executable, "-m", "esp_hil.virtual", "--target", self.target.name]
         command += ["--runtime", self.runtime, "--control"]
         command += ["--flash", str(self._flash), "--listen", self._listen]

@@ -57,9 +57,9 @@ function cellOf(column, row) {
   const text = element("span", "", said);
   text.title = said;
   cell.append(text);
-  const kind = textOf("kind", row);
+  const mark = textOf("mark", row);
   const marked = column.key === "board" || column.key === "median_ms" || column.key === "arena_bytes";
-  if (kind !== "silicon" && marked) cell.append(badge(kind));
+  if (mark && marked) cell.append(badge(mark));
   const rule = column.key === "median_ms" ? textOf("validity", row) : "";
   if (rule) {
     const told = element("small", "rule", rule);
@@ -72,10 +72,15 @@ function cellOf(column, row) {
   return cell;
 }
 
-function badge(kind) {
-  const emulated = kind === "emulated";
-  const made = element("abbr", "sim", emulated ? "EMU" : "SIM");
-  made.title = emulated ? "emulated: the firmware in an emulator answered, not a chip" : "simulated: a PC answered, not a chip";
+const MARKED = {
+  EMU: "emulated: the firmware in an emulator answered, not a chip",
+  PRED: "predicted: a PC answered, and the latency is what hil predict says of the chip",
+  SIM: "simulated: a PC answered, not a chip",
+};
+
+function badge(mark) {
+  const made = element("abbr", "sim", mark);
+  made.title = MARKED[mark];
   return made;
 }
 
