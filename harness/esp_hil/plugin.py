@@ -375,6 +375,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(combination.unsuited)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Let go of a board when the next test is on another one: runs that share boards must not block each other."""
+    hil, combination = item.config.stash.get(SESSION, None), _combination(item)
+    if hil is None or combination is None or nextitem is None:
+        return
+    following = _combination(nextitem)
+    if following is None or (following.target, following.board) != (combination.target, combination.board):
+        hil.leave(combination)
+
+
 @pytest.fixture(scope="session")
 def hil_session(request: pytest.FixtureRequest) -> Iterator[Session]:
     """The session: opened boards, the recorder of rows. Closes the boards at the end."""

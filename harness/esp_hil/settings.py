@@ -30,6 +30,8 @@ Name = Literal[
     "HIL_ESP_EMU",
     "HIL_GOLDEN",
     "HIL_HISTORY",
+    "HIL_LABGRID",
+    "HIL_LABGRID_CLIENT",
     "HIL_LOCKS",
     "HIL_MICROPYTHON",
     "HIL_QEMU",
@@ -62,6 +64,11 @@ VARIABLES: Mapping[Name, tuple[str, str]] = MappingProxyType(
             "the nearest `golden/`, and the packaged one",
         ),
         "HIL_HISTORY": ("SQLAlchemy URL of the history, or an SQLite file", "`reports/history.sqlite`"),
+        "HIL_LABGRID": ("HOST:PORT of labgrid's coordinator", "`LG_COORDINATOR`, else `127.0.0.1:20408`"),
+        "HIL_LABGRID_CLIENT": (
+            "labgrid-client, in an environment of its own; it switches the power of places",
+            "`PATH`; without it their power is not switched",
+        ),
         "HIL_LOCKS": (
             "folder of the leases of boards, the same for all users, sessions and containers of a host",
             "`/tmp/hil-locks`",
@@ -113,6 +120,11 @@ def variable_path(name: Name) -> Path | None:
     """The file or folder that a variable names; None if it is not set."""
     said = variable(name)
     return Path(said).expanduser() if said else None
+
+
+def labgrid_coordinator() -> str:
+    """HOST:PORT of labgrid's coordinator: HIL_LABGRID, else as labgrid's own programs are told."""
+    return variable("HIL_LABGRID") or os.environ.get("LG_COORDINATOR", "") or "127.0.0.1:20408"
 
 
 def in_ci() -> bool:

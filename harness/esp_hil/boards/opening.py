@@ -13,8 +13,10 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from esp_hil.boards.emulator import EmulatedBoard
+from esp_hil.boards.labgrid import PlaceLease
 from esp_hil.boards.lease import ASK_AGAIN_S, Holder
-from esp_hil.boards.select import Board, held, select
+from esp_hil.boards.quarantine import put
+from esp_hil.boards.select import Board, Hold, held, select
 from esp_hil.device.device import Device
 from esp_hil.device.link import Link
 from esp_hil.device.ports import open_link, serial_ports
@@ -67,6 +69,7 @@ class OpenBoard:
         machine: its process; None for a board.
         on_text: gets every line of its console.
         custody: where it is and who has it; None of a process of ours.
+        place: of a farm; None: it is none of a farm's.
 
     Attributes:
         held_s: monotonic time since when it is this process's.
@@ -85,8 +88,10 @@ class OpenBoard:
         *,
         custody: Custody | None = None,
         held_s: float = 0.0,
+        place: PlaceLease | None = None,
     ) -> None:
         self.board = board
+        self._place = place
         self.custody = custody
         self.held_s = held_s
         self._reach = reach
@@ -179,6 +184,21 @@ class OpenBoard:
                 step="power cycle",
             ) from None
 
+    def shut(self, reason: str) -> str:
+        """Put it into quarantine: a place of a farm for everybody, a board with a row for this machine.
+
+        Returns:
+            How it comes out again; "" if nothing is kept: it is a process, has no row, or its farm has lost it.
+        """
+        if self._machine is not None:
+            return ""
+        if self._place is not None:
+            return f"hil boards --lift {self._place.place.board}" if self._place.quarantine(reason) else ""
+        if not self.board.listed:
+            return ""
+        put(self.id, reason)
+        return f"hil boards --lift {self.id}"
+
     def close(self) -> None:
         """Close the link, end a process, unlock."""
         restore(self.device)
@@ -242,28 +262,45 @@ def open_board(
     if chosen.emulator:
         return _emulated(chosen, target, firmware, emulator_args, on_text)
     until = time.monotonic() + wait_s
-    found, lease = held(chosen, wait_s=wait_s, say=say)
+    hold = held(chosen, wait_s=wait_s, say=say)
     held_s = time.monotonic()
+    had = hold.board
 
     def reach() -> Link:
-        return open_link(found, chosen.baud, board=chosen.id, record=record)
+        return open_link(hold.where(), had.baud, board=had.id, record=record)
 
     try:
-        # before anything is written to it
-        wait_until_free(lambda: open_link(found, chosen.baud, board=chosen.id), until, say)
-        held_s = time.monotonic()
+        if hold.place is None:
+            # before anything is written to it
+            wait_until_free(lambda: open_link(hold.url, had.baud, board=had.id), until, say)
+            held_s = time.monotonic()
         if firmware is not None:
-            firmware.flash(chosen, found)
+            firmware.flash(had, hold.url)
     except BaseException:
-        lease.release()
+        hold.release()
         raise
     return _opened(
-        chosen, reach, lease.release, None, on_text, custody=_custody(found, lease.holder), held_s=held_s
+        had, reach, hold.release, None, on_text, custody=_custody(hold), held_s=held_s, place=hold.place
     )
 
 
-def _custody(url: str, holder: Holder) -> Custody:
-    """What the rows say of who had a port."""
+def _custody(hold: Hold) -> Custody:
+    """What the rows say of who had a board."""
+    url, holder = hold.url, hold.holder
+    if hold.place is not None:
+        port = hold.place.place.port()
+        return Custody(
+            host=port["exporter"],
+            port=url,
+            cable=port["cable"],
+            place=hold.place.place.name,
+            lease=holder.lease,
+            since_utc=holder.since_utc,
+        )
+    return _custody_of_port(url, holder)
+
+
+def _custody_of_port(url: str, holder: Holder) -> Custody:
     host = urlsplit(url).hostname if "://" in url else None
     port = next(
         (port for port in serial_ports() if os.path.realpath(port.url) == os.path.realpath(url)), None
@@ -325,9 +362,10 @@ def _opened(
     *,
     custody: Custody | None = None,
     held_s: float = 0.0,
+    place: PlaceLease | None = None,
 ) -> OpenBoard:
     try:
-        return OpenBoard(board, reach, release, machine, on_text, custody=custody, held_s=held_s)
+        return OpenBoard(board, reach, release, machine, on_text, custody=custody, held_s=held_s, place=place)
     except HilError:
         if machine is not None:
             machine.stop()

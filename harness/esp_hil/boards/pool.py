@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from esp_hil.boards.select import Board, rows, why_not
-from esp_hil.device.ports import SerialPort, serial_ports
+from esp_hil.boards.labgrid import PREFIX, chip_of
+from esp_hil.boards.select import rows, why_out
+from esp_hil.device.ports import serial_ports
 from esp_hil.errors import ConfigError
 from esp_hil.targets import Target
 
@@ -34,17 +35,11 @@ def any_of(targets: Iterable[str]) -> BoardPool:
     """
     ports = serial_ports()
     fitting = [row for row in rows().values() if row.target in set(targets)]
-    reasons = {row.id: _why_out(row, ports) for row in fitting}
+    reasons = {row.id: why_out(row, ports) for row in fitting}
     return BoardPool(
         boards=tuple(name for name, why in reasons.items() if not why),
         left_out={name: why for name, why in reasons.items() if why},
     )
-
-
-def _why_out(row: Board, ports: Sequence[SerialPort]) -> str:
-    if why := why_not(row):
-        return f"in quarantine: {why}"
-    return "" if row.emulator or row.port(ports) else "not attached"
 
 
 def places(boards: Sequence[str], targets: Sequence[Target]) -> list[tuple[Target, str | None]]:
@@ -60,16 +55,24 @@ def places(boards: Sequence[str], targets: Sequence[Target]) -> list[tuple[Targe
     """
     if len(boards) < 2:
         return [(chip, boards[0] if boards else None) for chip in targets]
-    known = rows()
+    chips = _chips(boards)
     wanted = {chip.name for chip in targets}
-    for name in boards:
-        if name in known and known[name].target not in wanted:
+    for name, its in chips.items():
+        if its not in wanted:
             raise ConfigError(
-                f"board {name} is an {known[name].target}, which no --target asks for",
+                f"board {name} is an {its}, which no --target asks for",
                 hint=f"add it to --target, or leave {name} out",
             )
     found: list[tuple[Target, str | None]] = []
     for chip in targets:
-        mine = [name for name in boards if name not in known or known[name].target == chip.name]
+        mine = [name for name in boards if chips.get(name, chip.name) == chip.name]
         found += [(chip, name) for name in mine] or [(chip, ",".join(boards))]
     return found
+
+
+def _chips(boards: Sequence[str]) -> dict[str, str]:
+    """The chip of each board whose row, or whose place of a farm, says it."""
+    known = rows()
+    found = {name: known[name].target for name in boards if name in known}
+    of_farm = {name: chip_of(name) for name in boards if name.startswith(PREFIX)}
+    return found | {name: chip for name, chip in of_farm.items() if chip}

@@ -1,4 +1,6 @@
-"""Which board: rows of boards.toml, ports of this machine, emulators, virtual ones. `esp_hil.boards.opening` opens it.
+"""Which board: rows of boards.toml, ports of this machine, places of a farm, emulators, virtual ones.
+
+`esp_hil.boards.opening` opens it.
 
 A port that no row names is never taken on trust: it is asked what chip it is, and only ports of Espressif's
 own USB vendor number are asked unbidden. (A USB bridge may belong to anything.)
@@ -15,9 +17,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from esp_hil.boards import emulator
+from esp_hil.boards import emulator, labgrid
 from esp_hil.boards.emulator import EmulatorKind
-from esp_hil.boards.lease import Lease, acquire
+from esp_hil.boards.lease import Holder, acquire
 from esp_hil.boards.quarantine import quarantined
 from esp_hil.device.device import Device
 from esp_hil.device.ports import DEFAULT_BAUD, SerialPort, open_link, serial_ports
@@ -50,6 +52,7 @@ class Board:
         psram_bytes: likewise.
         emulator: qemu or esp-emu: the board is one; "" for any other.
         program: of the emulator, or its folder; "" to look for it.
+        labgrid: its place in a labgrid farm, or tags of places that will do; "": it is none of a farm's.
         power_cycle: command that cuts its power for a moment, such as `uhubctl -l 1-1 -p 2 -a cycle`; "": none.
         quarantine: why it must not be used; "": it may be.
         listed: whether boards.toml has a row of it.
@@ -67,6 +70,7 @@ class Board:
     psram_bytes: int | None = None
     emulator: EmulatorKind | Literal[""] = ""
     program: str = ""
+    labgrid: str = ""
     power_cycle: str = ""
     quarantine: str = ""
     listed: bool = False
@@ -133,11 +137,15 @@ def _row(name: str, row: Any, source: str) -> Board:  # noqa: ANN401 - as TOML g
     if row.get("kind", "silicon") not in {"silicon", "emulated"}:
         raise ConfigError(f"{where}: kind is silicon or emulated, got {row['kind']!r}")
     _check_emulator(row, where)
-    if not any(row.get(key) for key in ("url", "serial_number", "usb_path", "mac", "emulator")):
-        raise ConfigError(f"{where} cannot be found", hint="give url, serial_number, usb_path or mac")
+    if not any(row.get(key) for key in ("url", "serial_number", "usb_path", "mac", "emulator", "labgrid")):
+        raise ConfigError(
+            f"{where} cannot be found", hint="give url, serial_number, usb_path, mac or labgrid"
+        )
     if "target" not in row:
         raise ConfigError(f"{where} has no target")
     target_of(row["target"])
+    if row.get("labgrid"):
+        labgrid.wish_of(row["labgrid"])
     try:
         shlex.split(row.get("power_cycle", ""))
     except ValueError as error:
@@ -165,7 +173,7 @@ def select(
     Args:
         target: the chip.
         board: `virtual`, `qemu`, `esp-emu` (both also with `:/path/of/program`), an id of boards.toml, a port
-            or URL, or None: the attached board of that target.
+            or URL, `labgrid:PLACE` or `labgrid:TAG=VALUE,...`, or None: the attached board of that target.
         port: a port or URL; it is where `board` is, if both are given.
         baud: instead of the row's.
 
@@ -194,6 +202,33 @@ def lifting(board: Board) -> str:
     return f"look at the board, then: hil boards --lift {board.id}"
 
 
+def why_out(board: Board, ports: Iterable[SerialPort]) -> str:
+    """Why a board cannot be used by anybody now; "" if it can."""
+    if why := why_not(board):
+        return f"in quarantine: {why}"
+    if board.labgrid:
+        return _why_no_place(board)
+    return "" if board.emulator or board.port(ports) else "not attached"
+
+
+def _why_no_place(board: Board) -> str:
+    """Why no place of a farm can be this board; "" if one can."""
+    try:
+        there = labgrid.fitting(_wish(board))
+    except BoardUnavailable as error:
+        return error.message
+    reasons = [place.why_not for place in there]
+    if not reasons:
+        return f"no place of labgrid: {board.labgrid}"
+    return "" if "" in reasons else "; ".join(dict.fromkeys(reasons))
+
+
+def _wish(board: Board) -> dict[str, str]:
+    """What its place must be: of tags also the chip."""
+    wish = labgrid.wish_of(board.labgrid)
+    return wish if "name" in wish else {"target": board.target} | wish
+
+
 def _choose(target: Target, board: str | None, port: str | None) -> Board:
     if board == "virtual":
         return Board(id="virtual", target=target.name, kind="virtual")
@@ -202,9 +237,12 @@ def _choose(target: Target, board: str | None, port: str | None) -> Board:
     if emulated := emulator.named(board):
         kind, program = emulated
         return Board(id=kind, target=target.name, kind="emulated", emulator=kind, program=program)
-    if board == "any" or "," in board:
+    several = len(labgrid.board_words(board)) > 1
+    if board.startswith(labgrid.PREFIX) and not several:
+        return _of_farm(target, board)
+    if board == "any" or several:
         raise BoardUnavailable(
-            f"no {target.name} among {board}" if "," in board else _none_of_any(target),
+            f"no {target.name} among {board}" if several else _none_of_any(target),
             hint=HOW_TO,
             step="select",
         )
@@ -226,20 +264,29 @@ def _choose(target: Target, board: str | None, port: str | None) -> Board:
     )
 
 
+def _of_farm(target: Target, board: str) -> Board:
+    """A place, by its name or tags; a tag `target` is the chip."""
+    wish = board.removeprefix(labgrid.PREFIX)
+    chip = labgrid.chip_of(board)
+    if chip and chip != target.name:
+        raise ConfigError(
+            f"{board} is an {chip}, the run is for {target.name}", hint="choose another target or board"
+        )
+    return Board(id=board, target=target.name, labgrid=wish)
+
+
 def _none_of_any(target: Target) -> str:
     ports = serial_ports()
     mine = [row for row in rows().values() if row.target == target.name]
-    reasons = [
-        f"{row.id} is in quarantine: {why}" if (why := why_not(row)) else f"{row.id} is not attached"
-        for row in mine
-        if why_not(row) or not row.port(ports)
-    ]
+    reasons = [f"{row.id} is {why}" for row in mine if (why := why_out(row, ports))]
     return f"boards.toml has no {target.name} to use: {'; '.join(reasons) or 'it has no row of one'}"
 
 
 def _attached(target: Target) -> Board:
     ports = serial_ports()
-    mine = [row for row in rows().values() if row.target == target.name and not row.emulator]
+    mine = [
+        row for row in rows().values() if row.target == target.name and not row.emulator and not row.labgrid
+    ]
     shut = [row for row in mine if why_not(row)]
     for row in mine:
         if row not in shut and row.port(ports):
@@ -271,24 +318,70 @@ def _chip_at(url: str) -> str:
         return ""
 
 
-def held(
-    board: Board, *, wait_s: float = 0.0, say: Callable[[str], None] = lambda _: None
-) -> tuple[str, Lease]:
-    """The port at which a board is attached, and its lease.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A board that this process has: by a lease of this machine, or by a place of a farm.
+
+    Attributes:
+        board: which; of tags, the place that was given.
+        url: of its port.
+        holder: this process.
+        release: lets go of it.
+        place: of the farm; None: it is none of a farm's.
+    """
+
+    board: Board
+    url: str
+    holder: Holder
+    release: Callable[[], None]
+    place: labgrid.PlaceLease | None = None
+
+    def where(self) -> str:
+        """URL of its port now: an exporter that was started anew has another one.
+
+        Raises:
+            BoardUnavailable: its farm has lost it.
+        """
+        return self.url if self.place is None else self.place.url()
+
+
+def held(board: Board, *, wait_s: float = 0.0, say: Callable[[str], None] = lambda _: None) -> Hold:
+    """Have a board: its port leased, or its place acquired.
 
     Raises:
         BoardUnavailable: it is not attached, or another run holds it and did so for `wait_s`.
+        ConfigError: a farm has no such place.
     """
+    if board.labgrid:
+        return _placed(board, labgrid.acquire(_wish(board), board.id, wait_s=wait_s, say=say))
     found = find_port(board)
-    return found, acquire(found, board.id, wait_s=wait_s, say=say)
+    lease = acquire(found, board.id, wait_s=wait_s, say=say)
+    return Hold(board=board, url=found, holder=lease.holder, release=lease.release)
+
+
+def _placed(board: Board, lease: labgrid.PlaceLease) -> Hold:
+    place = lease.place
+    given = replace(
+        board,
+        id=board.id if board.listed else place.board,
+        labgrid=place.name,
+        power_cycle=board.power_cycle or lease.power_cycle,
+    )
+    return Hold(board=given, url=place.url(), holder=lease.holder, release=lease.release, place=lease)
 
 
 def find_port(board: Board) -> str:
-    """The port at which a board is attached; "" for one that is a process.
+    """The port at which a board is attached; "" for one that is a process, or a place that is not acquired.
 
     Raises:
-        BoardUnavailable: it is not attached, or there is no such port.
+        BoardUnavailable: it is not attached, or there is no such port or place.
     """
+    if board.labgrid:
+        if why := _why_no_place(board):
+            raise BoardUnavailable(
+                why, hint="hil boards lists the places of the farm", board=board.id, step="select"
+            )
+        return ""
     if board.kind != "silicon" and not board.url:
         return ""
     found = board.port(serial_ports())

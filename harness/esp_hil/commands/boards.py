@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from esp_hil.boards.labgrid import Place
     from esp_hil.boards.select import Board
     from esp_hil.device.ports import SerialPort
 
@@ -34,14 +35,50 @@ def run(args: Namespace) -> int:
         return _for_job()
     ports = serial_ports()
     boards = rows()
+    farm = _farm(boards)
     named = {board.id: board.port(ports) for board in boards.values()}
     strangers = [port for port in ports if port.url not in named.values()]
     if args.json:
-        print(_json(boards, named, strangers))
+        print(_json(boards, named, strangers, farm))
     else:
         file = rows_file()
         print("\n".join(_lines(boards, named, strangers, str(file) if file else "no boards.toml here")))
-    return 0 if any(named.values()) else 1
+        if farm is not None:
+            print("\n".join(_place_lines(farm)))
+    usable = [place for place in farm or () if not isinstance(place, str) and not place.why_not]
+    return 0 if usable or any(named.values()) else 1
+
+
+def _farm(boards: dict[str, Board]) -> tuple[Place, ...] | str | None:
+    """Places of the farm, or why they cannot be told; None: there is no farm that anybody named."""
+    import os
+
+    from esp_hil.boards import labgrid
+    from esp_hil.errors import HilError
+    from esp_hil.settings import variable
+
+    named = variable("HIL_LABGRID") or os.environ.get("LG_COORDINATOR")
+    if not named and not any(board.labgrid for board in boards.values()):
+        return None
+    try:
+        return labgrid.places()
+    except HilError as error:
+        return str(error)
+
+
+def _place_lines(farm: tuple[Place, ...] | str) -> list[str]:
+    from esp_hil.settings import labgrid_coordinator
+
+    lines = [f"places of labgrid ({labgrid_coordinator()})"]
+    if isinstance(farm, str):
+        return [*lines, f"  {farm}"]
+    for place in farm:
+        tags = ",".join(f"{key}={value}" for key, value in sorted(place.tags.items()) if key != "quarantine")
+        state = f"in use by {place.holder}" if place.holder else place.why_not or "free"
+        lines.append(f"  {place.board:24} {tags:24} {state}")
+        if "quarantine" in place.tags:
+            lines.append(f"  {'':24} -> look at the board, then: hil boards --lift {place.board}")
+    return lines if farm else [*lines, "  none"]
 
 
 def _for_job() -> int:
@@ -76,11 +113,14 @@ def _for_job() -> int:
 
 def _lift(board: str) -> int:
     """Take one out of quarantine."""
-    from esp_hil.boards import quarantine
+    from esp_hil.boards import labgrid, quarantine
     from esp_hil.boards.select import rows
     from esp_hil.errors import ConfigError
 
     row = rows().get(board)
+    place = row.labgrid if row is not None else board.partition(labgrid.PREFIX)[2]
+    if place and "=" not in place and _lift_place(place, board):
+        return 0
     lifted = quarantine.lift(board)
     if row is not None and row.quarantine:
         raise ConfigError(
@@ -93,7 +133,23 @@ def _lift(board: str) -> int:
     return 0
 
 
-def _json(boards: dict[str, Board], named: dict[str, str | None], strangers: list[SerialPort]) -> str:
+def _lift_place(name: str, board: str) -> bool:
+    """Take a place of a farm out of quarantine; whether it was there."""
+    from esp_hil.boards import labgrid
+
+    shut = [place for place in labgrid.fitting({"name": name}) if labgrid.QUARANTINE in place.tags]
+    for place in shut:
+        labgrid.set_quarantine(place.name, "")
+        print(f"{board} may be used again")
+    return bool(shut)
+
+
+def _json(
+    boards: dict[str, Board],
+    named: dict[str, str | None],
+    strangers: list[SerialPort],
+    farm: tuple[Place, ...] | str | None,
+) -> str:
     import json
     from dataclasses import asdict
 
@@ -106,7 +162,17 @@ def _json(boards: dict[str, Board], named: dict[str, str | None], strangers: lis
         holder = holder_of(url) if url else None
         known = {"port": url, "quarantine": why_not(board), "holder": asdict(holder) if holder else None}
         rows.append(asdict(board) | known)
-    return json.dumps({"boards": rows, "ports": [asdict(port) for port in strangers]}, indent=2)
+    told = {"boards": rows, "ports": [asdict(port) for port in strangers]}
+    if farm is not None:
+        told["places"] = [] if isinstance(farm, str) else [asdict(place) for place in farm]
+    return json.dumps(told, indent=2)
+
+
+def _elsewhere(board: Board) -> str:
+    """Where a board without a port of this machine is."""
+    if board.labgrid:
+        return f"place of labgrid: {board.labgrid}"
+    return f"started by {board.emulator}" if board.emulator else "not attached"
 
 
 def _lines(
@@ -117,7 +183,7 @@ def _lines(
 
     lines = [f"boards ({source})"]
     for board in boards.values():
-        where = named[board.id] or (f"started by {board.emulator}" if board.emulator else "not attached")
+        where = named[board.id] or _elsewhere(board)
         lines.append(f"  {board.id:16} {board.target:10} {board.kind:10} {where}")
         if named[board.id] and (holder := holder_of(str(named[board.id]))):
             lines.append(f"  {'':16} in use by {holder.summary}")

@@ -75,18 +75,19 @@ def opened(
         )
     if binding:
         known_binding(binding, target.name)
-    found, lock = held(chosen, wait_s=wait_s)
+    hold = held(chosen, wait_s=wait_s)
+    chosen, found = hold.board, hold.url
     try:
         prebuilt = read_image(image) if image is not None else None
         if prebuilt is not None:
             flash_image(prebuilt, chosen, Flasher.at(found))
-        made = Opened(board=_reached(chosen, found, lock.release))
+        made = Opened(board=_reached(chosen, found, hold.release))
         if prebuilt is not None and prebuilt.espdl is not None:
             made.board.firmware = replace(made.board.firmware, weights=prebuilt.espdl)
         if binding:
             made.board.firmware = replace(made.board.firmware, binding=binding)
     except HilError:
-        lock.release()
+        hold.release()
         raise
     _check_chip(made, target)
     return made

@@ -76,6 +76,15 @@ class Fleet:
             held.close()
         self._boards[_key(combination)] = gone
 
+    def leave(self, combination: Combination) -> None:
+        """Let go of a board that has no more tests here: somebody else may wait for it."""
+        chip, board, _ = _key(combination)
+        for name in [name for name in self._boards if name[:2] == (chip, board)]:
+            found = self._boards[name]
+            if isinstance(found, BoardSession) and found.board.custody is not None:
+                del self._boards[name]
+                found.close()
+
     def lend_ports(self) -> None:
         """Leave all ports to pytest-embedded: its reader and ours would take each other's bytes."""
         for held in self._open():

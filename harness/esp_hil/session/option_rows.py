@@ -190,8 +190,9 @@ class Options:
     board: str | None = option(
         None,
         "board",
-        "id of boards.toml, port, URL, `virtual`, `qemu` or `esp-emu` (also qemu:/path/of/program); several, "
-        "comma-separated, or `any`: a row of each board; default: the attached board of the target",
+        "id of boards.toml, port, URL, `virtual`, `qemu` or `esp-emu` (also qemu:/path/of/program), "
+        "`labgrid:PLACE` or `labgrid:TAG=VALUE,...`; several, comma-separated, or `any`: a row of each board; "
+        "default: the attached board of the target",
         metavar="BOARD",
     )
     wait: float | None = option(
@@ -321,7 +322,9 @@ class Options:
     @property
     def boards(self) -> tuple[str, ...]:
         """The boards that were named; () if none was: the attached board of each target."""
-        return words(self.board)
+        from esp_hil.boards.labgrid import board_words
+
+        return board_words(self.board or "")
 
     @property
     def wait_s(self) -> float:

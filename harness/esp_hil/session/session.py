@@ -156,6 +156,10 @@ class Session:
         """
         return self.fleet.held(combination)
 
+    def leave(self, combination: Combination) -> None:
+        """Let go of the combination's board: no more tests are on it."""
+        self.fleet.leave(combination)
+
     @contextmanager
     def frames(self, combination: Combination, dut: Dut) -> Iterator[PreparedBoard]:
         """The board prepared for frames while the reader of pytest-embedded's `dut` pauses.

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from esp_hil.boards import quarantine
 from esp_hil.boards.opening import OpenBoard
 from esp_hil.errors import (
     BoardUnavailable,
@@ -183,15 +182,13 @@ class Supervisor:
         return None
 
     def give_up(self, reason: str) -> BoardUnavailable:
-        """Put the board into quarantine if it has a row, else leave it out of this session; the error to raise."""
-        board = self._board.board
-        if not board.listed or self._board.is_process:
-            said, hint = f"given up for this session: {reason}", "look at the board and its cable"
+        """Put the board into quarantine if that can be kept, else leave it out of this session; the error to raise."""
+        lifted = self._board.shut(reason)
+        if lifted:
+            said, hint = f"in quarantine now: {reason}", f"look at the board, then: {lifted}"
         else:
-            quarantine.put(board.id, reason)
-            said = f"in quarantine now: {reason}"
-            hint = f"look at the board, then: hil boards --lift {board.id}"
-        error = BoardUnavailable(said, hint=hint, board=board.id, step="recover")
+            said, hint = f"given up for this session: {reason}", "look at the board and its cable"
+        error = BoardUnavailable(said, hint=hint, board=self._board.id, step="recover")
         LOG.warning("%s", error)
         self._say(str(error))
         return error
