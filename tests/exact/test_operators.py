@@ -453,3 +453,27 @@ def test_broadcasting_that_needs_a_fifth_loop_is_refused_as_esp_dl_asserts() -> 
     assert (add((2, 1, 2, 1, 1, 1), (1, 2, 1, 2, 3, 4)) == 2).all(), "six axes that merge to four"
     with pytest.raises(UnsupportedOperator, match="needs 5 loops; ESP-DL has 4"):
         add((2, 1, 2, 1, 2), (1, 2, 1, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"scales": [1, 1, 2, 2]}, (1, 2, 4, 16)),
+        ({"sizes": [1, 16, 3, 5]}, (1, 3, 5, 16)),
+        ({}, None),
+    ],
+)
+def test_resize_takes_its_sizes_before_its_scales_and_needs_one_of_them(
+    given: dict[str, list[int]], wanted: tuple[int, ...] | None
+) -> None:
+    dtypes = {"scales": np.float32, "sizes": np.int64}
+    constants = [tensor(name, np.array(values, dtypes[name])) for name, values in given.items()]
+    named = tuple(name if name in given else "" for name in ("scales", "sizes"))
+    op = node("Resize", ("x", "", *named), ("y",), mode="linear")
+    values = (value("x", (1, 1, 2, 16)), value("y", wanted or (1, 1, 2, 16)))
+    x = np.zeros((1, 1, 2, 16), I8)
+    if wanted is None:
+        with pytest.raises(UnsupportedOperator, match="Resize"):
+            answer(op, values, {"x": x}, constants=constants)
+    else:
+        assert answer(op, values, {"x": x}, constants=constants).shape == wanted

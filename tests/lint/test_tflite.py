@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from esp_hil.errors import UnsupportedOperator
+from esp_hil.formats.espdl.versions import esp_dl_of
 from esp_hil.formats.tflite import read_tflite
 from esp_hil.formats.tflite.interpreter import Interpreter
 from esp_hil.formats.tflite.operators import IMAGE_OPERATORS, REGISTERED, resolver_lines, resolver_method
 from esp_hil.formats.tflite.writer import FloatWriter
 from esp_hil.goldens.from_onnx import float_tflite
 from esp_hil.lint import tflite as lint
-from esp_hil.lint.preflight import esp_dl_of, esp_nn_of, preflight
+from esp_hil.lint.preflight import esp_nn_of, preflight
 from esp_hil.lint.tflite import lint_tflite, live_bytes
 from esp_hil.models.device_file import open_device_file
 from esp_hil.targets import target

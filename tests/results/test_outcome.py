@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from esp_hil.results.journal import Recorder, read_runs
-from esp_hil.results.outcome import deciding, reason_of, status_of
+from esp_hil.results.outcome import deciding, judged, reason_of, status_of
 from esp_hil.results.record import Addendum, Check, Failure, FailureClass, Run
+from esp_hil.results.regress.change import Change, Comparison
+from esp_hil.results.regress.comparable import identity_of
 from tests.report.samples import failed_run, sample_run
 
 LEAK = Check(suite="memory", name="test_loading_leaks_nothing", outcome="failed", message="leaks 64 B")
@@ -78,3 +80,36 @@ def test_a_second_attempt_is_no_second_row_that_is_ok() -> None:
     other_session = replace(first, session_id="another", run_id="another")
     assert deciding([first.judged(SLOW), again, other_session]) == [True, False, True]
     assert deciding([first, replace(first, run_id="b")]) == [True, True]
+
+
+def test_a_comparison_is_put_into_every_row_that_has_not_heard_it_whatever_else_is_red() -> None:
+    red, heard, green = (
+        replace(sample_run(seed=1, median_ms=2.0), run_id=name, board=name)
+        for name in ("red", "heard", "green")
+    )
+    comparison = Comparison(changes=tuple(worse(run.board) for run in (red, heard, green)))
+    given = [red.judged(LEAK), heard.judged(SLOW), green]
+    told = list(judged(given, comparison))
+    assert [[check.suite for check in run.checks] for run in told] == [
+        ["memory", "regression"],
+        ["regression"],
+        ["regression"],
+    ]
+    assert told[1] == given[1]
+    assert list(judged(given, Comparison(changes=()))) == given
+
+
+def worse(board: str) -> Change:
+    run = ok_run()
+    return Change(
+        identity=identity_of(run),
+        board=board,
+        simulated=False,
+        metric="latency",
+        group="latency",
+        unit="ms",
+        base=1.0,
+        new=2.0,
+        allowed=0.1,
+        judgement="worse",
+    )

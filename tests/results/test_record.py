@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 
 from esp_hil import __version__, errors
 from esp_hil.errors import HilError, ReportError
+from esp_hil.results import record
 from esp_hil.results.journal import Recorder, read_runs
-from esp_hil.results.record import OLDEST_SCHEMA, SCHEMA, Failure, Run
+from esp_hil.results.record import OLDEST_SCHEMA, SCHEMA, Addendum, Failure, Run
 from esp_hil.tensors import Arrays
 from esp_hil.verdict.verdict import judge
 from tests.report.samples import a_night, failed_run, sample_run
@@ -259,3 +261,14 @@ def test_a_row_that_stands_there_twice_counts_once(tmp_path: Path) -> None:
     found = read_runs(tmp_path)
     assert found.runs == (run,)
     assert "more than once" in found.warnings[0]
+
+
+def test_what_a_row_is_made_of_cannot_be_changed_and_is_told_by_name() -> None:
+    made = [kind for kind in vars(record).values() if isinstance(kind, type) and is_dataclass(kind)]
+    own = [kind for kind in made if kind.__module__ == record.__name__]
+    assert {Run, Addendum} <= set(own)
+    for kind in own:
+        parameters = kind.__dataclass_params__  # type: ignore[attr-defined]
+        assert parameters.frozen, kind
+        assert "__slots__" in vars(kind), kind
+        assert all(field.kw_only for field in fields(kind)), kind

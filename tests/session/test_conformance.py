@@ -232,6 +232,23 @@ def test_each_fault_turns_its_operators_red_and_no_others(
     assert red(table) == wanted
 
 
+OLD = json.dumps({"engine": {"kernels": "esp-dl 3.3.5"}})
+
+
+def test_a_board_with_an_older_esp_dl_differs_where_that_one_did_and_the_version_is_named(
+    tmp_path: Path,
+) -> None:
+    chosen = ("--operator", "LUT,Gelu,LpNormalization,Relu", "--bits", "16", "--virtual-faults", OLD)
+    status, table = run(tmp_path, "esp32s3", (), *chosen)
+    assert status == 1
+    outcomes = {(entry.operator, outcome_of(row)) for entry in table.entries for row in entry.rows}
+    assert {outcome for operator, outcome in outcomes if operator == "Relu"} == {"exact"}
+    assert {outcome for operator, outcome in outcomes if operator == "LpNormalization"} == {"fails"}
+    wrong = [row for row in table.rows if outcome_of(row) == "differs"]
+    assert {row.case.operator for row in wrong if row.case is not None} == {"LUT", "Gelu"}
+    assert all("ESP-DL 3.3.5 interpolates between the entries" in why_of(row) for row in wrong)
+
+
 # TFLM
 
 FAULTY = {

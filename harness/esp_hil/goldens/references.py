@@ -293,6 +293,7 @@ class DeviceFileReference:
         recipe: which device file.
         family: for which chips.
         artifact: another device file of the model than the recipe's.
+        esp_dl: version of ESP-DL on the board; "" for the newest known.
 
     Raises:
         UnsupportedOperator: the file has an operator that the runtime does not know.
@@ -301,10 +302,12 @@ class DeviceFileReference:
 
     name = "exact"
 
-    def __init__(self, model: Model, recipe: str, family: Family, *, artifact: Path | None = None) -> None:
+    def __init__(
+        self, model: Model, recipe: str, family: Family, *, artifact: Path | None = None, esp_dl: str = ""
+    ) -> None:
         file = open_device_file(artifact or model.artifact(recipe, family))
         self._tensors = FileTensors.of(model, file, family)
-        self._exact = file.exact(family)
+        self._exact = file.exact(family, esp_dl=esp_dl)
         self._espdl = cast("EspdlReference", self._exact) if file.runtime == "espdl" else None
 
     def run(self, inputs: PreparedInputs, starts: Starts = None) -> Answers:

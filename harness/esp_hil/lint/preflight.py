@@ -7,6 +7,7 @@ from collections import OrderedDict
 
 from esp_hil.errors import DoesNotFit, LintError
 from esp_hil.formats.espdl.model import EspdlModel
+from esp_hil.formats.espdl.versions import esp_dl_of
 from esp_hil.lint import Finding, lint_model
 from esp_hil.lint.tflite import lint_tflite
 from esp_hil.models.device_file import DeviceFile
@@ -77,12 +78,6 @@ def esp_nn_of(engine_version: str) -> str:
     if found is None:
         return ""
     return "off" if found[2] == "ansi-c" else found[1]
-
-
-def esp_dl_of(engine_version: str) -> str:
-    """ESP-DL's version in the words of our firmware; "" if they tell none: a virtual board tells ours, below 3."""
-    found = re.match(r"v?((\d+)\.\d+(?:\.\d+)*)", engine_version)
-    return found[1] if found and int(found[2]) >= 3 else ""
 
 
 def _examine(

@@ -91,17 +91,24 @@ class DeviceFile:
             return any(node.op_type == "StreamingCache" for node in self.content.graph.nodes)
         return keeps_state(self.content)
 
-    def exact(self, family: Family) -> Exact:
+    def exact(self, family: Family, *, esp_dl: str = "") -> Exact:
         """The exact reference of this file.
 
+        Args:
+            family: whose numerics.
+            esp_dl: version of ESP-DL on the board; "" for the newest known. TFLM's kernels know nothing of it.
+
         Raises:
-            UnsupportedOperator: the runtime does not have an operator.
+            UnsupportedOperator: the runtime does not have an operator, or what that version makes of one is not
+                reproduced.
             RuntimeFailed: what it needs is not installed.
         """
         if isinstance(self.content, EspdlModel):
             from esp_hil.exact import ExactReference
+            from esp_hil.formats.espdl.versions import NEWEST, before
 
-            return ExactReference(self.content, family)
+            older = esp_dl if before(esp_dl, NEWEST) else ""
+            return ExactReference(self.content, family, esp_dl=older)
         from esp_hil.exact.tflite import TflmReference
 
         return TflmReference(self.image)

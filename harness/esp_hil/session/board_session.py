@@ -23,6 +23,7 @@ from esp_hil.device.device import Device
 from esp_hil.device.tuning import RateMemory, choose_pad, tune
 from esp_hil.errors import HilError
 from esp_hil.esp.image import FirmwareImage
+from esp_hil.formats.espdl.versions import esp_dl_of
 from esp_hil.lint.finding import Finding
 from esp_hil.lint.preflight import RESOLVER, preflight
 from esp_hil.models.device_file import DeviceFile
@@ -30,6 +31,7 @@ from esp_hil.progress import Progress, Silent
 from esp_hil.session.supervision import Supervisor, explain
 from esp_hil.targets import Family, Runtime, Target
 from esp_hil.virtual.faults import FaultPlan
+from esp_hil.wire.info import DeviceInfo
 from esp_hil.wire.requests import LOAD_PARAMETERS_IN_FLASH
 
 LOG = logging.getLogger(__name__)
@@ -71,6 +73,8 @@ class BoardSession:
         self._memory = memory or RateMemory()
         self._carries = 0
         self._told = False
+        self.esp_dl = ""
+        """Version of ESP-DL that the board told when it got its model; "" if it told none."""
         self.supervisor = Supervisor(board, self.connect, self._progress.say)
 
     def __enter__(self) -> Self:
@@ -150,7 +154,7 @@ class BoardSession:
         """
         self.connect()
         family = family or self.target.family_of(file.runtime)
-        info = self.device.info()
+        info = self._info()
         if self._lint:
             # also what is on it already: it may have come there by another way
             virtual = self.board.kind == "virtual"
@@ -166,6 +170,11 @@ class BoardSession:
             self.device.require(target=self.target, family=family)
             self.upload(file.image, name=name)
         self.device.require(target=self.target, family=family, model_sha256=file.sha256, inputs=file.inputs)
+
+    def _info(self) -> DeviceInfo:
+        info = self.device.info()
+        self.esp_dl = esp_dl_of(info.engine_version)
+        return info
 
     def _say_what_a_chip_needs(self, found: Sequence[Finding]) -> None:
         """Operators that a virtual board has and firmware has to be built with, in one line."""
@@ -193,7 +202,7 @@ class BoardSession:
         Raises:
             DeviceFault: the device refused it.
         """
-        in_flash = self.device.info().psram_bytes == 0
+        in_flash = self._info().psram_bytes == 0
         self.device.load(options=LOAD_PARAMETERS_IN_FLASH if in_flash else 0)
 
     # trouble, and the end

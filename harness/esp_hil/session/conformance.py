@@ -13,7 +13,8 @@ import numpy as np
 
 from esp_hil.errors import DeviceFault, HilError, UnsupportedOperator
 from esp_hil.exact.esp_nn import FAULTS, faults_of, layer_of, version_of
-from esp_hil.formats.tflite.model import TfliteModel
+from esp_hil.formats.espdl.model import EspdlModel
+from esp_hil.formats.espdl.versions import changes_since
 from esp_hil.lint.preflight import esp_nn_of
 from esp_hil.models.device_file import DeviceFile
 from esp_hil.models.operators import ORIGINS, OperatorCase
@@ -170,7 +171,7 @@ class OperatorMeasurement:
 
     def _located(self, case: OperatorCase, file: DeviceFile, family: Family, outputs: Arrays) -> Located:
         """Which node is wrong, and why; our reference must agree with what is expected."""
-        exact = file.exact(family)
+        exact = file.exact(family, esp_dl=self.attempt.session.esp_dl)
         right = exact.run(case.inputs, tensors=exact.tensor_names)
         if any(not np.allclose(right[name], values, rtol=0, atol=case.tolerance_lsb + 1e-6, equal_nan=True)
                for name, values in case.expected.items()):  # fmt: skip
@@ -200,8 +201,12 @@ class OperatorMeasurement:
         """The fault of ESP-NN behind a wrong answer: by its values, or because it hits the layer in this version."""
         content = case.file.content
         verdict = builder.part(Judged).verdict
-        if not isinstance(content, TfliteModel) or verdict is None or verdict.ok:
+        if verdict is None or verdict.ok:
             return ""
+        if isinstance(content, EspdlModel):
+            version = self.attempt.session.esp_dl
+            found_changes = changes_since(version, content.graph)
+            return next((f"ESP-DL {version} {change.before}" for _, change in found_changes), "")
         if found is not None and found.diagnosis.kind == "known fault":
             said = found.diagnosis.summary
             return next((fault.label for fault in FAULTS if fault.summary in said), "")

@@ -33,8 +33,8 @@ class FileOnBoard:
 
     @cached_property
     def exact(self) -> Exact:
-        """The exact reference of the same file."""
-        return self.file.exact(self.family)
+        """The exact reference of the same file, as the board's ESP-DL computes."""
+        return self.file.exact(self.family, esp_dl=self.session.esp_dl)
 
     def prepare(self) -> None:
         """Connect unless that is done, put the model on the board unless it is there, check the handshake's contract.

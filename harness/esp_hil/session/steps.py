@@ -192,7 +192,7 @@ def profile_layers(session: BoardSession, file: DeviceFile, inputs: Arrays, *, c
 def judge_answers(board: PreparedBoard, golden: GoldenSet, answered: Answered) -> Judged:
     """Ask the references that there are for the same inputs and compare; what is missing is said."""
     model, recipe, notes = board.model, board.recipe.name, list[str]()
-    reference = DeviceFileReference(model, recipe, board.family)
+    reference = DeviceFileReference(model, recipe, board.family, esp_dl=board.session.esp_dl)
     exact, whole = reference.run_whole(golden.arrays, golden.starts)
     quantized = float_ = None
     try:

@@ -145,7 +145,8 @@ class TaskMeasurement:
     def _judged(self, network: str, answered: Answered) -> Judged:
         tensor, outputs = self.task.networks[network].input, self.task.networks[network].outputs
         stacked = np.concatenate(self._asked[network])
-        exact = self.task.networks[network].exact.run_batch({tensor.name: stacked})
+        reference = self.task.networks[network].exact_of(self.attempt.session.esp_dl)
+        exact = reference.run_batch({tensor.name: stacked})
         exponents = {name: outputs[name].exponent for name in exact}
         verdict = judge(
             {name: answered.outputs[name] for name in exact},

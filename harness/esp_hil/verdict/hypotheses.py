@@ -209,7 +209,7 @@ def _accumulators(
 ) -> Iterator[Hypothesis]:
     """Accumulators that saturate at fewer bits after each product: tried on a sample, then on all."""
     columns = sums.shape[1]
-    wrong = np.flatnonzero((got != expected).reshape(-1))
+    wrong = np.flatnonzero(got != expected)
     taps = layer.weights[0].size
     sample = wrong[:: max(1, math.ceil(len(wrong) * taps / _SAMPLE_PRODUCTS))]
     everything = layer.macs <= _ALL_PRODUCTS

@@ -109,10 +109,12 @@ class ExactEngine:
     """
 
     name = "exact"
-    version = VERSION
 
     def __init__(self, target: Target, faults: EngineFaults, on_run: Callable[[int], None]) -> None:
         self.families = (target.family,)
+        kernels, _, version = faults.kernels.partition(" ")
+        self._esp_dl = version if kernels == "esp-dl" else ""
+        self.version = self._esp_dl or VERSION
         self.plan: MemoryPlan | None = None
         self._target = target
         self._faults = faults
@@ -156,7 +158,9 @@ class ExactEngine:
         self._check_fit(plan)
         model = with_flipped_bits(with_parameter_faults(model, self._faults.parameter), self._faults.bit)
         family = self._target.family
-        self._reference = ExactReference(model, family, threads=cores)
+        if self._faults.kernels and not self._esp_dl:
+            raise EngineError(Status.LOAD_FAILED, "planted fault: only TFLM's engine has kernels of ESP-NN")
+        self._reference = ExactReference(model, family, threads=cores, esp_dl=self._esp_dl)
         check_outputs(self._faults.output, self._reference.tensor_names)
         self._network = self._reference
         hit = [fault for fault in self._faults.operator if numbers_of(model, fault)]

@@ -14,6 +14,7 @@ A plan is JSON or TOML (a file, or the JSON text itself):
     panic_at_run = 3                             # the same with a crash on the console
     panic_again = true                           # after each restart as well, not only after power-on
     kernels = "esp-nn 1.2.3"                     # TFLM: with the known faults of that version of ESP-NN
+                                                 # "esp-dl 3.3.5": answers as that version of ESP-DL, and says so
     crash = "brownout"                           # which: panic (the default), stack_overflow, out_of_memory,
                                                  # task_watchdog, brownout
 
@@ -241,14 +242,21 @@ def _seed(table: Mapping[str, Any]) -> int:
 
 
 def _check_kernels(kernels: str) -> None:
-    """`kernels` is empty, or "esp-nn" and a version."""
+    """`kernels` is empty, or "esp-nn" or "esp-dl" and a version."""
     name, _, version = kernels.partition(" ")
-    if kernels and (name != "esp-nn" or not version):
-        raise ConfigError(f"fault plan: engine.kernels is {kernels!r}", hint="such as esp-nn 1.2.3")
-    if kernels:
-        from esp_hil.exact.esp_nn import version_of  # numpy: not for every --help
+    if kernels and (name not in {"esp-nn", "esp-dl"} or not version):
+        raise ConfigError(
+            f"fault plan: engine.kernels is {kernels!r}", hint="such as esp-nn 1.2.3 or esp-dl 3.3.5"
+        )
+    # numpy: not for every --help
+    if name == "esp-nn":
+        from esp_hil.exact.esp_nn import version_of as esp_nn_version
 
-        version_of(version)
+        esp_nn_version(version)
+    elif kernels:
+        from esp_hil.formats.espdl.versions import version_of as esp_dl_version
+
+        esp_dl_version(version)
 
 
 def _check_node_fault(fault: NodeFault) -> None:

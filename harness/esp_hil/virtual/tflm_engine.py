@@ -93,6 +93,8 @@ class TflmEngine:
     def _load(self, image: bytes) -> LoadedModel:
         if image[:3] in {b"EDL", b"PDL"}:
             raise EngineError(Status.WRONG_FAMILY, "an .espdl file; this firmware runs .tflite files")
+        if self._faults.kernels.startswith("esp-dl"):
+            raise EngineError(Status.LOAD_FAILED, "planted fault: only ESP-DL's engine has kernels of ESP-DL")
         if self._faults.node or self._faults.bit or self._faults.operator:
             raise EngineError(Status.LOAD_FAILED, "planted fault: only ESP-DL's engine can have it")
         room = max(self._room("internal"), self._room("psram"))

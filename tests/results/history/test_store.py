@@ -237,3 +237,13 @@ def test_a_history_of_the_first_version_is_upgraded_and_keeps_its_rows(tmp_path:
     with sqlite3.connect(path) as new:
         names = {name for (name,) in new.execute("SELECT name FROM sqlite_master")}
     assert {"hil_combinations", "hil_runs_latest"} <= names
+
+
+def test_no_column_of_a_row_may_lack_its_value(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    History.open(str(path)).close()
+    engine = sql.create_engine(f"sqlite:///{path}")
+    columns = sql.inspect(engine).get_columns("hil_runs")
+    engine.dispose()
+    assert len(columns) > 10
+    assert [column["name"] for column in columns if column["nullable"]] == []

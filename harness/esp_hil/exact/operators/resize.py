@@ -42,10 +42,10 @@ def _axes(lowering: Lowering, node: Node) -> list[SpatialAxis]:
     sizes, scales = lowering.constant_input(node, 3), lowering.constant_input(node, 2)
     axes = []
     for index, length in enumerate(shape[1:-1]):
-        if sizes is not None and sizes.size:
+        if sizes is not None:
             output = int(sizes.reshape(-1)[2 + index])
             scale = F32(output) / F32(length)
-        elif scales is not None and scales.size:
+        elif scales is not None:
             scale = F32(scales.reshape(-1)[2 + index])
             output = int(F32(length) * scale)
         else:

@@ -7,6 +7,7 @@ dl/tensor and dl/tool; of 3.1.x, which have no tags, of the commit that set the 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -49,6 +50,12 @@ def version_of(text: str) -> Version:
     if not all(part.isdigit() for part in parts):
         raise ConfigError(f"{text!r} is no version of ESP-DL", hint=f"such as {NEWEST}")
     return tuple(int(part) for part in parts)
+
+
+def esp_dl_of(engine_version: str) -> str:
+    """ESP-DL's version in the words of our firmware; "" if they tell none: a virtual board tells ours, below 3."""
+    found = re.match(r"v?((\d+)\.\d+(?:\.\d+)*)", engine_version)
+    return found[1] if found and int(found[2]) >= 3 else ""
 
 
 def known(text: str) -> bool:
