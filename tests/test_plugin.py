@@ -155,7 +155,7 @@ def test_a_slow_line_is_no_error_from_the_first_byte_to_the_teardown(
             ("--target", "esp32p4", "--hil-model", "mnist", "--hil-recipe", "w4a4"),
             ["no recipe 'w4a4'", "w8a8"],
         ),
-        (("--target", "esp32p4", "--hil-board", "virtal"), ["no board 'virtal'", "did you mean virtual"]),
+        (("--target", "esp32p4", "--hil-board", "virtal"), ["no board 'virtal'", "did you mean 'virtual'"]),
         (("--target", "esp32p4", "--port", "/dev/ttyNONE"), ["no port /dev/ttyNONE", "hil boards"]),
         (
             ("--target", "esp32p4", "--hil-model", "mlperf-tiny-kws"),

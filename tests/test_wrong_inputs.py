@@ -102,7 +102,7 @@ report GOOD --out {d}/out --build-dir {d}/none      | sdkconfig.json
 report GOOD {d}/none                                | cannot read
 compare GOOD {d}/none                               | cannot read
 compare GOOD {d}/words.jsonl                        | not JSON
-compare GOOD GOOD --threshold latency               | did you mean latency_ms?
+compare GOOD GOOD --threshold latency               | did you mean 'latency_ms'?
 compare GOOD GOOD --threshold latency_ms=fast       | not a number
 compare GOOD GOOD --across colour                   | no condition 'colour'
 compare GOOD GOOD --alpha 7                         | a probability
@@ -196,7 +196,7 @@ BOARDS = {
 
 PYTEST = """
 --target esp99 --hil-board virtual                  | 4 | unknown target 'esp99'
---target esp32s3 --hil-board virtal                 | 4 | did you mean virtual
+--target esp32s3 --hil-board virtal                 | 4 | did you mean 'virtual'
 --target esp32s3 --port /dev/none                   | 4 | no port /dev/none
 --target esp32s3 VIRTUAL --hil-model mnits          | 4 | did you mean 'mnist'
 --target esp32s3 VIRTUAL --hil-recipe w4a4          | 4 | no recipe 'w4a4'

@@ -6,26 +6,44 @@ import argparse
 import importlib
 import os
 import pkgutil
+import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from esp_hil import commands
-from esp_hil.errors import HilError
+from esp_hil.errors import HilError, did_you_mean
 from esp_hil.settings import VERSION
 
 
-def build_parser() -> argparse.ArgumentParser:
+class _Parser(argparse.ArgumentParser):
+    """What argparse says, with the word that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and leave with 2."""
+        if wrong := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            hint = did_you_mean(wrong[1], re.findall(r"[^\s,']+", wrong[2]))
+            message += f"; {hint}" if hint else ""
+        super().error(message)
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Say which arguments nobody asked for."""
+        options = re.findall(r"--[a-z][a-z-]*", self.format_help())
+        hints = (did_you_mean(word.partition("=")[0], options) for word in unknown)
+        hint = next(filter(None, hints), "")
+        super().error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; {hint}" if hint else ""))
+
+
+def build_parser() -> _Parser:
     """The parser with one subparser for each module of `esp_hil.commands`."""
-    parser = argparse.ArgumentParser(
-        prog="hil", description="Test and benchmark neural networks on ESP32 chips."
-    )
+    parser = _Parser(prog="hil", description="Test and benchmark neural networks on ESP32 chips.")
     parser.add_argument("--version", action="version", version=f"esp-hil {VERSION}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     for info in pkgutil.iter_modules(commands.__path__):
         module = importlib.import_module(f"{commands.__name__}.{info.name}")
         sub = subparsers.add_parser(info.name, help=module.HELP, description=module.HELP)
         module.add_arguments(sub)
-        sub.set_defaults(run=module.run)
+        sub.set_defaults(run=module.run, parser=sub)
     return parser
 
 
@@ -36,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done; 1 the command ran and its answer is no; 2 it could not run; 130 interrupted; 141 as a program
         whose output nobody reads any more.
     """
-    args = build_parser().parse_args(argv)
+    args, unknown = build_parser().parse_known_args(argv)
+    if unknown:
+        args.parser.refuse(unknown)
     try:
         status: int = args.run(args)
         sys.stdout.flush()

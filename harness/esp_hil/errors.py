@@ -37,6 +37,17 @@ A wrong answer and a regression are values (Verdict, Regression), never exceptio
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The name of `known` that is nearest, as a question for a hint; "" if none is near."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    if not near:
+        return ""
+    return f"did you mean {near[0] if near[0].startswith('-') else repr(near[0])}?"
+
 
 class HilError(Exception):
     """Base of all errors of esp-hil.

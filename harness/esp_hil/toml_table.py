@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
 from typing import Any, Self, TypeVar, get_args
 
-from esp_hil.errors import ConfigError
+from esp_hil.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 
@@ -148,7 +147,6 @@ class TomlTable:
         """Refuse keys that nobody asked for."""
         for key in self.values:
             if key not in self.known:
-                near = difflib.get_close_matches(key, self.known, 1)
-                guess = f"did you mean {near[0]!r}? " if near else ""
-                known = ", ".join(sorted(self.known))
-                raise self.fail(key, f"is not a key of {self.path.name}", f"{guess}known here: {known}")
+                known = f"known here: {', '.join(sorted(self.known))}"
+                hint = f"{did_you_mean(key, self.known)} {known}".strip()
+                raise self.fail(key, f"is not a key of {self.path.name}", hint)

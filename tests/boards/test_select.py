@@ -149,7 +149,7 @@ def test_a_board_of_another_chip_and_an_unknown_id_are_refused(with_rows: None) 
         select(P4, board="desk-s3")
     with pytest.raises(ConfigError) as caught:
         select(S3, board="desk-s4")
-    assert "did you mean desk-s3" in caught.value.hint
+    assert "did you mean 'desk-s3'" in caught.value.hint
     with pytest.raises(ConfigError):
         select(P4, board="virtul")
 

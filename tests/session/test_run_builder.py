@@ -37,7 +37,7 @@ def test_before_any_step_a_row_says_what_was_asked_for_and_why_there_is_no_more(
     assert (row.title, row.kind, row.attempt, row.cores_used) == (
         "face_detect-zoo-espdl-esp32s3@virtual", "virtual", 2, 2,
     )  # fmt: skip
-    assert row.failure_words == "link in link: gone"
+    assert row.failure_words == "link: gone"
     assert (row.device, row.link, row.verdict, row.steps, row.cycles) == (None, None, None, None, ())
 
 

@@ -8,7 +8,6 @@ own USB vendor number are asked unbidden. (A USB bridge may belong to anything.)
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 from collections.abc import Callable, Iterable
@@ -23,7 +22,7 @@ from esp_hil.boards.lease import Holder, acquire
 from esp_hil.boards.quarantine import quarantined
 from esp_hil.device.device import Device
 from esp_hil.device.ports import DEFAULT_BAUD, SerialPort, open_link, serial_ports
-from esp_hil.errors import BoardUnavailable, ConfigError, HilError
+from esp_hil.errors import BoardUnavailable, ConfigError, HilError, did_you_mean
 from esp_hil.settings import variable_path
 from esp_hil.targets import Target
 from esp_hil.targets import target as target_of
@@ -257,11 +256,8 @@ def _choose(target: Target, board: str | None, port: str | None) -> Board:
         return row
     if "://" in board or board.startswith("/") or re.fullmatch(r"COM\d+", board, re.IGNORECASE):
         return Board(id=board, target=target.name, url=board)
-    close = difflib.get_close_matches(board, [*known, "virtual", *get_args(EmulatorKind)], n=1)
-    raise ConfigError(
-        f"no board {board!r}",
-        hint=f"did you mean {close[0]}?" if close else f"boards.toml has: {', '.join(known) or 'none'}",
-    )
+    near = did_you_mean(board, [*known, "virtual", *get_args(EmulatorKind)])
+    raise ConfigError(f"no board {board!r}", hint=near or f"boards.toml has: {', '.join(known) or 'none'}")
 
 
 def _of_farm(target: Target, board: str) -> Board:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from esp_hil.errors import ConfigError, HilError
+from esp_hil.errors import ConfigError, HilError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +67,13 @@ def run(args: Namespace) -> int:
     if args.export is not None:
         return _export(found, args.export)
     if not found:
-        raise ConfigError("no case of these operators and widths", hint="hil conformance --list shows all")
+        there = {
+            combination.model
+            for combination in combinations(replace(options, models=(), recipes=()), "operator")
+        }
+        near = " ".join(filter(None, (did_you_mean(name, there) for name in options.models)))
+        hint = f"{near} hil conformance --list shows all".strip()
+        raise ConfigError("no case of these operators and widths", hint=hint)
     before = _before(args.against)
     check_boards(options, found)
     progress = progress_on(sys.stderr)
@@ -77,9 +84,12 @@ def run(args: Namespace) -> int:
             result = run_operator(session, combination)
             if isinstance(result, HilError):
                 broken.append(result)
-        session.publish()
     finally:
-        session.close()
+        # also after Ctrl-C: what was run is worth a page
+        try:
+            session.publish()
+        finally:
+            session.close()
     return _tell(session, before, broken)
 
 

@@ -7,7 +7,6 @@ model.golden(limit=20).inputs          float32 (20, 1, 28, 28)
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -16,7 +15,7 @@ from typing import Literal, cast, get_args
 
 import numpy as np
 
-from esp_hil.errors import ConfigError, GoldenError, UnknownModel
+from esp_hil.errors import ConfigError, GoldenError, UnknownModel, did_you_mean
 from esp_hil.models import benchmarks
 from esp_hil.models import manifest as manifests
 from esp_hil.models.dataset import Labelled, Split, load_split, read_digests
@@ -87,11 +86,8 @@ class Model(ModelSpec):
             ConfigError: there is none; the hint lists those there are.
         """
         if name not in self.recipes:
-            near = difflib.get_close_matches(name, self.recipes, 1)
-            guess = f"did you mean {near[0]!r}? " if near else ""
-            raise ConfigError(
-                f"model {self.name} has no recipe {name!r}", hint=f"{guess}it has: {', '.join(self.recipes)}"
-            )
+            hint = f"{did_you_mean(name, self.recipes)} it has: {', '.join(self.recipes)}".strip()
+            raise ConfigError(f"model {self.name} has no recipe {name!r}", hint=hint)
         return self.recipes[name]
 
     def artifact(self, recipe: str, family: Family) -> Path:
@@ -322,12 +318,9 @@ def load(name: str, roots: Sequence[Path] | None = None) -> Model:
             f"{name!r} is a task, not a model",
             hint=f"hil task {name} IMAGE, or pytest suites --hil-model {name}",
         )
-    near = difflib.get_close_matches(name, known, 1)
-    guess = f"did you mean {near[0]!r}? " if near else ""
     where = ", ".join(map(str, searched))
-    raise UnknownModel(
-        f"no model {name!r} in {where}", hint=f"{guess}there are: {', '.join(known) or 'none'}"
-    )
+    hint = f"{did_you_mean(name, known)} there are: {', '.join(known) or 'none'}".strip()
+    raise UnknownModel(f"no model {name!r} in {where}", hint=hint)
 
 
 def _whole(shape: tuple[int, ...], device: tuple[int, ...]) -> tuple[int, ...]:

@@ -9,11 +9,11 @@ raw        integers: device against exact only
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from esp_hil.errors import did_you_mean
 from esp_hil.models.postprocess import Activation, Postprocess
 from esp_hil.tensors import Layout
 from esp_hil.toml_table import TomlTable
@@ -166,10 +166,8 @@ def parse_gates(table: TomlTable, against: Against, meaning: Meaning) -> list[Ou
     found = []
     for name in table.values:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            guess = f"did you mean {near[0]!r}? " if near else ""
-            there = ", ".join(known) or "none"
-            raise table.fail(name, f"is no figure of {meaning}", f"{guess}known: {there}")
+            hint = f"{did_you_mean(name, known)} known: {', '.join(known) or 'none'}".strip()
+            raise table.fail(name, f"is no figure of {meaning}", hint)
         limit = table.share(name) if MEASURES[name].share else table.take(name, float)
         found.append(OutputGate(against=against, measure=name, limit=limit))
     return found

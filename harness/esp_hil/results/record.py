@@ -273,8 +273,9 @@ class Failure:
 
     @staticmethod
     def of(error: HilError) -> Failure:
-        """The failure that an error of ours stands for."""
-        return Failure(kind=_class_of(error), message=str(error), step=error.step)
+        """The failure that an error of ours stands for; its board and its step have places of their own in a row."""
+        hint = f" ({error.hint})" if error.hint else ""
+        return Failure(kind=_class_of(error), message=error.message + hint, step=error.step)
 
 
 CheckOutcome = Literal["passed", "failed", "error", "skipped"]
@@ -402,7 +403,7 @@ class Run:
         """Class, step and message of the failure, or ""."""
         if self.failure is None:
             return ""
-        step = f" in {self.failure.step}" if self.failure.step else ""
+        step = f" in {self.failure.step}" if self.failure.step not in {"", self.failure.kind} else ""
         return f"{self.failure.kind}{step}: {self.failure.message}"
 
     @property

@@ -7,14 +7,13 @@ default.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from esp_hil.errors import ConfigError
+from esp_hil.errors import ConfigError, did_you_mean
 from esp_hil.settings import in_ci
 
 T = TypeVar("T")
@@ -372,9 +371,9 @@ def meant(unknown: Iterable[str], rows: Iterable[OptionRow]) -> str | None:
         flag = word.partition("=")[0]
         if (row := by_name.get(flag.removeprefix("--"))) is not None:
             return f"unrecognized arguments: {flag} (esp-hil's option is {row.option})"
-        close = difflib.get_close_matches(flag.removeprefix("--hil-"), by_name, n=1)
         if flag.startswith("--hil-"):
-            hint = f"did you mean --hil-{close[0]}?" if close else "pytest --help lists all --hil- options"
+            near = did_you_mean(flag, (row.option for row in rows))
+            hint = near or "pytest --help lists all --hil- options"
             return f"unrecognized arguments: {flag} ({hint})"
     return None
 

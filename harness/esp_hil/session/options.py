@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from esp_hil.boards.emulator import named
 from esp_hil.boards.pool import places
-from esp_hil.errors import ConfigError
+from esp_hil.errors import ConfigError, did_you_mean
 from esp_hil.models import catalogue
 from esp_hil.models.benchmarks import PREFIX, WINDOW_S, Entry, entries
 from esp_hil.models.catalogue import Kind
@@ -251,12 +250,8 @@ def _recipes(model: catalogue.Model, chip: Target, wanted: Iterable[str]) -> lis
     there = [row for row in model.recipes.values() if chip.family_of(row.runtime) in row.targets]
     for recipe in wanted:
         if recipe not in model.recipes:
-            close = difflib.get_close_matches(recipe, model.recipes, n=1)
-            guess = f"; did you mean {close[0]}?" if close else ""
-            raise ConfigError(
-                f"model {model.name} has no recipe {recipe!r}",
-                hint=f"it has: {', '.join(model.recipes)}{guess}",
-            )
+            hint = f"{did_you_mean(recipe, model.recipes)} it has: {', '.join(model.recipes)}".strip()
+            raise ConfigError(f"model {model.name} has no recipe {recipe!r}", hint=hint)
     return [recipe for recipe in there if _runs(recipe, model, chip, tuple(wanted))]
 
 

@@ -14,12 +14,11 @@ stay here. What a task consists of is declared in golden/<task>/task.toml; the w
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from esp_hil.errors import ConfigError, UnknownModel
+from esp_hil.errors import ConfigError, UnknownModel, did_you_mean
 from esp_hil.models.catalogue import roots_searched
 from esp_hil.targets import target
 from esp_hil.tasks.image import Image
@@ -79,9 +78,8 @@ def read_spec(name: str, roots: Sequence[Path] | None = None) -> TaskSpec:
         if (root / name / _FILE).is_file():
             return parse(root / name / _FILE)
     known = names(roots)
-    near = difflib.get_close_matches(name, known, 1)
-    guess = f"did you mean {near[0]!r}? " if near else ""
-    raise UnknownModel(f"no task {name!r}", hint=f"{guess}there are: {', '.join(known) or 'none'}")
+    hint = f"{did_you_mean(name, known)} there are: {', '.join(known) or 'none'}".strip()
+    raise UnknownModel(f"no task {name!r}", hint=hint)
 
 
 def load(

@@ -115,7 +115,7 @@ def test_a_declared_difference_is_compared_and_given_as_a_cause() -> None:
 
 
 def test_an_unknown_condition_is_refused_with_a_guess() -> None:
-    with pytest.raises(ConfigError, match=r"did you mean clock_hz\?"):
+    with pytest.raises(ConfigError, match=r"did you mean 'clock_hz'\?"):
         check_names(["clock"])
 
 

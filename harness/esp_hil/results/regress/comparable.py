@@ -7,12 +7,11 @@ Whoever wants to see the effect of a condition (a new ESP-DL, another PSRAM spee
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from esp_hil.errors import ConfigError
+from esp_hil.errors import ConfigError, did_you_mean
 from esp_hil.results.record import DeviceRow, Run
 
 Group = Literal["latency", "accuracy", "memory", "size", "link"]
@@ -124,9 +123,8 @@ def check_names(names: Collection[str]) -> frozenset[str]:
     """
     for name in names:
         if name not in _BY_NAME:
-            close = difflib.get_close_matches(name, _BY_NAME, n=1)
-            guess = f"did you mean {close[0]}?" if close else f"one of: {', '.join(_BY_NAME)}"
-            raise ConfigError(f"no condition {name!r}", hint=guess)
+            hint = did_you_mean(name, _BY_NAME) or f"one of: {', '.join(_BY_NAME)}"
+            raise ConfigError(f"no condition {name!r}", hint=hint)
     return frozenset(names)
 
 

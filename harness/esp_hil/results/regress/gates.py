@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from esp_hil.errors import ConfigError
+from esp_hil.errors import ConfigError, did_you_mean
 from esp_hil.results.metrics import AGAINST, BY_NAME, Better, Number, measure_column, measures_of
 from esp_hil.results.record import Run
 from esp_hil.results.regress.comparable import Group
@@ -154,9 +153,8 @@ def with_thresholds(given: Sequence[str], gates: Sequence[Gate] = GATES) -> tupl
     for text in given:
         name, _, number = text.partition("=")
         if name not in found:
-            close = difflib.get_close_matches(name, found, n=1)
-            guess = f"did you mean {close[0]}?" if close else f"one of: {', '.join(found)}"
-            raise ConfigError(f"no gate {name!r}", hint=guess)
+            hint = did_you_mean(name, found) or f"one of: {', '.join(found)}"
+            raise ConfigError(f"no gate {name!r}", hint=hint)
         try:
             value = float(number.removesuffix("%"))
         except ValueError:
