@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import IO, Self
 
 from esp_hil.errors import BoardUnavailable, LinkError
-from esp_hil.formats.tflite.interpreter import require_tflm
 from esp_hil.settings import variable
 from esp_hil.targets import Runtime, Target
 from esp_hil.virtual.faults import FaultPlan
@@ -85,6 +84,8 @@ class VirtualBoard:
             RuntimeFailed: this machine cannot run .tflite files; the hint says what to install.
         """
         if self.runtime == "tflm":
+            from esp_hil.formats.tflite.interpreter import require_tflm  # numpy: not for every --help
+
             require_tflm()
         command = [sys.executable, "-m", "esp_hil.virtual", "--target", self.target.name]
         command += ["--runtime", self.runtime, "--control"]
