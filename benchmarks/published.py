@@ -144,13 +144,13 @@ def _run_once(path: Path, chip: Target) -> None:
 
     from esp_hil.formats.espdl import EspdlModel
     from esp_hil.formats.espdl.memory import plan_memory
-    from esp_hil.lint.tflite import arena_bytes
+    from esp_hil.models.arena import arena_of
     from esp_hil.models.device_file import open_device_file
 
     file = open_device_file(path)
     if isinstance(file.content, EspdlModel):
         plan_memory(file.content, chip)
     else:
-        arena_bytes(file.content, file.image)
+        arena_of(file.content, file.image, chip=chip.name, esp_nn="")
     exact = file.exact(chip.family_of(file.runtime))
     exact.run({tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in file.inputs})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -38,3 +39,53 @@ def test_a_tflite_of_200_kb_has_no_room_in_an_esp32_without_psram(
 
 def test_the_arena_that_ran_on_an_esp32_has_room_there() -> None:
     assert target("esp32").largest_block_bytes >= 73 * 1024
+
+
+def test_scratch_of_esp_nn_counts_into_the_arena_of_a_tflite(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {}
+    for version in ("off", "1.2.0", "1.2.3"):
+        assert main(["plan", "cat_or_not", "--target", "esp32s3", "--esp-nn", version, "--json"]) == 0
+        told[version] = json.loads(capsys.readouterr().out)
+    assert told["off"]["scratch_bytes"] == 0
+    assert 0 < told["1.2.0"]["scratch_bytes"] < told["1.2.3"]["scratch_bytes"]
+    assert told["1.2.0"]["arena_bytes"] < told["1.2.3"]["arena_bytes"]
+    assert len(told["off"]["steps"]) > 3
+
+
+def test_wifi_and_ones_own_largest_block_change_what_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = ["plan", "gesture", "--target", "esp32s3", "--no-psram", "--largest"]
+    assert main([*plan, "330000"]) == 0
+    assert "measured on your board" in capsys.readouterr().out
+    assert main([*plan, "300000"]) == 1
+    assert "does not fit: internal" in capsys.readouterr().out
+    assert main(["plan", "mnist", "--target", "esp32s3", "--no-psram", "--no-param-copy", "--wifi"]) == 0
+    assert "with Wi-Fi" in capsys.readouterr().out
+
+
+def test_the_published_allocations_are_printed_and_all_judged_rightly(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["plan", "--published"]) == 0
+    assert "tensorflow/tensorflow#37628" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("model", "chip"), [("gesture", "esp32s3"), ("mnist", "esp32p4"), ("cat_or_not", "esp32s3")]
+)
+def test_the_picture_has_every_memory_that_is_used(
+    model: str, chip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "map.svg"
+    main(["plan", model, "--target", chip, "--svg", str(file)])
+    capsys.readouterr()
+    drawn = ElementTree.fromstring(file.read_text(encoding="utf-8"))
+    said = " ".join("".join(text.itertext()) for text in drawn.iter("{http://www.w3.org/2000/svg}text"))
+    assert ("PSRAM:" in said) == (model != "cat_or_not")
+    assert ("flash:" in said) == (model == "cat_or_not")
+    assert " ms" in said
+    assert len(list(drawn.iter("{http://www.w3.org/2000/svg}title"))) > 10
+
+
+def test_a_plan_without_a_model_says_how_to_ask(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--target", "esp32"]) == 2
+    assert "needs MODEL and --target" in capsys.readouterr().err

@@ -14,7 +14,8 @@ from esp_hil.formats.tflite.writer import FloatWriter
 from esp_hil.goldens.from_onnx import float_tflite
 from esp_hil.lint import tflite as lint
 from esp_hil.lint.preflight import esp_nn_of, preflight
-from esp_hil.lint.tflite import lint_tflite, live_bytes
+from esp_hil.lint.tflite import lint_tflite
+from esp_hil.models.arena import live_bytes
 from esp_hil.models.device_file import open_device_file
 from esp_hil.targets import target
 from tests.conftest import ROOT

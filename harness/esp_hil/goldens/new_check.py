@@ -118,12 +118,11 @@ def _memory(file: DeviceFile, chip: Target) -> str:
         from esp_hil.formats.espdl.memory import plan_memory
 
         plan = plan_memory(file.content, chip)
-        arena = plan.variable.internal_bytes + plan.variable.psram_bytes
-        return f"{size}, its arena {arena:,} bytes of RAM"
-    from esp_hil.lint.tflite import arena_bytes
+        return f"{size}, its arena {plan.variable.total_bytes:,} bytes of RAM"
+    from esp_hil.models.arena import arena_of
 
-    arena, how = arena_bytes(file.content, file.image)
-    return f"{size}, its arena {how} {arena:,} bytes of RAM"
+    arena = arena_of(file.content, file.image, chip=chip.name, esp_nn="")
+    return f"{size}, its arena {arena.how} {arena.bytes:,} bytes of RAM"
 
 
 def _of_onnx(wish: Wish, sources: ModelSources, chip: Target) -> ChipOutlook:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from esp_hil.errors import HilError
 from esp_hil.exact.esp_nn import FAULTS, NEWEST, faults_of, layer_of, version_of
 from esp_hil.formats.kinds import read_bytes
-from esp_hil.formats.tflite.interpreter import SCHEMA_VERSION, TFLM_TYPES, Interpreter
+from esp_hil.formats.tflite.interpreter import SCHEMA_VERSION, TFLM_TYPES
 from esp_hil.formats.tflite.model import NUMERIC, WEIGHTED, TfliteModel
 from esp_hil.formats.tflite.operators import IMAGE_OPERATORS, resolver_method
 from esp_hil.formats.tflite.reader import read_tflite
 from esp_hil.formats.tflite.variables import variables
 from esp_hil.lint.finding import SEVERITIES, Finding, named
+from esp_hil.models.arena import arena_of
 from esp_hil.targets import Target
 
 HYBRID = WEIGHTED | {
@@ -313,7 +312,8 @@ def arena(subject: TfliteSubject) -> Iterator[Finding]:
     chip = subject.target
     if chip is None:
         return
-    needed, how = arena_bytes(subject.model, subject.image)
+    plan = arena_of(subject.model, subject.image, chip=chip.name, esp_nn=subject.esp_nn)
+    needed, how = plan.bytes, plan.how
     psram = chip.psram_bytes if subject.psram_bytes is None else subject.psram_bytes
     internal = min(chip.internal_bytes - _CHIP_RESERVE_BYTES, chip.largest_block_bytes)
     if needed <= internal:
@@ -343,47 +343,3 @@ def model_size(subject: TfliteSubject) -> Iterator[Finding]:
                 why=f"the file has {subject.model.size_bytes:,} bytes, {what} {limit:,}",
                 todo="enlarge the partition, take a module with more flash, or a smaller model",
             )
-
-
-def arena_bytes(model: TfliteModel, image: bytes) -> tuple[int, str]:
-    """What the arena takes and how well that is known.
-
-    Measured with tflite-micro if that is there and takes the model ("about": this machine's pointers are
-    longer than a chip's), else the most activations that are alive at a time ("at least").
-    """
-    if importlib.util.find_spec("tflite_micro") is not None:
-        try:
-            with Interpreter(image) as interpreter:
-                return interpreter.memory.arena_bytes, "about"
-        except HilError:
-            pass  # another rule says what TFLM has against the model
-    return live_bytes(model), "at least"
-
-
-def live_bytes(model: TfliteModel) -> int:
-    """The most bytes of activations that are alive while one operator runs, each rounded up to 16.
-
-    An activation lives from the operator that makes it (an input from the first) to the last that reads it
-    (an output to the end): what TFLM's memory planner has to place.
-    """
-    last = len(model.operators) - 1
-    first_use = dict.fromkeys(model.inputs, 0)
-    last_use = dict.fromkeys(model.outputs, last)
-    for place, operator in enumerate(model.operators):
-        for index in operator.outputs:
-            first_use.setdefault(index, place)
-        for index in operator.inputs:
-            if index >= 0 and not model.tensors[index].constant:
-                last_use[index] = max(last_use.get(index, 0), place)
-    sizes = {index: -(-model.tensors[index].size_bytes // 16) * 16 for index in first_use}
-    return max(
-        (
-            sum(
-                size
-                for index, size in sizes.items()
-                if first_use[index] <= place <= last_use.get(index, first_use[index])
-            )
-            for place in range(last + 1)
-        ),
-        default=0,
-    )

@@ -64,7 +64,7 @@ _OTHER_C_CYCLES = 10.0
 _PORTABLE_CYCLES_PER_MAC = {8: 7.0, 16: 9.0, 32: 12.0}
 """Portable C++ (esp32, s2, c2-c6), no figure of ESP-DL published: a loop of loads, a product and an addition."""
 
-_C_FACTOR = {"O2": 1.0, "Os": 1.3, "Og": 2.5}
+C_FACTOR = {"O2": 1.0, "Os": 1.3, "Og": 2.5}
 """How much longer C++ takes than at -O2."""
 
 _DISPATCH_CYCLES = 40.0
@@ -141,7 +141,7 @@ def _cost(
         macs=work.macs,
         instructions=sum(call.instructions for call in calls),
         kernels=tuple(call.kernel for call in calls),
-        c_cycles=cycles * _C_FACTOR[setup.optimize],
+        c_cycles=cycles * C_FACTOR[setup.optimize],
         known_c=known,
         weight_bytes=work.parameter_bytes,
         streamed_bytes=_streamed(node, work, made, setup.cache_bytes),
@@ -149,9 +149,6 @@ def _cost(
         parallel=_splits(node, shapes),
     )
 
-
-_FOR_WEIGHTS = 0.85
-"""Share of the cache that weights can have beside inputs, outputs, stacks and (esp32p4) instructions."""
 
 _THRASH = 0.125
 """Weights this share of the cache larger than the cache are all read again; those that exceed it less, partly."""
@@ -162,10 +159,10 @@ def _streamed(node: Node, work: LayerWork, made: Shape, cache_bytes: int) -> int
 
     A cache keeps the lines used last, and a loop longer than the cache never finds what it comes back for.
     """
-    kept = _FOR_WEIGHTS * cache_bytes
-    if node.op_type not in {"Conv", "Gemm", "MatMul"} or work.parameter_bytes <= kept:
+    beyond = work.parameter_bytes - cache_bytes
+    if node.op_type not in {"Conv", "Gemm", "MatMul"} or beyond <= 0:
         return 0
-    missed = min(1.0, (work.parameter_bytes - kept) / (_THRASH * cache_bytes))
+    missed = min(1.0, beyond / (_THRASH * cache_bytes))
     return int(missed * work.parameter_bytes * (math.prod(made[:-1]) - 1))
 
 

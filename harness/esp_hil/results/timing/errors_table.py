@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from statistics import median
 
 from esp_hil.errors import ConfigError
 from esp_hil.results.timing.physics import (
+    Figure,
     Physics,
     figures_of,
     half_width,
@@ -53,46 +55,47 @@ def _print_chip(chip: str) -> None:
     print(f"\n{chip}, ESP-DL, {setup_of(target(chip)).summary}")
     print(
         f"{physics.cycles:.2f} cycles for an instruction; weights take {physics.weights:.2f}, activations "
-        f"{physics.activations:.2f} times what the bus could move at its peak"
+        f"{physics.activations:.2f}, weights from flash {physics.flash:.2f} times what the bus could move at its peak"
+    )
+    models = len({row.figure.network.model for row in rows})
+    print(
+        f"{len(rows)} figures of {models} models held out, a third at a time: median miss x{median(factors):.2f}, "
+        f"worst x{max(factors):.2f}; {100 * inside / len(rows):.0f} % inside a band of x{math.exp(2 * half):.2f}"
     )
     print(
-        f"{len(rows)} models held out, a third at a time: median miss x{median(factors):.2f}, worst "
-        f"x{max(factors):.2f}; {100 * inside / len(rows):.0f} % inside a band of x{math.exp(2 * half):.2f}"
+        f"{'model':28}{'published ms':>14}{'predicted ms':>14}{'factor':>8}   {'dominated by':18}other settings"
     )
-    print(f"{'model':28}{'published ms':>14}{'predicted ms':>14}{'factor':>8}   dominated by")
     for row in rows:
-        network = row.figure.network
         print(
-            f"{network.model:28}{row.figure.ms:14.1f}{row.predicted_ms:14.1f}{row.factor:8.2f}   "
-            f"{dominant(physics, network.parts_ms())}"
+            f"{row.figure.network.model:28}{row.figure.ms:14.1f}{row.predicted_ms:14.1f}{row.factor:8.2f}   "
+            f"{_dominant(physics, row.figure):18}{row.figure.settings}".rstrip()
         )
     for figure in figures_of(chip):
         if figure.contradicts:
-            told = ", ".join(f"{ms:g}" for ms in figure.all_ms)
-            whole, once = _both_ways(physics, figure.network.parts_ms(), figure.network.streamed_bytes, chip)
-            print(
-                f"contradiction, not fitted: {figure.network.model} {told} ms; predicted {whole:.0f} ms, "
-                f"{once:.0f} ms if no weights leave the cache"
-            )
+            _print_contradiction(physics, figure)
 
 
-def dominant(physics: Physics, parts: tuple[float, float, float, float]) -> str:
+def _print_contradiction(physics: Physics, figure: Figure) -> None:
+    """What is published, and what is predicted with and without the weights that leave the cache."""
+    told = ", ".join(f"{ms:g}" for ms in figure.all_ms)
+    whole = physics.ms(figure.network, figure.setup)
+    once = physics.ms(replace(figure.network, streamed_bytes=0), figure.setup)
+    settings = f" ({figure.settings})" if figure.settings else ""
+    print(
+        f"contradiction, not fitted: {figure.network.model}{settings} {told} ms; predicted {whole:.0f} ms, "
+        f"{once:.0f} ms if no weights are read again"
+    )
+
+
+def _dominant(physics: Physics, figure: Figure) -> str:
     """The largest part of a latency and its share: `weights 61 %`."""
-    compute, weights, activations, plain = parts
+    found = physics.parts(figure.network.parts(figure.setup))
     shares = {
-        "compute": physics.cycles * compute,
-        "weights": physics.weights * weights,
-        "activations": physics.activations * activations,
-        "C++": plain,
+        "compute": found.compute_ms,
+        "weights": found.weights_ms,
+        "activations": found.activations_ms,
+        "flash": found.flash_ms,
+        "C++": found.cpp_ms,
     }
     name = max(shares, key=lambda part: shares[part])
     return f"{name} {100 * shares[name] / sum(shares.values()):.0f} %"
-
-
-def _both_ways(
-    physics: Physics, parts: tuple[float, float, float, float], streamed: int, chip: str
-) -> tuple[float, float]:
-    compute, weights, activations, plain = parts
-    rest = physics.cycles * compute + physics.activations * activations + plain
-    again = streamed / (setup_of(target(chip)).psram_bytes_per_s / 1e3)
-    return rest + physics.weights * weights, rest + physics.weights * (weights - again)

@@ -32,10 +32,6 @@ _UNMEASURED = math.log(2.5)
 _SECOND_CORE = 0.9
 """Share of a split node that the second core takes off one half: both wait for the same memory."""
 
-_FLASH_FACTOR = 1.3
-"""By how much reading parameters from flash takes longer than its bus at its peak: no figure tells, its bus is slow
-enough to be what counts."""
-
 _TFLM_ELEMENT_CYCLES = 25.0
 """Of TFLM for an output element of an operator without multiply-accumulates (facts of ESP-NN: pools 10-33, add 35)."""
 
@@ -203,7 +199,7 @@ def forecast(
     return _joined([_node(cost, physics_of(name), setup) for cost in costs], setup, half, reasons)
 
 
-_PORTABLE = Physics(cycles=1.0, weights=2.0, activations=1.2, models=0)
+_PORTABLE = Physics(cycles=1.0, weights=2.0, activations=1.2, flash=1.2, models=0)
 
 
 def _portable() -> tuple[str, ...]:
@@ -221,7 +217,7 @@ def _node(cost: NodeCost, physics: Physics, setup: Setup) -> NodeForecast:
         kernels=cost.kernels,
         compute_ms=share * physics.cycles * cost.instructions / clock,
         weights_ms=_moved_ms(
-            physics.weights if setup.copied else _FLASH_FACTOR,
+            physics.weights if setup.copied else physics.flash,
             cost.weight_bytes + cost.streamed_bytes,
             setup.weight_bytes_per_s,
         ),

@@ -3,6 +3,11 @@
 `published.csv` has one row a figure: the model alone, without pre- and postprocessing. Its MACs are counted
 from the published device files, or from the layers of the architecture. A clock that a source does not state
 is taken for the fastest of that chip (esp32p4: 400 MHz), so that a ratio of cycles errs to the careful side.
+
+`settings` are those of the sources, where they are others than the examples' defaults: the components' figures
+say PSRAM at 250 MHz; coco_detect, coco_pose and coco_seg leave parameters in flash where a board has less than
+9 MB of PSRAM, and the ESP32-S3 of their tables has 8; the example of yolo26 for the ESP32-P4 does not ask for
+-O2.
 """
 
 from __future__ import annotations
@@ -39,6 +44,22 @@ ALIASES = {
 }
 """Models of the catalogue that are published under another name."""
 
+
+def changes_of(settings: str) -> dict[str, object]:
+    """Settings in words (`weights=flash psram=hex250 cache=32 opt=Og clock=360`) as `setup_of` takes them."""
+    found: dict[str, object] = {}
+    for name, value in (word.split("=") for word in settings.split()):
+        if name == "weights":
+            found["param_copy"] = value != "flash"
+        elif name == "cache":
+            found["cache_bytes"] = int(value) * 1024
+        elif name == "clock":
+            found["clock_hz"] = int(value) * 1_000_000
+        else:
+            found["optimize" if name == "opt" else name] = value
+    return found
+
+
 SAME_MACS = 0.02
 """A model of that name with other MACs, by more than this share, is another model."""
 
@@ -53,6 +74,7 @@ class PublishedLatency:
         version: of the runtime, as the source says.
         cores: that it used.
         macs: of one inference.
+        settings: where they are known to be others than those of ESP-DL's examples, as `weights=flash opt=Og`.
         source: repository or page.
     """
 
@@ -66,6 +88,12 @@ class PublishedLatency:
     latency_ms: float
     macs: int
     source: str
+    settings: str = ""
+
+    @property
+    def changes(self) -> dict[str, object]:
+        """Its settings as `esp_hil.results.timing.setup.setup_of` takes them."""
+        return changes_of(self.settings)
 
     @property
     def cycles_per_mac(self) -> float:
@@ -95,6 +123,7 @@ def published() -> tuple[PublishedLatency, ...]:
             latency_ms=float(row["latency_ms"]),
             macs=int(row["macs"]),
             source=row["source"],
+            settings=row["settings"],
         )
         for row in csv.DictReader(text.splitlines())
     )
