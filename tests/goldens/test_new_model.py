@@ -131,26 +131,25 @@ def test_a_failure_in_the_middle_leaves_neither_a_folder_nor_a_part_of_one(
         create(wish, tmp_path / "golden", quiet)
     assert not (tmp_path / "golden").exists()
     monkeypatch.setattr("esp_hil.goldens.new_model.build", lambda *_a, **_o: None)
+    monkeypatch.setattr("esp_hil.goldens.new_model._looked_over", lambda *_a: [])
     monkeypatch.setattr("esp_hil.goldens.new_model.os.replace", fails)
     with pytest.raises(GoldenError, match="the disk is full"):
         create(wish, tmp_path / "golden", quiet)
     assert list((tmp_path / "golden").iterdir()) == []
 
 
-def test_a_model_that_cannot_be_looked_over_leaves_nothing_behind(
-    wish: Wish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A .tflite file where nothing here can run it: the second try must not find the first one's folder."""
-    monkeypatch.setattr("esp_hil.goldens.new_model.build", lambda *_a, **_o: None)
-    monkeypatch.setattr("esp_hil.goldens.new_model.require_quantizer", lambda: None)
+def test_a_model_that_cannot_be_looked_over_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Where nothing here can look into its file: the second try must not find the first one's folder."""
+    (tmp_path / "net.espdl").write_bytes(fusion_file())
     seen: list[str] = []
 
-    def look(model: Model) -> None:
+    def look(model: Model, *_a: Any) -> None:
         seen.append(model.name)
         raise RuntimeFailed("running .tflite files needs tflite-micro")
 
+    asked = Wish(name="mine", files=(tmp_path / "net.espdl",), families=("esp32s3",))
     with pytest.raises(RuntimeFailed, match="tflite-micro"):
-        create(wish, tmp_path / "golden", quiet, look=look)
+        create(asked, tmp_path / "golden", quiet, look=look)
     assert seen == ["mine"]
     assert not (tmp_path / "golden").exists()
 

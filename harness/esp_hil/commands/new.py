@@ -10,6 +10,7 @@ from esp_hil.errors import ConfigError
 
 if TYPE_CHECKING:
     from esp_hil.goldens.new_model import Wish
+    from esp_hil.goldens.references import Answers
     from esp_hil.models.catalogue import Model
     from esp_hil.targets import Family
     from esp_hil.tensors import Array
@@ -112,7 +113,7 @@ def run(args: Namespace) -> int:
     from esp_hil.goldens.new_model import create
     from esp_hil.models import catalogue
 
-    folder = create(wish, args.into, lambda line: print(line, flush=True), look=_look_over_all)
+    folder = create(wish, args.into, lambda line: print(line, flush=True), look=_look_over)
     model = catalogue.load(args.name, (args.into,))
     print(f"made {folder}")
     chips = dict.fromkeys(_CHIP_OF[family] for recipe in model.recipes.values() for family in recipe.targets)
@@ -181,21 +182,12 @@ def _check(wish: Wish, targets: str | None) -> int:
     return 0 if all_run else 1
 
 
-def _look_over_all(model: Model) -> None:
-    for recipe in model.recipes.values():
-        for family in recipe.targets:
-            _look_over(model, recipe.name, family)
-
-
-def _look_over(model: Model, recipe: str, family: Family) -> None:
+def _look_over(model: Model, recipe: str, family: Family, exact: Answers) -> None:
     """Findings of hil lint, and how far the device file is from the float model."""
     from esp_hil.goldens.new_check import RESOLVER, changes_of
-    from esp_hil.goldens.references import DeviceFileReference
     from esp_hil.lint import lint_file
 
     path = model.artifact(recipe, family)
-    golden = model.golden()
-    exact = DeviceFileReference(model, recipe, family).run(golden.arrays)
     print(f"{family:8} {path.stat().st_size:,} bytes")
     if model.float_file:
         _beside_float(model, recipe, family, {name: answer.real() for name, answer in exact.items()})

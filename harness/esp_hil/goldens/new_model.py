@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ from esp_hil.goldens.new_ports import (
     read_onnx,
 )
 from esp_hil.goldens.new_toml import ModelFacts, model_toml
+from esp_hil.goldens.quantizer_gap import ExactAnswers, QuantizerGap, gap_of
+from esp_hil.goldens.references import Answers, DeviceFileReference
 from esp_hil.models import catalogue
 from esp_hil.models.catalogue import Model, artifact_name
 from esp_hil.models.device_file import DeviceFile, open_device_file
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     import onnx
 
 Say = Callable[[str], None]
+Look = Callable[[Model, str, Family, Answers], None]
+"""Shown a model, a recipe, a family, and what the exact reference answers to the golden inputs."""
 MOST_CALIBRATION = 128
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -95,14 +99,15 @@ class ModelSources:
         return any(_streams(file) for file in self.files.values())
 
 
-def create(wish: Wish, root: Path, say: Say, look: Callable[[Model], None] = lambda _: None) -> Path:
+def create(wish: Wish, root: Path, say: Say, look: Look = lambda *_: None) -> Path:
     """Make the folder `root`/`wish.name`.
 
     Args:
         wish: what is asked for.
         root: the folder of models.
         say: called with a line now and then.
-        look: shown the model before it is put into its place; what it raises leaves nothing behind.
+        look: called for each device file before the model is put into its place; what it raises leaves nothing
+            behind.
 
     Raises:
         ConfigError: the name, the model or the inputs cannot be used; the hint says what to change.
@@ -132,9 +137,41 @@ def create(wish: Wish, root: Path, say: Say, look: Callable[[Model], None] = lam
         folder.mkdir()
         _write(folder, wish, sources, facts, chosen)
         build(catalogue.load(wish.name, (Path(name),)), say=say)
-        look(catalogue.load(wish.name, (Path(name),)))
+        gaps = _looked_over(catalogue.load(wish.name, (Path(name),)), say, look)
+        if explained := [gap for gap in gaps if gap.reason]:
+            facts = replace(
+                facts,
+                tolerance_lsb=max(gap.lsb for gap in explained),
+                tolerance_reason="; ".join(dict.fromkeys(gap.reason for gap in explained)),
+            )
+            _write_toml(folder, facts, chosen)
         _move(folder, target)
     return target
+
+
+def _looked_over(model: Model, say: Say, look: Look) -> list[QuantizerGap]:
+    """Let every device file answer the golden inputs; where it is not what the quantizer believed."""
+    golden, gaps = model.golden(), []
+    for recipe in model.recipes.values():
+        for family in recipe.targets:
+            reference = DeviceFileReference(model, recipe.name, family)
+            exact, whole = reference.run_whole(golden.arrays, golden.starts)
+            look(model, recipe.name, family, exact)
+            answered = ExactAnswers(
+                recipe=recipe.name, family=family, reference=reference, answers=exact, whole=whole
+            )
+            gap = gap_of(model, golden, answered)
+            if gap is not None:
+                gaps.append(gap)
+                say(f"{family:8} exact is not what the quantizer believed: {gap.words}")
+                say(f"{family:8} {_told(gap)}")
+    return gaps
+
+
+def _told(gap: QuantizerGap) -> str:
+    if gap.reason:
+        return f"because of {gap.reason}. model.toml allows {gap.lsb} LSB, with this reason"
+    return "no rule explains it: the suites will call it an error. hil layers finds where it begins"
 
 
 def _move(folder: Path, target: Path) -> None:
@@ -327,9 +364,13 @@ def _write(folder: Path, wish: Wish, sources: ModelSources, facts: ModelFacts, c
     golden: dict[str, Any] = dict(chosen.golden)
     np.savez_compressed(folder / "inputs.npz", **golden)
     calibration = {name: values[:MOST_CALIBRATION] for name, values in chosen.calibration.items()}
-    count = len(next(iter(calibration.values())))
     if facts.quantizes:
         _save_data(folder / "data.npz", chosen, calibration)
+    _write_toml(folder, facts, chosen)
+
+
+def _write_toml(folder: Path, facts: ModelFacts, chosen: ChosenInputs) -> None:
+    count = min(MOST_CALIBRATION, len(next(iter(chosen.calibration.values()))))
     text = model_toml(
         facts, calibration=count, origin=chosen.origin, labelled=chosen.labelled, gated=not chosen.invented
     )

@@ -29,6 +29,8 @@ class ModelFacts:
         parameters: of the float model; 0: not known.
         macs: of one inference; 0: not known.
         float_operators: types that may stay in float.
+        tolerance_lsb: how far the exact reference is from the quantizer.
+        tolerance_reason: the rule that explains it.
     """
 
     name: str
@@ -44,6 +46,8 @@ class ModelFacts:
     parameters: int = 0
     macs: int = 0
     float_operators: tuple[str, ...] = ()
+    tolerance_lsb: int = 0
+    tolerance_reason: str = ""
 
 
 def model_toml(facts: ModelFacts, *, calibration: int, origin: str, labelled: bool, gated: bool) -> str:
@@ -82,8 +86,7 @@ def model_toml(facts: ModelFacts, *, calibration: int, origin: str, labelled: bo
         *map(_input, facts.inputs),
         *(_output(facts, port, labelled=labelled, gated=gated) for port in facts.outputs),
         _golden(facts, origin),
-        "# How far integers may differ, in LSB. Above 0 a `reason` is required.\n[tolerance]\n"
-        "device_vs_exact_lsb = 0\nexact_vs_quantized_lsb = 0",
+        _tolerance(facts),
         *([_expected(facts)] if facts.parameters else []),
         _recipe_table(facts, calibration),
     ]
@@ -163,6 +166,18 @@ def _golden(facts: ModelFacts, origin: str) -> str:
     if facts.quantizes:
         lines.insert(2, 'answers = "answers.npz"')
         lines += ["", "[data]", 'file = "data.npz"', 'origin = "made by hil new, in this folder"']
+    return "\n".join(lines)
+
+
+def _tolerance(facts: ModelFacts) -> str:
+    lines = [
+        "# How far integers may differ, in LSB. Above 0 a `reason` is required.",
+        "[tolerance]",
+        "device_vs_exact_lsb = 0",
+        f"exact_vs_quantized_lsb = {facts.tolerance_lsb}",
+    ]
+    if facts.tolerance_lsb:
+        lines.append(f"reason = {json.dumps(facts.tolerance_reason, ensure_ascii=False)}")
     return "\n".join(lines)
 
 
