@@ -29,10 +29,31 @@ def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
         read_npz(tmp_path / "a.npy")
 
 
-def test_pickled_objects_are_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", x=np.array([{}], dtype=object))
-    with pytest.raises(GoldenError):
-        read_npz(tmp_path / "a.npz")
+@pytest.mark.parametrize("suffix", ["npz", "npy"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"hello, no array", "it begins with b'hello, no array'"),
+        (b"", "it is empty"),
+        (None, "holds Python objects, not numbers"),
+    ],
+)
+def test_what_numpy_takes_for_a_pickle_is_refused_without_its_advice(
+    tmp_path: Path, suffix: str, content: bytes | None, words: str
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    objects = np.array([{}], dtype=object)
+    if content is not None:
+        path.write_bytes(content)
+    elif suffix == "npz":
+        np.savez(path, x=objects)
+    else:
+        np.save(path, objects)
+    with pytest.raises(GoldenError) as caught:
+        (read_npz if suffix == "npz" else read_npy)(path, hint="numpy.savez")
+    assert words in caught.value.message
+    assert "pickle" not in str(caught.value)
+    assert "\n" not in caught.value.message
 
 
 def test_a_flipped_byte_is_an_error_and_the_file_is_closed(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def read_npz(path: Path, names: Iterable[str] | None = None, *, hint: str = "") 
     try:
         # opened here: numpy leaves the file open when it turns out to be no archive
         with path.open("rb") as file:
+            _check_magic(file)
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise GoldenError(f"{path}: one array, not an .npz archive of several", hint=hint)
@@ -54,7 +55,9 @@ def read_npy(path: Path, *, hint: str = "") -> NDArray[Any]:
     """
     try:
         with path.open("rb") as file:
+            _check_magic(file)
             shape, dtype = _header(file)
+            _check_numbers("it", dtype)
             held = path.stat().st_size - file.tell()
             promised = math.prod(shape) * dtype.itemsize
             if promised > held:
@@ -80,6 +83,7 @@ def _check_sizes(path: Path, archive: Any, names: Iterable[str], hint: str) -> N
         held = archive.zip.getinfo(member).file_size
         with archive.zip.open(member) as file:
             shape, dtype = _header(file)
+        _check_numbers(name, dtype)
         promised = math.prod(shape) * dtype.itemsize
         if promised > held:
             raise GoldenError(
@@ -89,6 +93,22 @@ def _check_sizes(path: Path, archive: Any, names: Iterable[str], hint: str) -> N
         total += promised
     if total > MAX_BYTES:
         raise GoldenError(f"{path}: {total:,} bytes of arrays, at most {MAX_BYTES:,} are read", hint=hint)
+
+
+_ZIP, _NPY = b"PK", b"\x93NUMPY"
+
+
+def _check_magic(file: IO[bytes]) -> None:
+    """Refuse what is no file of numpy's in our words: numpy takes it for a pickle and says how to load it unsafely."""
+    start = file.read(16)
+    file.seek(0)
+    if not start.startswith((_ZIP, _NPY)):
+        raise ValueError(f"it begins with {start!r}" if start else "it is empty")
+
+
+def _check_numbers(name: str, dtype: np.dtype[Any]) -> None:
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds Python objects, not numbers")
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -13,6 +13,9 @@ from esp_hil.cli import main
 from esp_hil.exact import ExactReference
 from esp_hil.exact.session import open_session
 from esp_hil.formats.espdl import read_espdl
+from esp_hil.goldens.references import DeviceFileReference
+from esp_hil.models import catalogue
+from tests.conftest import ROOT
 from tests.exact.literal import gemm_model
 from tests.formats.espdl.examples import conv_graph
 from tests.formats.espdl.writer import edl, graph, node, tensor, value
@@ -219,3 +222,26 @@ def test_a_tflite_model_is_answered_by_the_reference_or_with_the_faults_of_esp_n
     assert "ESP-NN 9.0.0 was not looked into: answered as 1.2.3" in capsys.readouterr().err
     assert main([*words, "--esp-nn", "1.2.3"]) == 2
     assert "--esp-nn needs --target" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["mnist", "golden/mnist/w8a8/esp32s3.espdl"])
+def test_the_golden_file_of_a_model_is_made_into_the_device_s_layout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    """What `hil golden` keeps, float model's side up, is answered input by input as the suites answer it."""
+    model = catalogue.load("mnist", (ROOT / "golden",))
+    out = tmp_path / "out.npz"
+    path = str(ROOT / given) if "/" in given else given
+    asked = ["exact", path, "--inputs", str(ROOT / "golden" / "mnist" / "inputs.npz"), "--target", "esp32s3"]
+    assert main([*asked, "--outputs", str(out), "--all-tensors"]) == 0
+    assert "120 golden inputs of mnist w8a8 esp32s3" in capsys.readouterr().out
+    wanted = DeviceFileReference(model, "w8a8", "esp32s3").run(model.golden().arrays)["output"].values
+    with np.load(out) as answers:
+        assert answers["output"].shape == (120, 1, 10)
+        assert np.array_equal(answers["output"].reshape(wanted.shape), wanted)
+        assert len(answers.files) == len(read_espdl(ROOT / "golden/mnist/w8a8/esp32s3.espdl").graph.nodes)
+
+
+def test_scores_of_a_golden_file_says_how_to_name_one_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["scores", "mnist", "--inputs", str(ROOT / "golden" / "mnist" / "inputs.npz")]) != 0
+    assert "--input N" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esp_hil.commands import add_model
-from esp_hil.errors import ConfigError, ReportError
+from esp_hil.errors import ConfigError, HilError, ReportError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from esp_hil.exact import ExactReference, Kernels
+    from esp_hil.models.device_file import Exact
+    from esp_hil.models.named import NamedModel
     from esp_hil.targets import Family
 
 HELP = "run a model exactly as the chip computes it, integer for integer"
@@ -24,7 +27,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil exact`."""
     add_model(parser)
     parser.add_argument(
-        "--inputs", type=Path, metavar="IN.npz", help="integers by input name, device layout and shape"
+        "--inputs",
+        type=Path,
+        metavar="IN.npz",
+        help="integers by input name, device layout and shape; or a model's golden inputs: all are answered",
     )
     parser.add_argument("--outputs", type=Path, metavar="OUT.npz", help="where to write the outputs by name")
     parser.add_argument(
@@ -71,7 +77,7 @@ def run(args: Namespace) -> int:
     chip = target(args.target) if args.target else None
     named = find(args.model, recipe=args.recipe, chip=chip)
     if kind_of(read_bytes(named.path), named.path.name) == "tflite":
-        return _tflite(args, named.path)
+        return _tflite(args, named)
     if args.esp_nn:
         raise ConfigError("--esp-nn is for a .tflite model", hint="an .espdl has --esp-dl VERSION")
     model = read_espdl(named.path, name=args.name)
@@ -82,10 +88,7 @@ def run(args: Namespace) -> int:
     _check_family_is_told(reference)
     inputs = None
     if args.inputs is not None:
-        from esp_hil.npz import read_npz
-
-        inputs = read_npz(args.inputs, hint="arrays named as the model's inputs")
-        answers = reference.run_all(inputs) if args.all_tensors else reference.run(inputs)
+        answers, inputs = _answered(args, named, reference, reference.family)
         for doubt in reference.doubts:
             print(f"hil exact: warning: not certain: {doubt.summary}", file=sys.stderr)
         _write(args.outputs, answers)
@@ -97,10 +100,45 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _tflite(args: Namespace, path: Path) -> int:
+def _answered(
+    args: Namespace, named: NamedModel, reference: Exact, family: Family
+) -> tuple[Mapping[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Answers by name and the first inference's inputs: of one in the device's layout, or of all golden inputs."""
+    import numpy as np
+
+    from esp_hil.goldens.file_tensors import golden_steps, run_steps
+    from esp_hil.models.device_file import open_device_file
+    from esp_hil.models.named import with_model
+    from esp_hil.npz import read_npz
+
+    inputs = read_npz(args.inputs, hint="arrays named as the model's inputs")
+    tensors = reference.tensor_names if args.all_tensors else None
+    file = open_device_file(named.path)
+    with contextlib.suppress(HilError):  # a file that was changed since may be looked at all the same
+        named = with_model(named)
+    steps = golden_steps(named.model, file, family, args.inputs) if named.model else None
+    if steps is None:
+        return reference.run(inputs, tensors=tensors), inputs
+    if args.esp_nn:
+        raise ConfigError("--esp-nn answers one inference", hint="give it in the device's layout and type")
+    rows: list[Mapping[str, NDArray[Any]]] = []
+
+    def step(single: dict[str, NDArray[Any]], fresh: bool) -> Mapping[str, NDArray[Any]]:
+        if fresh:
+            reference.reset()
+        rows.append(reference.run(single, tensors=tensors, keep_state=True))
+        return rows[-1]
+
+    _, sent = run_steps(steps.tensors, steps.encoded, steps.starts, step)
+    print(
+        f"{args.inputs} holds {len(rows)} golden inputs of {named.title}: each output has an axis of N in front"
+    )
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}, steps.tensors.single(sent, 0)
+
+
+def _tflite(args: Namespace, named: NamedModel) -> int:
     """A .tflite by TFLM's own kernels, the same answers on every chip, or with what ESP-NN of a version does wrong."""
     from esp_hil.models.device_file import open_device_file
-    from esp_hil.npz import read_npz
 
     if args.explain or args.save is not None or args.name is not None or args.esp_dl:
         raise ConfigError(
@@ -108,12 +146,10 @@ def _tflite(args: Namespace, path: Path) -> int:
         )
     if args.esp_nn and not args.target:
         raise ConfigError("--esp-nn needs --target", hint="such as --target esp32s3")
-    reference = open_device_file(path).exact("tflm")
-    inputs = read_npz(args.inputs, hint="arrays named as the model's inputs")
-    tensors = reference.tensor_names if args.all_tensors else None
-    answers = reference.run(inputs, tensors=tensors)
+    reference = open_device_file(named.path).exact("tflm")
+    answers, inputs = _answered(args, named, reference, "tflm")
     if args.esp_nn:
-        answers = answers | _with_faults(args, path, inputs, tuple(answers))
+        answers = {**answers, **_with_faults(args, named.path, inputs, tuple(answers))}
     _write(args.outputs, answers)
     return 0
 

@@ -91,15 +91,18 @@ def run(args: Namespace) -> int:
 
 def _inputs(given: Path | None, named: NamedModel, file: DeviceFile, chip: Target) -> list[Arrays]:
     """What to send, one inference each."""
-    if given is not None:
-        from esp_hil.npz import read_npz
+    from esp_hil.goldens.file_tensors import FileTensors, golden_steps
+    from esp_hil.npz import read_npz
 
+    family = chip.family_of(file.runtime)
+    if given is not None:
+        steps = golden_steps(named.model, file, family, given) if named.model else None
+        if steps is not None:
+            return [steps.tensors.single(steps.encoded, index) for index in range(len(steps.starts))]
         return [read_npz(given, hint="arrays named as the model's inputs")]
     if named.model is None:
         return _random_inputs(file)
-    from esp_hil.goldens.file_tensors import FileTensors
-
-    tensors, golden = FileTensors.of(named.model, file, chip.family_of(file.runtime)), named.model.golden()
+    tensors, golden = FileTensors.of(named.model, file, family), named.model.golden()
     encoded = tensors.encode(golden.arrays)
     return [tensors.single(encoded, index) for index in range(len(golden))]
 

@@ -83,12 +83,18 @@ def _golden(model: Model, recipe: str, family: Family, number: int) -> int:
 
 def _given(title: str, file: DeviceFile, family: Family, inputs: Path, model: Model | None) -> int:
     """The scores of one inference with given inputs; of a file of its own classes have numbers for names."""
+    from esp_hil.goldens.file_tensors import golden_steps
     from esp_hil.goldens.references import ReferenceOutput
     from esp_hil.goldens.scores import bars, scores_of
     from esp_hil.models.postprocess import Postprocess
     from esp_hil.npz import read_npz
 
     arrays = read_npz(inputs, hint="arrays named as the model's inputs")
+    if model is not None and golden_steps(model, file, family, inputs) is not None:
+        raise ConfigError(
+            f"{inputs} holds golden inputs of {model.name}, not one in the device's layout",
+            hint="leave --inputs out: --input N takes the Nth of the model's own",
+        )
     answers = file.exact(family).run(arrays)
     output = next((one for one in file.outputs if model is None or one.name == model.output), file.outputs[0])
     values = answers[output.name]

@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from esp_hil.errors import ConfigError, InputError
+from esp_hil.errors import ConfigError, HilError, InputError
 from esp_hil.models.catalogue import Model
 from esp_hil.models.device_file import DeviceFile
+from esp_hil.models.golden_set import read_golden
+from esp_hil.npz import read_npz
 from esp_hil.targets import Family, Rounding, rounding_of
 from esp_hil.tensors import Array, Arrays, DeviceTensor, InputSpec
 
@@ -100,6 +103,40 @@ def by_name(known: Mapping[str, InputSpec], inputs: PreparedInputs) -> Arrays:
     if len(set(lengths.values())) != 1:
         raise InputError(f"as many of each input, not {lengths}", hint="N comes first")
     return {name: inputs[name] for name in known}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GoldenSteps:
+    """Golden inputs of a model as its device file gets them.
+
+    Attributes:
+        tensors: of the file.
+        encoded: (N, *item) by name, of the inputs that are not fed with outputs.
+        starts: (N,), whether a sequence starts there.
+    """
+
+    tensors: FileTensors
+    encoded: Arrays
+    starts: NDArray[np.bool_]
+
+
+def golden_steps(model: Model, file: DeviceFile, family: Family, path: Path) -> GoldenSteps | None:
+    """What an .npz holds if it is in the form of the model's golden inputs; None if it is not, or in the device's.
+
+    Arrays that are one inference in the device's layout, type and shape are taken for that.
+    """
+    arrays, device = read_npz(path), model.device_inputs(file)
+    if all(
+        name in arrays and (arrays[name].dtype, arrays[name].shape) == (np.dtype(tensor.dtype), tensor.shape)
+        for name, tensor in device.items()
+    ):
+        return None
+    try:
+        golden = read_golden(path, model.inputs, model.outputs, pipeline=model.opened_pipeline())
+        tensors = FileTensors.of(model, file, family)
+        return GoldenSteps(tensors=tensors, encoded=tensors.encode(golden.arrays), starts=golden.starts)
+    except HilError:
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
