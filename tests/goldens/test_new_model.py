@@ -18,7 +18,7 @@ from esp_hil.errors import ConfigError, GoldenError, HilError, RuntimeFailed
 from esp_hil.goldens.new_check import check
 from esp_hil.goldens.new_inputs import GivenInputs, choose, chosen_goldens
 from esp_hil.goldens.new_model import Wish, create, facts_of, macs_of, read_labels, read_sources
-from esp_hil.goldens.new_ports import ModelPort, ModelPorts, joined, meanings_of, read_onnx
+from esp_hil.goldens.new_ports import ModelPort, ModelPorts, joined, meanings_of, read_onnx, with_states
 from esp_hil.goldens.new_toml import model_toml
 from esp_hil.goldens.references import DeviceFileReference, FloatReference
 from esp_hil.models import catalogue
@@ -462,6 +462,67 @@ def test_the_command_reads_inputs_and_meanings_by_name(tmp_path: Path) -> None:
     assert command._meanings(["a=b=values"]) == {"a=b": "values"}
     with pytest.raises(ConfigError, match="--meaning y=regression"):
         command._meanings(["y=regression"])
+    assert command._states(["cache=next"]) == {"cache": "next"}
+    with pytest.raises(ConfigError, match="--state cache"):
+        command._states(["cache"])
+
+
+# streaming
+
+
+def stream_ports() -> ModelPorts:
+    port = ModelPort
+    return ModelPorts(
+        inputs=(port(name="x", shape=(4,), dtype="int8"), port(name="h", shape=(2, 3), dtype="int8")),
+        outputs=(port(name="y", shape=(2,), dtype="float32"), port(name="next", shape=(6,), dtype="float32")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("states", "words"),
+    [
+        ({"cache": "next"}, "--state cache=next: no input 'cache' (it has: x, h)"),
+        ({"h": "state"}, "--state h=state: no output 'state' (it has: y, next)"),
+        ({"h": "y"}, "the input is [2, 3], the output [2]"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_told_why(states: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        with_states(stream_ports(), states)
+    assert words in f"{caught.value.message} ({caught.value.hint})"
+
+
+def test_a_state_takes_real_values_and_something_is_left_to_be_given() -> None:
+    x, h = with_states(stream_ports(), {"h": "next"}).inputs
+    assert (x.dtype, x.state, h.dtype, h.state) == ("int8", "", "float32", "next")
+    alone = replace(stream_ports(), inputs=stream_ports().inputs[1:])
+    with pytest.raises(ConfigError, match="every input is a state"):
+        with_states(alone, {"h": "next"})
+
+
+def test_golden_steps_of_a_stream_follow_one_another(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    np.save(tmp_path / "x" / "all.npy", np.arange(30, dtype=np.float32).reshape(30, 1))
+    port = ModelPort(name="x", shape=(1,), dtype="float32")
+    given = GivenInputs(folders={"x": tmp_path / "x"})
+    for streams, wanted in ((True, list(range(10))), (False, [0, 3, 6, 9, 12, 16, 19, 22, 25, 29])):
+        chosen = choose((port,), (), given, calibrates=True, streams=streams, say=quiet)
+        assert chosen.golden["x"][:, 0].tolist() == wanted
+        assert len(chosen.calibration["x"]) == 20
+
+
+def test_an_espdl_with_a_fed_input_becomes_two_sequences(tmp_path: Path) -> None:
+    """`gate` to `imu`: the network of two inputs as if one were its state."""
+    (tmp_path / "net.espdl").write_bytes(fusion_file())
+    asked = ["new", "mine", "--espdl", str(tmp_path / "net.espdl"), "--target", "esp32s3"]
+    assert main([*asked, "--state", "imu=gate", "--into", str(tmp_path / "golden")]) == 0
+    model = catalogue.load("mine", (tmp_path / "golden",))
+    assert [spec.state for spec in model.inputs] == ["gate", ""]
+    golden = model.golden()
+    assert list(golden.arrays) == ["audio"]
+    assert golden.starts.sum() == 2
+    meanings = {output.name: output.meaning for output in model.outputs}
+    assert meanings == {"product": "values", "gate": "raw"}
 
 
 # whole, with the quantizer

@@ -35,6 +35,7 @@ class Network:
         meanings: of outputs, where they are not guessed right.
         steps: above 0: inputs are steps of a stream, the last outputs' values are fed to the last input in the float
             model, and golden inputs are so many steps.
+        fed: whether `hil new --state` is told so; else the last input's values are given like the others'.
     """
 
     build: Callable[[], nn.Module]
@@ -42,6 +43,7 @@ class Network:
     outputs: Sequence[str]
     meanings: Mapping[str, str]
     steps: int = 0
+    fed: bool = False
 
 
 def _sequential(*parts: Any) -> nn.Module:
@@ -275,6 +277,14 @@ NETWORKS: Mapping[str, Network] = {
         meanings={"next_cache": "raw"},
         steps=50,
     ),
+    "streaming": Network(
+        build=_cached,
+        inputs={"frame": (1, 8, 1), "cache": (1, 16, 4)},
+        outputs=["y", "next_cache"],
+        meanings={},
+        steps=50,
+        fed=True,
+    ),
     "autoencoder": Network(
         build=_autoencoder, inputs={"x": (1, 64)}, outputs=["again"], meanings={"again": "values"}
     ),
@@ -325,7 +335,10 @@ def export(name: str, folder: Path) -> list[str]:
         key: smooth(i, count + CALIBRATION, shape[1:])
         for i, (key, shape) in enumerate(network.inputs.items())
     }
-    if network.steps:
+    *_, last = network.inputs
+    if network.fed:
+        del values[last]
+    elif network.steps:
         values = _streamed(module, values)
     golden: dict[str, Any] = {key: array[:count] for key, array in values.items()}
     np.savez(folder / f"{name}.npz", **golden)
@@ -336,7 +349,7 @@ def export(name: str, folder: Path) -> list[str]:
         arguments += ["--calibration", f"{key}={folder / f'{name}-{key}'}"]
     for output, meaning in network.meanings.items():
         arguments += ["--meaning", f"{output}={meaning}"]
-    return arguments
+    return [*arguments, "--state", f"{last}={network.outputs[-1]}"] if network.fed else arguments
 
 
 def smooth(seed: int, count: int, shape: tuple[int, ...]) -> NDArray[np.float32]:

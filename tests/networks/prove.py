@@ -1,6 +1,6 @@
 """`tox run -e proof-networks`: networks nobody prepared, each from its file to a verdict on virtual boards.
 
-    python -m tests.networks.prove [NAME...] [--keep FOLDER] [--whole]
+    python -m tests.networks.prove [NAME...] [--keep FOLDER] [--whole] [--table docs/networks.md]
 
 Each network is made (tests/networks/nets.py by torch, tflites.py byte by byte), given to `hil new` as a person would,
 and run by the suites on every chip. A row is right if
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +81,28 @@ MAKERS: Mapping[str, Callable[[str, Path], list[str]]] = {
     "wake_word": _tflite(tflites.wake_word),
     "recurrent": _tflite(tflites.recurrent),
 }
+
+
+KINDS: Mapping[str, str] = {
+    "sensors": "MLP on six sensors",
+    "fusion": "picture and sensors, two inputs",
+    "two_heads": "class and pose, two outputs",
+    "keywords": "1-D convolutions, keyword spotter",
+    "cached": "TCN, 50 steps, its cache given as an input",
+    "streaming": "TCN, 50 steps, its cache fed by `--state`",
+    "autoencoder": "autoencoder",
+    "landmarks": "landmark regressor",
+    "unet": "U-Net, 64x64, class of each pixel",
+    "transformer": "torch's TransformerEncoderLayer, GELU",
+    "qkv": "attention written by hand, ReLU",
+    "lstm": "LSTM classifier",
+    "gru": "GRU, an embedding",
+    "detector": "detector head, scores and boxes",
+    "actor": ".espdl files alone",
+    "wake_word": ".tflite with variables, streaming",
+    "recurrent": ".tflite with WHILE, float32",
+}
+"""What a reader of the table should know a network as."""
 
 
 def prove(name: str, folder: Path, *, chips: tuple[str, ...] = (), whole: bool = False) -> list[Proof]:
@@ -192,23 +214,50 @@ def _judged(
     )
 
 
+_HEAD = """# Networks that nobody prepared
+
+Made by `python -m tests.networks.prove --table docs/networks.md` (`tox run -e proof-networks` does the same without the
+table). torch or a few bytes make each network, `hil new` takes its file, the suites judge it on virtual boards of each
+chip. On a virtual board "device = exact" proves the path from the file to the verdict, not a port.
+
+"quantizer" is esp-ppq's executor for ESP-DL and LiteRT's reference kernels for TFLM: how many integers of the exact
+reference lie within 1 LSB of it (float outputs: within 1e-5), and the largest difference. Seconds are those that the
+processes of a network used, from the file to the verdict, and by the wall's clock on a machine with other work.
+
+| network | | chip | device = exact | quantizer | beside the float model | seconds | by the wall |
+|---|---|---|---|---|---|---:|---:|
+"""
+
+
+def _table(rows: Sequence[Proof]) -> str:
+    lines = [
+        f"| {row.network} | {KINDS[row.network]} | {row.chip} | {row.port} | {row.quantizer or 'not compared'} | "
+        f"{row.beside_float} | {row.cpu_s:.1f} | {row.wall_s:.1f} |"
+        for row in rows
+    ]
+    right = sum(not row.wrong for row in rows)
+    names = len({row.network for row in rows})
+    return _HEAD + "\n".join(lines) + f"\n\n{names} networks, {len(rows)} rows, {right} of them right.\n"
+
+
 def main(argv: list[str] | None = None) -> int:
     """Prove the networks named, or all; 1 if one is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.networks.prove", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MAKERS)}")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work there, and leave everything")
     parser.add_argument("--whole", action="store_true", help="all suites, not only those of the numbers")
+    parser.add_argument("--table", type=Path, metavar="FILE.md", help="write a page about it")
     args = parser.parse_args(argv)
     unknown = [name for name in args.names if name not in MAKERS]
     if unknown:
         parser.error(f"no network {unknown[0]}: {', '.join(MAKERS)}")
-    failed = 0
+    rows: list[Proof] = []
     with tempfile.TemporaryDirectory(prefix="hil-networks-") as scratch:
         folder = (args.keep or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         for name in args.names or MAKERS:
             for row in prove(name, folder, whole=args.whole):
-                failed += bool(row.wrong)
+                rows.append(row)
                 print(
                     f"{'WRONG' if row.wrong else 'ok':6}{row.network:12} {row.chip:8} {row.port:10} {row.quantizer:34} "
                     f"{row.cpu_s:5.1f} s ({row.wall_s:5.1f} s on the wall)  {row.beside_float}",
@@ -216,7 +265,9 @@ def main(argv: list[str] | None = None) -> int:
                 )
                 for line in row.wrong:
                     print(f"      {line}", flush=True)
-    return 1 if failed else 0
+    if args.table is not None:
+        args.table.write_text(_table(rows), encoding="utf-8")
+    return 1 if any(row.wrong for row in rows) else 0
 
 
 if __name__ == "__main__":

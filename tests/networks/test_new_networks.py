@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.networks.prove import MAKERS, prove
+from tests.networks.prove import KINDS, MAKERS, prove
 
 needs_quantizer = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("torch", "esp_ppq")),
@@ -17,7 +17,7 @@ needs_quantizer = pytest.mark.skipif(
 
 @needs_quantizer
 @pytest.mark.quantize
-@pytest.mark.parametrize("name", ["fusion", "qkv", "cached"])
+@pytest.mark.parametrize("name", ["fusion", "qkv", "streaming"])
 def test_an_onnx_of_torch_reaches_a_verdict_that_is_exact(tmp_path: Path, name: str) -> None:
     """Two inputs, a transformer, a cache: device == exact, exact ~ quantizer, on both chips."""
     assert [line for row in prove(name, tmp_path) for line in row.wrong] == []
@@ -34,6 +34,7 @@ def test_a_tflite_that_exists_as_nothing_else_reaches_a_verdict(tmp_path: Path, 
 
 def test_the_proof_has_fourteen_networks_or_more_of_all_kinds() -> None:
     assert len(MAKERS) >= 14
+    assert set(KINDS) == set(MAKERS)
     assert {
         "fusion",
         "two_heads",

@@ -31,6 +31,8 @@ model.toml that says what inputs and outputs mean. Give what you have:
       hil new wake    --tflite hey_jarvis.tflite
   one .espdl file a chip       as they are, for ESP-DL
       hil new detect  --espdl detect_s3.espdl --espdl detect_p4.espdl
+  a streaming net: its cache comes in as one input and goes out as one output
+      hil new tcn     --onnx tcn.onnx --state cache=next_cache --calibration frame=recording/
   a device file and the float ONNX it was made from: then the price of quantization is told too
       hil new detect  --onnx detect.onnx --espdl detect_s3.espdl
 
@@ -77,6 +79,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     inputs.add_argument(
         "--std", default="", metavar="V,V,V", help="of images: divisor after that, one value a channel"
     )
+    inputs.add_argument(
+        "--state", metavar="INPUT=OUTPUT", action="append", default=[],
+        help="of a streaming net: INPUT gets what OUTPUT gave in the step before, zeros at the start of a sequence; "
+        "its own values need not be given. Inputs are then steps in their order",
+    )  # fmt: skip
     outputs = parser.add_argument_group("outputs")
     outputs.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one a line")
     outputs.add_argument(
@@ -145,6 +152,7 @@ def _wish(args: Namespace) -> Wish:
         output=args.output,
         meanings=_meanings(args.meaning),
         float_operators=tuple(word.strip() for word in args.float_operators.split(",") if word.strip()),
+        states=_states(args.state),
     )
 
 
@@ -152,6 +160,16 @@ def _pair(text: str) -> tuple[str, str]:
     """("image", "folder") of image=folder; ("", "folder") where no input is named or the folder itself has a =."""
     name, equals, folder = text.partition("=")
     return (name, folder) if equals and not Path(text).exists() else ("", text)
+
+
+def _states(words: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in words:
+        name, _, output = text.partition("=")
+        if not name or not output:
+            raise ConfigError(f"--state {text}", hint="INPUT=OUTPUT: the output that holds its next value")
+        found[name] = output
+    return found
 
 
 def _meanings(words: list[str]) -> dict[str, Meaning]:

@@ -108,7 +108,7 @@ def choose(
             shared=not arrays,
         )
     else:
-        chosen = _divided(ports, arrays, labels, ids)
+        chosen = _divided(ports, arrays, labels, ids, streams=streams)
     counted = arrays or {port.name: chosen.golden[port.name] for port in ports}
     count = min(map(len, counted.values()))
     if calibrates and count < LEAST:
@@ -246,11 +246,18 @@ def _complete(
 
 
 def _divided(
-    ports: tuple[ModelPort, ...], arrays: dict[str, Array], labels: Array | None, ids: tuple[str, ...]
+    ports: tuple[ModelPort, ...],
+    arrays: dict[str, Array],
+    labels: Array | None,
+    ids: tuple[str, ...],
+    *,
+    streams: bool,
 ) -> ChosenInputs:
-    """Some of the samples are golden inputs, the others calibrate."""
+    """Some of the samples are golden inputs, the others calibrate; of a stream the first ones, as they follow."""
     count = len(next(iter(arrays.values())))
     golden = chosen_goldens(count)
+    if streams:
+        golden = np.arange(len(golden))
     rest = np.setdiff1d(np.arange(count), golden)
     kept = {name: values[golden] for name, values in arrays.items()}
     kept["ids"] = np.array(ids)[golden]

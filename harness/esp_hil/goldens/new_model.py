@@ -24,12 +24,14 @@ from esp_hil.goldens.build import build
 from esp_hil.goldens.esp_ppq import require_quantizer
 from esp_hil.goldens.new_inputs import ChosenInputs, GivenInputs, choose
 from esp_hil.goldens.new_ports import (
+    ModelPort,
     ModelPorts,
     joined,
     meanings_of,
     ports_of_file,
     ports_of_onnx,
     read_onnx,
+    with_states,
 )
 from esp_hil.goldens.new_toml import ModelFacts, model_toml
 from esp_hil.goldens.quantizer_gap import ExactAnswers, QuantizerGap, gap_of
@@ -37,6 +39,8 @@ from esp_hil.goldens.references import Answers, DeviceFileReference
 from esp_hil.models import catalogue
 from esp_hil.models.catalogue import Model, artifact_name
 from esp_hil.models.device_file import DeviceFile, open_device_file
+from esp_hil.models.float_model import FloatModel
+from esp_hil.models.model_toml import parse
 from esp_hil.targets import FAMILIES, FAMILIES_OF, Family, Runtime
 from esp_hil.verdict.measures import Meaning
 
@@ -64,6 +68,7 @@ class Wish:
         output: which output holds the scores; "": see `meanings_of`.
         meanings: of outputs, by name.
         float_operators: ONNX operator types that may stay in float.
+        states: inputs that are fed with an output of the step before, and which.
     """
 
     name: str
@@ -75,6 +80,7 @@ class Wish:
     output: str = ""
     meanings: Mapping[str, Meaning] = field(default_factory=dict)
     float_operators: tuple[str, ...] = ()
+    states: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +101,9 @@ class ModelSources:
 
     @property
     def streams(self) -> bool:
-        """Whether a device file keeps state from one inference to the next."""
-        return any(_streams(file) for file in self.files.values())
+        """Whether state passes from one inference to the next: by a device file, or by the host."""
+        fed = any(port.state for port in self.ports.inputs)
+        return fed or any(_streams(file) for file in self.files.values())
 
 
 def create(wish: Wish, root: Path, say: Say, look: Look = lambda *_: None) -> Path:
@@ -121,13 +128,14 @@ def create(wish: Wish, root: Path, say: Say, look: Look = lambda *_: None) -> Pa
         raise ConfigError(f"{target} is there already", hint="choose another name, or remove the folder")
     sources = read_sources(wish)
     chosen = choose(
-        sources.ports.inputs,
+        tuple(port for port in sources.ports.inputs if not port.state),
         _all_classes(wish, sources.ports),
         wish.given,
         calibrates=not sources.files,
         streams=sources.streams,
         say=say,
     )
+    chosen = replace(chosen, ports=_in_order(sources.ports.inputs, chosen.ports))
     facts = facts_of(wish, sources, chosen, say)
     if facts.quantizes:
         # last: what is wrong with the wish itself is said also where no quantizer is installed
@@ -147,6 +155,12 @@ def create(wish: Wish, root: Path, say: Say, look: Look = lambda *_: None) -> Pa
             _write_toml(folder, facts, chosen)
         _move(folder, target)
     return target
+
+
+def _in_order(inputs: tuple[ModelPort, ...], chosen: tuple[ModelPort, ...]) -> tuple[ModelPort, ...]:
+    """All inputs in the file's order, those that are given as they were chosen."""
+    found = {port.name: port for port in chosen}
+    return tuple(found.get(port.name, port) for port in inputs)
 
 
 def _looked_over(model: Model, say: Say, look: Look) -> list[QuantizerGap]:
@@ -206,6 +220,7 @@ def read_sources(wish: Wish) -> ModelSources:
     else:
         floats = ports_of_onnx(proto)
         ports = joined(found[0], floats) if found else floats
+    ports = with_states(ports, wish.states)
     runtime: Runtime = next(iter(files.values())).runtime if files else "espdl"
     return ModelSources(proto=proto, files=files, ports=ports, runtime=runtime)
 
@@ -270,7 +285,9 @@ def facts_of(wish: Wish, sources: ModelSources, chosen: ChosenInputs, say: Say) 
     Raises:
         ConfigError: labels that fit no output.
     """
-    meanings, assumed = meanings_of(sources.ports, wish.meanings, len(wish.classes), wish.output)
+    meanings, assumed = meanings_of(
+        sources.ports, _wished(wish, sources.ports), len(wish.classes), wish.output
+    )
     for line in assumed:
         say(line)
     if wish.classes:
@@ -293,6 +310,12 @@ def facts_of(wish: Wish, sources: ModelSources, chosen: ChosenInputs, say: Say) 
     )
 
 
+def _wished(wish: Wish, ports: ModelPorts) -> dict[str, Meaning]:
+    """A person's words; an output that is only a state means nothing else."""
+    states = set(wish.states.values()) if len(ports.outputs) > 1 else set()
+    return {**dict.fromkeys(states - {wish.output}, "raw"), **wish.meanings}
+
+
 def _check_labels(classes: tuple[str, ...], ports: ModelPorts, meanings: Mapping[str, Meaning]) -> None:
     scores = [port for port in ports.outputs if meanings[port.name] == "scores"]
     sizes = [max(port.shape, default=1) for port in scores]
@@ -308,7 +331,7 @@ def _all_classes(wish: Wish, ports: ModelPorts) -> tuple[str, ...]:
     """Names that subfolders of inputs may have."""
     if wish.classes:
         return wish.classes
-    meanings, _ = meanings_of(ports, wish.meanings, 0, wish.output)
+    meanings, _ = meanings_of(ports, _wished(wish, ports), 0, wish.output)
     return _classes_of(wish, ports, meanings)
 
 
@@ -363,10 +386,32 @@ def _write(folder: Path, wish: Wish, sources: ModelSources, facts: ModelFacts, c
         path.write_bytes(file.image)
     golden: dict[str, Any] = dict(chosen.golden)
     np.savez_compressed(folder / "inputs.npz", **golden)
-    calibration = {name: values[:MOST_CALIBRATION] for name, values in chosen.calibration.items()}
-    if facts.quantizes:
-        _save_data(folder / "data.npz", chosen, calibration)
     _write_toml(folder, facts, chosen)
+    if facts.quantizes:
+        calibration = {name: values[:MOST_CALIBRATION] for name, values in chosen.calibration.items()}
+        if wish.states:
+            calibration |= _states(folder, chosen, calibration)
+        _save_data(folder / "data.npz", chosen, calibration)
+
+
+def _states(folder: Path, chosen: ChosenInputs, calibration: Mapping[str, Any]) -> dict[str, Any]:
+    """What fed inputs get while the float model answers the calibration inputs step by step, (N, *shape) by name."""
+    specs = parse(folder / "model.toml").inputs
+    model = FloatModel(folder / "model.onnx")
+    given = {spec.name: spec.preprocess(calibration[spec.name]) for spec in specs if not spec.state}
+    count = len(next(iter(given.values())))
+    sequence = chosen.golden["sequence"][:count] if chosen.shared and "sequence" in chosen.golden else None
+    found: dict[str, list[Any]] = {spec.name: [] for spec in specs if spec.state}
+    before: dict[str, Any] = {}
+    for row in range(count):
+        fresh = row == 0 or (sequence is not None and sequence[row] != sequence[row - 1])
+        for spec in specs:
+            if spec.state:
+                value = np.zeros(spec.shape, np.float32) if fresh else before[spec.state].reshape(spec.shape)
+                found[spec.name].append(value)
+        fed = {name: values[-1][np.newaxis] for name, values in found.items()}
+        before = model.run({name: array[row : row + 1] for name, array in given.items()} | fed)
+    return {name: np.stack(values) for name, values in found.items()}
 
 
 def _write_toml(folder: Path, facts: ModelFacts, chosen: ChosenInputs) -> None:
@@ -387,7 +432,7 @@ def _save_onnx(proto: onnx.ModelProto, path: Path) -> None:
 def _save_data(path: Path, chosen: ChosenInputs, calibration: Mapping[str, Any]) -> None:
     """Of one labelled input a data set with splits, so that accuracy can be measured on it; else an array for each."""
     arrays: dict[str, Any] = dict(calibration)
-    if len(chosen.ports) == 1 and chosen.labelled and not chosen.shared:
+    if len(arrays) == 1 and chosen.labelled and not chosen.shared:
         name = chosen.ports[0].name
         arrays = {
             "x_train": calibration[name],

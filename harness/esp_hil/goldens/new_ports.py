@@ -32,6 +32,7 @@ class ModelPort:
         layout: of an image that is stored as bytes: "NCHW" or "NHWC"; "" of anything else.
         mean: of such an image, one value a channel: subtracted from byte / 255.
         std: divisor after that.
+        state: the output that it is fed with, of the step before; "": it is given.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ModelPort:
     layout: str = ""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    state: str = ""
 
     @property
     def stored_dtype(self) -> str:
@@ -247,6 +249,35 @@ def _matched(
         )
         for port in device
     )
+
+
+def with_states(ports: ModelPorts, states: Mapping[str, str]) -> ModelPorts:
+    """The same, with inputs that are fed with outputs of the step before marked as such.
+
+    Args:
+        ports: of the model.
+        states: output by input, as a person gave them.
+
+    Raises:
+        ConfigError: an input or output that the model has not, of different sizes, or no input is left to be given.
+    """
+    inputs = {port.name: port for port in ports.inputs}
+    outputs = {port.name: port for port in ports.outputs}
+    for name, output in states.items():
+        if name not in inputs or output not in outputs:
+            wrong = f"no input {name!r}" if name not in inputs else f"no output {output!r}"
+            there = ", ".join(inputs if name not in inputs else outputs)
+            raise ConfigError(f"--state {name}={output}: {wrong}", hint=f"it has: {there}")
+        takes, gives = inputs[name].shape, outputs[output].shape
+        if np.prod(takes) != np.prod(gives):
+            raise ConfigError(
+                f"--state {name}={output}: the input is {list(takes)}, the output {list(gives)}",
+                hint="name the output that holds its next value",
+            )
+        inputs[name] = replace(inputs[name], dtype="float32", state=output)
+    if states and len(states) == len(inputs):
+        raise ConfigError("every input is a state: nothing is left to be given", hint="leave one --state out")
+    return replace(ports, inputs=tuple(inputs.values()))
 
 
 def meanings_of(

@@ -64,11 +64,8 @@ def model_toml(facts: ModelFacts, *, calibration: int, origin: str, labelled: bo
     files = [
         "inputs.npz     golden inputs: an array for each input, N first",
         *(["model.onnx     the float model"] if facts.has_float else []),
-        *(
-            ["data.npz       calibration inputs", "answers.npz    what esp-ppq's executor answers"]
-            if facts.quantizes
-            else []
-        ),
+        *(["data.npz       calibration inputs"] if facts.quantizes else []),
+        *(["answers.npz    what esp-ppq's executor answers"] if _answers(facts) else []),
         f"{_recipe(facts)}/<family>.{suffix}   the device files",
         "manifest.json  sha256 of all files, tool versions",
     ]
@@ -91,6 +88,11 @@ def model_toml(facts: ModelFacts, *, calibration: int, origin: str, labelled: bo
         _recipe_table(facts, calibration),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _answers(facts: ModelFacts) -> bool:
+    """Whether the quantizer's answers can be kept: what a fed input gets only a run tells."""
+    return facts.quantizes and not any(port.state for port in facts.inputs)
 
 
 def _recipe(facts: ModelFacts) -> str:
@@ -120,6 +122,10 @@ def _input(port: ModelPort) -> str:
         ]
     if port.float_name:
         lines.append(f"float_name = {json.dumps(port.float_name)}   # in the float model")
+    if port.state:
+        lines.append(
+            f"state = {json.dumps(port.state)}   # gets what that output gave in the step before, at first zeros"
+        )
     return "\n".join(lines)
 
 
@@ -163,8 +169,9 @@ def _output(facts: ModelFacts, port: ModelPort, *, labelled: bool, gated: bool) 
 
 def _golden(facts: ModelFacts, origin: str) -> str:
     lines = ["[golden]", 'inputs = "inputs.npz"', f"origin = {json.dumps(origin)}"]
-    if facts.quantizes:
+    if _answers(facts):
         lines.insert(2, 'answers = "answers.npz"')
+    if facts.quantizes:
         lines += ["", "[data]", 'file = "data.npz"', 'origin = "made by hil new, in this folder"']
     return "\n".join(lines)
 
