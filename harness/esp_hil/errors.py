@@ -29,6 +29,7 @@
     |   +-- HandshakeError       hello disagrees with what the run needs (chip, protocol, model)
     |   +-- DeviceReset          it restarted in the middle of an exchange
     |   +-- DeviceCrashed        panic, watchdog or brownout text was seen
+    +-- MeterError               a meter of current is not there, or says what it should not
     +-- ReportError              a report or baseline that cannot be read or written
         +-- RowsNotWritten       the file of rows: the disk is full, or the folder gone
 
@@ -239,6 +240,10 @@ class DeviceCrashed(DeviceError):
         self.console = console
         self.kind = kind
         self.trace = ""
+
+
+class MeterError(HilError):
+    """A meter of current is not attached, does not answer, or says what it should not."""
 
 
 class ReportError(HilError):

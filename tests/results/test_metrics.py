@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from esp_hil.results.metrics import METRICS, Better, Number
+from tests.energy.rows import sample_energy
 from tests.report.samples import failed_run, sample_measures, sample_run, sample_verdict
 
 BY_NAME = {metric.name: metric for metric in METRICS}
@@ -22,13 +23,18 @@ def test_names_are_unique_and_end_in_their_unit() -> None:
         "s": "_s",
         "1/s": "fps",
         "B": "_bytes",
+        "mJ": "_mj",
+        "mW": "_mw",
+        "mA": "_ma",
+        "1/Wh": "_per_wh",
     }
     for metric in METRICS:
         assert metric.name.endswith(suffix.get(metric.unit, ""))
 
 
 def test_a_full_row_has_every_metric_of_its_kind() -> None:
-    run = sample_run(verdict=dataclasses.replace(sample_verdict(), measures=sample_measures()))
+    verdict = dataclasses.replace(sample_verdict(), measures=sample_measures())
+    run = sample_run(verdict=verdict, energy=sample_energy())
     for metric in METRICS:
         figure = metric.of(run)
         assert type(figure) is (int if metric.whole else float), metric.name

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from esp_hil.energy.figures import Energy
 from esp_hil.results.metrics import AGAINST, METRICS, counters_of, figure_of, latency_of, measure_column
 from esp_hil.results.outcome import deciding, reason_of, status_of
 from esp_hil.results.record import DeviceRow, Run
@@ -75,6 +76,10 @@ def _custody(name: str) -> Callable[[Run], str | None]:
     return of
 
 
+def _energy(of: Callable[[Energy], Any]) -> Callable[[Run], Any]:
+    return lambda run: None if run.energy is None else of(run.energy)
+
+
 def _size(run: Run) -> int | None:
     """What esp-idf-size calls the image's total; the parts together where a row has no total."""
     return run.sizes.get("total", sum(run.sizes.values())) if run.sizes else None
@@ -86,9 +91,23 @@ def _model_bytes(run: Run) -> int | None:
     return int(found[0]) if found else None
 
 
-_SINCE = {"leak_bytes": 3, "load_ms": 3, "pre_ms": 3, "post_ms": 3} | {
-    measure_column(name, against): 8 for against in AGAINST for name in MEASURES
-}
+_ENERGY = (
+    "energy_mj",
+    "energy_whole_mj",
+    "energy_idle_share_mj",
+    "idle_mw",
+    "active_mw",
+    "active_ma",
+    "peak_ma",
+    "window_s",
+    "inferences_per_wh",
+)
+
+_SINCE = (
+    {name: 11 for name in _ENERGY}
+    | {"leak_bytes": 3, "load_ms": 3, "pre_ms": 3, "post_ms": 3}
+    | {measure_column(name, against): 8 for against in AGAINST for name in MEASURES}
+)
 
 COLUMNS: tuple[Column, ...] = (
     _text("run_id", "a UUID of the row", lambda run: run.run_id),
@@ -145,6 +164,45 @@ COLUMNS: tuple[Column, ...] = (
             since=_SINCE.get(metric.name, 2),
         )
         for metric in METRICS
+    ),
+    _text(
+        "meter",
+        "what saw the board's current; simulated: nothing was measured",
+        _energy(lambda e: e.meter),
+        11,
+    ),
+    _text("meter_serial", "of that piece", _energy(lambda e: e.serial or None), 11),
+    Column(
+        name="meter_hz",
+        dtype="float64",
+        unit="1/s",
+        meaning="samples of the meter",
+        of=_energy(lambda found: found.sample_hz),
+        since=11,
+    ),
+    _text("meter_calibration", "where its scale comes from", _energy(lambda e: e.calibration or None), 11),
+    Column(
+        name="supply_v",
+        dtype="float64",
+        unit="V",
+        meaning="mean voltage at the board",
+        of=_energy(lambda found: found.voltage_v),
+        since=11,
+    ),
+    _text("supply_from", "measured, supplied by the meter, or told", _energy(lambda e: e.voltage_from), 11),
+    _text("energy_edges", "how windows were found: gate or marker", _energy(lambda e: e.edges), 11),
+    _whole("energy_windows", "windows that were measured", _energy(lambda e: len(e.windows)), since=11),
+    _text("energy_state", "of the board between the windows", _energy(lambda e: e.state or None), 11),
+    _text(
+        "energy_codes", "why there is no figure of energy", _energy(lambda e: " ".join(e.codes) or None), 11
+    ),
+    Column(
+        name="temperature_c",
+        dtype="float64",
+        unit="°C",
+        meaning="of the chip behind the windows, if it tells",
+        of=_energy(lambda found: found.temperature_c),
+        since=11,
     ),
     _text("chip", "as the device names itself", _device("chip")),
     _whole("revision", "of the chip: 100 * major + minor", _device("revision")),

@@ -12,6 +12,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Literal
 
+from esp_hil.energy.figures import WH_MJ, Energy, EnergyWindow
 from esp_hil.results.record import LinkStats, Run
 from esp_hil.results.timing.latency import Latency, statistics
 from esp_hil.verdict.measures import MEASURES, Against
@@ -115,6 +116,16 @@ def _share(table: str, key: str) -> Callable[[Run], Number]:
         return None if share is None else 100 * share.share
 
     return of
+
+
+def _energy(of: Callable[[Energy], Number]) -> Callable[[Run], Number]:
+    """A figure of what a meter saw; none where a rule of measuring was broken."""
+    return lambda run: of(run.energy) if run.energy is not None and run.energy.valid else None
+
+
+def _window(of: Callable[[EnergyWindow], float]) -> Callable[[Run], Number]:
+    """Its median over the windows."""
+    return _energy(lambda found: found.median(of))
 
 
 def _row(
@@ -237,6 +248,51 @@ METRICS: tuple[Metric, ...] = (
         _latency(lambda found: found.fps),
         "inferences per second, 1000 / latency_ms",
         of_device=True,
+    ),
+    _row(
+        "energy_mj",
+        "mJ",
+        LOWER,
+        _window(lambda window: window.energy_mj),
+        "of one inference, the idle share taken off; median of the windows",
+    ),
+    _row(
+        "energy_whole_mj",
+        "mJ",
+        LOWER,
+        _window(lambda window: window.whole_mj),
+        "of one inference, the idle share in it: what the supply delivers",
+    ),
+    _row(
+        "energy_idle_share_mj",
+        "mJ",
+        NONE,
+        _window(lambda window: window.idle_share_mj),
+        "what the board takes in the time of one inference without making it",
+    ),
+    _row(
+        "idle_mw",
+        "mW",
+        LOWER,
+        _window(lambda window: window.idle_mw),
+        "power between the windows, the board waiting for a request",
+    ),
+    _row("active_mw", "mW", LOWER, _window(lambda window: window.mean_mw), "mean power of the windows"),
+    _row("active_ma", "mA", LOWER, _window(lambda window: window.mean_ma), "mean current of the windows"),
+    _row(
+        "peak_ma",
+        "mA",
+        LOWER,
+        _energy(lambda found: max(window.peak_ma for window in found.windows)),
+        "largest sample of current in a window: of the meter's rate, not of the chip's",
+    ),
+    _row("window_s", "s", NONE, _window(lambda window: window.seconds), "length of a window"),
+    _row(
+        "inferences_per_wh",
+        "1/Wh",
+        HIGHER,
+        _window(lambda window: WH_MJ / window.whole_mj if window.whole_mj > 0 else math.inf),
+        "inferences that a watt-hour makes, one after the other",
     ),
     _row("repetitions", "", NONE, lambda run: len(run.cycles), "timed inferences", whole=True),
     _row(

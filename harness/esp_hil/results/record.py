@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from esp_hil.energy.figures import Energy
 from esp_hil.errors import (
     BuildError,
     DeviceCrashed,
@@ -37,7 +38,7 @@ from esp_hil.verdict.difference import FloatDiff, IntegerDiff
 from esp_hil.verdict.verdict import Verdict
 from esp_hil.wire.status import Status
 
-SCHEMA = 10
+SCHEMA = 11
 """Version of the row. Raised by every change of a field's name, type or meaning, and by every new field."""
 
 OLDEST_SCHEMA = 2
@@ -346,6 +347,7 @@ class Run:
         first_wrong: the tensor that `divergence` is about, with its differences; None if there is none.
         checks: what each test of the suites said of this run; empty in rows that no suite judged.
         case: the operator that the run is about; None if it is about a model.
+        energy: what a meter saw of the board; None if there was none beside it.
     """
 
     run_id: str
@@ -387,6 +389,7 @@ class Run:
     first_wrong: FirstWrong | None = None
     checks: tuple[Check, ...] = ()
     case: OperatorRow | None = None
+    energy: Energy | None = None
 
     @property
     def simulated(self) -> bool:

@@ -69,7 +69,7 @@ class Change:
         """As `6.1 -> 6.41 ms (+5.1 %)`."""
         unit = f" {self.unit}" if self.unit else ""
         share = f" ({100 * self.share:+.1f} %)" if self.share is not None else ""
-        simulated = " (simulated)" if self.simulated and self.group in {"latency", "memory"} else ""
+        simulated = " (simulated)" if self.simulated and self.group in {"latency", "energy", "memory"} else ""
         return f"{' -> '.join(_apart(self.base, self.new))}{unit}{share}{simulated}"
 
     def _how_sure(self) -> str:

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from esp_hil.errors import ConfigError, did_you_mean
 from esp_hil.results.record import DeviceRow, Run
 
-Group = Literal["latency", "accuracy", "memory", "size", "link"]
+Group = Literal["latency", "energy", "accuracy", "memory", "size", "link"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 
 Value = str | int | None
@@ -90,24 +90,43 @@ def _row(name: str, of: Callable[[Run], Value], groups: str) -> Condition:
     return Condition(name=name, of=of, groups=frozenset(chosen))
 
 
+def _meter(run: Run) -> Value:
+    """Which piece, and how windows were found: two meters differ by more than a board does from night to night."""
+    if run.energy is None:
+        return None
+    return " ".join(filter(None, (run.energy.meter, run.energy.serial, run.energy.edges)))
+
+
+def _supply(run: Run) -> Value:
+    """A voltage that was measured is in the energy already; one that was told or supplied is a setting."""
+    if run.energy is None:
+        return None
+    measured = run.energy.voltage_from == "measured"
+    return "measured" if measured else f"{run.energy.voltage_v:.4g} {run.energy.voltage_from}"
+
+
 CONDITIONS: tuple[Condition, ...] = (
     _row("kind", lambda run: run.kind, "all"),
     # a model that was trained again is asked first of all whether it got worse; its speed is another model's
-    _row("model_sha256", lambda run: run.provenance.model_sha256, "latency memory size link"),
+    _row("model_sha256", lambda run: run.provenance.model_sha256, "latency energy memory size link"),
     _row("golden_sha256", lambda run: run.provenance.golden_sha256, "accuracy"),
     _row("inputs", lambda run: run.inputs, "accuracy"),
-    _row("board", _board, "latency link"),
+    _row("board", _board, "latency energy link"),
     _row("machine", lambda run: run.provenance.machine if run.simulated else "", "latency link"),
-    _row("cores_used", lambda run: run.cores_used, "latency memory"),
-    _row("location", lambda run: run.location, "latency memory"),
-    _row("revision", _device(lambda device: device.revision), "latency"),
-    _row("clock_hz", _device(lambda device: device.clock_hz), "latency"),
-    _row("psram_bytes", _device(lambda device: device.psram_bytes), "latency memory"),
-    _row("flash_bytes", _device(lambda device: device.flash_bytes), "latency"),
-    _row("idf", _device(lambda device: device.idf), "latency memory size"),
-    _row("engine", _device(lambda device: device.engine), "latency accuracy memory size"),
-    _row("engine_version", _device(lambda device: device.engine_version), "latency accuracy memory size"),
-    _row("sdkconfig_sha256", _device(lambda device: device.sdkconfig_sha256), "latency memory size"),
+    _row("cores_used", lambda run: run.cores_used, "latency energy memory"),
+    _row("location", lambda run: run.location, "latency energy memory"),
+    _row("revision", _device(lambda device: device.revision), "latency energy"),
+    _row("clock_hz", _device(lambda device: device.clock_hz), "latency energy"),
+    _row("psram_bytes", _device(lambda device: device.psram_bytes), "latency energy memory"),
+    _row("flash_bytes", _device(lambda device: device.flash_bytes), "latency energy"),
+    _row("idf", _device(lambda device: device.idf), "latency energy memory size"),
+    _row("engine", _device(lambda device: device.engine), "latency energy accuracy memory size"),
+    _row(
+        "engine_version", _device(lambda device: device.engine_version), "latency energy accuracy memory size"
+    ),
+    _row("sdkconfig_sha256", _device(lambda device: device.sdkconfig_sha256), "latency energy memory size"),
+    _row("meter", _meter, "energy"),
+    _row("supply_v", _supply, "energy"),
     _row("protocol", _device(lambda device: device.protocol), "link"),
 )
 """All conditions, the weightiest first."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from esp_hil.results.metrics import figure_of, latency_of
+from esp_hil.results.metrics import figure_of
 from esp_hil.results.record import Run
 from esp_hil.results.regress.change import Change, Comparison, Judgement, Refusal
 from esp_hil.results.regress.comparable import (
@@ -35,9 +35,10 @@ class Rules:
     Attributes:
         gates: what is gated.
         across: conditions that may differ, because their effect is what is asked for.
-        alpha: probability of calling chance a change of latency, after `correction`.
+        alpha: probability of calling chance a change of latency or energy, after `correction`.
         correction: see `esp_hil.results.regress.ranks.adjusted`.
-        gate_simulated: whether the latency of simulated rows is gated too: it is the host's. Their line never is.
+        gate_simulated: whether the latency of simulated rows is gated too: it is the host's; and the energy that a
+            simulated meter told. Their line never is.
     """
 
     gates: tuple[Gate, ...] = GATES
@@ -48,9 +49,11 @@ class Rules:
 
     def groups_of(self, run: Run) -> tuple[Group, ...]:
         """The groups of figures that a row is gated for."""
-        if not run.simulated:
-            return GROUPS
-        without = {"link"} if self.gate_simulated else {"link", "latency"}
+        without: set[Group] = set()
+        if run.simulated:
+            without |= {"link"} if self.gate_simulated else {"link", "latency"}
+        if run.energy is not None and run.energy.simulated and not self.gate_simulated:
+            without.add("energy")
         return tuple(group for group in GROUPS if group not in without)
 
 
@@ -75,8 +78,8 @@ def compare(
         base: rows to compare with, of one session or of several.
         new: rows to judge; those of a higher `attempt` confirm or refute the first one.
         rules: how; the defaults if None.
-        tests: how many latencies are compared in all, if more than these rows have: one of several calls
-            corrects for all of them.
+        tests: how many rows are compared in all, if more than these: one of several calls corrects for all of
+            them.
 
     Returns:
         What changed, and what could not be compared.
@@ -143,15 +146,17 @@ def _broken(known: Mapping[Identity, Sequence[Run]], new: Sequence[Run]) -> Iter
 
 
 def _not_gated(base: Sequence[Run], found: _Set, rules: Rules) -> Iterator[str]:
-    """What a row that is not a chip's has and nobody judges: its latency, unless that is asked for."""
-    new, old = latency_of(found.first), latency_of(base[0])
-    if "latency" in rules.groups_of(found.first) or new is None or old is None:
-        return
-    change = 100 * (new.median_ms / old.median_ms - 1)
-    yield (
-        f"{found.identity.summary}: latency_ms {old.median_ms:.4g} -> {new.median_ms:.4g} ms ({change:+.1f} %) is "
-        f"{figure_of(found.first)} and not gated: --gate-simulated, with pytest --hil-gate-simulated, gates it"
-    )
+    """What a row has that nobody measured and nobody judges: latency and energy, unless that is asked for."""
+    for gate in rules.gates:
+        new, old = gate.of(found.first).get(gate.name), gate.of(base[0]).get(gate.name)
+        if not gate.statistical or gate.group in rules.groups_of(found.first) or new is None or old is None:
+            continue
+        change = 100 * (new / old - 1)
+        said = figure_of(found.first) if gate.group == "latency" else "simulated"
+        yield (
+            f"{found.identity.summary}: {gate.name} {old:.4g} -> {new:.4g} {gate.unit} ({change:+.1f} %) is "
+            f"{said} and not gated: --gate-simulated, with pytest --hil-gate-simulated, gates it"
+        )
 
 
 def _compare_set(base: Sequence[Run], found: _Set, rules: Rules) -> tuple[list[Change], list[Refusal]]:
@@ -167,8 +172,8 @@ def _compare_set(base: Sequence[Run], found: _Set, rules: Rules) -> tuple[list[C
         if obstacles:
             refused.setdefault(obstacles, []).append(group)
             continue
-        if group == "latency":
-            matching, reason = _valid(matching, found.first)
+        if group in _RULED:
+            matching, reason = _valid(matching, found.first, group)
             if reason:
                 refusals.append(_refusal(found, (group,), reason=reason))
                 continue
@@ -204,21 +209,37 @@ def _matching(
     return latest[:BASE_ROWS], ()
 
 
-def _valid(base: Sequence[Run], new: Run) -> tuple[list[Run], str]:
-    """Rows of the base whose latency can be believed, and why there is nothing to compare, or ""."""
-    good = [run for run in base if check(run).valid is not False]
+def _latency_trouble(run: Run) -> str:
+    validity = check(run)
+    return f"({', '.join(validity.codes)}): {validity.summary}" if validity.valid is False else ""
+
+
+def _energy_trouble(run: Run) -> str:
+    found = run.energy
+    if found is None or found.valid:
+        return ""
+    return f"({', '.join(found.codes)}): {found.summary}"
+
+
+_RULED: Mapping[Group, Callable[[Run], str]] = {"latency": _latency_trouble, "energy": _energy_trouble}
+"""Groups whose figures rules of measuring can refuse: why, or ""."""
+
+
+def _valid(base: Sequence[Run], new: Run, group: Group) -> tuple[list[Run], str]:
+    """Rows of the base whose figures can be believed, and why there is nothing to compare, or ""."""
+    trouble_of = _RULED[group]
+    good = [run for run in base if not trouble_of(run)]
     for name, run in (("new", new), *((("base", base[0]),) if not good else ())):
-        validity = check(run)
-        if validity.valid is False:
-            return [], f"the {name} latency is not valid ({', '.join(validity.codes)}): {validity.summary}"
+        if trouble := trouble_of(run):
+            return [], f"the {name} {group} is not valid {trouble}"
     return good, ""
 
 
 def _ask(gate: Gate, base: Sequence[Run], found: _Set, rules: Rules) -> Iterator[Change]:
     if gate.statistical:
-        series = series_of(base)
-        if series is not None and latency_of(found.first) is not None:
-            yield _latency_change(gate, series, base[0], found, rules)
+        series = series_of(base, gate)
+        if series is not None and gate.of(found.first):
+            yield _repeated_change(gate, series, base[0], found, rules)
         return
     before = gate.of(base[0])
     for name, figure in gate.of(found.first).items():
@@ -227,8 +248,8 @@ def _ask(gate: Gate, base: Sequence[Run], found: _Set, rules: Rules) -> Iterator
             yield _exact_change(gate, name, before[name], [figure, *again], latest=base[0], found=found)
 
 
-def _latency_change(gate: Gate, base: Series, latest: Run, found: _Set, rules: Rules) -> Change:
-    attempts = [judged_shift(base, run, gate) for run in found.runs if run.cycles]
+def _repeated_change(gate: Gate, base: Series, latest: Run, found: _Set, rules: Rules) -> Change:
+    attempts = [judged_shift(base, run, gate) for run in found.runs if gate.repetitions_of(run)]
     first = attempts[0]
     agree = [again.worse(rules.alpha) for again in attempts[1:]]
     judgement: Judgement = "same"
@@ -239,21 +260,29 @@ def _latency_change(gate: Gate, base: Series, latest: Run, found: _Set, rules: R
     return Change(
         identity=found.identity,
         board=found.first.board,
-        simulated=found.first.simulated,
+        simulated=_simulated(found.first, gate),
         metric=gate.name,
         group=gate.group,
         unit=gate.unit,
-        base=base.median_ms,
-        new=base.median_ms * first.shift.ratio,
-        allowed=first.allowed_share * base.median_ms,
+        base=base.median,
+        new=base.median * first.shift.ratio,
+        allowed=first.allowed_share * base.median,
         judgement=judgement,
         probability=first.shift.probability,
         low=first.shift.low,
         high=first.shift.high,
         reruns=sum(agree),
         causes=causes_of(latest, found.first) if judgement != "same" else (),
-        culprits=culprits_of(latest, found.first) if judgement in {"worse", "unconfirmed"} else (),
+        culprits=culprits_of(latest, found.first)
+        if gate.group == "latency" and judgement in {"worse", "unconfirmed"}
+        else (),
     )
+
+
+def _simulated(run: Run, gate: Gate) -> bool:
+    if gate.group == "energy":
+        return run.energy is not None and run.energy.simulated
+    return run.simulated
 
 
 def _exact_change(
@@ -275,7 +304,7 @@ def _exact_change(
     return Change(
         identity=found.identity,
         board=found.first.board,
-        simulated=found.first.simulated,
+        simulated=_simulated(found.first, gate),
         metric=name,
         group=gate.group,
         unit=gate.unit,
@@ -289,10 +318,10 @@ def _exact_change(
 
 
 def _corrected(changes: Sequence[Change], rules: Rules, tests: int) -> tuple[Change, ...]:
-    """Probabilities corrected for all comparisons of latency; what is no longer beyond chance is the same."""
+    """Probabilities corrected for all comparisons of repeated figures; what is no longer beyond chance is the same."""
     asked = [change for change in changes if change.probability is not None]
     raw = [change.probability or 0.0 for change in asked]
-    others = [1.0] * max(0, tests - len(raw))
+    others = [1.0] * max(0, tests * len({change.metric for change in asked}) - len(raw))
     corrected = iter(adjusted([*raw, *others], rules.correction))
     found = []
     for change in changes:

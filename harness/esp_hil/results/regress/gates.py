@@ -25,7 +25,9 @@ class Gate:
         of: figures of a row by their names; empty if it has none.
         share: a change is worth telling beyond this share of the base ...
         absolute: ... and beyond this many units: the larger of both allowances counts.
-        statistical: whether repetitions exist, so that the change must be beyond chance as well.
+        repetitions: of a row, where the figure is their median and less is better: the change must be beyond chance
+            as well. None: it is one number.
+        in_a_row: whether repetitions follow each other without a pause, so that neighbours may be alike.
     """
 
     name: str
@@ -35,7 +37,17 @@ class Gate:
     of: Callable[[Run], Mapping[str, int | float]]
     share: float = 0.0
     absolute: float = 0.0
-    statistical: bool = False
+    repetitions: Callable[[Run], Sequence[float]] | None = None
+    in_a_row: bool = True
+
+    @property
+    def statistical(self) -> bool:
+        """Whether repetitions exist."""
+        return self.repetitions is not None
+
+    def repetitions_of(self, run: Run) -> Sequence[float]:
+        """Those of a row; empty if it has none."""
+        return self.repetitions(run) if self.repetitions else ()
 
     def allowance(self, base: float) -> float:
         """How much worse than `base` the figure may be."""
@@ -57,8 +69,27 @@ def _metric(name: str, group: Group, *, share: float = 0.0, absolute: float = 0.
         of=of,
         share=share,
         absolute=absolute,
-        statistical=name.startswith("latency_"),
+        repetitions=_REPETITIONS.get(name),
+        # each window of energy has idle times of its own beside it, and ten values cannot tell how alike they are
+        in_a_row=name != "energy_mj",
     )
+
+
+def _latencies_ms(run: Run) -> Sequence[float]:
+    if run.device is None:
+        return ()
+    return [1e3 * cycles / run.device.clock_hz for cycles in run.cycles]
+
+
+def _energies_mj(run: Run) -> Sequence[float]:
+    found = run.energy
+    return [window.energy_mj for window in found.windows] if found is not None and found.valid else ()
+
+
+_REPETITIONS: Mapping[str, Callable[[Run], Sequence[float]]] = {
+    "latency_ms": _latencies_ms,
+    "energy_mj": _energies_mj,
+}
 
 
 def _counters(name: str, pattern: str, better: Better, *, share: float, absolute: float) -> Gate:
@@ -102,6 +133,8 @@ def _sizes(run: Run) -> Mapping[str, int | float]:
 
 GATES: tuple[Gate, ...] = (
     _metric("latency_ms", "latency", share=0.02),
+    _metric("energy_mj", "energy", share=0.03),
+    _metric("idle_mw", "energy", share=0.05, absolute=0.2),
     _metric("port_different", "accuracy"),
     _metric("port_max_lsb", "accuracy"),
     _metric("quantizer_max_lsb", "accuracy"),

@@ -24,28 +24,28 @@ NORMAL_MAD = 1.4826
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """Repetitions of comparable runs, in ms.
+    """Repetitions of comparable runs, in the unit of their figure.
 
     Attributes:
-        runs_ms: of each run, in the order of their making.
+        runs: of each run, in the order of their making.
     """
 
-    runs_ms: tuple[NDArray[np.float64], ...]
+    runs: tuple[NDArray[np.float64], ...]
 
     @cached_property
-    def repetitions_ms(self) -> NDArray[np.float64]:
+    def repetitions(self) -> NDArray[np.float64]:
         """Of all runs together."""
-        return np.concatenate(self.runs_ms)
+        return np.concatenate(self.runs)
 
     @cached_property
-    def run_medians_ms(self) -> NDArray[np.float64]:
+    def run_medians(self) -> NDArray[np.float64]:
         """One value a run."""
-        return np.array([float(np.median(values)) for values in self.runs_ms])
+        return np.array([float(np.median(values)) for values in self.runs])
 
     @property
-    def median_ms(self) -> float:
+    def median(self) -> float:
         """Of all repetitions."""
-        return float(np.median(self.repetitions_ms))
+        return float(np.median(self.repetitions))
 
     @property
     def spread(self) -> float:
@@ -54,46 +54,38 @@ class Series:
         Two runs of one image differ by more than their repetitions do: where the code lies in the cache, the
         temperature. It comes from the median absolute deviation, so that one bad night does not widen it.
         """
-        medians = self.run_medians_ms
+        medians = self.run_medians
         if len(medians) < SPREAD_RUNS:
             return 0.0
         middle = float(np.median(medians))
         return NORMAL_MAD * float(np.median(np.abs(medians - middle))) / middle
 
 
-def series_of(runs: Sequence[Run]) -> Series | None:
-    """The repetitions of runs; None if none of them was timed."""
-    timed = [repetitions_ms(run) for run in runs if run.cycles and run.device]
-    if not timed:
-        return None
-    return Series(runs_ms=tuple(timed))
-
-
-def repetitions_ms(run: Run) -> NDArray[np.float64]:
-    """Repetitions of one run at the clock that the device reports, in ms."""
-    assert run.device is not None
-    return 1e3 * np.asarray(run.cycles, np.float64) / run.device.clock_hz
+def series_of(runs: Sequence[Run], gate: Gate) -> Series | None:
+    """The repetitions of runs; None if none of them has any."""
+    timed = [np.asarray(values, np.float64) for run in runs if (values := gate.repetitions_of(run))]
+    return Series(runs=tuple(timed)) if timed else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedShift:
-    """A shift of latency beside what is allowed."""
+    """A shift of a repeated figure beside what is allowed; less is better."""
 
     shift: Shift
     allowed_share: float
 
     def worse(self, alpha: float) -> bool:
-        """Slower by more than is allowed, and by more than chance."""
+        """More by more than is allowed, and by more than chance."""
         return self.shift.ratio > 1 + self.allowed_share and self.shift.probability < alpha
 
     def better(self, alpha: float) -> bool:
-        """Faster by more than the allowance, and by more than chance."""
+        """Less by more than the allowance, and by more than chance."""
         return self.shift.ratio < 1 - self.allowed_share and self.shift.probability < alpha
 
 
 def judged_shift(base: Series, run: Run, gate: Gate) -> JudgedShift:
     """A new run against the base; the allowance is the gate's, or what the base itself varies by."""
-    share = max(gate.allowance(base.median_ms) / base.median_ms, SPREAD_SIGMAS * base.spread)
-    fresh = repetitions_ms(run)
-    alike = neighbour_correlation([*base.runs_ms, fresh])
-    return JudgedShift(shift=shift(base.repetitions_ms, fresh, correlation=alike), allowed_share=share)
+    share = max(gate.allowance(base.median) / base.median, SPREAD_SIGMAS * base.spread)
+    fresh = np.asarray(gate.repetitions_of(run), np.float64)
+    alike = neighbour_correlation([*base.runs, fresh]) if gate.in_a_row else 0.0
+    return JudgedShift(shift=shift(base.repetitions, fresh, correlation=alike), allowed_share=share)
