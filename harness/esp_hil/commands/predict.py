@@ -45,6 +45,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     what_if.add_argument("--opt", choices=("O2", "Os", "Og"), help="of the compiler (default O2)")
     what_if.add_argument("--cores", type=int, choices=(1, 2), help="that an inference may use (default 1)")
     parser.add_argument("--learn", type=Path, metavar="RESULTS", help="correct by your own measured rows")
+    parser.add_argument(
+        "--page", action="store_true", help="print where the time goes and what would change it, as Markdown"
+    )
     parser.add_argument("--json", action="store_true", help="print it for a program to read")
     parser.add_argument("--error", action="store_true", help="print how well held-out models are predicted")
 
@@ -68,11 +71,22 @@ def run(args: Namespace) -> int:
     found = forecast(file, chip, setup=_setup(args, chip), kernels=args.kernels)
     if args.learn:
         found = _learned(args.learn, chip, found)
-    if args.json:
+    if args.page:
+        print(_page(args, chip, name, file, found), end="")
+    elif args.json:
         print(json.dumps(_as_json(name, chip, found), indent=1))
     else:
         _print(name, chip, file, found)
     return 0
+
+
+def _page(args: Namespace, chip: Target, name: str, file: DeviceFile, found: Forecast) -> str:
+    from esp_hil.results.timing.page import page
+    from esp_hil.results.timing.published import published_of
+    from esp_hil.results.timing.work import total_macs, work_of
+
+    rows = published_of(name, chip.name, file.runtime, total_macs(work_of(file)))
+    return page(f"{name} on {chip.name}", file, chip, found, published=rows, kernels=args.kernels)
 
 
 def _setup(args: Namespace, chip: Target) -> Setup:
