@@ -26,6 +26,16 @@ def rounding_of(family: Family) -> Rounding:
     return "half_even" if family == "esp32p4" else "half_up"
 
 
+PSRAM_RESERVE_BYTES = 128 << 10
+"""Of PSRAM, what the firmware's buffers and the temporary memory of an inference take, beside a 32nd of it: so far
+apart are the size classes of ESP-IDF's allocator."""
+
+
+def psram_for_model(board_bytes: int) -> int:
+    """The block of PSRAM that a model can have of so much: what firmware/tests/test_rooms.cpp holds the server to."""
+    return max(0, board_bytes - board_bytes // 32 - PSRAM_RESERVE_BYTES)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """A chip. Sizes in bytes, clock in Hz, bandwidths in bytes/s; see targets.toml for the meaning of each field."""

@@ -35,6 +35,7 @@ from esp_hil.boards.build import (
 )
 from esp_hil.commands import build as command
 from esp_hil.errors import BuildError, ConfigError, FlashError
+from esp_hil.esp import idf as idf_module
 from esp_hil.esp.idf import Idf, find_idf, version_of
 from esp_hil.esp.image import FirmwareImage, image_of, model_label
 from esp_hil.progress import Advance
@@ -456,6 +457,27 @@ def test_the_selected_one_of_the_installation_manager_is_used(tmp_path: Path) ->
     idf = find_idf({"PATH": ""}, home=tmp_path / "home")
     assert (idf.path, idf.version) == (fakes[1].path, "5.4.1")
     assert idf.environment["IDF_TOOLS_PATH"] == str(tmp_path)
+
+
+def test_the_list_of_the_installation_manager_is_found_where_the_tools_are(tmp_path: Path) -> None:
+    fake = FakeIdf(tmp_path / "a", ROOT, version=(5, 5, 1))
+    export_of(fake)
+    (tmp_path / "tools").mkdir()
+    listed = {"idfInstalled": [{"id": "1", "path": str(fake.path), "idfToolsPath": str(tmp_path / "tools")}]}
+    (tmp_path / "tools" / "eim_idf.json").write_text(json.dumps(listed))
+    environ = {"PATH": "", "IDF_TOOLS_PATH": str(tmp_path / "tools")}
+    assert find_idf(environ, home=tmp_path / "home").path == fake.path
+
+
+def test_the_docker_image_s_tools_lie_beside_its_esp_idf(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "opt" / "idf").mkdir(parents=True)
+    monkeypatch.setattr(idf_module, "_FIXED", (str(tmp_path / "opt" / "idf"),))
+    found = [one for one in idf_module.candidates({}, tmp_path) if one.source == "Docker image"]
+    assert [one.tools for one in found] == [str(tmp_path / "opt")]
+    told = idf_module.candidates({"IDF_TOOLS_PATH": "/elsewhere"}, tmp_path)
+    assert [one.tools for one in told if one.source == "Docker image"] == ["/elsewhere"]
 
 
 def test_an_incomplete_esp_idf_says_to_install_it(tmp_path: Path) -> None:

@@ -85,6 +85,8 @@ def test_the_program_is_looked_for_where_it_was_named_then_on_the_path_then_amon
     (installed / name).chmod(0o755)
     empty = {"PATH": str(tmp_path)}
     assert find_program("qemu", C3, environ=empty, home=tmp_path) == installed / name
+    moved = {**empty, "IDF_TOOLS_PATH": str(tmp_path / ".espressif")}
+    assert find_program("qemu", C3, environ=moved, home=tmp_path / "home") == installed / name
     assert find_program("qemu", C3, environ={"PATH": str(programs)}, home=tmp_path) == programs / name
     variable = {"PATH": str(programs), "HIL_QEMU": str(installed)}
     assert find_program("qemu", C3, environ=variable, home=tmp_path) == installed / name

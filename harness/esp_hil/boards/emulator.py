@@ -94,8 +94,10 @@ def find_program(
             return _checked(Path(path).expanduser(), name, source)
     if found := shutil.which(name, path=environ.get("PATH")):
         return Path(found)
-    tools = (Path.home() if home is None else home) / ".espressif" / "tools"
-    for installed in sorted(tools.glob(f"qemu-*/*/qemu/bin/{name}"), reverse=True):
+    installation = Path(
+        environ.get("IDF_TOOLS_PATH") or (Path.home() if home is None else home) / ".espressif"
+    )
+    for installed in sorted((installation / "tools").glob(f"qemu-*/*/qemu/bin/{name}"), reverse=True):
         return installed
     raise BoardUnavailable(f"{name} is not installed", hint=_HOW_TO[kind], board=kind, step="start")
 

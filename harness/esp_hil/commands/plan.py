@@ -175,9 +175,10 @@ def _tflite(args: Namespace, chip: Target, name: str, image: bytes) -> int:
 
     from esp_hil.formats.tflite import read_tflite
     from esp_hil.models.arena import arena_of
+    from esp_hil.targets import psram_for_model
 
     arena = arena_of(read_tflite(image), image, chip=chip.name, esp_nn=args.esp_nn)
-    psram = 0 if args.no_psram else chip.psram_bytes
+    psram = 0 if args.no_psram else psram_for_model(chip.psram_bytes)
     room = _room(args, chip, arena.bytes, psram)
     fits = {
         "internal": arena.bytes <= room.largest_bytes,
@@ -254,7 +255,10 @@ def _published() -> int:
 
 
 def _fits(plan: MemoryPlan, chip: Target, room: Room) -> dict[str, bool]:
-    limits = {"internal": chip.internal_bytes, "psram": chip.psram_bytes, "flash": chip.flash_bytes}
+    from esp_hil.targets import psram_for_model
+
+    psram = psram_for_model(chip.psram_bytes)
+    limits = {"internal": chip.internal_bytes, "psram": psram, "flash": chip.flash_bytes}
     return {
         "internal": plan.needed_bytes("internal") <= limits["internal"]
         and plan.variable.internal_bytes <= room.largest_bytes,
@@ -265,12 +269,13 @@ def _fits(plan: MemoryPlan, chip: Target, room: Room) -> dict[str, bool]:
 
 def _text(model: EspdlModel, plan: MemoryPlan, chip: Target, room: Room) -> str:
     from esp_hil.formats.espdl.memory import as_rows
+    from esp_hil.targets import psram_for_model
 
     lines = [f"{model.name} on {chip.name} (bytes)", f"{'':16}{'internal':>12}{'psram':>12}{'flash':>12}"]
     for name, sizes in as_rows(plan).items():
         cells = (sizes.internal_bytes, sizes.psram_bytes, sizes.flash_bytes)
         lines.append(f"{name:16}" + "".join(f"{cell:>12,}" for cell in cells))
-    limits = (chip.internal_bytes, chip.psram_bytes, chip.flash_bytes)
+    limits = (chip.internal_bytes, psram_for_model(chip.psram_bytes), chip.flash_bytes)
     lines.append(f"{chip.name + ' has':16}" + "".join(f"{cell:>12,}" for cell in limits))
     lines.append(
         f"the arena (variable) is one block; the largest of internal RAM after boot has {room.largest_bytes:,} "

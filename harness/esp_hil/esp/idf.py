@@ -103,14 +103,17 @@ def candidates(environ: Mapping[str, str], home: Path) -> Iterator[Candidate]:
     """The places to look at, the most certain first."""
     if named := environ.get("IDF_PATH"):
         yield Candidate(path=Path(named), source="IDF_PATH", tools=environ.get("IDF_TOOLS_PATH", ""))
-    for file in (*(home / name for name in EIM_FILES), Path("C:/Espressif/tools/eim_idf.json")):
+    tools = environ.get("IDF_TOOLS_PATH", "")
+    listed = [Path(tools) / "eim_idf.json", Path(tools) / "tools" / "eim_idf.json"] if tools else []
+    for file in (*listed, *(home / name for name in EIM_FILES), Path("C:/Espressif/tools/eim_idf.json")):
         yield from _installed_by_eim(file)
     for pattern in _FOLDERS:
         for folder in sorted(home.glob(pattern), reverse=True):
             yield Candidate(path=folder, source="home folder")
     for fixed in map(Path, _FIXED):
         if fixed.is_dir():
-            yield Candidate(path=fixed, source="Docker image")
+            # its tools lie beside it; the image's entry point would have said so, `docker exec` and CI do not use it
+            yield Candidate(path=fixed, source="Docker image", tools=tools or str(fixed.parent))
 
 
 def _installed_by_eim(file: Path) -> Iterator[Candidate]:

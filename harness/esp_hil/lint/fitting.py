@@ -11,7 +11,7 @@ from esp_hil.formats.espdl.family import possible_families
 from esp_hil.formats.espdl.memory import plan_memory
 from esp_hil.formats.espdl.model import ValueInfo
 from esp_hil.lint.finding import Finding, Subject, rule
-from esp_hil.targets import FAMILIES, Target, targets
+from esp_hil.targets import FAMILIES, Target, psram_for_model, targets
 
 _SATURATED_SHARE_WARNED = 0.001
 
@@ -86,7 +86,9 @@ def memory(subject: Subject) -> Iterator[Finding]:
         plan = plan_memory(model, chip, psram=psram_bytes > 0)
     except HilError:
         return  # unregistered-operator or shapes says why
-    kind, have = ("PSRAM", psram_bytes) if psram_bytes else ("internal RAM", chip.internal_bytes)
+    kind, have = (
+        ("PSRAM", psram_for_model(psram_bytes)) if psram_bytes else ("internal RAM", chip.internal_bytes)
+    )
     if not psram_bytes and plan.variable.total_bytes > chip.largest_block_bytes:
         yield _no_block(plan.variable.total_bytes, chip)
         return
@@ -98,7 +100,7 @@ def memory(subject: Subject) -> Iterator[Finding]:
         severity="warning" if fits_in_flash else "error",
         node="",
         why=f"values take {arena:,} bytes and copied parameters {copies:,}; {chip.name} has {have:,} bytes "
-        f"of {kind}",
+        f"of {kind} for a model",
         todo="load it with param_copy=false: parameters then stay in flash, slower"
         if fits_in_flash
         else "take a board with more PSRAM, a smaller input, or a smaller model",

@@ -15,7 +15,7 @@ from esp_hil.formats.tflite.reader import read_tflite
 from esp_hil.formats.tflite.variables import variables
 from esp_hil.lint.finding import SEVERITIES, Finding, named
 from esp_hil.models.arena import arena_of
-from esp_hil.targets import Target
+from esp_hil.targets import Target, psram_for_model
 
 HYBRID = WEIGHTED | {
     "BATCH_MATMUL",
@@ -314,7 +314,7 @@ def arena(subject: TfliteSubject) -> Iterator[Finding]:
         return
     plan = arena_of(subject.model, subject.image, chip=chip.name, esp_nn=subject.esp_nn)
     needed, how = plan.bytes, plan.how
-    psram = chip.psram_bytes if subject.psram_bytes is None else subject.psram_bytes
+    psram = psram_for_model(chip.psram_bytes if subject.psram_bytes is None else subject.psram_bytes)
     internal = min(chip.internal_bytes - _CHIP_RESERVE_BYTES, chip.largest_block_bytes)
     if needed <= internal:
         return
