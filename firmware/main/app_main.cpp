@@ -101,9 +101,10 @@ void mount_files() {
 
 // Without exceptions, `new` ends in a bare abort(): the host could not tell it from any other.
 [[noreturn]] void memory_exhausted() {
-  esp_rom_printf("\nE (hil) hil: operator new got no block of %u bytes\n",
-                 static_cast<unsigned>(hil::esp::refused_block().asked));
-  give_up("std::bad_alloc: operator new failed");
+  const hil::Shortage shortage = hil::esp::refused_block();
+  esp_rom_printf("\nE (hil) hil: std::bad_alloc: operator new failed (%u bytes asked for, largest block %u bytes)\n",
+                 static_cast<unsigned>(shortage.asked), static_cast<unsigned>(shortage.largest));
+  std::abort();
 }
 
 void send_logs(Server& server, hil::esp::LogLines& log) {
