@@ -8,6 +8,7 @@
 #include "esp_task_wdt.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
+#include "hil/lasting.h"
 #include "hil/server.h"
 #include "hil_esp/board.h"
 #include "hil_esp/chip_heap.h"
@@ -37,12 +38,8 @@ using hil::Server;
 
 constexpr hil::Config kConfig{CONFIG_HIL_MAX_PAYLOAD, CONFIG_HIL_RX_WINDOW_BYTES, CONFIG_HIL_MAX_SLOTS,
                               hil::RoomLimits{CONFIG_HIL_SLOT_BYTES, CONFIG_HIL_CAPTURE_BYTES}};
-constexpr std::size_t kLeastInfoBytes = 4096;  // where there is no PSRAM, whatever Kconfig hoped for
-constexpr std::size_t kLeastProfileBytes = 8192;
-constexpr std::size_t kAnswersBytes = 16 * 256;
-constexpr std::size_t kCountersBytes = 1024;
+constexpr hil::LastingSizes kLasting{CONFIG_HIL_INFO_BYTES, CONFIG_HIL_PROFILE_BYTES, CONFIG_HIL_MAX_PAYLOAD};
 constexpr std::size_t kScratchBytes = 2048;
-constexpr std::size_t kLogBytes = 1024;
 constexpr UBaseType_t kServerPriority = 10;                 // above the engine's task
 constexpr TickType_t kLongestWait = pdMS_TO_TICKS(1000);  // the task watchdog waits longer
 
@@ -53,32 +50,17 @@ constexpr TickType_t kLongestWait = pdMS_TO_TICKS(1000);  // the task watchdog w
   std::abort();
 }
 
-// Large and seldom touched: in PSRAM where there is some, so that it takes no internal memory from a model.
-MutableBytes reserve(hil::Heap& heap, const char* what, std::size_t wanted, std::size_t least) {
-  const MutableBytes block = hil::take_lasting(heap, wanted, least);
-  if (block.empty()) give_up(what);
-  return block;
-}
-
-constexpr std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
-
 hil::Buffers make_buffers(hil::Heap& heap) {
   static std::uint8_t rx_frame[hil::stuffed_limit(CONFIG_HIL_MAX_PAYLOAD)];
   static std::uint8_t tx_frame[hil::encoded_limit(CONFIG_HIL_MAX_PAYLOAD)];
   static std::uint8_t scratch[kScratchBytes];
   static std::uint64_t cycles[CONFIG_HIL_MAX_REPEATS];
   hil::Buffers buffers;
+  if (const char* const lacking = hil::take_lasting(heap, kLasting, buffers)) give_up(lacking);
   buffers.rx_frame = MutableBytes(rx_frame);
   buffers.tx_frame = MutableBytes(tx_frame);
-  buffers.answers = reserve(heap, "no memory for answers", kAnswersBytes, kAnswersBytes);
-  buffers.info = reserve(heap, "no memory for INFO", CONFIG_HIL_INFO_BYTES, smaller(CONFIG_HIL_INFO_BYTES, kLeastInfoBytes));
-  buffers.counters = reserve(heap, "no memory for counters", kCountersBytes, kCountersBytes);
-  buffers.profile = reserve(heap, "no memory for the profile", CONFIG_HIL_PROFILE_BYTES,
-                            smaller(CONFIG_HIL_PROFILE_BYTES, kLeastProfileBytes));
   buffers.cycles = hil::Span<std::uint64_t>(cycles);
   buffers.scratch = MutableBytes(scratch);
-  buffers.log = reserve(heap, "no memory for log lines", kLogBytes, kLogBytes);
-  buffers.unpacked = reserve(heap, "no memory for unpacked frames", CONFIG_HIL_MAX_PAYLOAD, CONFIG_HIL_MAX_PAYLOAD);
   return buffers;
 }
 

@@ -1,4 +1,4 @@
-// A model of ESP-IDF's heap: two memories of blocks with headers, good fit by size classes as in TLSF, neighbours joined.
+// A chip's heap on this computer: two memories, each a model of TLSF, or (HIL_TLSF) ESP-IDF's own.
 #pragma once
 
 #include <cstdlib>
@@ -6,22 +6,27 @@
 #include <memory>
 
 #include "hil/heap.h"
+#include "tlsf_control.h"
+#if HIL_TLSF
+#include "tlsf_memory.h"
+#endif
 
 namespace hil::test {
 
+// Blocks with headers, good fit by size classes as in TLSF, neighbours joined.
 class ModelMemory {
  public:
   static constexpr std::size_t kHeader = 8;
 
   explicit ModelMemory(std::size_t bytes) : total_(bytes), bytes_(std::make_unique<std::uint8_t[]>(bytes + Heap::kAlignment)) {
-    if (bytes != 0) free_[0] = bytes;
+    if (bytes != 0) free_[0] = bytes - control_bytes(bytes, 4);
   }
 
   std::size_t total() const { return total_; }
   std::size_t left() const {
-    std::size_t sum = 0;
-    for (const auto& [offset, size] : free_) sum += size;
-    return sum;
+    std::size_t taken = 0;
+    for (const auto& [offset, size] : taken_) taken += size;
+    return total_ - taken;
   }
   // What `take` gives for certain: the class below the largest block, less header and alignment.
   std::size_t largest() const {
@@ -69,11 +74,11 @@ class ModelMemory {
   }
 
  private:
-  // 16 classes from one power of two to the next
-  static std::size_t step(std::size_t bytes) {
+  std::size_t step(std::size_t bytes) const {
+    const std::size_t classes = size_classes(total_);
     std::size_t power = 1;
     while (power <= bytes / 2) power *= 2;
-    return power / 16 > 0 ? power / 16 : 1;
+    return power / classes > 0 ? power / classes : 1;
   }
   std::uint8_t* base() const {
     const std::size_t off = reinterpret_cast<std::uintptr_t>(bytes_.get()) % Heap::kAlignment;
@@ -86,9 +91,10 @@ class ModelMemory {
   std::map<std::size_t, std::size_t> taken_;
 };
 
-class ModelHeap final : public Heap {
+template <typename Kind>
+class HeapOf final : public Heap {
  public:
-  ModelHeap(std::size_t psram, std::size_t internal) : psram_(psram), internal_(internal) {}
+  HeapOf(std::size_t psram, std::size_t internal) : psram_(psram), internal_(internal) {}
 
   std::size_t total(Memory memory) const override { return of(memory).total(); }
   std::size_t largest(Memory memory) const override { return of(memory).largest(); }
@@ -102,11 +108,17 @@ class ModelHeap final : public Heap {
   bool refusing = false;
 
  private:
-  const ModelMemory& of(Memory memory) const { return memory == Memory::kPsram ? psram_ : internal_; }
-  ModelMemory& of(Memory memory) { return memory == Memory::kPsram ? psram_ : internal_; }
+  const Kind& of(Memory memory) const { return memory == Memory::kPsram ? psram_ : internal_; }
+  Kind& of(Memory memory) { return memory == Memory::kPsram ? psram_ : internal_; }
 
-  ModelMemory psram_;
-  ModelMemory internal_;
+  Kind psram_;
+  Kind internal_;
 };
+
+#if HIL_TLSF
+using ModelHeap = HeapOf<TlsfMemory>;
+#else
+using ModelHeap = HeapOf<ModelMemory>;
+#endif
 
 }  // namespace hil::test

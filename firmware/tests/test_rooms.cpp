@@ -2,6 +2,7 @@
 #include "check.h"
 #include "heap_model.h"
 #include "hil/cbor.h"
+#include "hil/lasting.h"
 #include "hil/rooms.h"
 #include "host.h"
 
@@ -13,17 +14,17 @@ namespace {
 constexpr std::size_t kKiB = 1024;
 constexpr std::size_t kMiB = 1024 * kKiB;
 // what is free of a chip's internal memory when the application starts: about that of an ESP32-S3
-constexpr std::size_t kInternal = 256 * kKiB;
+constexpr std::size_t kInternal = 240 * kKiB;
 constexpr std::size_t kBoards[] = {0, 2 * kMiB, 4 * kMiB, 8 * kMiB, 16 * kMiB, 32 * kMiB};
 constexpr RoomLimits kLimits{2 * kMiB, 2 * kMiB};
 
-// What the application keeps for itself, as app_main takes it.
-bool take_own(Heap& heap) {
-  bool all = true;
-  for (const std::size_t wanted : {4 * kKiB, 8 * kKiB, 64 * kKiB, 1 * kKiB}) {
-    all = all && !take_lasting(heap, wanted, wanted < 4 * kKiB ? wanted : 4 * kKiB).empty();
-  }
-  return all;
+// As the Kconfig of an image for PSRAM has them.
+constexpr LastingSizes kLasting{8 * kKiB, 64 * kKiB, 2 * kKiB};
+
+// The application's start, as app_main does it.
+bool boots(Heap& heap) {
+  Buffers buffers;
+  return take_lasting(heap, kLasting, buffers) == nullptr;
 }
 
 std::uint64_t field(const ByteVector& info, std::string_view name) {
@@ -45,7 +46,7 @@ std::size_t largest_model(std::size_t psram, std::uint32_t input_bytes) {
   std::size_t fits = 0;
   for (std::size_t step = 32 * kMiB; step >= kKiB; step /= 2) {
     ModelHeap heap(psram, kInternal);
-    if (!take_own(heap)) return 0;
+    if (!boots(heap)) return 0;
     Host host(heap, kLimits);
     host.engine.shape.inputs = {input_bytes};
     host.engine.arena_bytes = fits + step;
@@ -61,7 +62,7 @@ std::size_t largest_model(std::size_t psram, std::uint32_t input_bytes) {
 TEST(every_size_of_psram_boots_loads_runs_and_captures) {
   for (const std::size_t psram : kBoards) {
     ModelHeap heap(psram, kInternal);
-    CHECK(take_own(heap));
+    CHECK(boots(heap));
     Host host(heap, kLimits);
     host.load_model();
     const ByteVector input = pattern(64);
@@ -82,7 +83,7 @@ TEST(a_model_gets_nearly_all_of_the_psram_there_is) {
 
 TEST(an_eight_megabyte_board_keeps_nothing_from_a_model_of_seven) {
   ModelHeap heap(8 * kMiB, kInternal);
-  CHECK(take_own(heap));
+  CHECK(boots(heap));
   Host host(heap, kLimits);
   host.engine.arena_bytes = 7 * kMiB;
   host.engine.shape.inputs = {150 * kKiB};
@@ -204,6 +205,25 @@ TEST(a_heap_that_refuses_leaves_no_slots_and_says_so) {
   CHECK(arena.empty());
   CHECK(rooms.take_capture().empty());
   CHECK(take_lasting(heap, 64, 64).empty());
+}
+
+TEST(a_board_that_cannot_start_says_what_there_was_no_memory_for) {
+  Buffers buffers;
+  ModelHeap tiny(0, 16 * kKiB);
+  CHECK_EQ(std::string_view(take_lasting(tiny, kLasting, buffers)), std::string_view("no memory for the profile"));
+  ModelHeap none(0, 6 * kKiB);
+  CHECK_EQ(std::string_view(take_lasting(none, kLasting, buffers)), std::string_view("no memory for INFO"));
+}
+
+TEST(what_lasts_is_in_psram_where_there_is_some_and_as_large_as_was_hoped_for) {
+  for (const std::size_t psram : kBoards) {
+    ModelHeap heap(psram, kInternal);
+    Buffers buffers;
+    CHECK(take_lasting(heap, kLasting, buffers) == nullptr);
+    CHECK_EQ(buffers.profile.size(), psram == 0 ? 8 * kKiB : 64 * kKiB);
+    CHECK_EQ(buffers.info.size(), psram == 0 ? 4 * kKiB : 8 * kKiB);
+    CHECK_EQ(heap.left(Memory::kInternal) == kInternal, psram != 0);
+  }
 }
 
 TEST(lasting_memory_shrinks_where_there_is_no_psram) {

@@ -84,12 +84,4 @@ void Rooms::release_capture() {
   captured_ = {};
 }
 
-MutableBytes take_lasting(Heap& heap, std::size_t wanted, std::size_t least) {
-  MutableBytes block = heap.total(Memory::kPsram) == 0 ? MutableBytes() : heap.take(Memory::kPsram, wanted);
-  for (const Memory memory : {Memory::kInternal, Memory::kPsram}) {
-    if (block.empty()) block = heap.take(memory, least);
-  }
-  return block;
-}
-
 }  // namespace hil

@@ -55,8 +55,4 @@ class Rooms {
   MutableBytes captured_;
 };
 
-// A block for what the firmware keeps as long as it runs: of `wanted` bytes from PSRAM, else of `least` from wherever there is
-// room. Empty: not even that.
-MutableBytes take_lasting(Heap& heap, std::size_t wanted, std::size_t least);
-
 }  // namespace hil
