@@ -5,10 +5,11 @@ import json
 import logging
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -646,6 +647,29 @@ def test_a_map_that_is_none_is_an_error_and_not_a_zero(tmp_path: Path) -> None:
     (folder / "esp_hil.map").write_text("nothing\n")
     with pytest.raises(BuildError, match=r"cannot read esp_hil\.map"):
         with_sizes(FirmwareImage.from_build_dir(folder))
+
+
+def test_a_map_is_read_once_and_again_when_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_build_folder(tmp_path / "b")
+    (folder / "esp_hil.map").write_text("one\n")
+    asked: list[int] = []
+
+    def read(command: Sequence[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(len(asked))
+        layout = [{"name": "DRAM", "total": 100, "used": len(asked), "free": 0, "parts": {}}]
+        said = json.dumps({"version": "1.2", "total_size": len(asked), "layout": layout})
+        return subprocess.CompletedProcess(command, 0, said, "")
+
+    monkeypatch.setattr(subprocess, "run", read)
+    first, again = (with_sizes(FirmwareImage.from_build_dir(folder)) for _ in range(2))
+    assert (first.sizes, first.total_bytes) == (again.sizes, again.total_bytes)
+    assert first.total_bytes == len(asked) == 1
+    (folder / "esp_hil.map").write_text("two\n")
+    assert with_sizes(FirmwareImage.from_build_dir(folder)).total_bytes == 2
+    (folder / build_module.SIZES).write_text("damaged")
+    assert with_sizes(FirmwareImage.from_build_dir(folder)).total_bytes == 3
 
 
 # the command

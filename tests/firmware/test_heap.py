@@ -31,7 +31,9 @@ def test_boards_of_every_size_do_on_esp_idf_s_allocator_what_they_do_on_its_mode
     objects = [f"{path.stem}.o" for path in core]
     for number, tlsf in enumerate(allocators()):
         header = next(tlsf.parent.rglob("tlsf.h")).parent
-        _do(["gcc", "-O1", "-w", f"-I{header}", f"-I{tlsf.parent}", "-c", str(tlsf), "-o", "tlsf.o"], tmp_path)
+        _do(
+            ["gcc", "-O1", "-w", f"-I{header}", f"-I{tlsf.parent}", "-c", str(tlsf), "-o", "tlsf.o"], tmp_path
+        )
         for name in ("rooms", "memory_table"):
             program = tmp_path / f"{name}{number}"
             sources = [str(TESTS / f"test_{name}.cpp"), str(TESTS / "check_main.cpp")]

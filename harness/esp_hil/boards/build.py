@@ -22,6 +22,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -42,6 +43,8 @@ LOG = logging.getLogger(__name__)
 FINGERPRINT = "hil_fingerprint.json"
 LOG_FILE = "hil_build.log"
 LOCK = "dependencies.lock"
+SIZES = "hil_sizes.json"
+"""What esp-idf-size said of the linker map in a build folder."""
 SOURCES = ".sources"
 """Folder among the build folders: of each chip and runtime the sources as ESP-IDF sees them."""
 
@@ -496,16 +499,24 @@ def _record(folder: Path, made_of: str, image: FirmwareImage) -> None:
 def with_sizes(image: FirmwareImage) -> FirmwareImage:
     """The image with esp-idf-size's figures; unchanged where it has no linker map.
 
+    Reading a map takes a second or two: the answer is kept in the build folder, for this map and this esp-idf-size.
+
     Raises:
         BuildError: esp-idf-size cannot read the map.
     """
     if image.map is None:
         return image
+    kept = image.folder / SIZES
+    made_of = _sizes_made_of(image.map)
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        record = read_json(kept)
+        if record["made_of"] == made_of:
+            sections, total = parse_sizes(json.dumps(record["sizes"]))
+            return replace(image, sizes=sections, total_bytes=total)
     command = [sys.executable, "-m", "esp_idf_size", "--format", "json2", str(image.map)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_SECONDS, check=False)
     try:
         sections, total = parse_sizes(done.stdout)
-        return replace(image, sizes=sections, total_bytes=total)
     except (ValueError, KeyError, TypeError):
         said = (done.stderr or done.stdout).strip().splitlines()
         raise BuildError(
@@ -513,6 +524,20 @@ def with_sizes(image: FirmwareImage) -> FirmwareImage:
             hint="pip install 'esp-idf-size>=2,<3'",
             step="build",
         ) from None
+    with suppress(OSError):  # somebody else's build folder may be read-only
+        kept.write_text(
+            json.dumps({"made_of": made_of, "sizes": json.loads(done.stdout)}) + "\n", encoding="utf-8"
+        )
+    return replace(image, sizes=sections, total_bytes=total)
+
+
+def _sizes_made_of(linker_map: Path) -> str:
+    """What the figures depend on: the map's content, and what reads it."""
+    try:
+        reader = version("esp-idf-size")
+    except PackageNotFoundError:
+        reader = ""
+    return f"{hashlib.sha256(linker_map.read_bytes()).hexdigest()} {reader}"
 
 
 def parse_sizes(text: str) -> tuple[tuple[Section, ...], int]:
