@@ -35,6 +35,10 @@ EXPECTED: dict[str, tuple[str, str]] = {
     "disk_full": ("No space left on device", "disk space"),
     "dram_overflow": ("region `dram0_0_seg' overflowed by 68976 bytes", "static RAM is full"),
     "flash_size": ("does not fit in configured flash size 4MB", "more flash than"),
+    "foreign_toolchain": (
+        "prefix_map.cmake:42: Failed to determine toolchain sysroot",
+        "not that of this ESP-IDF",
+    ),
     "git_ownership": ("detected dubious ownership in repository", "safe.directory"),
     "idf_too_old": ("CMakeLists.txt:36: ESP-IDF 5.3 or newer is needed; this is 5.1", "newer ESP-IDF"),
     "iram_overflow": ("region `iram0_0_seg' overflowed by 7940 bytes", "IRAM is full"),
