@@ -86,8 +86,11 @@ def memory(subject: Subject) -> Iterator[Finding]:
         plan = plan_memory(model, chip, psram=psram_bytes > 0)
     except HilError:
         return  # unregistered-operator or shapes says why
-    kind, have = (
-        ("PSRAM", psram_for_model(psram_bytes)) if psram_bytes else ("internal RAM", chip.internal_bytes)
+    have = psram_for_model(psram_bytes) if psram_bytes else chip.internal_bytes
+    said = (
+        f"{psram_bytes:,} bytes of PSRAM, {have:,} of them for a model"
+        if psram_bytes
+        else f"{have:,} bytes of internal RAM"
     )
     if not psram_bytes and plan.variable.total_bytes > chip.largest_block_bytes:
         yield _no_block(plan.variable.total_bytes, chip)
@@ -99,8 +102,7 @@ def memory(subject: Subject) -> Iterator[Finding]:
     yield Finding(
         severity="warning" if fits_in_flash else "error",
         node="",
-        why=f"values take {arena:,} bytes and copied parameters {copies:,}; {chip.name} has {have:,} bytes "
-        f"of {kind} for a model",
+        why=f"values take {arena:,} bytes and copied parameters {copies:,}; {chip.name} has {said}",
         todo="load it with param_copy=false: parameters then stay in flash, slower"
         if fits_in_flash
         else "take a board with more PSRAM, a smaller input, or a smaller model",
