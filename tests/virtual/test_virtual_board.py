@@ -373,6 +373,6 @@ def test_what_runs_tflite_files_is_asked_for_before_the_board_is_started(
     def lacking() -> None:
         raise RuntimeFailed("running .tflite files needs tflite-micro")
 
-    monkeypatch.setattr("esp_hil.virtual.board.require_tflm", lacking)
+    monkeypatch.setattr("esp_hil.formats.tflite.interpreter.require_tflm", lacking)
     with pytest.raises(RuntimeFailed, match="tflite-micro"):
         VirtualBoard(target("esp32"), runtime="tflm").start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, Namespace
 from datetime import date
 from pathlib import Path
@@ -30,6 +31,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_skip_damaged(add)
     sessions = commands.add_parser("sessions", help="list the last sessions")
     sessions.add_argument("--last", type=int, default=20, help="show this many (default 20)")
+    prune = commands.add_parser("prune", help="delete old rows, or those of a session")
+    prune.add_argument("--keep", metavar="DAYS", help="delete what is older, such as 400d")
+    prune.add_argument(
+        "--session", metavar="ID", help="delete the rows of this session (hil history sessions)"
+    )
+    prune.add_argument("--board", metavar="BOARD", help="only rows of this board")
+    prune.add_argument("--dry-run", action="store_true", help="say how many rows, delete none")
+    commands.add_parser(
+        "figures", help="make the figures that Grafana reads anew, of all rows (docs/grafana)"
+    )
     show = commands.add_parser("show", help="figures over time, as one line each")
     steps = commands.add_parser("steps", help="when did a figure change for good? status 1 if one got worse")
     steps.add_argument("--last", type=int, metavar="N", help="only steps within the last N values of a line")
@@ -57,9 +68,12 @@ def run(args: Namespace) -> int:
             return _add(history, args.runs, skip_damaged=args.skip_damaged)
         if args.history_command == "sessions":
             return _sessions(history, args.last)
-        if args.history_command == "show":
-            return _show(history, args)
-        return _steps(history, args)
+        if args.history_command == "prune":
+            return _prune(history, args)
+        if args.history_command == "figures":
+            print(f"figures of {history.fill_figures()} rows")
+            return 0
+        return _show(history, args) if args.history_command == "show" else _steps(history, args)
 
 
 def _check(args: Namespace) -> None:
@@ -82,6 +96,28 @@ def _add(history: History, sources: list[Path], *, skip_damaged: bool) -> int:
         for warning in recorded.warnings:
             print(f"warning: {warning}")
         print(f"{source}: {history.add(recorded.runs)} of {len(recorded.runs)} rows were new")
+    return 0
+
+
+def _prune(history: History, args: Namespace) -> int:
+    from datetime import UTC, datetime, timedelta
+
+    from esp_hil.errors import ConfigError
+    from esp_hil.results.history import Where
+
+    before = None
+    if args.keep is not None:
+        found = re.fullmatch(r"(\d{1,5}) ?d?", args.keep.strip())
+        if found is None:
+            raise ConfigError(f"--keep {args.keep}: not a number of days", hint="such as 400d")
+        before = (datetime.now(UTC) - timedelta(days=int(found[1]))).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if before is None and args.session is None:
+        raise ConfigError(
+            "hil history prune needs to know what to delete", hint="--keep 400d or --session ID"
+        )
+    where = Where(before_utc=before, session_id=args.session, board=args.board)
+    rows = history.remove(where, dry_run=args.dry_run)
+    print(f"{rows} rows {'would be deleted' if args.dry_run else 'deleted'}")
     return 0
 
 

@@ -6,14 +6,18 @@ import dataclasses
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
 
+from esp_hil.cli import main
 from esp_hil.errors import HistoryUnreachable, ReportError
 from esp_hil.results.history import History, Where, default_url
 from esp_hil.results.history_url import parsed, shown
+from esp_hil.results.metrics import BY_NAME
 from esp_hil.results.record import Run
 from tests.report.samples import a_night, sample_run
 from tests.results.history import postgres
@@ -36,7 +40,9 @@ def history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[History]
         url = request.getfixturevalue("postgresql")
         engine = sql.create_engine(url)
         with engine.begin() as connection:
-            connection.execute(sql.text("DROP TABLE IF EXISTS hil_runs, hil_version, hil_combinations"))
+            connection.execute(
+                sql.text("DROP TABLE IF EXISTS hil_runs, hil_version, hil_combinations, hil_figures")
+            )
         engine.dispose()
     with History.open(url) as opened:
         yield opened
@@ -110,6 +116,26 @@ def test_two_writers_at_once_lose_nothing(history: History) -> None:
         thread.join()
     assert failures == []
     assert len(list(history.runs())) == 18
+
+
+@pytest.mark.parametrize("history", ["sqlite", "postgresql"], indirect=True)
+def test_an_empty_database_may_be_opened_by_many_at_once(history: History) -> None:
+    url = history._engine.url.render_as_string(hide_password=False)
+    for _ in range(5):
+        with history._engine.begin() as connection:
+            for table in ("hil_runs", "hil_version", "hil_combinations", "hil_figures"):
+                connection.execute(sql.text(f"DROP TABLE {table}"))
+        ready = threading.Barrier(8)
+
+        def opened(ready: threading.Barrier = ready) -> int:
+            ready.wait()
+            with History.open(url) as one:
+                return one.add(night(1))
+
+        with ThreadPoolExecutor(8) as pool:
+            added = list(pool.map(lambda _: opened(), range(8)))
+        assert {run.run_id for run in history.runs()} == {run.run_id for run in night(1)}
+        assert max(added) <= len(night(1))
 
 
 def test_an_opened_history_has_what_it_had(tmp_path: Path) -> None:
@@ -229,6 +255,7 @@ def test_a_history_of_the_first_version_is_upgraded_and_keeps_its_rows(tmp_path:
         history.add(a_night())
     with sqlite3.connect(path) as old:  # as version 1 left it
         old.execute("DROP TABLE hil_combinations")
+        old.execute("DROP TABLE hil_figures")
         old.execute("DROP INDEX hil_runs_latest")
         old.execute("UPDATE hil_version SET version = 1")
     with History.open(str(path)) as history:
@@ -237,6 +264,55 @@ def test_a_history_of_the_first_version_is_upgraded_and_keeps_its_rows(tmp_path:
     with sqlite3.connect(path) as new:
         names = {name for (name,) in new.execute("SELECT name FROM sqlite_master")}
     assert {"hil_combinations", "hil_runs_latest"} <= names
+
+
+def figures_in(history: History) -> dict[tuple[str, str], float]:
+    query = "SELECT run_id, metric, value FROM hil_figures"
+    with history._engine.connect() as connection:
+        return {(run, name): value for run, name, value in connection.execute(sql.text(query))}
+
+
+def test_figures_stand_beside_the_rows_and_can_be_made_again(history: History) -> None:
+    history.add(night(1))
+    there = figures_in(history)
+    run = next(run for run in night(1) if run.cycles)
+    assert there[run.run_id, "latency_ms"] == BY_NAME["latency_ms"].of(run)
+    with history._engine.begin() as connection:  # as version 2 left it
+        connection.execute(sql.text("DELETE FROM hil_figures"))
+    assert history.fill_figures() == len(night(1))
+    assert figures_in(history) == there
+    assert history.fill_figures() == len(night(1))
+    assert figures_in(history) == there
+
+
+def test_what_is_deleted_is_gone_with_its_figures_and_nothing_else(history: History) -> None:
+    history.add([*night(1), *night(2), *night(3)])
+    assert history.remove(Where(before_utc="2026-03-02T00:00:00Z"), dry_run=True) == 6
+    assert len(list(history.runs())) == 18
+    assert history.remove(Where(before_utc="2026-03-02T00:00:00Z")) == 6
+    assert history.remove(Where(session_id="session-3")) == 6
+    assert history.remove(Where(session_id="session-3")) == 0
+    assert {run.session_id for run in history.runs()} == {"session-2"}
+    assert {name.partition("-")[0] for name, _ in figures_in(history)} == {"2"}
+    with pytest.raises(ReportError, match="nothing says which rows"):
+        history.remove(Where())
+
+
+def test_old_rows_are_pruned_by_days(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "h.sqlite")
+    today = datetime.now(UTC)
+    with History.open(path) as history:
+        for days in (1, 399, 401):
+            began = (today - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+            history.add([dataclasses.replace(sample_run(), run_id=str(days), started_utc=began)])
+    command = ["history", "--history", path, "prune", "--keep", "400d"]
+    assert main([*command, "--dry-run"]) == 0
+    assert capsys.readouterr().out == "1 rows would be deleted\n"
+    assert main(command) == 0
+    with History.open(path) as history:
+        assert {run.run_id for run in history.runs()} == {"1", "399"}
+    assert main(["history", "--history", path, "prune"]) != 0
+    assert main(["history", "--history", path, "prune", "--keep", "soon"]) != 0
 
 
 def test_no_column_of_a_row_may_lack_its_value(tmp_path: Path) -> None:

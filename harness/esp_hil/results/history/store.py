@@ -1,10 +1,12 @@
 """The database: whole rows, compressed, and beside each the few columns that one asks for.
 
-Figures are not stored: they are pure functions of rows, so a new metric has a history at once.
+Figures are pure functions of rows, so a new metric has a history at once; some are kept as well, for others who ask in
+SQL (`esp_hil.results.history.figures`).
 """
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,14 +17,15 @@ from typing import Any, Self
 
 import sqlalchemy as sql
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from esp_hil.errors import HistoryUnreachable, ReportError
+from esp_hil.results.history.figures import figures_of
 from esp_hil.results.history_url import parsed, shown
 from esp_hil.results.record import Run
 from esp_hil.settings import variable
 
-HISTORY_VERSION = 2
+HISTORY_VERSION = 3
 BATCH = 500
 
 LATEST = 300
@@ -30,6 +33,11 @@ LATEST = 300
 
 SESSION_ROWS = 1000
 """A session that is listed is looked for among so many rows for each that is asked for."""
+
+TRIES = 20
+MADE_S = 0.05
+LOCK = 0x68696C
+"""Of PostgreSQL's advisory locks: who makes or upgrades the tables."""
 
 _TABLES = sql.MetaData()
 
@@ -64,6 +72,16 @@ _COMBINATIONS = sql.Table(
     *(sql.Column(name, sql.Text, primary_key=True) for name in _IDENTITY),
 )
 """Each identity that has rows: a few hundred, where the rows are millions."""
+
+
+_FIGURES = sql.Table(
+    "hil_figures",
+    _TABLES,
+    sql.Column("run_id", sql.String(64), primary_key=True),
+    sql.Column("metric", sql.String(64), primary_key=True),
+    sql.Column("value", sql.Float(53), nullable=False),
+)
+"""Some figures of each row, for what asks in SQL (docs/grafana); the harness itself never reads them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +140,23 @@ class History:
         return history
 
     def _prepare(self) -> None:
-        _TABLES.create_all(self._engine)
+        """Make what is missing; of several that open an empty database at once, one makes each table."""
+        for left in reversed(range(TRIES)):
+            try:
+                self._make()
+            except (IntegrityError, ProgrammingError, OperationalError) as error:
+                # the others find it there a moment later
+                if not left or "already exists" not in str(error):
+                    raise
+                time.sleep(MADE_S)
+            else:
+                return
+
+    def _make(self) -> None:
         with self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(LOCK)))
+            _TABLES.create_all(connection)
             found = connection.execute(sql.select(sql.func.max(_VERSION.c.version))).scalar()
             if found is None or found < HISTORY_VERSION:
                 if found is not None:
@@ -137,7 +170,11 @@ class History:
                 )
 
     def _upgrade(self, connection: sql.Connection) -> None:
-        """Version 1 had neither the index of the last rows nor the list of combinations; no row changes."""
+        """Add what older versions had not; no row changes.
+
+        Version 1 had neither the index of the last rows nor the list of combinations, version 2 no figures: those
+        of its rows are made when somebody asks for them (`fill_figures`), for that reads every row.
+        """
         _LATEST.create(connection, checkfirst=True)
         distinct = sql.select(*(_RUNS.c[name] for name in _IDENTITY)).distinct()
         rows = [dict(zip(_IDENTITY, found, strict=True)) for found in connection.execute(distinct)]
@@ -162,6 +199,7 @@ class History:
         Raises:
             ReportError: the database refused; none of these rows is in it then.
         """
+        runs = list(runs)
         rows = {run.run_id: _columns(run) for run in runs}
         combinations = {tuple(row[name] for name in _IDENTITY) for row in rows.values()}
         new = 0
@@ -173,7 +211,55 @@ class History:
                 before = self._count(connection, batch)
                 self._insert_ignoring(connection, _RUNS, batch)
                 new += self._count(connection, batch) - before
+            for figures in _batches(_figure_rows(runs)):
+                self._insert_ignoring(connection, _FIGURES, figures)
         return new
+
+    def fill_figures(self) -> int:
+        """Make the figures of all rows anew: after an upgrade, or when there are more of them. How many rows.
+
+        Raises:
+            ReportError: the database failed, or holds a row that this version cannot read.
+        """
+        rows, last = 0, ""
+        while True:
+            query = (
+                sql.select(_RUNS.c.run_id, _RUNS.c.row)
+                .where(_RUNS.c.run_id > last)
+                .order_by(_RUNS.c.run_id)
+                .limit(BATCH)
+            )
+            with _translated(self.name), self._engine.begin() as connection:
+                found = [(str(name), _run(self.name, name, blob)) for name, blob in connection.execute(query)]
+                if not found:
+                    return rows
+                names = [name for name, _ in found]
+                connection.execute(sql.delete(_FIGURES).where(_FIGURES.c.run_id.in_(names)))
+                for figures in _batches(_figure_rows([run for _, run in found])):
+                    self._insert_ignoring(connection, _FIGURES, figures)
+            rows, last = rows + len(found), names[-1]
+
+    def remove(self, where: Where, *, dry_run: bool = False) -> int:
+        """Delete rows and their figures; their identities stay, for a writer may just be adding to one. How many rows.
+
+        Args:
+            where: which; what names nothing would delete everything, and is refused.
+            dry_run: only count them.
+
+        Raises:
+            ReportError: the database refused; all rows are there then.
+        """
+        if where == Where():
+            raise ReportError("nothing says which rows to delete", hint="a day, or a session", step="history")
+        chosen = _filtered(sql.select(_RUNS.c.run_id), where)
+        with _translated(self.name), self._engine.begin() as connection:
+            counted = sql.select(sql.func.count()).select_from(chosen.subquery())
+            rows = int(connection.execute(counted).scalar_one())
+            if dry_run or not rows:
+                return rows
+            connection.execute(sql.delete(_FIGURES).where(_FIGURES.c.run_id.in_(chosen)))
+            connection.execute(sql.delete(_RUNS).where(_RUNS.c.run_id.in_(chosen)))
+        return rows
 
     @staticmethod
     def _count(connection: sql.Connection, rows: list[dict[str, Any]]) -> int:
@@ -271,6 +357,14 @@ def _columns(run: Run) -> dict[str, Any]:
     blob = zlib.compress(run.to_json().encode("ascii"), 6)
     texts = {name: _text(value) for name, value in plain.items()}
     return texts | others | {"git_sha": run.provenance.git_sha, "row": blob}
+
+
+def _figure_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
+    return [
+        {"run_id": _text(run.run_id), "metric": name, "value": value}
+        for run in runs
+        for name, value in figures_of(run).items()
+    ]
 
 
 def _text(value: str) -> str:
