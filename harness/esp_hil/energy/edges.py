@@ -53,9 +53,12 @@ def find(recorded: MeterRecording) -> tuple[Pulse, ...] | EnergyFinding:
     trace, plan = recorded.trace, recorded.plan
     if len(trace) < 2:
         return EnergyFinding(code="too_few_samples", summary=f"the meter gave {len(trace)} samples")
-    if plan.edges == "gate":
-        return _by_gate(recorded)
-    return _by_marker(recorded)
+    found = _by_gate(recorded) if plan.edges == "gate" else _by_marker(recorded)
+    lost = int(np.isnan(trace.current_a).sum())
+    if isinstance(found, EnergyFinding) and lost:
+        # an edge among them would be no wonder
+        return EnergyFinding(code="missing_samples", summary=f"{lost} samples were lost; {found.summary}")
+    return found
 
 
 def _by_gate(recorded: MeterRecording) -> tuple[Pulse, ...] | EnergyFinding:

@@ -11,11 +11,12 @@ simulated`, and the tests' models of PPK2, Joulescope, INA chips and programs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from esp_hil.energy.meter import Flags, MeterInfo, PowerTrace, Values
+from esp_hil.energy.meter import Clock, Flags, MeterInfo, PowerTrace, Values
 from esp_hil.energy.windows import Done
 from esp_hil.errors import ConfigError
 
@@ -27,6 +28,12 @@ class SimulatedClock:
 
     def __init__(self) -> None:
         self._now_s = 0.0
+        self._watch: tuple[float, Callable[[], None]] | None = None
+        self._watching = False
+
+    def watch(self, period_s: float, what: Callable[[], None]) -> None:
+        """Have `what` called so often while time passes: a meter that is asked for each sample."""
+        self._watch = (period_s, what)
 
     def now_s(self) -> float:
         """Seconds since the beginning."""
@@ -34,7 +41,15 @@ class SimulatedClock:
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
-        self._now_s += seconds
+        end_s = self._now_s + seconds
+        if self._watch is not None and not self._watching:
+            period_s, what = self._watch
+            self._watching = True
+            while self._now_s + period_s <= end_s:
+                self._now_s += period_s
+                what()
+            self._watching = False
+        self._now_s = max(self._now_s, end_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +87,7 @@ class _Work:
 
 
 class SimulatedBoard:
-    """A board that works on a simulated clock, and keeps what it did.
+    """A board that keeps what it did, on a simulated clock or on the wall's.
 
     Args:
         model: what it takes.
@@ -85,7 +100,7 @@ class SimulatedBoard:
     def __init__(
         self,
         model: PowerModel,
-        clock: SimulatedClock,
+        clock: Clock,
         *,
         overhead_s: float = 0.002,
         warmup: int = 0,
@@ -107,8 +122,8 @@ class SimulatedBoard:
 
     def _pass(self, seconds: float, inference_s: float, *, gated: bool) -> None:
         begin_s = self.clock.now_s()
+        self._works.append(_Work(begin_s, begin_s + seconds, inference_s, gated))
         self.clock.sleep(seconds)
-        self._works.append(_Work(begin_s, self.clock.now_s(), inference_s, gated))
 
     def joules(self, times_s: Values) -> Values:
         """Energy from the beginning until each time, exactly."""
@@ -152,7 +167,8 @@ class MeterModel:
         averages: whether a sample is a mean over its time.
         gate: whether it has a gate channel.
         lost: share of samples that it loses, and knows of.
-        gap_s: length of one gap in the middle, without notice.
+        gap_s: length of one gap, without notice.
+        gap_at_s: when, from the start on.
         seed: of its noise.
     """
 
@@ -167,6 +183,7 @@ class MeterModel:
     gate: bool = True
     lost: float = 0.0
     gap_s: float = 0.0
+    gap_at_s: float = 1.0
     seed: int = 0
 
 
@@ -233,15 +250,14 @@ class SimulatedMeter:
             gate=self.board.gate(times_s) if model.gate else None,
             saturated=beyond,
         )
-        return _with_gap(trace, model.gap_s) if model.gap_s else trace
+        return _with_gap(trace, model) if model.gap_s else trace
 
     def close(self) -> None:
         """Nothing to let go of."""
 
 
-def _with_gap(trace: PowerTrace, gap_s: float) -> PowerTrace:
-    middle_s = float(trace.times_s[-1]) / 2
-    kept = (trace.times_s < middle_s) | (trace.times_s >= middle_s + gap_s)
+def _with_gap(trace: PowerTrace, model: MeterModel) -> PowerTrace:
+    kept = (trace.times_s < model.gap_at_s) | (trace.times_s >= model.gap_at_s + model.gap_s)
     return PowerTrace(
         times_s=trace.times_s[kept],
         current_a=trace.current_a[kept],
