@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from esp_hil.errors import ConfigError
+from esp_hil.esp.sdkconfig import Value
 from esp_hil.report.memory import memory_rows
 from esp_hil.report.plots import Svg, lsb_bins, lsb_histogram, repetitions
 from esp_hil.report.view import PrintedRun, milliseconds, size
 from esp_hil.results.metrics import figure_of, latency_of
 from esp_hil.results.record import Check, DeviceRow, Layer, LinkStats, Run, ShownInput
 from esp_hil.results.text import clean
+from esp_hil.results.timing.layers import LayerTime, expected, layer_times, outlier_of
 from esp_hil.results.timing.predict import predict
 from esp_hil.results.timing.published import published_of, spread_words
 from esp_hil.results.timing.roofline import Machine, Roofline, roofline
@@ -29,12 +31,14 @@ MOST_CLASSES = 40
 class LayerRow:
     """One layer: its median time, its share of the sum in percent, and what limits it.
 
-    `utilisation` is the share of the chip's multiply peak in percent; None where it is not known.
+    `expected` is what is predicted for it; "" of a simulated run, and where nothing is. `utilisation` is the share of
+    the chip's multiply peak in percent; None where it is not known.
     """
 
     name: str
     operator: str
     time: str
+    expected: str
     share: float
     macs: str
     utilisation: float | None
@@ -108,6 +112,7 @@ class Card:
     slowest: str
     facts: Sequence[tuple[str, Sequence[tuple[str, str]]]]
     layers: Sequence[LayerRow]
+    outlier: str
     confusion: Confusion | None
     memory: Sequence[tuple[str, str, str, str]]
     scores: Sequence[ScoreCard]
@@ -115,9 +120,10 @@ class Card:
     wrong: WrongTensor | None
 
 
-def card_of(number: int, line: PrintedRun) -> Card:
-    """The card of the run with that number on the page."""
+def card_of(number: int, line: PrintedRun, config: Mapping[str, Value] | None = None) -> Card:
+    """The card of the run with that number on the page; `config` is its firmware's sdkconfig, if that is kept."""
     run, latency = line.run, latency_of(line.run)
+    expectation = None if run.simulated or not run.layers else expected(run, config)
     return Card(
         number=number,
         line=line,
@@ -126,7 +132,8 @@ def card_of(number: int, line: PrintedRun) -> Card:
         fastest=milliseconds(latency.min_ms) if latency else "",
         slowest=milliseconds(latency.max_ms) if latency else "",
         facts=_facts(line),
-        layers=_layers(line),
+        layers=_layers(line, layer_times(run, expectation[1]) if expectation else ()),
+        outlier=clean(outlier_of(run, *expectation)) if expectation else "",
         confusion=_confusion(run),
         memory=_memory(run),
         scores=[_scores(shown) for shown in run.shown],
@@ -306,14 +313,20 @@ def _link(link: LinkStats) -> dict[str, object]:
     }
 
 
-def _layers(line: PrintedRun) -> list[LayerRow]:
+def _layers(line: PrintedRun, times: Sequence[LayerTime]) -> list[LayerRow]:
     layers = line.run.layers or ()
     medians = [sorted(layer.cycles)[len(layer.cycles) // 2] if layer.cycles else 0 for layer in layers]
     total = sum(medians) or 1
     machine = machine_of(line.run)
-    return [
+    rows = [
         _layer(layer, cycles, 100 * cycles / total, machine)
         for layer, cycles in zip(layers, medians, strict=True)
+    ]
+    if not times:
+        return rows
+    return [
+        replace(row, expected=milliseconds(time.node.ms) if time.node.ms else "")
+        for row, time in zip(rows, times, strict=True)
     ]
 
 
@@ -333,6 +346,7 @@ def _layer(layer: Layer, cycles: int, share: float, machine: Machine | None) -> 
         name=clean(layer.name),
         operator=clean(layer.operator),
         time=milliseconds(1e3 * cycles / machine.clock_hz) if machine and cycles else "",
+        expected="",
         share=share,
         macs=f"{layer.macs:,}" if layer.macs is not None else "",
         utilisation=min(100.0, 100 * found.utilisation) if found else None,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from esp_hil.esp.sdkconfig import EFFECTS
+from esp_hil.esp.sdkconfig import EFFECTS, Value
 from esp_hil.report.before_after import COLUMNS, before_after
 from esp_hil.report.cards import card_of
 from esp_hil.report.columns import page_data
@@ -28,6 +28,7 @@ from esp_hil.report.view import PrintedRun
 from esp_hil.results.metrics import latency_of
 from esp_hil.results.outcome import deciding
 from esp_hil.results.provenance import BRANCH
+from esp_hil.results.record import Run
 from esp_hil.results.text import clean
 from esp_hil.settings import VERSION
 from esp_hil.verdict.verdict import IntegerDiff
@@ -66,6 +67,11 @@ class ErrorPlot:
     price: str
 
 
+def _config(report: Report, run: Run) -> Mapping[str, Value] | None:
+    """The configuration of a run's firmware, if it was kept beside the rows."""
+    return report.configs.get(run.device.sdkconfig_sha256) if run.device else None
+
+
 def render(report: Report, path: Path) -> None:
     """Write the page; runs that are not ok get the first cards if there are more than MAX_CARDS."""
     chosen = [(number + 1, report.line(number)) for number in report.numbers(MAX_CARDS)]
@@ -88,7 +94,7 @@ def render(report: Report, path: Path) -> None:
             (plot for number, line in chosen for plot in _errors(number, line)),
             key=lambda plot: plot.line.status == "ok",
         ),
-        cards=[card_of(number, line) for number, line in chosen],
+        cards=[card_of(number, line, _config(report, line.run)) for number, line in chosen],
         more=len(report.runs) - len(chosen),
         timelines=timelines(report.history),
         changes=before_after(report.comparison, report.history) if report.comparison else [],

@@ -7,6 +7,7 @@ from statistics import median
 
 from esp_hil.results.record import Run
 from esp_hil.results.regress.comparable import CONDITIONS, Difference, Value
+from esp_hil.results.timing.layers import why_slower
 
 CULPRIT_SHARE = 0.2
 """A layer is named if it has at least this share of all that the layers lost."""
@@ -52,10 +53,19 @@ def culprits_of(base: Run, new: Run) -> tuple[str, ...]:
         return (f"every layer alike, by {100 * (median(ratios) - 1):+.1f} %",)
     ranked = sorted(lost.items(), key=lambda item: -item[1])
     return tuple(
-        f"{name} {before[name]:.4g} -> {after[name]:.4g} ms"
+        f"{name} {before[name]:.4g} -> {after[name]:.4g} ms{_why(name, base, new)}"
         for name, loss in ranked[:MOST_CULPRITS]
         if loss >= CULPRIT_SHARE * total
     )
+
+
+def _why(name: str, base: Run, new: Run) -> str:
+    """In brackets what its bytes and multiply-accumulates tell; "" of a name that several layers have."""
+    pair = [[layer for layer in run.layers or () if layer.name == name] for run in (base, new)]
+    if any(len(found) != 1 for found in pair) or base.device is None or new.device is None:
+        return ""
+    said = why_slower(pair[0][0], pair[1][0], (base.device.clock_hz, new.device.clock_hz))
+    return f" ({said})" if said else ""
 
 
 def _layers_ms(run: Run) -> Mapping[str, float]:
