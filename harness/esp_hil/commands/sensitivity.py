@@ -31,6 +31,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--apply", action="store_true", help="quantize with the suggestion and measure again")
     parser.add_argument(
+        "--latency",
+        action="store_true",
+        help="instead: quantize with what saves most time (Clip, a table look-up, made Relu); show before and after",
+    )
+    parser.add_argument(
         "--data", type=Path, metavar="FILE|FOLDER", help="the model's data set; without it, golden inputs"
     )
 
@@ -45,6 +50,8 @@ def run(args: Namespace) -> int:
     model = catalogue.load(args.model)
     recipe = model.recipe(args.recipe)
     family = args.target if args.target in FAMILIES else target(args.target).family
+    if args.latency:
+        return _latency(model, recipe, args.target, args.data)
     inputs = _inputs(model, args.data, args.count)
     layers = measure(model, recipe.name, family, inputs)
     print(f"{'layer':44} {'operator':14} {'result':14} {'own':>9} {'reached':>9} {'brought':>9}")
@@ -128,3 +135,52 @@ def _figures(
         f"{path.stat().st_size:,}",
         accuracy(answers, tests.labels).summary,
     )
+
+
+def _latency(model: Model, recipe: Recipe, chip_name: str, data: Path | None) -> int:
+    """Apply the advice of `hil predict --page` that changes the network; accuracy and instructions before and after."""
+    import tempfile
+    from dataclasses import replace
+
+    from esp_hil.goldens.build import calibration_inputs, find_data
+    from esp_hil.goldens.esp_ppq import quantize
+    from esp_hil.models.device_file import open_device_file
+    from esp_hil.results.timing.forecast import forecast
+    from esp_hil.results.timing.page import changes_for, clip_nodes
+    from esp_hil.targets import target
+
+    chip = target(chip_name)
+    path = model.artifact(recipe.name, chip.family)
+    file = open_device_file(path)
+    found = forecast(file, chip)
+    advice = [change for change in changes_for(file, chip, found) if change.of_model]
+    for change in advice:
+        print(f"{100 * (1 - change.ms / found.ms):3.0f} % of the predicted time: {change.what}")
+    clips = clip_nodes(file)
+    if not clips:
+        print(f"nothing to apply: {recipe.name} of {model.name} has no Clip behind a Conv or Gemm")
+        return 0
+    source = find_data(model, data)
+    relu = replace(recipe, rewrites=("clip_to_relu",))
+    images, inputs = calibration_inputs(model, source, relu), _inputs(model, None, 32)
+    with tempfile.TemporaryDirectory(prefix="hil-sensitivity-") as name:
+        made = quantize(
+            model.float_path,
+            relu,
+            chip.family,
+            images,
+            espdl=Path(name) / "relu.espdl",
+            say=lambda line: print(f"  {line}", flush=True),
+        )
+        rows = []
+        for one in (path, made.espdl):
+            then = forecast(open_device_file(one), chip)
+            rows.append((*_figures(model, one, chip.family, inputs, source), then))
+    print(f"applied: {len(clips)} Clip made Relu")
+    headings = ("noise of the scores", "bytes", "top-1 on the test images")
+    for number, heading in enumerate(headings):
+        print(f"{heading:26} {rows[0][number]} -> {rows[1][number]}")
+    before, after = rows[0][-1], rows[1][-1]
+    print(f"{'instructions':26} {before.instructions:,.0f} -> {after.instructions:,.0f}")
+    print(f"{'predicted ms':26} {before.ms:.3g} -> {after.ms:.3g} ({100 * after.ms / before.ms:.0f} %)")
+    return 0

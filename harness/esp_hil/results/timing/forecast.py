@@ -14,14 +14,16 @@ from statistics import median
 
 from esp_hil.errors import ConfigError, UnsupportedOperator
 from esp_hil.formats.espdl.model import EspdlModel
+from esp_hil.formats.tflite.model import TfliteModel
 from esp_hil.models.device_file import DeviceFile
 from esp_hil.results.timing.cost import NodeCost, costs_of
+from esp_hil.results.timing.esp_nn_cost import instructions_of
 from esp_hil.results.timing.physics import Physics, half_width, physics_of
 from esp_hil.results.timing.predict import fit_of
 from esp_hil.results.timing.published import group_of, published
 from esp_hil.results.timing.setup import Setup, setup_of
 from esp_hil.results.timing.work import LayerWork, work_of
-from esp_hil.targets import Target
+from esp_hil.targets import Target, target
 
 _KIN = {"esp32s31": "esp32p4"}
 """Chips with the kernels of another, whose numbers serve with a wider band."""
@@ -112,7 +114,7 @@ class Forecast:
 
     @property
     def instructions(self) -> float:
-        """Of SIMD kernels, all nodes together."""
+        """Of SIMD kernels (ESP-DL's, or ESP-NN's assembly), all nodes together."""
         return sum(node.instructions for node in self.nodes)
 
     @property
@@ -266,14 +268,10 @@ def _tflm(file: DeviceFile, chip: Target, setup: Setup, kernels: str) -> Forecas
         raise UnsupportedOperator(
             f"no prediction: no published figure tells of {named}", hint="measure it: hil run"
         )
-    reasons = []
-    try:
-        fit = fit_of(published(), group_of("tflm", kernels, chip.name))
-        cycles_per_mac, half = fit.cycles_per_mac, math.log(fit.high / fit.low) / 2
-    except ConfigError:
-        cycles_per_mac, half = _of_other_chips(kernels), _UNMEASURED
-        reasons.append(f"too few latencies of TFLM are published for {chip.name}: those of other chips serve")
+    cycles_per_mac, half, reasons = _tflm_rate(chip, kernels)
     nodes = [_tflm_node(layer, cycles_per_mac, setup) for layer in layers]
+    if kernels == "esp-nn" and isinstance(file.content, TfliteModel):
+        nodes = _by_instructions(nodes, instructions_of(file.content, chip.name))
     if uncounted:
         half = math.hypot(half, math.log(2))
         reasons.append(f"{', '.join(uncounted)}: no published figure tells of it")
@@ -288,11 +286,40 @@ def _tflm(file: DeviceFile, chip: Target, setup: Setup, kernels: str) -> Forecas
     return _joined(nodes, setup, half, tuple(reasons))
 
 
-def _of_other_chips(kernels: str) -> float:
-    """Cycles for a multiply-accumulate, the median over all figures of TFLM with such kernels."""
-    return median(
-        row.cycles_per_mac for row in published() if row.runtime == "tflm" and row.kernels == kernels
-    )
+def _tflm_rate(chip: Target, kernels: str) -> tuple[float, float, list[str]]:
+    """Cycles for a multiply-accumulate of TFLM, the half width of the band, and why it is wide."""
+    try:
+        fit = fit_of(published(), group_of("tflm", kernels, chip.name))
+        return fit.cycles_per_mac, math.log(fit.high / fit.low) / 2, []
+    except ConfigError:
+        pass
+    rows = [row for row in published() if row.runtime == "tflm" and row.kernels == kernels]
+    own = [row.cycles_per_mac for row in rows if row.target == chip.name]
+    if own:
+        models = len({row.model for row in rows if row.target == chip.name})
+        return (
+            median(own),
+            _UNMEASURED,
+            [f"{models} network of TFLM is published for {chip.name}: no spread is known"],
+        )
+    kin = [row.cycles_per_mac for row in rows if (target(row.target).int8_lanes > 1) == (chip.int8_lanes > 1)]
+    what = "with vectors" if chip.int8_lanes > 1 else "without vectors"
+    said = f"no latency of TFLM is published for {chip.name}: those of other chips {what} serve"
+    return median(kin), _UNMEASURED, [said]
+
+
+def _by_instructions(nodes: list[NodeForecast], counts: Sequence[float | None]) -> list[NodeForecast]:
+    """The same time in all, divided by instructions instead of multiply-accumulates where they are known."""
+    known = [number for number, count in enumerate(counts) if count]
+    compute_ms = sum(nodes[number].compute_ms + nodes[number].cpp_ms for number in known)
+    whole = sum(count for count in counts if count)
+    found = list(nodes)
+    for number in known:
+        count = counts[number] or 0.0
+        found[number] = replace(
+            nodes[number], instructions=count, compute_ms=compute_ms * count / whole, cpp_ms=0.0
+        )
+    return found
 
 
 def _uncounted(layer: LayerWork) -> bool:
