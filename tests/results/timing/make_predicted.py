@@ -21,8 +21,11 @@ from esp_hil.results.timing.errors_table import print_errors
 from esp_hil.results.timing.forecast import forecast
 from esp_hil.results.timing.setup import setup_of
 from esp_hil.targets import target
+from tests.conftest import ROOT
 
 FILE = Path(__file__).with_name("predicted.json")
+PAGE = ROOT / "docs" / "predictions.md"
+"""Its table is remade as well."""
 
 CASES: tuple[tuple[str, str, str, dict[str, object]], ...] = (
     ("mnist", "w8a8", "esp32p4", {}),
@@ -97,7 +100,12 @@ def main() -> int:
         said = predicted(*case)
         said["nodes"] = {name: [short(value) for value in row] for name, row in said["nodes"].items()}
         rows.append(f"{json.dumps(title(case))}: {json.dumps({k: short(v) for k, v in said.items()})}")
-    table = ",\n".join(json.dumps(line) for line in errors_table())
+    lines = errors_table()
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition("```text\n")
+    PAGE.write_text(
+        before + "```text\n" + "\n".join(lines[1:]) + "\n```" + rest.partition("```")[2], encoding="utf-8"
+    )
+    table = ",\n".join(json.dumps(line) for line in lines)
     FILE.write_text('{\n"errors": [\n' + table + "\n],\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
     print(f"{len(rows)} predictions, {FILE.stat().st_size} bytes")
     return 0

@@ -25,14 +25,15 @@ from esp_hil.results.timing.setup import Setup, setup_of
 from esp_hil.results.timing.work import LayerWork, work_of
 from esp_hil.targets import Target, target
 
-_KIN = {"esp32s31": "esp32p4"}
+KIN = {"esp32s31": "esp32p4"}
 """Chips with the kernels of another, whose numbers serve with a wider band."""
 
 _UNMEASURED = math.log(2.5)
 """Half width of a band, as a logarithm, where no figure is published: a factor of 2.5 either way."""
 
-_SECOND_CORE = 0.9
-"""Share of a split node that the second core takes off one half: both wait for the same memory."""
+SECOND_CORE = 0.9
+"""Share of a split node that the second core takes off one half. Of its weights too, as far as the bus can give
+them: what they cost beyond its peak is waiting, and both cores wait at the same time."""
 
 _TFLM_ELEMENT_CYCLES = 25.0
 """Of TFLM for an output element of an operator without multiply-accumulates (facts of ESP-NN: pools 10-33, add 35)."""
@@ -196,7 +197,7 @@ def forecast(
     costs = costs_of(file, chip.family, setup)
     if chip.family == "c":
         return _joined([_node(cost, _PORTABLE, setup) for cost in costs], setup, _UNMEASURED, _portable())
-    name = _KIN.get(chip.name, chip.name)
+    name = KIN.get(chip.name, chip.name)
     half, reasons = _band(costs, half_width(name), chip.name)
     return _joined([_node(cost, physics_of(name), setup) for cost in costs], setup, half, reasons)
 
@@ -209,7 +210,7 @@ def _portable() -> tuple[str, ...]:
 
 
 def _node(cost: NodeCost, physics: Physics, setup: Setup) -> NodeForecast:
-    share = 1 - _SECOND_CORE / 2 if cost.parallel and setup.cores > 1 else 1.0
+    share = 1 - SECOND_CORE / 2 if cost.parallel and setup.cores > 1 else 1.0
     clock = setup.clock_hz / 1e3
     return NodeForecast(
         name=cost.name,
@@ -219,7 +220,7 @@ def _node(cost: NodeCost, physics: Physics, setup: Setup) -> NodeForecast:
         kernels=cost.kernels,
         compute_ms=share * physics.cycles * cost.instructions / clock,
         weights_ms=_moved_ms(
-            physics.weights if setup.copied else physics.flash,
+            max(1.0, share * (physics.weights if setup.copied else physics.flash)),
             cost.weight_bytes + cost.streamed_bytes,
             setup.weight_bytes_per_s,
         ),
@@ -235,9 +236,9 @@ def _moved_ms(factor: float, count: int, bytes_per_s: float) -> float:
 
 def _band(costs: tuple[NodeCost, ...], half: float, chip: str) -> tuple[float, tuple[str, ...]]:
     reasons = []
-    if chip in _KIN:
+    if chip in KIN:
         half = math.hypot(half, math.log(1.5))
-        reasons.append(f"the numbers are those of {_KIN[chip]}")
+        reasons.append(f"the numbers are those of {KIN[chip]}")
     total = sum(cost.instructions + cost.c_cycles for cost in costs) or 1.0
     guessed = [cost for cost in costs if not cost.known_c and cost.c_cycles]
     share = sum(cost.c_cycles for cost in guessed) / total
