@@ -219,6 +219,90 @@ def test_a_server_that_ends_is_a_closed_link(pty_pair: tuple[int, int], tmp_path
         open_link(url)
 
 
+IN_USE = b"Port already in use\r\n"
+
+
+@contextlib.contextmanager
+def busy_server(listener: socket.socket, turned_away: int) -> Iterator[list[bytes]]:
+    """A raw server of a port that turns some hosts away and then says what it was told; gives what it heard."""
+    heard: list[bytes] = []
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            for _ in range(turned_away):
+                peer, _ = listener.accept()
+                peer.sendall(IN_USE)
+                peer.close()
+            peer, _ = listener.accept()
+            while data := peer.recv(1000):
+                heard.append(data)
+                peer.sendall(data)
+            peer.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield heard
+    listener.close()
+    thread.join(5)
+
+
+def raw(server: socket.socket) -> str:
+    return f"socket://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_raw_port_that_is_given_back_late_is_waited_for(listener: socket.socket) -> None:
+    with busy_server(listener, turned_away=3) as heard, contextlib.closing(open_link(raw(listener))) as link:
+        until, answer = link.now() + 30, b""
+        while EVERY not in answer and link.now() < until:
+            # what is said to a server that turns us away is lost, as on any line: a hello is said again
+            answer += link.exchange(EVERY, link.now() + 0.2)[1]
+        assert EVERY in answer
+        assert heard
+
+
+def test_a_raw_port_that_somebody_keeps_is_in_use(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("esp_hil.device.streams.RELEASE_S", 0.3)
+    with (
+        busy_server(listener, turned_away=1000),
+        contextlib.closing(open_link(raw(listener))) as link,
+        pytest.raises(BoardInUse, match="is in use: Port already in use"),
+    ):
+        listen(link)
+
+
+def listen(link: Link) -> None:
+    until = link.now() + 30
+    while link.now() < until:
+        link.exchange(b"", until)
+
+
+def test_a_raw_port_that_hangs_up_without_a_word_is_closed_at_once(listener: socket.socket) -> None:
+    with contextlib.closing(open_link(raw(listener))) as link:
+        peer, _ = listener.accept()
+        peer.sendall(b"ESP-ROM: nothing of use")
+        peer.close()
+        with pytest.raises(LinkClosed, match="closed the connection"):
+            listen(link)
+
+
+@needs_ser2net
+def test_a_raw_port_of_ser2net_is_had_right_after_the_host_before(
+    pty_pair: tuple[int, int], tmp_path: Path
+) -> None:
+    ours, theirs = pty_pair
+    with ser2net(os.ttyname(theirs), tmp_path, telnet=False) as url:
+        for _ in range(10):
+            link = open_link(url)
+            received, until = b"", link.now() + 20
+            while b"here" not in received and link.now() < until:
+                os.write(ours, b"here")  # what comes while nobody has the port is lost
+                received += link.exchange(b"", link.now() + 0.2)[1]
+            link.close()
+            assert b"here" in received
+
+
 @contextlib.contextmanager
 def serial_server(listener: socket.socket, most_baud: int = 921_600) -> Iterator[list[int]]:
     """A server of a port with reset lines, of which a pty has none; gives what it was told of them."""

@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
+from esp_hil.boards.lease import acquire
 from esp_hil.results.history import History
 from esp_hil.results.outcome import deciding, status_of
 from esp_hil.targets import target
@@ -117,6 +118,8 @@ FAULTS = (
         engine={"panic_at_run": 1, "panic_again": True},
         files=("test_numerics.py", "test_latency.py"),
     ),
+    Fault(name="board in use", exit=1, status="broken", words="is in use by process", quick=True),
+    Fault(name="nothing listens", exit=1, status="broken", words="nothing listens at"),
     Fault(name="history down", exit=10, status="ok", words="", more=("--hil-history", DOWN)),
     Fault(name="disk full", exit=1, status="", words="No space left on device", quick=True),
     Fault(name="Ctrl-C", exit=2, status="ok", words="stopped before the end", plant="interrupt"),
@@ -190,6 +193,14 @@ def test_every_artefact_says_the_same(fault: Fault, tmp_path: Path, monkeypatch:
         faults = FaultPlan(engine=EngineFaults(**fault.engine))
         with VirtualBoard(target("esp32p4"), faults=faults) as opened:
             done = run(fault, folder, *more, board=opened.url)
+    elif fault.name == "board in use":
+        monkeypatch.setenv("HIL_LOCKS", str(tmp_path / "locks"))
+        with VirtualBoard(target("esp32p4")) as opened:
+            held = acquire(opened.url, "desk")
+            done = run(fault, folder, *more, "--hil-wait", "0", board=opened.url)
+            held.release()
+    elif fault.name == "nothing listens":
+        done = run(fault, folder, *more, "--hil-wait", "0", board="socket://127.0.0.1:1")
     else:
         done = run(fault, folder, *more)
     said = done.stdout + done.stderr
@@ -253,7 +264,7 @@ def check_pytest(fault: Fault, stdout: str) -> None:
     """The one cause is said by one test."""
     last = stdout.strip().splitlines()[-1]
     failed, errors = (int((re.search(rf"(\d+) {word}", last) or [0, 0])[1]) for word in ("failed", "error"))
-    if fault.name in {"broken board", "disk full"}:
+    if fault.status == "broken" or fault.name == "disk full":
         assert (failed, errors) == (0, 1), last
     elif fault.exit == 1:
         assert (failed, errors) == (1, 0), last

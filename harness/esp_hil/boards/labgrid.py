@@ -32,6 +32,8 @@ QUARANTINE = "quarantine"
 END_S = 40.0
 """For a release: an exporter may take its time, and the keeper waits for it."""
 REMEMBERED_S = 5.0
+NOTICED_S = 1.0
+"""So long after a line broke the coordinator may take to notice that the exporter is gone."""
 _ERRORS: dict[str, type[HilError]] = {
     "BoardInUse": BoardInUse,
     "BoardUnavailable": BoardUnavailable,
@@ -207,6 +209,18 @@ class PlaceLease:
                 step="link",
             )
         return _place(found).url()
+
+    def trouble(self) -> str:
+        """What a broken line may come from: that the farm has lost the place, else where it is."""
+        until = time.monotonic() + NOTICED_S
+        try:
+            while "lost" not in (found := self._now()):
+                if time.monotonic() > until:
+                    return f"place {self.place.name} of {self.place.port()['exporter']}"
+                time.sleep(0.1)
+        except BoardUnavailable as error:
+            return error.message
+        return f"the farm lost place {self.place.name}: {found['lost']}"
 
     def _now(self) -> dict[str, Any]:
         self._keeper.say("where")

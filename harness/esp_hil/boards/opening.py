@@ -31,6 +31,7 @@ from esp_hil.wire.info import Kind
 LOG = logging.getLogger(__name__)
 
 POWER_CYCLE_S = 60.0
+SAYS_S = 0.2
 
 
 class FirmwareSource(Protocol):
@@ -184,6 +185,10 @@ class OpenBoard:
                 step="power cycle",
             ) from None
 
+    def trouble(self) -> str:
+        """What its farm says of a line that broke; "" if it is none of a farm's."""
+        return "" if self._place is None else self._place.trouble()
+
     def shut(self, reason: str) -> str:
         """Put it into quarantine: a place of a farm for everybody, a board with a row for this machine.
 
@@ -323,7 +328,13 @@ def wait_until_free(reach: Callable[[], Link], until: float, say: Callable[[str]
     told = False
     while time.monotonic() < until:
         try:
-            reach().close()
+            link = reach()
+            try:
+                if link.url.startswith("socket://"):
+                    # a raw server takes the connection before it says that the port is in use
+                    link.exchange(b"", link.now() + SAYS_S)
+            finally:
+                link.close()
         except BoardInUse as error:
             if not told:
                 say(f"waiting: {error.message}")

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from esp_hil.device.port_trouble import closed, no_reset_lines, rate_refused, taken, wrong_server
 from esp_hil.device.reset_lines import reset_steps
-from esp_hil.device.streams import CONNECT_TIMEOUT_S, READ_BYTES
+from esp_hil.device.streams import CONNECT_TIMEOUT_S, READ_BYTES, RELEASE_S
 from esp_hil.errors import BoardInUse, LinkClosed
 
 IAC, DONT, DO, WONT, WILL, SB, SE = 0xFF, 0xFE, 0xFD, 0xFC, 0xFB, 0xFA, 0xF0
@@ -33,8 +33,6 @@ _SET = {("dtr", True): DTR_ON, ("dtr", False): DTR_OFF, ("rts", True): RTS_ON, (
 
 WRITE_BYTES = 4096
 ANSWER_S = 3.0
-RELEASE_S = 5.0
-"""So long a server may take to notice that the host before, often ourselves, has closed its connection."""
 OPTIONS = frozenset({"ign_set_control", "poll_modem", "timeout", "logging"})
 """What pyserial, and so esptool, takes after the `?` of such a URL."""
 

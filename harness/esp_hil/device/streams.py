@@ -13,11 +13,16 @@ import time
 from collections.abc import Callable
 from urllib.parse import parse_qsl, urlsplit
 
-from esp_hil.device.port_trouble import closed, no_rate, no_reset_lines, rate_refused, termios_error
+from esp_hil.device.port_trouble import closed, no_rate, no_reset_lines, rate_refused, taken, termios_error
 from esp_hil.errors import LinkClosed
 
 READ_BYTES = 1 << 16
 CONNECT_TIMEOUT_S = 5.0
+RELEASE_S = 5.0
+"""So long a server may take to notice that the host before, often ourselves, has closed its connection."""
+ASK_AGAIN_S = 0.1
+REFUSED = b"in use"
+MOST_REFUSAL_BYTES = 200
 
 
 class Descriptor:
@@ -105,13 +110,30 @@ class Descriptor:
 
 
 class Socket:
-    """A TCP connection, by its own means: pyserial's socket:// only says whether any bytes wait."""
+    """A TCP connection, by its own means: pyserial's socket:// only says whether any bytes wait.
 
-    def __init__(self, url: str, connection: socket.socket) -> None:
+    A server of a port, such as ser2net, notices late that its last host has gone, often ourselves, and turns the next
+    one away with a line of text. So a connection that ends with such a line and nothing else is made again.
+
+    Args:
+        url: as it was given.
+        connect: makes the connection.
+
+    Raises:
+        OSError: nobody answers there.
+    """
+
+    def __init__(self, url: str, connect: Callable[[], socket.socket]) -> None:
         self.url = url
         self.bytes_per_s: float | None = None
         self.baud: int | None = None
-        self._connection = connection
+        self._connect = connect
+        self._until = time.monotonic() + RELEASE_S
+        self._begin()
+
+    def _begin(self) -> None:
+        connection = self._connection = self._connect()
+        self._first: bytes | None = b""
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -129,14 +151,41 @@ class Socket:
             readable, writable, _ = select.select(own, own if writing else [], [], wait_s)
             if readable:
                 data = self._connection.recv(READ_BYTES)
-                if not data:
+                if not data and not self._again(self._first or b""):
                     raise LinkClosed(f"the other end of {self.url} closed the connection")
+                self._note(data)
                 return sent, data
             if writable:
                 sent += self._write(outgoing[sent:])
         except (OSError, ValueError) as error:
+            # the line of text is lost where what we sent was not read
+            if isinstance(error, ConnectionError) and self._again(self._first or REFUSED):
+                return 0, b""
             raise closed(self.url, error) from error
         return sent, b""
+
+    def _note(self, data: bytes) -> None:
+        """Keep the first bytes for as long as they may be all that a server says before it hangs up."""
+        if self._first is not None:
+            self._first += data
+            if len(self._first) > MOST_REFUSAL_BYTES:
+                self._first = None
+
+    def _again(self, said: bytes) -> bool:
+        """Connect anew if the server only said that the port is in use; whether it did.
+
+        Raises:
+            BoardInUse: it has said so for `RELEASE_S`.
+            OSError: nobody answers there any more.
+        """
+        if self._first is None or REFUSED not in said.lower():
+            return False
+        if time.monotonic() >= self._until:
+            raise taken(self.url, said.decode("utf-8", "replace").strip())
+        self._connection.close()
+        time.sleep(ASK_AGAIN_S)
+        self._begin()
+        return True
 
     def _write(self, outgoing: bytes) -> int:
         try:
@@ -214,7 +263,8 @@ def open_socket(url: str) -> Socket:
     options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
     if options.keys() - {"baud"} or not options.get("baud", "1").isdecimal():
         raise ValueError("a socket's only option is ?baud=115200")
-    link = Socket(url, socket.create_connection((parts.hostname, parts.port), CONNECT_TIMEOUT_S))
+    place = parts.hostname, parts.port
+    link = Socket(url, lambda: socket.create_connection(place, CONNECT_TIMEOUT_S))
     if "baud" in options:
         link.bytes_per_s = int(options["baud"]) / 10
     return link

@@ -21,7 +21,7 @@ from esp_hil.boards.opening import OpenBoard, open_board
 from esp_hil.boards.provision import Provision, Source
 from esp_hil.device.device import Device
 from esp_hil.device.tuning import RateMemory, choose_pad, tune
-from esp_hil.errors import HilError
+from esp_hil.errors import BoardUnavailable, HilError, LinkClosed
 from esp_hil.esp.image import FirmwareImage
 from esp_hil.formats.espdl.versions import esp_dl_of
 from esp_hil.lint.finding import Finding
@@ -208,8 +208,10 @@ class BoardSession:
     # trouble, and the end
 
     def explain(self, error: HilError) -> None:
-        """Decode the backtrace of a crash, and keep with the error what that tells of its cause."""
+        """Decode the backtrace of a crash, ask the farm of a line that broke; kept with the error."""
         explain(error, self.image, self.target)
+        if isinstance(error, LinkClosed | BoardUnavailable) and (said := self.board.trouble()):
+            error.message += f"; {said}" if said not in error.message else ""
 
     def recover(self, error: HilError) -> None:
         """Bring it back after trouble, and meet it again.
