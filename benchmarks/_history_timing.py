@@ -73,7 +73,7 @@ _COLUMNS = [column.name for column in _RUNS.columns]
 _OTHERS = ", ".join(_COLUMNS[3:])
 _MULTIPLY = {
     "sqlite": f"""
-        WITH RECURSIVE nights(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM nights WHERE n < :last)
+        WITH RECURSIVE nights(n) AS (SELECT :first UNION ALL SELECT n + 1 FROM nights WHERE n < :last)
         INSERT INTO hil_runs ({", ".join(_COLUMNS)})
         SELECT printf('%06d', n) || substr(run_id, 7), 'session-' || printf('%06d', n),
                strftime('%Y-%m-%dT%H:%M:%SZ', started_utc, '+' || n || ' days'), {_OTHERS}
@@ -82,9 +82,11 @@ _MULTIPLY = {
         INSERT INTO hil_runs ({", ".join(_COLUMNS)})
         SELECT lpad(n::text, 6, '0') || substr(run_id, 7), 'session-' || lpad(n::text, 6, '0'),
                to_char(started_utc::timestamp + n * interval '1 day', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), {_OTHERS}
-        FROM generate_series(1, :last) AS nights(n), one_night""",
+        FROM generate_series(cast(:first AS integer), :last) AS nights(n), one_night""",
 }
 """One night made many, in the database."""
+TOGETHER = 10
+"""Nights that one statement makes: they lie in the order of time, as those that came one after the other do."""
 
 
 def fill(url: str, rows: int, size: int) -> int:
@@ -95,7 +97,9 @@ def fill(url: str, rows: int, size: int) -> int:
     engine = sql.create_engine(url if "://" in url else f"sqlite:///{url}")
     with engine.begin() as connection:
         connection.execute(sql.text("CREATE TEMPORARY TABLE one_night AS SELECT * FROM hil_runs"))
-        connection.execute(sql.text(_MULTIPLY[engine.dialect.name]), {"last": nights - 1})
+        for first in range(1, nights, TOGETHER):
+            span = {"first": first, "last": min(first + TOGETHER, nights) - 1}
+            connection.execute(sql.text(_MULTIPLY[engine.dialect.name]), span)
         connection.execute(sql.text("ANALYZE"))  # as PostgreSQL does by itself after a while
     engine.dispose()
     return nights

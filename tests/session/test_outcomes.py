@@ -172,6 +172,22 @@ def golden_without_unsuited(folder: Path) -> Path:
     return folder
 
 
+def run_on_its_board(fault: Fault, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """On a virtual board of the run, on one that outlives a reset, or on one that cannot be had."""
+    if fault.name == "nothing listens":
+        return run(fault, folder, *more, "--hil-wait", "0", board="socket://127.0.0.1:1")
+    if not (fault.outside or fault.name == "board in use"):
+        return run(fault, folder, *more)
+    with VirtualBoard(target("esp32p4"), faults=FaultPlan(engine=EngineFaults(**fault.engine))) as opened:
+        if fault.outside:
+            return run(fault, folder, *more, board=opened.url)
+        held = acquire(opened.url, "desk")
+        try:
+            return run(fault, folder, *more, "--hil-wait", "0", board=opened.url)
+        finally:
+            held.release()
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_every_artefact_says_the_same(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not (fault.quick or WHOLE):
@@ -189,20 +205,7 @@ def test_every_artefact_says_the_same(fault: Fault, tmp_path: Path, monkeypatch:
     if fault.ahead:
         assert run(fault, tmp_path / "base", planted=False).returncode == 0
         more += ["--hil-baseline", str(tmp_path / "base")]
-    if fault.outside:
-        faults = FaultPlan(engine=EngineFaults(**fault.engine))
-        with VirtualBoard(target("esp32p4"), faults=faults) as opened:
-            done = run(fault, folder, *more, board=opened.url)
-    elif fault.name == "board in use":
-        monkeypatch.setenv("HIL_LOCKS", str(tmp_path / "locks"))
-        with VirtualBoard(target("esp32p4")) as opened:
-            held = acquire(opened.url, "desk")
-            done = run(fault, folder, *more, "--hil-wait", "0", board=opened.url)
-            held.release()
-    elif fault.name == "nothing listens":
-        done = run(fault, folder, *more, "--hil-wait", "0", board="socket://127.0.0.1:1")
-    else:
-        done = run(fault, folder, *more)
+    done = run_on_its_board(fault, folder, *more)
     said = done.stdout + done.stderr
     assert done.returncode == fault.exit, said
     assert fault.words in said

@@ -32,7 +32,7 @@ LATEST = 300
 """Rows of a combination that are looked at for its level and its steps: the last ones."""
 
 SESSION_ROWS = 1000
-"""A session that is listed is looked for among so many rows for each that is asked for."""
+"""A session that is listed is looked for among so many rows for each that is asked for, at most."""
 
 TRIES = 20
 MADE_S = 0.05
@@ -332,20 +332,29 @@ class History:
         """The last sessions, the newest first: id, start, number of rows, how many of them passed."""
         passed = sql.func.sum(sql.case((_RUNS.c.passed, 1), else_=0))
         start = sql.func.min(_RUNS.c.started_utc)
-        # of the last rows by index: a session has some hundreds
-        recent = (
-            sql.select(_RUNS.c.session_id).order_by(_RUNS.c.started_utc.desc()).limit(latest * SESSION_ROWS)
-        )
-        query = (
-            sql.select(_RUNS.c.session_id, start, sql.func.count(), passed)
-            .where(_RUNS.c.session_id.in_(recent.subquery().select()))
-            .group_by(_RUNS.c.session_id)
-            .order_by(start.desc())
-            .limit(latest)
-        )
         with _translated(self.name), self._engine.connect() as connection:
+            # by their names: a database that is asked for rows of some sessions may read all rows to find them
+            query = (
+                sql.select(_RUNS.c.session_id, start, sql.func.count(), passed)
+                .where(_RUNS.c.session_id.in_(self._last_sessions(connection, latest)))
+                .group_by(_RUNS.c.session_id)
+                .order_by(start.desc())
+                .limit(latest)
+            )
             found = connection.execute(query).all()
         return tuple((str(a), str(b), int(c), int(d)) for a, b, c, d in found)
+
+    @staticmethod
+    def _last_sessions(connection: sql.Connection, latest: int) -> list[str]:
+        """Names of the sessions of the last rows, at least so many if there are."""
+        rows = LATEST
+        while True:
+            query = sql.select(_RUNS.c.session_id).order_by(_RUNS.c.started_utc.desc()).limit(rows)
+            found = connection.execute(query).scalars().all()
+            names = list(dict.fromkeys(map(str, found)))
+            if len(names) > latest or len(found) < rows or rows >= latest * SESSION_ROWS:
+                return names
+            rows *= 4
 
 
 def _columns(run: Run) -> dict[str, Any]:
