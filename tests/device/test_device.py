@@ -29,6 +29,7 @@ from esp_hil.targets import target
 from esp_hil.wire import session as wire_session
 from esp_hil.wire.frame import Frame, FrameDecoder, encode_frame
 from esp_hil.wire.objects import Location
+from esp_hil.wire.session import WireSession
 from esp_hil.wire.status import Status
 from esp_hil.wire.stream import Ack
 from tests.device.in_process import FakeLink, InProcessBoard, answer
@@ -654,3 +655,17 @@ def test_a_port_that_vanishes_is_opened_again_by_connect(board: InProcessBoard) 
         device.ping()
     conversation(device)
     assert len(links) == 2
+
+
+def test_a_session_is_told_of_the_line_s_new_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its deadlines follow from it."""
+    told: list[float] = []
+    monkeypatch.setattr(WireSession, "set_rate", lambda self, rate: told.append(rate))
+    link = FakeLink(InProcessBoard())
+    monkeypatch.setattr(link, "set_baud", lambda baud: setattr(link, "bytes_per_s", baud / 10))
+    with Device(link) as device:
+        device.conversation.set_baud(9_600)
+        assert told == []
+        device.connect()
+        device.conversation.set_baud(115_200)
+        assert told == [11_520]

@@ -477,3 +477,17 @@ def test_resize_takes_its_sizes_before_its_scales_and_needs_one_of_them(
             answer(op, values, {"x": x}, constants=constants)
     else:
         assert answer(op, values, {"x": x}, constants=constants).shape == wanted
+
+
+@pytest.mark.parametrize("number", [100, -7])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_quotient_with_a_constant_number_on_either_side_is_looked_up(number: int, family: Family) -> None:
+    x = np.arange(-128, 128)
+    constant = tensor("n", np.array([number], I8), exponents=(-2,), shape=(1,))
+    shapes = (value("x", (1, 256), -3), value("y", (1, 256), -1))
+    rounded = np.rint if family == "esp32p4" else lambda real: np.floor(real + 0.5)
+    with np.errstate(divide="ignore"):
+        for names, real in ((("n", "x"), 4 * number / x), (("x", "n"), x / number)):
+            wanted = np.clip(rounded(real), -128, 127)
+            found = answer(node("Div", names, ("y",)), shapes, {"x": x}, constants=(constant,), family=family)
+            assert np.array_equal(found[0], wanted), names

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esp_hil.wire.answers import ANSWER, ANSWERS, HelloAnswer, PingAnswer
+from esp_hil.wire.answers import ANSWER, ANSWERS, FailureAnswer, HelloAnswer, OpenWriteAnswer, PingAnswer
 from esp_hil.wire.calls import Statistics
 from esp_hil.wire.frame import Frame, FrameDecoder, encode_frame
 from esp_hil.wire.message import Message
 from esp_hil.wire.objects import Object
-from esp_hil.wire.requests import REQUESTS, OpenReadRequest, PingRequest
+from esp_hil.wire.requests import REQUESTS, OpenReadRequest, OpenWriteRequest, PingRequest
 from esp_hil.wire.session import WireSession
 from esp_hil.wire.status import Status
 from esp_hil.wire.stream import UNANSWERED, Ack, Boot, Data, Fault
+from esp_hil.wire.transfers import RESTARTS
 
 LIMITS = HelloAnswer(1, 77, 512, 2048, 2, 4, 0)
 BLOB = bytes(range(256)) * 12
@@ -161,3 +163,21 @@ def test_whatever_a_device_says_the_session_goes_on_in_bounded_memory(
     assert len(out) < 100_000
     for task in talk._transfers._downloads.values():
         assert len(task.download._data) < 1 << 18
+
+
+@pytest.mark.parametrize("status", [Status.CRC_MISMATCH, Status.BAD_TRANSFER])
+def test_an_upload_that_came_to_nothing_is_opened_again_and_at_last_given_up(status: Status) -> None:
+    talk = session()
+    task = talk.upload(BLOB, Object.MODEL, 0.0)
+    opened, transfer = 0, 0
+    for number in range(50):
+        now = 0.01 * number
+        for kind, seq in sent(talk.transmit(now)):
+            if kind == OpenWriteRequest.KIND:
+                opened, transfer = opened + 1, seq
+                talk.receive(answer(OpenWriteAnswer(0), seq), now)
+        talk.receive(say(Ack(transfer, status, 0, 1 << 20)), now)
+    assert opened == 1 + RESTARTS
+    assert task.done
+    assert isinstance(task.failure, FailureAnswer)
+    assert task.failure.status == status

@@ -59,3 +59,9 @@ def test_steps_below_what_matters_are_not_told() -> None:
     values = [100.0] * 30 + [100.5] * 30
     assert steps_of(values) == ()
     assert len(steps_of(values, share=0.001)) == 1
+
+
+def test_the_levels_of_a_step_are_the_medians_of_all_values_on_either_side() -> None:
+    level = np.array([1.1, 1.0] * 6 + [1.1])
+    steps = steps_of(np.concatenate([level, 2 * level, level]))
+    assert [(step.at, step.before, step.after) for step in steps] == [(13, 1.1, 2.2), (26, 2.2, 1.1)]
