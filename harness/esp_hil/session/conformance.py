@@ -20,8 +20,7 @@ from esp_hil.models.device_file import DeviceFile
 from esp_hil.models.operators import ORIGINS, OperatorCase
 from esp_hil.results.conformance import outcome_of
 from esp_hil.results.record import Failure, OperatorRow, Run
-from esp_hil.results.timing.profiling import layers_of
-from esp_hil.results.timing.work import total_macs, work_of
+from esp_hil.session import steps
 from esp_hil.session.options import Combination, Options
 from esp_hil.session.run_builder import (
     Answered,
@@ -29,7 +28,6 @@ from esp_hil.session.run_builder import (
     Judged,
     Located,
     OnBoard,
-    Profiled,
     RunBuilder,
     Timed,
 )
@@ -134,7 +132,7 @@ class OperatorMeasurement:
         session.device.require(
             target=session.target, family=family, model_sha256=file.sha256, inputs=file.inputs
         )
-        builder.add(OnBoard(info=session.device.info(), model_sha256=file.sha256))
+        builder.add(steps.on_board(session, file))
         # the first inference after loading: some operators keep a state
         outputs = dict(session.device.infer(case.inputs, cores=self.options.cores).outputs)
         builder.add(Answered(inputs=1, outputs=_stacked(outputs), what=ORIGINS[case.origin]))
@@ -152,7 +150,8 @@ class OperatorMeasurement:
         builder.add(Judged(verdict=verdict))
         if not verdict.ok:
             builder.add(self._located(case, file, family, outputs))
-        builder.add(self._timed(case), self._profiled(case, file))
+        profiled = steps.profile_layers(session, file, case.inputs, cores=self.options.cores, profiles=1)
+        builder.add(self._timed(case), profiled)
 
     def _timed(self, case: OperatorCase) -> Timed:
         runs, warmup = min(self.options.runs, RUNS), min(self.options.warmup, 1)
@@ -160,14 +159,6 @@ class OperatorMeasurement:
             case.inputs, repeats=runs, warmup=warmup, cores=self.options.cores
         )
         return Timed(warmup=warmup, cold_cycles=job.cold_cycles, cycles=tuple(job.cycles))
-
-    def _profiled(self, case: OperatorCase, file: DeviceFile) -> Profiled:
-        try:
-            work = work_of(file)
-            profile = self.attempt.session.device.profile(case.inputs, cores=self.options.cores)
-        except (DeviceFault, UnsupportedOperator) as error:
-            return Profiled(notes=(f"no profile of the layers: {error}",))
-        return Profiled(layers=layers_of([profile], work) or None, macs=total_macs(work))
 
     def _located(self, case: OperatorCase, file: DeviceFile, family: Family, outputs: Arrays) -> Located:
         """Which node is wrong, and why; our reference must agree with what is expected."""

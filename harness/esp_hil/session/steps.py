@@ -161,7 +161,9 @@ def read_counters(session: BoardSession) -> dict[str, tuple[int | float, str]]:
     return {one.name: (one.value, one.unit) for one in session.device.counters().values()}
 
 
-def profile_layers(session: BoardSession, file: DeviceFile, inputs: Arrays, *, cores: int) -> Profiled:
+def profile_layers(
+    session: BoardSession, file: DeviceFile, inputs: Arrays, *, cores: int, profiles: int = PROFILES
+) -> Profiled:
     """Cycles of each layer, from runs of their own, beside the work that the graph says it is."""
     notes: list[str] = []
     macs: int | None = None
@@ -178,15 +180,13 @@ def profile_layers(session: BoardSession, file: DeviceFile, inputs: Arrays, *, c
         work = ()
         notes.append(f"no work of the layers: {error}")
     started_s = time.monotonic()
-    profiles: list[tuple[LayerCycles, ...]] = []
+    taken: list[tuple[LayerCycles, ...]] = []
     try:
-        while len(profiles) < PROFILES and time.monotonic() - started_s < PROFILE_S:
-            profiles.append(session.device.profile(inputs, cores=cores))
+        while len(taken) < profiles and time.monotonic() - started_s < PROFILE_S:
+            taken.append(session.device.profile(inputs, cores=cores))
     except DeviceFault as error:
         notes.append(f"no profile of the layers: {error}")
-    return Profiled(
-        layers=layers_of(profiles, work) or None, macs=macs, predicted=predicted, notes=tuple(notes)
-    )
+    return Profiled(layers=layers_of(taken, work) or None, macs=macs, predicted=predicted, notes=tuple(notes))
 
 
 def judge_answers(board: PreparedBoard, golden: GoldenSet, answered: Answered) -> Judged:
