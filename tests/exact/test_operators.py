@@ -491,3 +491,10 @@ def test_a_quotient_with_a_constant_number_on_either_side_is_looked_up(number: i
             wanted = np.clip(rounded(real), -128, 127)
             found = answer(node("Div", names, ("y",)), shapes, {"x": x}, constants=(constant,), family=family)
             assert np.array_equal(found[0], wanted), names
+
+
+def test_two_vectors_have_one_product() -> None:
+    values = (value("a", (16,)), value("b", (16,)), value("y", (1,), 4))
+    a, b = np.arange(16) - 4, np.arange(16) * 3 - 20
+    found = answer(node("MatMul", ("a", "b"), ("y",)), values, {"a": a, "b": b})
+    assert found.tolist() == [int(np.floor(a @ b / 16 + 0.5))]
