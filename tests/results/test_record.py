@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -240,7 +240,15 @@ def test_a_full_disk_is_a_report_error() -> None:
     ],
 )
 def test_every_error_has_its_class_of_failure(error: HilError, kind: str) -> None:
-    assert Failure.of(error) == Failure(kind=kind, message=str(error), step=error.step)  # type: ignore[arg-type]
+    assert Failure.of(error) == Failure(kind=kind, message="x", step=error.step)  # type: ignore[arg-type]
+
+
+def test_a_failure_names_its_step_and_its_board_in_places_of_their_own() -> None:
+    error = errors.LinkTimeout("nothing came", step="load", board="desk-s3", hint="is it plugged in?")
+    failed = replace(sample_run(), verdict=None, failure=Failure.of(error))
+    assert failed.failure_words == "timeout in load: nothing came (is it plugged in?)"
+    same = errors.HandshakeError("another chip", step="handshake", board="desk-s3")
+    assert replace(failed, failure=Failure.of(same)).failure_words == "handshake: another chip"
 
 
 def test_rows_that_cannot_be_read_are_left_out_when_asked_and_named(tmp_path: Path) -> None:
