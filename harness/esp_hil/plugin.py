@@ -131,7 +131,7 @@ def _board(config: pytest.Config, board: str | None, targets: tuple[str, ...]) -
         from esp_hil.boards.pool import any_of
 
         found = any_of(targets)
-        config.stash[LEFT_OUT] = [f"left out: {name} ({why})" for name, why in found.left_out.items()]
+        config.stash[LEFT_OUT] = [f"{name} ({why})" for name, why in found.left_out.items()]
         return ",".join(found.boards) or board
     own = {"qemu": "qemu_prog_path", "esp-emu": "espemu_prog_path"}
     program = config.getoption(own[board], None) if board in own else None
@@ -530,6 +530,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     if _controls_workers(config):
         hil.gather()
+    hil.left_out = config.stash.get(LEFT_OUT, [])
     hil.publish(_stopped(session))
     if session.exitstatus == pytest.ExitCode.OK:
         # a wrong device is red even where only its latency was asked for
@@ -561,5 +562,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if hil is None or not hil.rows:
         return
     terminalreporter.section("esp-hil")
-    for line in [*hil.summary(), *config.stash.get(LEFT_OUT, [])]:
+    for line in [*hil.summary(), *(f"left out: {one}" for one in hil.left_out)]:
         terminalreporter.write_line(line)

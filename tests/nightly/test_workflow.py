@@ -102,6 +102,10 @@ def test_a_green_night_and_then_one_with_a_regression_of_one_board(runner: Path,
     assert done.ok, done.output
     assert "::notice title=esp-hil left out::s3-out: in quarantine: burnt" in done.output
     assert "### esp-hil: all well; 2 runs on 2 boards" in done.summary
+    assert "**Left out**" in done.summary
+    assert "s3-out" in done.summary.partition("**Left out**")[2], (
+        "a board that is missing is named where people read"
+    )
     assert done.unproven == ["uses: actions/checkout@v4", "uses: actions/upload-artifact@v4"]
     assert done.steps["pull request"] == "skipped"
 

@@ -116,9 +116,9 @@ def run(args: Namespace) -> int:
 def _tell(args: Namespace, runs: tuple[Run, ...], comparison: Comparison | None) -> None:
     """Say it where a pull request, or the page of a job, shows it."""
     from esp_hil.report.changes import as_annotations
-    from esp_hil.report.comment import annotated_rows, as_comment
+    from esp_hil.report.comment import annotated_rows, as_comment, left_out_of
 
-    text = as_comment(runs, comparison, link=args.link)
+    text = as_comment(runs, comparison, link=args.link, left_out=left_out_of(args.runs))
     wanted = [args.comment] if args.comment else []
     if args.github:
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):

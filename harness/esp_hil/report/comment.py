@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+from esp_hil.errors import ReportError
 from esp_hil.report.formats.markdown import escape
 from esp_hil.results.outcome import deciding, reason_of, status_of
 from esp_hil.results.record import Run
@@ -11,6 +13,7 @@ from esp_hil.results.regress import Change, Comparison
 from esp_hil.results.regress.change import worst_first
 from esp_hil.results.text import clean
 
+LEFT_OUT_FILE = "left_out.txt"
 MARKER = "<!-- esp-hil -->"
 """First line: whoever posts the comment of the next night finds the last one by it."""
 MOST_ROWS = 25
@@ -49,6 +52,31 @@ def as_comment(
     if link:
         parts.append(f"[The page with every row]({link})")
     return "\n\n".join(parts) + "\n"
+
+
+def keep_left_out(folder: Path, left_out: Sequence[str]) -> None:
+    """Write the boards that a run left out, and why, beside its rows; a later comment names them.
+
+    Raises:
+        ReportError: the folder cannot be written.
+    """
+    path = folder / LEFT_OUT_FILE
+    try:
+        if left_out:
+            path.write_text("".join(f"{line}\n" for line in left_out), encoding="utf-8")
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ReportError(f"cannot write {path}: {error.strerror or error}", step="report") from None
+
+
+def left_out_of(rows: Path) -> list[str]:
+    """The boards that the run of a folder, or of a file of rows in it, left out."""
+    path = (rows if rows.is_dir() else rows.parent) / LEFT_OUT_FILE
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
 
 
 def annotated_rows(runs: Sequence[Run]) -> list[str]:

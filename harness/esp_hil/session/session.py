@@ -16,6 +16,7 @@ from esp_hil.boards.select import find_port, select
 from esp_hil.errors import BoardUnavailable, ConfigError, HilError, HistoryUnreachable, ReportError
 from esp_hil.models.catalogue import Model
 from esp_hil.progress import Progress
+from esp_hil.report.comment import keep_left_out
 from esp_hil.results.configs import keep_config
 from esp_hil.results.history_url import shown
 from esp_hil.results.journal import RUNS_FILE, Recorder, read_runs
@@ -129,6 +130,7 @@ class Session:
         self.rows: list[Run] = []
         self.published = Publication()
         self.not_compared = ""
+        self.left_out: list[str] = []
         self._progress = progress
         self._recorded = 0
         self._recorder = Recorder(options.results / RUNS_FILE)
@@ -400,6 +402,7 @@ class Session:
             stopped: why the session ended before all was run; "": it did not.
         """
         if self.rows:
+            keep_left_out(self.options.results, self.left_out)
             self.published = publish(
                 self.rows,
                 self.options.results,
