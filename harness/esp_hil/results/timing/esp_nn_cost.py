@@ -26,6 +26,12 @@ def instructions_of(model: TfliteModel, chip: str) -> tuple[float | None, ...]:
     return tuple(None if call is None else call_instructions(call, chip) for call in calls)
 
 
+def run_by_esp_nn(model: TfliteModel) -> tuple[bool, ...]:
+    """Whether each operator of the first subgraph has a kernel of ESP-NN; TFLM's reference kernel runs the others."""
+    graph = model.subgraphs[0]
+    return tuple(layer_of(graph, operator) is not None for operator in graph.operators)
+
+
 def call_instructions(call: EspNnCall, chip: str) -> float:
     """Of one call, batches included."""
     made = call.out_w * call.out_h * call.out_c

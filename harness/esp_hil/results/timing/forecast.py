@@ -17,7 +17,7 @@ from esp_hil.formats.espdl.model import EspdlModel
 from esp_hil.formats.tflite.model import TfliteModel
 from esp_hil.models.device_file import DeviceFile
 from esp_hil.results.timing.cost import NodeCost, costs_of
-from esp_hil.results.timing.esp_nn_cost import instructions_of
+from esp_hil.results.timing.esp_nn_cost import instructions_of, run_by_esp_nn
 from esp_hil.results.timing.physics import Physics, half_width, physics_of
 from esp_hil.results.timing.predict import fit_of
 from esp_hil.results.timing.published import group_of, published
@@ -262,29 +262,55 @@ def _joined(nodes: list[NodeForecast], setup: Setup, half: float, reasons: tuple
 
 
 def _tflm(file: DeviceFile, chip: Target, setup: Setup, kernels: str) -> Forecast:
+    assert isinstance(file.content, TfliteModel), "an .espdl is not TFLM's"
     layers = work_of(file)
-    uncounted = sorted({layer.operator for layer in layers if _uncounted(layer)})
     if not any(layer.macs for layer in layers):
         named = ", ".join(sorted({layer.operator for layer in layers}))
         raise UnsupportedOperator(
             f"no prediction: no published figure tells of {named}", hint="measure it: hil run"
         )
-    cycles_per_mac, half, reasons = _tflm_rate(chip, kernels)
-    nodes = [_tflm_node(layer, cycles_per_mac, setup) for layer in layers]
-    if kernels == "esp-nn" and isinstance(file.content, TfliteModel):
+    rate, half, reasons = _tflm_rate(chip, kernels)
+    fast = [kernels == "esp-nn" and has for has in run_by_esp_nn(file.content)]
+    slow_rate = rate if kernels == "portable" else _tflm_rate(chip, "portable")[0]
+    nodes = [
+        _tflm_node(layer, rate if has else slow_rate, setup) for layer, has in zip(layers, fast, strict=True)
+    ]
+    if kernels == "esp-nn":
         nodes = _by_instructions(nodes, instructions_of(file.content, chip.name))
-    if uncounted:
+    whole = sum(node.ms for node in nodes) or 1.0
+    for said, numbers in _not_published(layers, fast, kernels).items():
+        share = sum(nodes[number].ms for number in numbers) / whole
+        half = math.hypot(half, share * _UNMEASURED)
+        reasons.append(f"{said}, {100 * share:.0f} % of the time")
+    unknown = sorted(
+        {layer.operator for layer in layers if layer.operator in _TFLM_UNCOUNTED and not layer.macs}
+    )
+    if unknown:
         half = math.hypot(half, math.log(2))
-        reasons.append(f"{', '.join(uncounted)}: no published figure tells of it")
-    floats = sorted({layer.operator for layer in layers if layer.macs and layer.bits > 16})
-    if floats:
-        half = math.hypot(half, _UNMEASURED)
-        reasons.append(f"{', '.join(floats)} in floats: the figures are of int8 kernels")
-    wide = sorted({layer.operator for layer in layers if layer.macs and layer.bits == 16})
-    if wide:
-        half = math.hypot(half, math.log(2))
-        reasons.append(f"{', '.join(wide)} at 16 bits: ESP-NN has no such kernels")
+        reasons.append(f"{', '.join(unknown)}: no published figure tells of it")
     return _joined(nodes, setup, half, tuple(reasons))
+
+
+def _not_published(layers: Sequence[LayerWork], fast: Sequence[bool], kernels: str) -> dict[str, list[int]]:
+    """Layers with multiply-accumulates that no figure is published of, by what is to be said of them."""
+    found: dict[str, list[int]] = {}
+    names: dict[str, set[str]] = {}
+    for number, (layer, has) in enumerate(zip(layers, fast, strict=True)):
+        if not layer.macs or has:
+            continue
+        if layer.bits > 16:
+            why = "in floats: the figures are of int8 kernels"
+        elif layer.bits == 16:
+            why = "at 16 bits: ESP-NN has no such kernels"
+        elif layer.operator in _TFLM_UNCOUNTED:
+            why = "by TFLM's reference kernel: no published figure tells of it"
+        elif kernels == "esp-nn":
+            why = "by TFLM's reference kernel: ESP-NN has none for it"
+        else:
+            continue
+        names.setdefault(why, set()).add(layer.operator)
+        found.setdefault(why, []).append(number)
+    return {f"{', '.join(sorted(names[why]))} {why}": numbers for why, numbers in found.items()}
 
 
 def _tflm_rate(chip: Target, kernels: str) -> tuple[float, float, list[str]]:
@@ -323,12 +349,7 @@ def _by_instructions(nodes: list[NodeForecast], counts: Sequence[float | None]) 
     return found
 
 
-def _uncounted(layer: LayerWork) -> bool:
-    return layer.operator in _TFLM_UNCOUNTED
-
-
 def _tflm_node(layer: LayerWork, cycles_per_mac: float, setup: Setup) -> NodeForecast:
-    bits = {16: 4.0, 32: 8.0}.get(layer.bits, 1.0)
     clock = setup.clock_hz / 1e3
     elements = layer.activation_bytes * 8 / max(layer.bits, 8) / 2
     plain = 0.0 if layer.macs else _TFLM_ELEMENT_CYCLES * elements
@@ -338,7 +359,7 @@ def _tflm_node(layer: LayerWork, cycles_per_mac: float, setup: Setup) -> NodeFor
         instructions=0.0,
         bytes=layer.bytes,
         kernels=(),
-        compute_ms=bits * cycles_per_mac * layer.macs / clock,
+        compute_ms=cycles_per_mac * layer.macs / clock,
         weights_ms=0.0,
         activations_ms=0.0,
         cpp_ms=plain / clock,

@@ -152,10 +152,28 @@ def _of_tflite(model: TfliteModel, operator: Operator) -> LayerWork:
     return LayerWork(
         name=f"{operator.index}:{operator.name}",
         operator=operator.name,
-        macs=model.macs_of(operator),
+        macs=model.macs_of(operator) or _other_macs(model, operator),
         parameter_bytes=0 if renames else sum(tensor.size_bytes for tensor in inputs if tensor.constant),
         activation_bytes=0
         if renames
         else sum(tensor.size_bytes for tensor in (*inputs, *outputs) if not tensor.constant),
         bits=inputs[0].bits if inputs else 8,
     )
+
+
+def _other_macs(model: TfliteModel, operator: Operator) -> int:
+    """Of operators whose second operand is no plain filter: by the shapes that TFLM's own kernels loop over."""
+    shapes = [model.tensors[number].shape if number >= 0 else () for number in operator.inputs]
+    made = model.tensors[operator.outputs[0]] if operator.outputs else None
+    if made is None or len(shapes) < 2 or not shapes[0]:
+        return 0
+    if operator.name == "BATCH_MATMUL":
+        return made.count * (shapes[0][-2] if operator.options.get("adj_x") else shapes[0][-1])
+    if operator.name == "TRANSPOSE_CONV" and len(shapes) > 2 and len(shapes[1]) == 4:  # shape, OHWI, input
+        outputs, height, width, _ = shapes[1]
+        return math.prod(shapes[2]) * outputs * height * width
+    if operator.name == "SVDF" and len(shapes) > 2 and len(shapes[2]) == 2:  # input, (F, I), (F, T)
+        return shapes[0][0] * (math.prod(shapes[1]) + math.prod(shapes[2]))
+    if operator.name == "UNIDIRECTIONAL_SEQUENCE_LSTM" and len(shapes[0]) == 3:
+        return math.prod(shapes[0][:2]) * sum(math.prod(shape) for shape in shapes[1:9])
+    return 0
