@@ -10,8 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from esp_hil.commands import new as command
 from esp_hil.formats.espdl import Graph
 from esp_hil.goldens.references import DeviceFileReference, FloatReference
+from esp_hil.models.catalogue import Model
 from esp_hil.models.device_file import open_device_file
 from tests.formats.espdl.writer import edl, graph, node, value
 from tests.formats.tflite.graphs import variable
@@ -136,9 +138,8 @@ def test_an_output_is_fed_to_an_input_by_the_host(tmp_path: Path) -> None:
     exact(suites(tmp_path))
 
 
-def test_the_float_model_is_fed_with_its_own_outputs(tmp_path: Path) -> None:
-    """after = x * before + x * x, in onnxruntime step by step beside numpy."""
-    x = integers(len(SEQUENCE), 4)
+def fed_beside_float(root: Path) -> Model:
+    """`fed` as a model with the float network it stands for, and golden inputs of three sequences."""
     values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 4)) for n in ("x", "before", "next")]
     nodes = [
         helper.make_node("Mul", ["x", "before"], ["p"]),
@@ -151,16 +152,38 @@ def test_the_float_model_is_fed_with_its_own_outputs(tmp_path: Path) -> None:
     ).SerializeToString()
     toml = FED.replace('name = "after"', 'name = "after"\nfloat_name = "next"')
     files = {"esp32s3": edl(fed()), "onnx": onnx}
-    model = folder(tmp_path, toml, files, {"x": x, "sequence": SEQUENCE})
-    golden = model.golden()
+    return folder(root, toml, files, {"x": integers(len(SEQUENCE), 4), "sequence": SEQUENCE})
+
+
+def float_reference(model: Model) -> FloatReference:
     device = open_device_file(model.artifact("given", "esp32s3"))
-    reference = FloatReference(model, model.device_outputs(device), model.device_inputs(device))
-    found = reference.run(golden.arrays, golden.starts)["after"].values
+    return FloatReference(model, model.device_outputs(device), model.device_inputs(device))
+
+
+def test_the_float_model_is_fed_with_its_own_outputs(tmp_path: Path) -> None:
+    """after = x * before + x * x, in onnxruntime step by step beside numpy."""
+    model = fed_beside_float(tmp_path)
+    golden = model.golden()
+    found = float_reference(model).run(golden.arrays, golden.starts)["after"].values
     before = np.zeros(4, np.float32)
     for row, fresh in enumerate(golden.starts):
-        real = x[row].astype(np.float32) / 16
+        real = golden.arrays["x"][row].astype(np.float32) / 16
         before = real * (0 if fresh else before) + real * real
         np.testing.assert_allclose(found[row], before, rtol=1e-5, err_msg=str(row))
+
+
+def test_what_hil_new_says_of_the_price_begins_anew_with_each_sequence_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was the suites' figure only where all inputs are one sequence."""
+    model = fed_beside_float(tmp_path)
+    golden = model.golden()
+    exact = DeviceFileReference(model, "given", "esp32s3").run(golden.arrays, golden.starts)["after"].real()
+    command._beside_float(model, "given", "esp32s3", {"after": exact})
+    off = exact - float_reference(model).run(golden.arrays, golden.starts)["after"].values
+    assert (
+        f"RMSE, exact vs float {np.sqrt(np.mean(off.astype(np.float64) ** 2)):.4g}" in capsys.readouterr().out
+    )
 
 
 @needs_tflm

@@ -226,7 +226,8 @@ def _beside_float(model: Model, recipe: str, family: Family, exact: dict[str, Ar
 
     file = open_device_file(model.artifact(recipe, family))
     outputs = model.device_outputs(file)
-    floats = FloatReference(model, outputs, model.device_inputs(file)).run(model.golden().arrays)
+    golden = model.golden()
+    floats = FloatReference(model, outputs, model.device_inputs(file)).run(golden.arrays, golden.starts)
     for name, tensor in outputs.items():
         both = {"exact": tensor.restore(exact[name]), "float": tensor.restore(floats[name].real())}
         figures = measured(name, model.output_spec(name).reading, both, None)  # type: ignore[arg-type]
