@@ -4,6 +4,7 @@ SETUP = r"""
 import sys, gc, json, time, micropython, binascii
 _hil_data = b""
 _hil_made = (None, None)
+_hil_load_us = 0
 _hil_decoders = {}
 
 def _hil_take(count, window):
@@ -34,13 +35,16 @@ def _hil_take(count, window):
     print(json.dumps({"crc": binascii.crc32(_hil_data), "us": took}))
 
 def _hil_model(name, options):
-    global _hil_made
+    global _hil_made, _hil_load_us
     import espdl
     key = name + json.dumps(options)
+    _hil_load_us = 0
     if _hil_made[0] != key:
         _hil_made = (None, None)
         gc.collect()
+        began = time.ticks_us()
         _hil_made = (key, getattr(espdl, name)(**options))
+        _hil_load_us = time.ticks_diff(time.ticks_us(), began)
     return _hil_made[1]
 
 def _hil_decoder(pixels):
@@ -82,7 +86,8 @@ def _hil_run(name, options, pixels, runs):
         else:
             first = found
     print(json.dumps({"found": first, "decode_us": decode_us, "run_us": run_us, "differ": differ,
-                      "phases": phases, "free": gc.mem_free() if hasattr(gc, "mem_free") else 0}))
+                      "load_us": _hil_load_us, "phases": phases,
+                      "free": gc.mem_free() if hasattr(gc, "mem_free") else 0}))
 
 def _hil_identify():
     made = {"version": sys.version.split("; ")[-1], "numbers": list(sys.implementation[1]), "platform": sys.platform,

@@ -251,6 +251,7 @@ class MicroPythonBoard:
             class_name=spelled,
             pixel_format=format_of(picture),
             transfer=transfer,
+            load_us=said["load_us"],
             decode_us=tuple(said["decode_us"]),
             run_us=tuple(said["run_us"]),
             phases_us=tuple(said["phases"]),

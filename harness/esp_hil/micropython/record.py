@@ -52,6 +52,7 @@ class PictureRecord:
         class_name: of the binding, as the firmware spells it.
         pixel_format: of the picture as it was sent; jpeg.
         transfer: its upload.
+        load_us: making the object, which loads its networks; 0: it was there from a picture before.
         decode_us: of each run, JPEG to frame; zeros for a raw frame.
         run_us: of each run, the binding's `run`: resize, network and post-processing.
         phases_us: of each run, by phase, and under `inferences` the number of those; empty where the firmware
@@ -66,6 +67,7 @@ class PictureRecord:
     class_name: str
     pixel_format: str
     transfer: Transfer
+    load_us: int
     decode_us: tuple[int, ...]
     run_us: tuple[int, ...]
     phases_us: tuple[Mapping[str, int], ...]
@@ -81,6 +83,7 @@ class PictureRecord:
             "class": self.class_name,
             "format": self.pixel_format,
             "transfer": asdict(self.transfer),
+            "load_us": self.load_us,
             "decode_us": list(self.decode_us),
             "run_us": list(self.run_us),
             "phases_us": [dict(phases) for phases in self.phases_us],

@@ -30,7 +30,7 @@ TASKS: Mapping[str, str] = {
 FEATURE_LENGTH = 512
 THRESHOLD = 0.5
 PSRAM_BYTES = 8 << 20
-"""Of the boards that images are published for; the interpreter's heap, frames and networks share it."""
+"""Of the boards that images are published for: a JPEG, the frame it becomes and the networks in use share it."""
 _FILES = {"files", "load", "store", "close", "create", "make_folder", "remove", "remove_folder", "rename"}
 
 
@@ -52,7 +52,7 @@ class Helper:
         binding: whose ways it has.
         quirks: what is wrong on purpose, besides.
         classes: what the firmware offers; empty: all of the binding whose weights are there.
-        psram_bytes: what frames and networks share.
+        psram_bytes: what a JPEG, a frame and the networks of the model in use share.
     """
 
     def __init__(
@@ -75,6 +75,8 @@ class Helper:
         self._tasks: dict[tuple[str, str], Task] = {}
         self._stale: dict[str, tuple[list[Any], bytes]] = {}
         self._panics_at = ""
+        self._in_use: tuple[str, str] = ("", "")
+        self._jpeg_bytes = self._frame_bytes = 0
         self._classes = classes or tuple(name for name in binding.classes if self._is_there(name))
 
     def panic_at(self, operation: str) -> None:
@@ -110,6 +112,8 @@ class Helper:
         if operation in _FILES:
             return self._file(asked, payload)
         try:
+            if operation == "construct":
+                return self._construct(asked)
             return self._decode(asked, payload) if operation == "decode" else self._run(asked, payload)
         except HilError as error:
             return {"raise": "ValueError", "message": error.message}, b""
@@ -167,6 +171,31 @@ class Helper:
             self._tasks[key] = load(TASKS[name], self._zoo, self._target, variant=key[1], espdl=self._espdl)
         return self._tasks[key]
 
+    def _construct(self, asked: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Load the networks of a model. One that the image does not have is only logged: `run` falls over it."""
+        self._in_use = ("", "")  # the object that was there before is collected first
+        try:
+            task = self._task(asked["class"], asked["model"])
+        except (ConfigError, Panicked):
+            return {}, b""
+        self._in_use = (asked["class"], asked["model"])
+        self._take(0)
+        for network in task.networks.values():
+            _ = network.exact  # made when it is first asked for
+        return {}, b""
+
+    def _take(self, frame_bytes: int) -> None:
+        """Room for a frame beside the JPEG it came from and the networks of the model in use.
+
+        Raises:
+            MemoryError: together they are more than the PSRAM.
+        """
+        name, model = self._in_use
+        networks = self._task(name, model).networks.values() if name else ()
+        jpeg_bytes = self._jpeg_bytes if frame_bytes == self._frame_bytes else 0
+        if frame_bytes + jpeg_bytes + sum(one.path.stat().st_size for one in networks) > self._psram_bytes:
+            raise MemoryError
+
     def _decode(self, asked: Mapping[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         wanted = {"RGB888": "rgb888", "RGB565_LE": "rgb565le", "RGB565_BE": "rgb565be", "CbYCrY": "uyvy"}
         decoded = Image.of_file(payload)
@@ -176,6 +205,8 @@ class Helper:
         if asked["format"] not in wanted:
             return {"raise": "ValueError", "message": "Invalid pixel format."}, b""
         made = decoded.to(_format(wanted[asked["format"]]))
+        self._jpeg_bytes, self._frame_bytes = len(payload), len(made.data)
+        self._take(len(made.data))
         return {"width": made.width, "height": made.height}, made.data
 
     def _format_read(self, name: str) -> str:
@@ -187,8 +218,8 @@ class Helper:
     def _run(self, asked: Mapping[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         name = asked["class"]
         task = self._task(name, asked["model"])
-        if len(payload) + sum(one.path.stat().st_size for one in task.networks.values()) > self._psram_bytes:
-            raise MemoryError
+        self._in_use = (name, asked["model"])
+        self._take(len(payload))
         if asked["format"] == "gray" and "gray_is_noise" in self._quirks:
             before, features = self._stale.get(name, ([], b""))
             return {"results": before, "phases_us": {}}, features

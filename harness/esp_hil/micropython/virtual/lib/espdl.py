@@ -89,6 +89,8 @@ class _Model:
         self.height = options["height"]
         self.pixel_format = options["pixel_format"]
         self._model = str(options.get("model", ""))
+        # the networks are loaded here, not in `run`
+        ask({"op": "construct", "class": type(self).__name__, "model": self._model})
 
     def _ask(self, op: str, frame: bytes) -> tuple:  # type: ignore[type-arg]
         global _phases  # noqa: PLW0603
