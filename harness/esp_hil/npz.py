@@ -44,7 +44,7 @@ def read_npz(path: Path, names: Iterable[str] | None = None, *, hint: str = "") 
             _check_sizes(path, archive, wanted, hint)
             return {name: archive[name] for name in wanted}
     except _REASONS as cause:
-        raise GoldenError(f"{path}: not a readable .npz: {cause}", hint=hint) from None
+        raise GoldenError(f"{path}: not a readable .npz: {_said(cause)}", hint=hint) from None
 
 
 def read_npy(path: Path, *, hint: str = "") -> NDArray[Any]:
@@ -67,7 +67,7 @@ def read_npy(path: Path, *, hint: str = "") -> NDArray[Any]:
             file.seek(0)
             values: NDArray[Any] = np.load(file, allow_pickle=False)
     except _REASONS as cause:
-        raise GoldenError(f"{path}: not a readable .npy: {cause}", hint=hint) from None
+        raise GoldenError(f"{path}: not a readable .npy: {_said(cause)}", hint=hint) from None
     return values
 
 
@@ -93,6 +93,10 @@ def _check_sizes(path: Path, archive: Any, names: Iterable[str], hint: str) -> N
         total += promised
     if total > MAX_BYTES:
         raise GoldenError(f"{path}: {total:,} bytes of arrays, at most {MAX_BYTES:,} are read", hint=hint)
+
+
+def _said(cause: Exception) -> str:
+    return cause.strerror or str(cause) if isinstance(cause, OSError) else str(cause)
 
 
 _ZIP, _NPY = b"PK", b"\x93NUMPY"

@@ -367,6 +367,32 @@ def test_device_and_float_model_are_joined_by_name_else_by_size() -> None:
         joined(device, ports(("y", (5,))))
 
 
+@pytest.mark.parametrize(
+    ("extras", "words"),
+    [
+        ({"sequence": np.array([0, 1])}, "sequence is [2], there are 3 inputs"),
+        ({"labels": np.array([0, 1])}, "labels is [2], there are 3 inputs"),
+        ({"expected/nope": np.zeros(3)}, "expected/nope"),
+        ({"expected/gate": np.zeros((3, 5))}, "expected/gate"),
+    ],
+)
+def test_what_is_wrong_beside_the_inputs_is_said_of_the_person_s_file(
+    tmp_path: Path, extras: dict[str, Any], words: str
+) -> None:
+    """Not of a scratch folder's, which is gone when the error is read."""
+    (tmp_path / "net.espdl").write_bytes(fusion_file())
+    arrays: dict[str, Any] = {**{name: np.zeros((3, 6), np.int8) for name in ("imu", "audio")}, **extras}
+    np.savez(tmp_path / "mine.npz", **arrays)
+    given = GivenInputs(npz=tmp_path / "mine.npz")
+    asked = Wish(name="mine", files=(tmp_path / "net.espdl",), families=("esp32s3",), given=given)
+    with pytest.raises(GoldenError) as caught:
+        create(asked, tmp_path / "golden", quiet)
+    assert str(tmp_path / "mine.npz") in caught.value.message
+    assert words in caught.value.message
+    assert "hil-" not in caught.value.message.replace(str(tmp_path), "")
+    assert not (tmp_path / "golden").exists()
+
+
 # device files
 
 

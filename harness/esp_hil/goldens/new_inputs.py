@@ -211,6 +211,13 @@ def _from_npz(
     counts = {port.name: len(golden[port.name]) for port in ports}
     if len(set(counts.values())) > 1:
         raise GoldenError(f"{given.npz}: as many of each input, not {counts}", hint="N comes first")
+    count = next(iter(counts.values()))
+    for name, array in extras.items():
+        if array.shape[:1] != (count,):
+            raise GoldenError(
+                f"{given.npz}: {name} is {list(array.shape)}, there are {count} inputs",
+                hint="one for each input",
+            )
     return tuple(ports), golden | extras
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from esp_hil.errors import ConfigError, FormatError
+from esp_hil.errors import ConfigError, FormatError, GoldenError
 from esp_hil.formats.espdl import EspdlModel
 from esp_hil.formats.espdl.family import possible_families
 from esp_hil.formats.tflite import TfliteModel
@@ -40,6 +40,7 @@ from esp_hil.models import catalogue
 from esp_hil.models.catalogue import Model, artifact_name
 from esp_hil.models.device_file import DeviceFile, open_device_file
 from esp_hil.models.float_model import FloatModel
+from esp_hil.models.golden_set import read_golden
 from esp_hil.models.model_toml import parse
 from esp_hil.targets import FAMILIES, FAMILIES_OF, Family, Runtime
 from esp_hil.verdict.measures import Meaning
@@ -387,11 +388,30 @@ def _write(folder: Path, wish: Wish, sources: ModelSources, facts: ModelFacts, c
     golden: dict[str, Any] = dict(chosen.golden)
     np.savez_compressed(folder / "inputs.npz", **golden)
     _write_toml(folder, facts, chosen)
+    _check_golden(folder, wish, facts)
     if facts.quantizes:
         calibration = {name: values[:MOST_CALIBRATION] for name, values in chosen.calibration.items()}
         if wish.states:
             calibration |= _states(folder, chosen, calibration)
         _save_data(folder / "data.npz", chosen, calibration)
+
+
+def _check_golden(folder: Path, wish: Wish, facts: ModelFacts) -> None:
+    """Read what was written as the suites will; what is wrong with it is said of the file that the person gave."""
+    path, spec = folder / "inputs.npz", parse(folder / "model.toml")
+    given = str(wish.given.npz or "the inputs")
+    try:
+        expected = read_golden(path, spec.inputs, spec.outputs).expected
+    except GoldenError as error:
+        said = error.message.replace(str(path), given)
+        raise GoldenError(said, hint=error.hint.replace("model.toml names", "the model has")) from None
+    for port in facts.outputs:
+        shape = expected[port.name].shape[1:] if port.name in expected else port.shape
+        if facts.meanings[port.name] in {"values", "embedding"} and np.prod(shape) != np.prod(port.shape):
+            raise GoldenError(
+                f"{given}: expected/{port.name} is (N, {', '.join(map(str, shape))})",
+                hint=f"the output is {list(port.shape)}",
+            )
 
 
 def _states(folder: Path, chosen: ChosenInputs, calibration: Mapping[str, Any]) -> dict[str, Any]:
@@ -453,7 +473,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
     try:
         lines: Sequence[str] = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as cause:
-        raise ConfigError(f"{path}: {cause}", hint="a text file, one class a line") from None
+        said = cause.strerror if isinstance(cause, OSError) else "no text in UTF-8"
+        raise ConfigError(f"{path}: {said}", hint="a text file, one class a line") from None
     names = tuple(line for line in lines if line)
     if not names:
         raise ConfigError(f"{path} is empty", hint="one class a line, in the model's order")
