@@ -300,7 +300,7 @@ def test_measured_rows_of_operators_correct_a_prediction(
     (tmp_path / "runs.jsonl").write_text("".join(row.to_json() + "\n" for row in rows), encoding="utf-8")
     words = ["predict", "gesture", "--target", "esp32s3", "--recipe", "w8a8"]
     assert cli.main([*words, "--learn", str(tmp_path)]) == 0
-    assert "operators corrected by your conformance rows" in capsys.readouterr().out
+    assert "operators corrected by your own rows" in capsys.readouterr().out
     assert cli.main([*words, "--learn", str(wrong.folder)]) != 0  # a virtual board's time tells nothing
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 HELP = "predict the latency of a model on a chip, node by node, with the band of its error"
 
+_TEACHES = 0.01
+"""Share of an inference that a layer must have to teach anything of its operator."""
+
 _BAR = 24
 """Width of the longest bar, in characters."""
 
@@ -168,32 +171,34 @@ def _print_bars(found: Forecast) -> None:
 
 
 def _learned(results: Path, chip: Target, found: Forecast) -> Forecast:
-    """Rows that were measured on this chip, beside what is predicted for their models with the same settings."""
-    from esp_hil.models import catalogue
-    from esp_hil.models.device_file import open_device_file
-    from esp_hil.models.named import of_model
+    """What one's own boards say: operator by operator where layers were measured, then the whole, each at its settings.
+
+    A row is set beside what is predicted with its own clock, cores and firmware configuration, not with what is asked
+    for: so rows at 40 MHz of PSRAM teach a prediction at 80.
+    """
+    from esp_hil.results.configs import kept_configs
     from esp_hil.results.journal import read_runs
     from esp_hil.results.metrics import latency_of
-    from esp_hil.results.timing.forecast import forecast, learned, of_operators
+    from esp_hil.results.timing.forecast import learned, of_operators
+    from esp_hil.results.timing.layers import expected, layer_times
 
-    rows = read_runs(results).runs
+    rows = [row for row in read_runs(results).runs if row.target == chip.name and not row.simulated]
+    configs = kept_configs(results)
     operators = _operators(rows, chip, found.setup)
+    at_their_settings = []
+    for row in rows:
+        latency = latency_of(row) if row.case is None else None
+        config = configs.get(row.device.sdkconfig_sha256) if row.device else None
+        told = expected(row, config) if latency is not None else None
+        if latency is None or told is None:
+            continue  # a model that is not in this catalogue cannot be predicted, so it teaches nothing
+        at_their_settings.append((latency.median_ms, told[1]))
+        for layer in layer_times(row, told[1]):
+            if layer.node.ms >= _TEACHES * told[1].ms:
+                operators.setdefault(layer.node.op, []).append((layer.measured_ms, layer.node.ms))
     if operators:
         found = of_operators(found, operators)
-    pairs = []
-    for row in rows:
-        if row.case is not None:
-            continue
-        latency = None if row.target != chip.name or row.simulated else latency_of(row)
-        if latency is None:
-            continue
-        try:
-            named = of_model(catalogue.load(row.model), recipe=row.recipe, chip=chip)
-            plain = forecast(open_device_file(named.path), chip, setup=found.setup)
-            expected = of_operators(plain, operators)
-        except ConfigError:
-            continue  # a model that is not in this catalogue cannot be predicted, so it teaches nothing
-        pairs.append((latency.median_ms, expected.ms))
+    pairs = [(measured, of_operators(told, operators).ms) for measured, told in at_their_settings]
     if operators and not pairs:
         return found
     factor, half = learned(pairs)

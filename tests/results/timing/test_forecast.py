@@ -183,7 +183,8 @@ def test_portable_chips_get_a_wide_band_that_says_why() -> None:
 def test_rows_of_ones_own_correct_the_prediction() -> None:
     factor, half = learned([(20.0, 10.0), (22.0, 11.0), (8.0, 4.0)])
     assert factor == pytest.approx(2.0)
-    assert half == pytest.approx(math.log(1.15))
+    assert half == pytest.approx(math.log(1.5) / math.sqrt(3)), "three rows do not tell every model to 15 %"
+    assert learned([(20.0, 10.0)] * 20)[1] == pytest.approx(math.log(1.15))
     with pytest.raises(ConfigError, match="measured on this chip"):
         learned([])
 

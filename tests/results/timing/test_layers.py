@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from esp_hil.cli import main
 from esp_hil.models import catalogue
 from esp_hil.models.device_file import open_device_file
 from esp_hil.report.cards import card_of
@@ -141,3 +145,48 @@ def test_a_speed_names_the_slowest_memory_that_could_give_it() -> None:
     assert memory_of(150e6).startswith("as from flash in mode opi80")
     assert memory_of(700e6).startswith("as from PSRAM in mode hex200")
     assert "cache" in memory_of(5e9)
+
+
+def learned(folder: Path, rows: list[Run], capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    """What `hil predict mnist --learn` says of some rows."""
+    folder.mkdir(exist_ok=True)
+    (folder / "runs.jsonl").write_text("".join(row.to_json() + "\n" for row in rows), encoding="utf-8")
+    asked = ["predict", "mnist", "--target", "esp32p4", "--learn", str(folder), "--json", *words]
+    assert main(asked) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def whole(run: Run) -> Run:
+    """The run with cycles of its layers' sum."""
+    return replace(run, cycles=(sum(layer.cycles[0] for layer in run.layers or ()),) * 5)
+
+
+def test_rows_teach_at_their_own_settings_not_at_those_that_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A board at 100 MHz that takes what is predicted there changes nothing of what is predicted at 400."""
+    run = whole(measured(clock_hz=100_000_000))
+    found = learned(tmp_path / "as", [run], capsys)
+    assert found["ms"] == pytest.approx(forecast(open_device_file(FILE), P4).ms, rel=0.01)
+    slow = learned(tmp_path / "slow", [whole(measured(general=2.0, clock_hz=100_000_000))], capsys)
+    assert slow["ms"] == pytest.approx(2 * found["ms"], rel=0.02)
+
+
+def test_layers_teach_their_own_operators(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = {node.name: node.ms for node in forecast(open_device_file(FILE), P4).nodes}
+    run = whole(measured({"/fc1/Gemm": 4.0, "/fc2/Gemm": 4.0}))
+    found = {node["name"]: node["ms"] for node in learned(tmp_path, [run], capsys)["nodes"]}
+    assert found["/fc1/Gemm"] == pytest.approx(4 * plain["/fc1/Gemm"], rel=0.02)
+    assert found["/conv2/Conv"] == pytest.approx(plain["/conv2/Conv"], rel=0.02)
+
+
+def test_one_row_leaves_a_wide_band_and_virtual_rows_teach_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = learned(tmp_path, [whole(measured())], capsys)
+    assert found["high_ms"] / found["low_ms"] == pytest.approx(1.5**2, rel=0.01)
+    row = replace(whole(measured()), kind="virtual")
+    (tmp_path / "runs.jsonl").write_text(row.to_json() + "\n", encoding="utf-8")
+    assert main(["predict", "mnist", "--target", "esp32p4", "--learn", str(tmp_path)]) == 2
+    assert "measured on this chip" in capsys.readouterr().err

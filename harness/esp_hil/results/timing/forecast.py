@@ -165,7 +165,9 @@ def of_operators(found: Forecast, pairs: Mapping[str, Sequence[tuple[float, floa
     before = sum(node.ms for node in found.nodes)
     change = sum(node.ms for node in nodes) / before if before else 1.0
     known = {node.op for node in found.nodes} & set(factors)
-    said = f"{len(known)} of its {len({node.op for node in found.nodes})} operators corrected by your conformance rows"
+    said = (
+        f"{len(known)} of its {len({node.op for node in found.nodes})} operators corrected by your own rows"
+    )
     return replace(
         found,
         nodes=nodes,
@@ -366,6 +368,10 @@ def _tflm_node(layer: LayerWork, cycles_per_mac: float, setup: Setup) -> NodeFor
     )
 
 
+_FEW_ROWS = math.log(1.5)
+"""Half width of the band, as a logarithm, that one row of one's own leaves to other models; more rows leave less."""
+
+
 def learned(pairs: list[tuple[float, float]]) -> tuple[float, float]:
     """What a user's own rows say: the factor to multiply predictions by, and the half width of the band.
 
@@ -383,4 +389,4 @@ def learned(pairs: list[tuple[float, float]]) -> tuple[float, float]:
     ratios = [math.log(measured / predicted) for measured, predicted in pairs]
     middle = median(ratios)
     spread = median(abs(ratio - middle) for ratio in ratios)
-    return math.exp(middle), max(math.log(1.15), 2 * spread)
+    return math.exp(middle), max(math.log(1.15), 2 * spread, _FEW_ROWS / math.sqrt(len(pairs)))
