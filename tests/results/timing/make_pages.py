@@ -1,4 +1,4 @@
-"""Makes docs/time/*.md: where the milliseconds of the five systems go that this project grew from.
+"""Makes docs/time/*: where the milliseconds of the five systems go that this project grew from.
 
     python -m tests.results.timing.make_pages
 
@@ -7,10 +7,15 @@ Every number on them is a prediction of today, or a published figure of publishe
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from esp_hil.formats.espdl.memory import plan_memory
+from esp_hil.formats.espdl.model import EspdlModel
 from esp_hil.models import catalogue
+from esp_hil.models.arena import arena_of
 from esp_hil.models.device_file import open_device_file
+from esp_hil.report.memory_map import boxes_of_arena, boxes_of_plan, svg
 from esp_hil.results.timing.forecast import forecast
 from esp_hil.results.timing.page import networks_page, page
 from esp_hil.results.timing.published import published_of
@@ -38,7 +43,12 @@ SYSTEMS: dict[str, tuple[str, str, str, str, dict[str, object]]] = {
 
 def pages() -> dict[str, str]:
     """Name of each file -> its text."""
-    found = {f"{name}.md": _page(*system) for name, system in SYSTEMS.items()}
+    found = {}
+    for name, system in SYSTEMS.items():
+        found[f"{name}.md"] = (
+            _page(*system).rstrip("\n") + f"\n\n## What lies where\n\n![memory]({name}.svg)\n"
+        )
+        found[f"{name}.svg"] = _picture(*system)
     found["micropython-esp32s3.md"] = networks_page(
         "MicroPython's networks on the ESP32-S3",
         target("esp32s3"),
@@ -54,6 +64,20 @@ def _page(title: str, model: str, recipe: str, chip_name: str, changes: dict[str
     found = forecast(file, chip, setup=setup_of(chip, **changes))
     rows = published_of(model, chip.name, file.runtime, total_macs(work_of(file)))
     return page(title, file, chip, found, published=rows)
+
+
+def _picture(title: str, model: str, recipe: str, chip_name: str, changes: dict[str, object]) -> str:
+    """What lies in which memory, over the nodes' time, as `hil plan --svg` draws it."""
+    chip, known = target(chip_name), catalogue.load(model)
+    file = open_device_file(known.artifact(recipe, chip.family_of(known.recipe(recipe).runtime)))
+    weights = [layer.parameter_bytes for layer in work_of(file)]
+    if isinstance(file.content, EspdlModel):
+        boxes = boxes_of_plan(file.content, plan_memory(file.content, chip), weights, copied="psram")
+    else:  # without TFLM's records, which are measured where tflite-micro is installed
+        arena = replace(arena_of(file.content, file.image, chip=chip.name, esp_nn=""), tail_bytes=0)
+        boxes = boxes_of_arena(arena, weights, memory="internal")
+    node_ms = [node.ms for node in forecast(file, chip, setup=setup_of(chip, **changes)).nodes]
+    return svg(title, boxes, node_ms, {"internal": (chip.largest_block_bytes, "largest block")})
 
 
 def main(folder: Path = FOLDER) -> int:
