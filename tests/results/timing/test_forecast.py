@@ -14,6 +14,7 @@ from esp_hil.cli import main
 from esp_hil.errors import ConfigError
 from esp_hil.models.device_file import DeviceFile, open_device_file
 from esp_hil.results.timing.forecast import Forecast, forecast, learned, of_operators
+from esp_hil.results.timing.latency import quantile
 from esp_hil.results.timing.physics import (
     CONTRADICTION,
     Figure,
@@ -55,6 +56,16 @@ def test_the_band_holds_about_four_of_five_held_out_models_and_is_narrow(chip: s
     inside = sum(miss <= half_width(chip) for miss in misses) / len(misses)
     assert 0.75 <= inside <= 0.9
     assert math.exp(2 * half_width(chip)) <= 2.2
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+def test_the_band_holds_as_many_where_its_width_has_not_seen_the_model_either(chip: str) -> None:
+    rows = held_out_figures(chip)
+    inside = 0
+    for row in rows:
+        others = [r for r in rows if r.figure.network.model != row.figure.network.model]
+        inside += abs(math.log(row.factor)) <= quantile(sorted(abs(math.log(r.factor)) for r in others), 0.85)
+    assert 0.75 <= inside / len(rows) <= 0.9
 
 
 def test_figures_that_contradict_each_other_are_listed_and_not_fitted() -> None:
