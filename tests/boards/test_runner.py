@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from esp_hil.boards import runner
-from esp_hil.boards.runner import Host, examine_runner, labels, udev_rules
+from esp_hil.boards.labgrid import Place
+from esp_hil.boards.runner import Host, check_farm, examine_runner, labels, udev_rules
 from esp_hil.boards.select import Board
 from esp_hil.cli import main
+from esp_hil.errors import BoardUnavailable
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="udev is Linux's")
 
@@ -112,3 +114,28 @@ def test_a_history_on_a_server_is_not_looked_for_on_the_disk(good: Host) -> None
     (finding,) = [one for one in examine_runner(replace(good, environ=there)) if one.check == "history"]
     assert finding.state == "ok"
     assert "secret" not in finding.said
+
+
+@pytest.mark.parametrize(
+    ("why", "state", "said"),
+    [
+        ("", "ok", "2 of 2 places can be used"),
+        ("its exporter is gone", "warn", "1 of 2 places can be used; not s3-b (its"),
+    ],
+)
+def test_a_farm_is_asked_which_places_can_be_used(why: str, state: str, said: str) -> None:
+    places = [
+        Place(name=name, tags={}, acquired="", why_not=reason, power=False)
+        for name, reason in (("s3-a", ""), ("s3-b", why))
+    ]
+    found = check_farm(lambda: places)
+    assert found.state == state
+    assert found.said.startswith(said)
+
+
+def test_a_farm_that_does_not_answer_is_a_failure_with_what_to_do() -> None:
+    def places() -> list[Place]:
+        raise BoardUnavailable("labgrid's coordinator at farm:1 does not answer", hint="is it up?")
+
+    found = check_farm(places)
+    assert (found.state, found.todo) == ("fail", "is it up?")

@@ -268,15 +268,15 @@ time.sleep(600)
 
 
 @needs_labgrid
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_place_is_free_soon_after_its_run_was_ended(rack: Farm, how: signal.Signals) -> None:
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT", "SIGTERM"])
+def test_a_place_is_free_soon_after_its_run_was_ended(rack: Farm, how: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, "s3-b"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "has\n"
     assert place("s3-b").holder.startswith(f"process {process.pid} of ")
-    process.send_signal(how)
+    process.send_signal(signal.Signals[how])
     process.wait()
     process.stdout.close()
     wait_until_free(rack.address, ("s3-b",))

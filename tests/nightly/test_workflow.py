@@ -47,6 +47,7 @@ def runner(tmp_path: Path) -> Path:
     folder = tmp_path / "checkout"
     for name, text in {
         "bin/python3": "#!/bin/bash\nexit 0\n",
+        "bin/gh": GH.format(folder=tmp_path),
         ".venv/bin/python": "#!/bin/bash\nexit 0\n",
         ".venv/bin/tox": TOX.format(python=sys.executable, root=ROOT),
         ".tox/board/bin/hil": f'#!/bin/bash\nexec {sys.executable} -m esp_hil.cli "$@"\n',
@@ -56,6 +57,14 @@ def runner(tmp_path: Path) -> Path:
         path.write_text(text)
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return folder
+
+
+PAYLOAD = {"pull_request": {"label": {"name": "hil"}, "number": 7}}
+GH = """#!/bin/bash
+# stands for GitHub's program: keeps what it was asked to post
+echo "$@" > {folder}/gh.txt
+cp "${{@: -1}}" {folder}/posted.md
+"""
 
 
 def night(runner: Path, boards: str, event: str = "schedule") -> Done:
@@ -76,7 +85,7 @@ def night(runner: Path, boards: str, event: str = "schedule") -> Done:
     workflow.write_text(
         text.replace("/var/lib/esp-hil/history.sqlite", str(runner.parent / "history.sqlite"))
     )
-    (done,) = execute(workflow, event, folder=runner, environ=environ)
+    (done,) = execute(workflow, event, folder=runner, environ=environ, payload=PAYLOAD.get(event, {}))
     return done
 
 
@@ -110,12 +119,19 @@ def test_a_green_night_and_then_one_with_a_regression_of_one_board(runner: Path,
     assert done.steps["pull request"] == "skipped"
 
     shutil.rmtree(runner / "reports")  # as the checkout of the next night does
-    done = night(runner, row(machine, "s3-a", "esp32s3", 1.2) + row(machine, "p4-a", "esp32p4", 1.0))
+    boards = row(machine, "s3-a", "esp32s3", 1.2) + row(machine, "p4-a", "esp32p4", 1.0)
+    done = night(runner, boards, "pull_request")
     assert not done.ok
     assert done.steps["night"] == "failure"
     assert done.steps["actions/upload-artifact@v4"] == "success", "what a red night recorded is kept"
     comment = (runner / "reports/out/rack1/comment.md").read_text(encoding="utf-8")
     assert comment in done.summary
+    assert done.steps["pull request"] == "success"
+    asked = (runner.parent / "gh.txt").read_text(encoding="utf-8")
+    assert asked.startswith(
+        "pr comment 7 --edit-last --create-if-none --body-file reports/out/rack1/comment.md"
+    )
+    assert (runner.parent / "posted.md").read_text(encoding="utf-8") == comment
     assert "### esp-hil: 1 worse; 2 runs on 2 boards" in comment
     (worse,) = [line for line in comment.splitlines() if "latency\\_ms" in line]
     assert "s3-a" in worse

@@ -138,7 +138,13 @@ def _text(value: object) -> str:
 
 
 def execute(
-    workflow: Path, event: str, *, folder: Path, environ: Mapping[str, str], variables: Mapping[str, str] = {}
+    workflow: Path,
+    event: str,
+    *,
+    folder: Path,
+    environ: Mapping[str, str],
+    variables: Mapping[str, str] = {},
+    payload: Mapping[str, Any] = {},
 ) -> list[Done]:
     """Execute the jobs one after the other, each combination of its matrix for itself.
 
@@ -148,11 +154,13 @@ def execute(
         folder: in which the steps are run.
         environ: what the machine's own environment is to them.
         variables: of the repository.
+        payload: what GitHub tells of the event.
     """
     read: Any = importlib.import_module("yaml").safe_load(workflow.read_text(encoding="utf-8"))
     context: dict[str, Any] = {
         "github": {
             "event_name": event,
+            "event": payload,
             "server_url": "https://github.com",
             "repository": "o/r",
             "run_id": "1",

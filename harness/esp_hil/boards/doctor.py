@@ -226,9 +226,9 @@ def check_boards(rows: Callable[[], Mapping[str, Board]]) -> CheckResult:
         )
     seen: dict[tuple[str, str], str] = {}
     for board in boards.values():
-        for key in ("serial_number", "usb_path", "mac", "url"):
+        for key in ("serial_number", "usb_path", "mac", "url", "labgrid"):
             value = getattr(board, key)
-            if not value:
+            if not value or (key == "labgrid" and "=" in value):  # tags may fit several places
                 continue
             other = seen.setdefault((key, value.lower()), board.id)
             if other != board.id:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from esp_hil.boards import lease
+from esp_hil.boards import labgrid, lease
 from esp_hil.boards.doctor import BRIDGES, CheckResult
 from esp_hil.boards.select import Board
+from esp_hil.errors import HilError
 
 RULES = "99-esp-hil.rules"
 TMPFILES = "esp-hil.conf"
@@ -135,6 +136,8 @@ def examine_runner(host: Host) -> Iterator[CheckResult]:
     yield check_boards_file(host)
     yield check_history(host)
     yield check_venv(host)
+    if host.environ.get("HIL_LABGRID") or host.environ.get("LG_COORDINATOR"):
+        yield check_farm()
 
 
 def check_dialout(host: Host) -> CheckResult:
@@ -190,6 +193,21 @@ def check_leases() -> CheckResult:
     todo = f"sudo chmod {lease.FOLDER_MODE:o} {folder}"
     return CheckResult(
         check="leases", state="fail", said=f"{folder} has mode {mode:o}: other users cannot lease", todo=todo
+    )
+
+
+def check_farm(places: Callable[[], Sequence[labgrid.Place]] = labgrid.places) -> CheckResult:
+    """Whether labgrid's coordinator answers, and what of its places can be used."""
+    try:
+        found = places()
+    except HilError as error:
+        return CheckResult(check="labgrid", state="fail", said=error.message, todo=error.hint)
+    out = [f"{place.name} ({place.why_not})" for place in found if place.why_not]
+    said = f"{len(found) - len(out)} of {len(found)} places can be used"
+    if not out:
+        return CheckResult(check="labgrid", state="ok", said=said)
+    return CheckResult(
+        check="labgrid", state="warn", said=f"{said}; not {', '.join(out)}", todo="hil boards shows them"
     )
 
 

@@ -22,7 +22,7 @@ from esp_hil.virtual.faults import FaultPlan
 
 LOG = logging.getLogger(__name__)
 
-START_S = 20.0
+START_S = 60.0
 STOP_S = 5.0
 
 
