@@ -1,7 +1,7 @@
 """Recorded failures of builds: the first line that matters, and the advice.
 
-The logs of `failing_builds` were made by idf.py of ESP-IDF 5.5.5, its scripts, CMake 3.25, ninja 1.11 and GCC 12.2 for
-RISC-V, with the folders renamed; those of `_WRITTEN` are in these tools' formats.
+The logs of `failing_builds` were made by idf.py of ESP-IDF 5.5.5 and 6.0.2, its scripts, CMake 3.25, ninja 1.11 and
+GCC 12.2 for RISC-V, with the folders renamed; those of `_WRITTEN` are in these tools' formats.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ EXPECTED: dict[str, tuple[str, str]] = {
         "install.sh for the chip",
     ),
     "multiple_definition": ("multiple definition of `fine()'", "built twice"),
+    "no_picolibc": ("cannot read spec file 'picolibc.specs'", "not that of this ESP-IDF"),
+    "old_compiler": ("unrecognized command-line option '-std=gnu23'", "not that of this ESP-IDF"),
     "partition_csv": ("Partition factory invalid: Offset 0x11000", "0x10000"),
     "partition_overflow": ("too small for binary esp_hil.bin size 0x124f80: - Part 'factory'", "flash-8mb"),
     "python_requirements": ("Requirement 'idf-component-manager~=2.2' was not met", "Python environment"),
