@@ -1,6 +1,6 @@
 """Recorded failures of builds: the first line that matters, and the advice.
 
-The logs of `failing_builds` were made by idf.py of ESP-IDF 5.5.5 and 6.0.2, its scripts, CMake 3.25, ninja 1.11 and
+The logs of `failing_builds` were made by idf.py of ESP-IDF 5.3.5, 5.5.5 and 6.0.2, its scripts, CMake 3.25, ninja 1.11 and
 GCC 12.2 for RISC-V, with the folders renamed; those of `_WRITTEN` are in these tools' formats.
 """
 
@@ -55,6 +55,10 @@ EXPECTED: dict[str, tuple[str, str]] = {
     "partition_csv": ("Partition factory invalid: Offset 0x11000", "0x10000"),
     "partition_overflow": ("too small for binary esp_hil.bin size 0x124f80: - Part 'factory'", "flash-8mb"),
     "python_requirements": ("Requirement 'idf-component-manager~=2.2' was not met", "Python environment"),
+    "reconfigure_registry": (
+        "build.cmake:592: ERROR: Cannot establish a connection to the component registry",
+        "IDF_COMPONENT_REGISTRY_URL",
+    ),
     "registry": ("Cannot establish a connection to the component registry", "IDF_COMPONENT_REGISTRY_URL"),
     "static_assertion": ("static_assertion.cpp:2:58: error: static assertion failed", "from this line on"),
     "toolchain_version": ("Tool doesn't match supported version", "not that of this ESP-IDF"),

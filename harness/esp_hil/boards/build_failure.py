@@ -195,7 +195,10 @@ def _paragraph(lines: Sequence[str]) -> str:
 
 
 def _is_vague(line: str) -> bool:
-    return line.startswith("FAILED: ") or "some warnings being treated as errors" in line
+    return (
+        line.startswith(("FAILED: ", "ninja: error: rebuilding 'build.ninja'"))
+        or "some warnings being treated as errors" in line
+    )
 
 
 def _fallback(lines: Sequence[str]) -> str:
