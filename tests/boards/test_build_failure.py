@@ -1,7 +1,7 @@
 """Recorded failures of builds: the first line that matters, and the advice.
 
-The logs of `failing_builds` were made by idf.py of ESP-IDF 5.3.5, 5.5.5 and 6.0.2, its scripts, CMake 3.25, ninja 1.11 and
-GCC 12.2 for RISC-V, with the folders renamed; those of `_WRITTEN` are in these tools' formats.
+The logs of `failing_builds` were made by idf.py of ESP-IDF 5.3.5, 5.5.5 and 6.0.2, its scripts, CMake 3.25, ninja 1.11
+and GCC 12.2 for RISC-V, with the folders renamed; those of `_WRITTEN` are in these tools' formats.
 """
 
 from __future__ import annotations
