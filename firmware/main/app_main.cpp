@@ -40,6 +40,7 @@ constexpr hil::Config kConfig{CONFIG_HIL_MAX_PAYLOAD, CONFIG_HIL_RX_WINDOW_BYTES
                               hil::RoomLimits{CONFIG_HIL_SLOT_BYTES, CONFIG_HIL_CAPTURE_BYTES}};
 constexpr hil::LastingSizes kLasting{CONFIG_HIL_INFO_BYTES, CONFIG_HIL_PROFILE_BYTES, CONFIG_HIL_MAX_PAYLOAD};
 constexpr std::size_t kScratchBytes = 2048;
+constexpr std::size_t kLastingBytes = 64 * 1024;  // stacks, drivers and buffers that app_main makes: more than they take
 constexpr UBaseType_t kServerPriority = 10;                 // above the engine's task
 constexpr TickType_t kLongestWait = pdMS_TO_TICKS(1000);  // the task watchdog waits longer
 
@@ -126,6 +127,8 @@ extern "C" void app_main() {
   using namespace hil::esp;
   std::set_new_handler(memory_exhausted);
   vTaskPrioritySet(nullptr, kServerPriority);
+  static ChipHeap heap;
+  const MutableBytes held = hil::hold_largest(heap, kLastingBytes);
   mount_files();
   Line& line = open_line();
   static LogLines log(line);
@@ -136,12 +139,16 @@ extern "C" void app_main() {
   static EngineTask engine_task(line);
   static ChipBoard board(clock, line, engine_task, log);
   static GoldenPartition golden;
-  static ChipHeap heap;
   const hil::Parts parts{make_engine(images, log, clock), board, images, clock, engine_task, line.rate(),
                          golden.exists() ? &golden : nullptr, &heap};
   const hil::Buffers buffers = make_buffers(heap);
   if (const char* const problem = Server::problem(kConfig, buffers, parts)) give_up(problem);
   static Server server(kConfig, buffers, parts);
   server.boot();
+  if (!held.empty()) {
+    heap.give_back(held);
+    // the least that was free counts from here: it is what models left
+    ESP_ERROR_CHECK(heap_caps_monitor_local_minimum_free_size_start());
+  }
   pump(server, line, log);
 }

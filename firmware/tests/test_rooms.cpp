@@ -215,6 +215,16 @@ TEST(a_board_that_cannot_start_says_what_there_was_no_memory_for) {
   CHECK_EQ(std::string_view(take_lasting(none, kLasting, buffers)), std::string_view("no memory for INFO"));
 }
 
+TEST(the_largest_block_that_a_heap_tells_can_be_taken) {
+  for (std::size_t internal = 66 * kKiB; internal < 234 * kKiB; internal += 3 * kKiB) {
+    if (internal > 116 * kKiB && internal < 130 * kKiB) continue;  // see tlsf_memory.h
+    ModelHeap heap(0, internal);
+    CHECK(!heap.take(Memory::kInternal, 5 * kKiB).empty());
+    const std::size_t largest = heap.largest(Memory::kInternal);
+    CHECK_EQ(heap.take(Memory::kInternal, largest).size(), largest);
+  }
+}
+
 TEST(what_lasts_is_in_psram_where_there_is_some_and_as_large_as_was_hoped_for) {
   for (const std::size_t psram : kBoards) {
     ModelHeap heap(psram, kInternal);
@@ -232,4 +242,52 @@ TEST(lasting_memory_shrinks_where_there_is_no_psram) {
   ModelHeap with(2 * kMiB, kInternal);
   CHECK_EQ(take_lasting(with, 64 * kKiB, 8 * kKiB).size(), 64 * kKiB);
   CHECK_EQ(with.left(Memory::kInternal), kInternal);
+}
+
+// Two pieces of internal memory, as most chips have.
+class TwoPieces final : public Heap {
+ public:
+  TwoPieces(std::size_t first, std::size_t second) : pieces_{ModelHeap(0, first), ModelHeap(0, second)} {}
+
+  std::size_t total(Memory memory) const override { return pieces_[0].total(memory) + pieces_[1].total(memory); }
+  std::size_t largest(Memory memory) const override {
+    const std::size_t first = pieces_[0].largest(memory);
+    const std::size_t second = pieces_[1].largest(memory);
+    return first > second ? first : second;
+  }
+  MutableBytes take(Memory memory, std::size_t bytes) override {
+    const MutableBytes block = pieces_[0].take(memory, bytes);
+    return block.empty() ? pieces_[1].take(memory, bytes) : block;
+  }
+  void give_back(MutableBytes block) override { pieces_[taken_from(block)].give_back(block); }
+
+ private:
+  std::size_t taken_from(MutableBytes block) const { return block.size() > kSmallest ? 0 : 1; }
+  static constexpr std::size_t kSmallest = 100 * kKiB;  // of the blocks that this test holds in the first piece
+
+  ModelHeap pieces_[2];
+};
+
+TEST(the_largest_piece_stays_whole_where_the_next_one_has_room_for_what_lasts) {
+  TwoPieces heap(160 * kKiB, 96 * kKiB);
+  const std::size_t whole = heap.largest(Memory::kInternal);
+  const MutableBytes held = hold_largest(heap, 64 * kKiB);
+  CHECK_EQ(held.size(), whole);
+  CHECK(boots(heap));
+  heap.give_back(held);
+  // all but a size class: small blocks may lie in what the largest one left of its piece
+  CHECK(heap.largest(Memory::kInternal) >= whole - whole / 16);
+  TwoPieces without(160 * kKiB, 96 * kKiB);
+  CHECK(boots(without));
+  CHECK(without.largest(Memory::kInternal) < whole - whole / 16);
+}
+
+TEST(nothing_is_held_where_what_lasts_would_have_no_room) {
+  TwoPieces heap(160 * kKiB, 48 * kKiB);
+  const std::size_t whole = heap.largest(Memory::kInternal);
+  CHECK(hold_largest(heap, 64 * kKiB).empty());
+  CHECK_EQ(heap.largest(Memory::kInternal), whole);
+  ModelHeap one(8 * kMiB, kInternal);
+  CHECK(hold_largest(one, 64 * kKiB).empty());
+  CHECK_EQ(one.left(Memory::kInternal), kInternal);
 }

@@ -16,12 +16,17 @@ extern "C" {
 
 namespace hil::test {
 
-// The same as ModelMemory. Pointers are longer here than on a chip: the control structure's growth is added to the region.
+// The same as ModelMemory. Pointers are longer here than on a chip: the control structure's growth is added to the region. With
+// them tlsf.c also lets the head of the last size class overlap the first block: no region may be as large as just below a
+// power of two.
 class TlsfMemory {
  public:
   explicit TlsfMemory(std::size_t bytes) : total_(bytes) {
     if (bytes == 0) return;
     const std::size_t region = (bytes + control_bytes(bytes, sizeof(void*)) - control_bytes(bytes, 4)) / 8 * 8;
+    for (std::size_t power = 1; power <= 2 * bytes; power *= 2) {
+      if (bytes < power && bytes > power - power / 16) std::abort();
+    }
     bytes_ = std::make_unique<std::uint64_t[]>(region / 8);
     tlsf_ = tlsf_create_with_pool(bytes_.get(), region, 0);
     if (tlsf_ == nullptr) std::abort();
@@ -39,7 +44,7 @@ class TlsfMemory {
     std::size_t most = 0;
     tlsf_walk_pool(tlsf_get_pool(tlsf_), keep_largest, &most);
     const std::size_t block = tlsf_fit_size(tlsf_, most);
-    return block > Heap::kAlignment ? block - Heap::kAlignment : 0;
+    return block > Heap::kOverhead ? block - Heap::kOverhead : 0;
   }
   MutableBytes take(std::size_t bytes) {
     if (bytes == 0 || tlsf_ == nullptr) return {};

@@ -356,8 +356,8 @@ CASES: dict[str, list[tuple[Subject, str, Subject]]] = {
     "memory": [
         (
             on_file(wide(250_000), chip="esp32c3"),
-            "one block of 250,000 bytes; the largest of esp32c3's internal RAM has about 169,808",
-            on_file(wide(160_000), chip="esp32c3"),
+            "one block of 250,000 bytes; the largest of esp32c3's internal RAM has about 131,072",
+            on_file(wide(120_000), chip="esp32c3"),
         ),
         (
             on_file(wide(1 << 20), chip="esp32p4", psram_bytes=1 << 19),

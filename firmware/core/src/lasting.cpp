@@ -43,4 +43,11 @@ MutableBytes take_lasting(Heap& heap, std::size_t wanted, std::size_t least) {
   return block;
 }
 
+MutableBytes hold_largest(Heap& heap, std::size_t lasting) {
+  const MutableBytes block = heap.take(Memory::kInternal, heap.largest(Memory::kInternal));
+  if (block.empty() || heap.largest(Memory::kInternal) >= lasting) return block;
+  heap.give_back(block);
+  return {};
+}
+
 }  // namespace hil

@@ -13,6 +13,9 @@ enum class Memory : std::uint8_t { kPsram, kInternal };
 class Heap {
  public:
   static constexpr std::size_t kAlignment = 64;  // cache lines
+  // What an aligned block takes of a free one beside its own size, in ESP-IDF's allocator: it may begin up to kAlignment later,
+  // leaves a gap that can hold a header, and the sum is rounded up to kAlignment.
+  static constexpr std::size_t kOverhead = 2 * kAlignment;
 
   // All there is of it, taken or not. 0: the board has none.
   virtual std::size_t total(Memory memory) const = 0;

@@ -25,4 +25,8 @@ const char* take_lasting(Heap& heap, const LastingSizes& sizes, Buffers& buffers
 // A block of `wanted` bytes from PSRAM, else of `least` from wherever there is room. Empty: not even that.
 MutableBytes take_lasting(Heap& heap, std::size_t wanted, std::size_t least);
 
+// The largest block of internal memory, for as long as what lasts is made: it is made in the next largest one then, and the
+// largest stays whole for an arena. Empty where the next one has no room for `lasting` bytes; nothing is held then.
+MutableBytes hold_largest(Heap& heap, std::size_t lasting);
+
 }  // namespace hil

@@ -16,8 +16,7 @@ std::size_t ChipHeap::total(Memory memory) const { return heap_caps_get_total_si
 
 std::size_t ChipHeap::largest(Memory memory) const {
   const std::size_t block = heap_caps_get_largest_free_block(caps_of(memory));
-  // an aligned block may begin up to so much later
-  return block > kAlignment ? block - kAlignment : 0;
+  return block > kOverhead ? block - kOverhead : 0;
 }
 
 MutableBytes ChipHeap::take(Memory memory, std::size_t bytes) {
