@@ -61,8 +61,12 @@ _C_CYCLES_READ: Mapping[str, float] = {"AveragePool": 4, "GlobalAveragePool": 4,
 _OTHER_C_CYCLES = 10.0
 """For an element of an operator that is not in the tables."""
 
-_PORTABLE_CYCLES_PER_MAC = {8: 7.0, 16: 9.0, 32: 12.0}
-"""Portable C++ (esp32, s2, c2-c6), no figure of ESP-DL published: a loop of loads, a product and an addition."""
+PORTABLE_MAC_CYCLES = {"xtensa": 11.6, "riscv": 8.0}
+"""For an int8 multiply-accumulate of ESP-DL's portable C++, by instruction set: the medians of what its
+operator_performance.md tells of six convolutions in ANSI C (esp32s3 6.3 to 16, esp32p4 4.3 to 13)."""
+
+_PORTABLE_BITS = {8: 1.0, 16: 1.3, 32: 1.7}
+"""How much longer wider operands take there: coarse, no figure tells."""
 
 C_FACTOR = {"O2": 1.0, "Os": 1.3, "Og": 2.5}
 """How much longer C++ takes than at -O2."""
@@ -107,8 +111,14 @@ class NodeCost:
         return self.weight_bytes + self.streamed_bytes + self.activation_bytes
 
 
-def costs_of(file: DeviceFile, family: Family, setup: Setup) -> tuple[NodeCost, ...]:
+def costs_of(file: DeviceFile, family: Family, setup: Setup, *, isa: str = "xtensa") -> tuple[NodeCost, ...]:
     """The cost of each node of an `.espdl`, in the file's order.
+
+    Args:
+        file: the device file.
+        family: whose kernels run.
+        setup: what to count for.
+        isa: of the chip, for what has no kernel: as in targets.toml.
 
     Raises:
         UnsupportedOperator: an operator that ESP-DL does not have (all are named), or a shape that is not known.
@@ -122,17 +132,25 @@ def costs_of(file: DeviceFile, family: Family, setup: Setup) -> tuple[NodeCost, 
             hint="hil lint tells which operators it has, and what to use instead",
         )
     shapes, chip = propagate(graph), simd_chip(family)
+    mac_cycles = PORTABLE_MAC_CYCLES["xtensa" if isa.startswith("xtensa") else "riscv"]
     return tuple(
-        _cost(graph, node, shapes, work=work, chip=chip, setup=setup)
+        _cost(graph, node, shapes, work=work, chip=chip, setup=setup, mac_cycles=mac_cycles)
         for node, work in zip(graph.nodes, work_of(file), strict=True)
     )
 
 
 def _cost(
-    graph: Graph, node: Node, shapes: Mapping[str, Shape], *, work: LayerWork, chip: str | None, setup: Setup
+    graph: Graph,
+    node: Node,
+    shapes: Mapping[str, Shape],
+    *,
+    work: LayerWork,
+    chip: str | None,
+    setup: Setup,
+    mac_cycles: float,
 ) -> NodeCost:
     calls = () if chip is None else kernel_calls(graph, node, shapes, chip)
-    cycles, known = _c_cycles(node, shapes, work, bool(calls))
+    cycles, known = _c_cycles(node, shapes, work, mac_cycles=0.0 if calls else mac_cycles)
     cycles += _DISPATCH_CYCLES * sum(call.calls for call in calls)
     made = shapes.get(node.output(0), ())
     return NodeCost(
@@ -182,8 +200,11 @@ def _splits(node: Node, shapes: Mapping[str, Shape]) -> bool:
     return before[1] > 4 * dilation * shapes[node.input(1)][0]
 
 
-def _c_cycles(node: Node, shapes: Mapping[str, Shape], work: LayerWork, counted: bool) -> tuple[float, bool]:
-    """Cycles of C++ beside the kernels, and whether they are known at all."""
+def _c_cycles(
+    node: Node, shapes: Mapping[str, Shape], work: LayerWork, *, mac_cycles: float
+) -> tuple[float, bool]:
+    """Cycles of C++ beside the kernels, and whether they are known at all; `mac_cycles` is 0 where kernels multiply."""
+    counted = mac_cycles == 0
     made = math.prod(shapes.get(node.output(0), ()))
     read = math.prod(shapes.get(node.input(0), ()))
     registered = REGISTERED[node.op_type]
@@ -194,7 +215,7 @@ def _c_cycles(node: Node, shapes: Mapping[str, Shape], work: LayerWork, counted:
     if counted:
         return 0.0, True
     if work.macs:
-        return _PORTABLE_CYCLES_PER_MAC[min(work.bits, 32)] * work.macs, False
+        return _PORTABLE_BITS[min(work.bits, 32)] * mac_cycles * work.macs, False
     if "lut" in node.attributes:
         return 5.0 * made, True
     return _element_cycles(node, made, read)

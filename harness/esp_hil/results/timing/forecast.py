@@ -196,7 +196,7 @@ def forecast(
     setup = setup or setup_of(chip)
     if not isinstance(file.content, EspdlModel):
         return _tflm(file, chip, setup, kernels)
-    costs = costs_of(file, chip.family, setup)
+    costs = costs_of(file, chip.family, setup, isa=chip.isa)
     if chip.family == "c":
         return _joined([_node(cost, _PORTABLE, setup) for cost in costs], setup, _UNMEASURED, _portable())
     name = KIN.get(chip.name, chip.name)
@@ -208,7 +208,9 @@ _PORTABLE = Physics(cycles=1.0, weights=2.0, activations=1.2, flash=1.2, models=
 
 
 def _portable() -> tuple[str, ...]:
-    return ("portable C++: no latency of ESP-DL is published for this chip, its loops are estimated",)
+    return (
+        "portable C++: no network is published for this chip, its loops are those of six published operators",
+    )
 
 
 def _node(cost: NodeCost, physics: Physics, setup: Setup) -> NodeForecast:
