@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,10 +170,17 @@ def place(name: str) -> Place:
 
 def wait_until_free(address: str, names: tuple[str, ...], seconds: float = 20.0) -> None:
     """Until nobody has these places any more."""
+    wait_until(address, lambda held: not held.keys() & set(names), seconds)
+
+
+def wait_until(address: str, done: Callable[[dict[str, str]], bool], seconds: float) -> None:
+    """Until the places that somebody has, by their names, are as they should be."""
     admin = Coordinator(address, ADMIN)
     until = time.monotonic() + seconds
     try:
-        while held := {name: admin.places[name].acquired for name in names if admin.places[name].acquired}:
+        while not done(
+            held := {place.name: place.acquired for place in list(admin.places.values()) if place.acquired}
+        ):
             assert time.monotonic() < until, held
             time.sleep(0.02)
     finally:
