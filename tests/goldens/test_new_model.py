@@ -417,6 +417,18 @@ def test_an_espdl_that_does_not_tell_its_chip_asks_for_it(tmp_path: Path) -> Non
     assert not (tmp_path / "golden").exists()
 
 
+def test_of_two_espdl_files_that_do_not_tell_each_is_told_its_chip(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.espdl").write_bytes(fusion_file())
+    (tmp_path / "b.espdl").write_bytes(fusion_file())
+    a, b, into = str(tmp_path / "a.espdl"), str(tmp_path / "b.espdl"), str(tmp_path / "golden")
+    assert main(["new", "mine", "--espdl", a, "--espdl", b, "--into", into]) != 0
+    assert f"--espdl c={a}" in capsys.readouterr().err
+    assert main(["new", "mine", "--espdl", f"c={a}", "--espdl", f"esp32p4={b}", "--into", into]) == 0
+    assert catalogue.load("mine", (Path(into),)).recipe("given").targets == ("c", "esp32p4")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

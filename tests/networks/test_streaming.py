@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +14,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from esp_hil.commands import new as command
-from esp_hil.formats.espdl import Graph
+from esp_hil.exact import ExactReference
+from esp_hil.formats.espdl import Graph, read_espdl
 from esp_hil.goldens.references import DeviceFileReference, FloatReference
 from esp_hil.models.catalogue import Model
 from esp_hil.models.device_file import open_device_file
+from esp_hil.targets import Family
 from tests.formats.espdl.writer import edl, graph, node, value
 from tests.formats.tflite.graphs import variable
 from tests.formats.tflite.networks import needs_tflm
@@ -115,6 +120,85 @@ def test_a_cache_of_the_file_is_kept_over_steps_and_emptied_between_sequences(tm
     answers = DeviceFileReference(model, "given", "esp32p4").run(golden.arrays, golden.starts)
     np.testing.assert_array_equal(answers["y"].values, windows(x, golden.starts))
     exact(suites(tmp_path, target="esp32p4"))
+
+
+def test_an_output_has_the_shape_of_a_step_where_the_file_has_that_of_the_whole_clip(tmp_path: Path) -> None:
+    """As esp-ppq exports streaming models: ESP-DL computes the shape anew when it loads the file."""
+    stale = graph(
+        [node("StreamingCache", ("x",), ("y",), window_size=3, frame_axis=1)],
+        (value("x", (1, 1, 4), -4), value("y", (1, 44, 4), -4)),
+    )
+    assert [one.shape for one in open_device_file(edl(stale)).outputs] == [(1, 3, 4)]
+    x = integers(len(SEQUENCE), 1, 4)
+    model = folder(tmp_path, CACHED, {"esp32p4": edl(stale)}, {"x": x, "sequence": SEQUENCE})
+    golden = model.golden()
+    answers = DeviceFileReference(model, "given", "esp32p4").run(golden.arrays, golden.starts)
+    np.testing.assert_array_equal(answers["y"].values, windows(x, golden.starts))
+    exact(suites(tmp_path, target="esp32p4"))
+
+
+_STREAMED = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import numpy as np, torch
+from torch import nn
+import esp_ppq.api as api
+from esp_ppq import PPQLinearQuant_toInt
+from esp_ppq.executor import TorchExecutor
+
+folder, family, frames = sys.argv[1], sys.argv[2], 50
+torch.manual_seed(0)
+torch.set_num_threads(1)
+net = nn.Sequential(nn.Conv1d(8, 16, 3), nn.ReLU(), nn.Conv1d(16, 16, 3, dilation=2), nn.ReLU(), nn.Conv1d(16, 4, 1))
+x = torch.randn(32, 8, frames)
+
+def quantized(**more):
+    path = folder + "/net.onnx"
+    torch.onnx.export(
+        net.eval(), torch.zeros(1, 8, frames), path,
+        input_names=["x"], output_names=["y"], opset_version=18, dynamo=False,
+    )
+    return api.espdl_quantize_onnx(
+        path, folder + "/" + ("streaming" if more else "whole") + ".espdl",
+        torch.utils.data.DataLoader(x, batch_size=1, shuffle=False), 32, [1, 8, frames], inputs=[x[:1]],
+        target=family, num_of_bits=8, error_report=False, verbose=0, **more,
+    )
+
+quantized(auto_streaming=True, streaming_input_shape=[1, 8, 1])
+whole = quantized()
+answer = TorchExecutor(whole, device="cpu").forward(x[:1])[0]
+operation = whole.outputs["y"].source_op
+config = operation.output_quant_config[operation.outputs.index(whole.outputs["y"])]
+np.savez(folder + "/executor.npz", x=x[0].numpy(), y=PPQLinearQuant_toInt(answer, config).numpy())
+"""
+
+
+@pytest.mark.quantize
+@pytest.mark.parametrize("family", ["esp32s3", "esp32p4"])
+def test_steps_of_a_streaming_export_are_what_the_executor_answers_to_the_whole_clip(
+    tmp_path: Path, family: Family
+) -> None:
+    """esp-ppq's executor knows no cache; over a whole clip it answers what each full window of the stream must be."""
+    for package in ("torch", "esp_ppq"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: pip install 'esp-hil[quantize]'")
+    asked = [sys.executable, "-c", _STREAMED, str(tmp_path), family]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=500)
+    assert done.returncode == 0, done.stderr[-2000:]
+    model = read_espdl(tmp_path / "streaming.espdl")
+    assert sum(one.op_type == "StreamingCache" for one in model.graph.nodes) == 2
+    with np.load(tmp_path / "executor.npz") as arrays:
+        x, right = arrays["x"], arrays["y"][0]
+    (given,) = model.graph.inputs
+    scaled = x / 2.0 ** given.exponents[0]
+    rounded = np.floor(scaled + 0.5) if family == "esp32s3" else np.rint(scaled)
+    frames = np.clip(rounded, -128, 127).astype(np.int8).T.reshape(-1, *given.shape)
+    reference = ExactReference(model, family)
+    reference.reset()
+    steps = [reference.run({given.name: frame}, keep_state=True)["y"].reshape(-1) for frame in frames]
+    full = right.shape[1]
+    assert full == 44
+    np.testing.assert_array_equal(np.stack(steps[-full:], axis=1), right)
 
 
 def test_without_sequences_all_steps_are_one(tmp_path: Path) -> None:

@@ -54,11 +54,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     network.add_argument("--tflite", type=Path, metavar="FILE", help="for TensorFlow Lite Micro, as it is")
     network.add_argument(
         "--espdl",
-        type=Path,
-        metavar="FILE",
+        metavar="[CHIP=]FILE",
         action="append",
         default=[],
-        help="for ESP-DL, as it is; give it again for another chip",
+        help="for ESP-DL, as it is; give it again for another chip. CHIP= where the file does not tell its own",
     )
     inputs = parser.add_argument_group("inputs (without any, seeded noise is taken, and that is said)")
     inputs.add_argument(
@@ -137,10 +136,12 @@ def _wish(args: Namespace) -> Wish:
     from esp_hil.goldens.new_inputs import GivenInputs
     from esp_hil.goldens.new_model import Wish, read_labels
 
+    given = [_file_and_chip(text) for text in args.espdl]
     return Wish(
         name=args.name,
         onnx=args.onnx,
-        files=(*([args.tflite] if args.tflite else []), *args.espdl),
+        files=(*([args.tflite] if args.tflite else []), *(path for path, _ in given)),
+        chips={path: family for path, family in given if family},
         given=GivenInputs(
             npz=args.inputs,
             folders={name: Path(folder) for name, folder in map(_pair, args.calibration)},
@@ -154,6 +155,14 @@ def _wish(args: Namespace) -> Wish:
         float_operators=tuple(word.strip() for word in args.float_operators.split(",") if word.strip()),
         states=_states(args.state),
     )
+
+
+def _file_and_chip(text: str) -> tuple[Path, Family | None]:
+    """FILE, or CHIP=FILE."""
+    chip, equals, path = text.partition("=")
+    if not equals or Path(text).exists():
+        return Path(text), None
+    return Path(path), _families(chip)[0]
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -63,6 +63,7 @@ class Wish:
         name: of the model and its folder.
         onnx: the float model, if there is one.
         files: device files: one .tflite, or an .espdl for each family; empty: made from the float model.
+        chips: what a device file is for, where a person said it.
         given: inputs.
         classes: names of the classes, in the model's order; empty: their numbers.
         families: to make device files for, or what a given .espdl is for if it does not tell; empty: all.
@@ -75,6 +76,7 @@ class Wish:
     name: str
     onnx: Path | None = None
     files: tuple[Path, ...] = ()
+    chips: Mapping[Path, Family] = field(default_factory=dict)
     given: GivenInputs = field(default_factory=GivenInputs)
     classes: tuple[str, ...] = ()
     families: tuple[Family, ...] = ()
@@ -209,7 +211,7 @@ def read_sources(wish: Wish) -> ModelSources:
         raise ConfigError("no model file", hint="give one of --onnx FILE, --tflite FILE, --espdl FILE")
     proto = read_onnx(wish.onnx) if wish.onnx is not None else None
     opened = [(path, _opened(path)) for path in wish.files]
-    files = _by_family(opened, wish.families)
+    files = _by_family(opened, wish)
     found = [ports_of_file(file) for file in files.values()]
     for other in found[1:]:
         if _names(other) != _names(found[0]):
@@ -238,9 +240,7 @@ def _opened(path: Path) -> DeviceFile:
         raise FormatError(said, hint=error.hint) from None
 
 
-def _by_family(
-    opened: Sequence[tuple[Path, DeviceFile]], wished: tuple[Family, ...]
-) -> dict[Family, DeviceFile]:
+def _by_family(opened: Sequence[tuple[Path, DeviceFile]], wish: Wish) -> dict[Family, DeviceFile]:
     """Which family each device file is for.
 
     Raises:
@@ -250,7 +250,8 @@ def _by_family(
         raise ConfigError("an .espdl and a .tflite file", hint="one runtime a model: make two models")
     found: dict[Family, DeviceFile] = {}
     for path, file in opened:
-        for family in _families_of(path, file, wished, alone=len(opened) == 1):
+        said = (wish.chips[path],) if path in wish.chips else ()
+        for family in _families_of(path, file, said or wish.families, alone=bool(said) or len(opened) == 1):
             if family in found:
                 raise ConfigError(
                     f"{path} is a second file for {family}", hint="one device file for each family"
@@ -270,13 +271,14 @@ def _families_of(
         return fitting
     if not fitting:
         raise ConfigError(
-            f"{path} is for {' or '.join(possible)}, not for {', '.join(wished)}", hint="leave --target out"
+            f"{path} is for {' or '.join(possible)}, not for {', '.join(wished)}",
+            hint="leave the chip's name out",
         )
     if alone and wished == fitting:
         return fitting
     raise ConfigError(
         f"{path} does not tell which chip it is for: {' or '.join(fitting)}",
-        hint=f"--target {fitting[0]} says it",
+        hint=f"--target {fitting[0]} says it" if alone else f"--espdl {fitting[0]}={path} says it",
     )
 
 

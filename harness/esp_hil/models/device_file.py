@@ -12,6 +12,7 @@ from typing import Protocol
 
 from esp_hil.errors import FormatError
 from esp_hil.formats.espdl import EspdlModel, ValueInfo, read_espdl
+from esp_hil.formats.espdl.shapes import computed_outputs
 from esp_hil.formats.kinds import kind_of, read_bytes
 from esp_hil.formats.tflite import TfliteModel, read_tflite
 from esp_hil.formats.tflite.variables import keeps_state
@@ -136,7 +137,7 @@ def _espdl(image: bytes) -> DeviceFile:
         runtime="espdl",
         sha256=model.sha256,
         inputs=tuple(map(_of_value, model.graph.inputs)),
-        outputs=tuple(map(_of_value, model.graph.outputs)),
+        outputs=tuple(map(_of_value, computed_outputs(model.graph))),
         content=model,
         image=image,
     )

@@ -145,6 +145,7 @@ class ExactEngine:
         from esp_hil.formats.espdl import possible_families, read_espdl
         from esp_hil.formats.espdl.memory import plan_memory
         from esp_hil.formats.espdl.operators import refusal
+        from esp_hil.formats.espdl.shapes import computed_outputs
         from esp_hil.virtual.broken import BrokenNetwork, numbers_of
 
         model = read_espdl(image)
@@ -173,7 +174,9 @@ class ExactEngine:
         self.plan = plan
         self._pace.open(image)
         inputs = [_tensor("input", index, value) for index, value in enumerate(model.graph.inputs)]
-        outputs = [_tensor("output", index, value) for index, value in enumerate(model.graph.outputs)]
+        outputs = [
+            _tensor("output", index, value) for index, value in enumerate(computed_outputs(model.graph))
+        ]
         return LoadedModel(family=self._target.family, name=model.name, tensors=(*inputs, *outputs))
 
     def _check_fit(self, plan: MemoryPlan) -> None:

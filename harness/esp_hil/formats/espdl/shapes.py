@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 
 from esp_hil.errors import UnsupportedOperator
 from esp_hil.formats.espdl.attributes import constant, constant_integers, integer, integers, text
-from esp_hil.formats.espdl.model import Graph, Node
+from esp_hil.formats.espdl.model import Graph, Node, ValueInfo
 from esp_hil.formats.espdl.operators import REGISTERED
 
 Shape = tuple[int, ...]
@@ -43,6 +44,21 @@ def propagate(graph: Graph) -> dict[str, Shape]:
             )
         shapes |= {name: shape for name, shape in zip(node.outputs, made, strict=False) if name}
     return shapes
+
+
+def computed_outputs(graph: Graph) -> tuple[ValueInfo, ...]:
+    """The outputs in the shapes that a chip gives them.
+
+    esp-ppq cuts the input of a streaming model to one frame and leaves the outputs' shapes in the file those of the
+    whole clip; ESP-DL computes all shapes anew when it loads the file.
+    """
+    if all(node.op_type != "StreamingCache" for node in graph.nodes):
+        return graph.outputs
+    try:
+        shapes = propagate(graph)
+    except UnsupportedOperator:
+        return graph.outputs  # whoever runs it says why it cannot
+    return tuple(replace(value, shape=shapes.get(value.name, value.shape)) for value in graph.outputs)
 
 
 def output_shapes(graph: Graph, node: Node, inputs: list[Shape]) -> list[Shape]:
