@@ -181,9 +181,3 @@ def held_out(rows: Sequence[PublishedLatency], group: str, *, parts: int = 3) ->
         inside=inside / len(names),
         missed=tuple(sorted(missed, key=lambda item: -abs(math.log(item[1])))),
     )
-
-
-def groups() -> tuple[str, ...]:
-    """All groups that something is published for."""
-    found = {group_of(row.runtime, row.kernels, row.target) for row in published() if row.cores == 1}
-    return tuple(sorted(found))
