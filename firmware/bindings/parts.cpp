@@ -162,6 +162,17 @@ Outcome PythonRegion::read(std::uint32_t offset, MutableBytes into) {
   });
 }
 
+Outcome PythonGate::choose(std::uint8_t pin) {
+  return guarded(Status::kBadRange, [&] {
+    gate_.attr("choose")(pin);
+    return success();
+  });
+}
+
+void PythonGate::set(bool high) {
+  unraisable(gate_, [&] { gate_.attr("set")(high); });
+}
+
 ThreadExecutor::ThreadExecutor(std::function<void()> on_done)
     : on_done_(std::move(on_done)), thread_([this] { work(); }) {}
 

@@ -15,6 +15,7 @@
 #include "hil/board.h"
 #include "hil/clock.h"
 #include "hil/executor.h"
+#include "hil/gate.h"
 #include "hil/golden_store.h"
 #include "hil/line_rate.h"
 #include "hil/storage.h"
@@ -87,6 +88,18 @@ class PythonRegion final : public Region {
   nb::handle region_;  // the server holds the reference
   std::uint32_t size_bytes_;
   std::uint32_t sector_bytes_;
+};
+
+// A pin, kept by a Python object: `choose(pin)`, which raises for one that cannot be the gate, and `set(high)`.
+class PythonGate final : public Gate {
+ public:
+  explicit PythonGate(nb::handle gate) : gate_(gate) {}
+
+  Outcome choose(std::uint8_t pin) override;
+  void set(bool high) override;
+
+ private:
+  nb::handle gate_;  // the server holds the reference
 };
 
 class SteadyClock final : public Clock {

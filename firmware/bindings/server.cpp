@@ -64,8 +64,8 @@ struct Memory {
 class PythonServer {
  public:
   PythonServer(nb::object engine, nb::object board, nb::object storage, std::uint32_t clock_hz, const Sizes& sizes,
-               bool threaded, nb::object on_work_done, nb::object line, nb::object golden)
-      : sources_{engine, board, storage, on_work_done, line, golden},
+               bool threaded, nb::object on_work_done, nb::object line, nb::object golden, nb::object gate)
+      : sources_{engine, board, storage, on_work_done, line, golden, gate},
         engine_(engine),
         board_(board),
         storage_(storage),
@@ -76,7 +76,8 @@ class PythonServer {
     const Config config{sizes.max_payload, sizes.rx_window, sizes.max_slots};
     if (!line.is_none()) rate_ = std::make_unique<PythonRate>(line);
     if (!golden.is_none()) region_ = std::make_unique<PythonRegion>(golden);
-    const Parts parts{engine_, board_, storage_, clock_, executor, rate_.get(), region_.get()};
+    if (!gate.is_none()) gate_ = std::make_unique<PythonGate>(gate);
+    const Parts parts{engine_, board_, storage_, clock_, executor, rate_.get(), region_.get(), nullptr, gate_.get()};
     const Buffers buffers = memory_.buffers();
     if (const char* problem = Server::problem(config, buffers, parts)) {
       close();
@@ -126,7 +127,7 @@ class PythonServer {
   }
 
   // For the garbage collector: nothing but destruction follows clear.
-  const nb::object (&sources() const)[6] { return sources_; }
+  const nb::object (&sources() const)[7] { return sources_; }
   void clear() {
     close();
     for (nb::object& source : sources_) source.reset();
@@ -163,13 +164,15 @@ class PythonServer {
     }
   }
 
-  nb::object sources_[6];  // engine, board, storage, on_work_done, line, golden: first, so that they outlive who uses them
+  // engine, board, storage, on_work_done, line, golden, gate: first, so that they outlive who uses them
+  nb::object sources_[7];
   PythonEngine engine_;
   PythonBoard board_;
   PythonStorage storage_;
   SteadyClock clock_;
   std::unique_ptr<PythonRate> rate_;
   std::unique_ptr<PythonRegion> region_;
+  std::unique_ptr<PythonGate> gate_;
   Memory memory_;
   InlineExecutor inline_;
   std::recursive_mutex mutex_;
@@ -202,16 +205,16 @@ void bind_server(nb::module_& module) {
           [](PythonServer* self, nb::object engine, nb::object board, nb::object storage, std::uint32_t clock_hz,
              std::size_t slots_bytes, std::uint8_t max_slots, std::uint32_t rx_window, std::uint16_t max_payload,
              std::size_t answer_bytes, std::size_t capture_bytes, std::size_t max_repeats, bool threaded,
-             nb::object on_work_done, nb::object line, nb::object golden) {
+             nb::object on_work_done, nb::object line, nb::object golden, nb::object gate) {
             const Sizes sizes{max_payload, rx_window, max_slots, slots_bytes, answer_bytes, capture_bytes, max_repeats};
             new (self) PythonServer(engine, board, storage, clock_hz, sizes, threaded, on_work_done,
-                                    line, golden);
+                                    line, golden, gate);
           },
           nb::arg("engine"), nb::arg("board"), nb::arg("storage"), nb::kw_only(), nb::arg("clock_hz"),
           nb::arg("slots_bytes"), nb::arg("max_slots") = 4, nb::arg("rx_window") = 65536, nb::arg("max_payload") = 4096,
           nb::arg("answer_bytes") = 4096, nb::arg("capture_bytes") = 16 << 20, nb::arg("max_repeats") = 10000,
           nb::arg("threaded") = true, nb::arg("on_work_done") = nb::none(), nb::arg("line") = nb::none(),
-          nb::arg("golden") = nb::none())
+          nb::arg("golden") = nb::none(), nb::arg("gate") = nb::none())
       .def("boot", &PythonServer::boot)
       .def("receive", &PythonServer::receive, nb::arg("data"))
       .def("transmit", &PythonServer::transmit, nb::arg("limit"))

@@ -15,6 +15,7 @@
 #include "hil_esp/cycle_clock.h"
 #include "hil_esp/engine_factory.h"
 #include "hil_esp/engine_task.h"
+#include "hil_esp/gate_pin.h"
 #include "hil_esp/golden_partition.h"
 #include "hil_esp/images.h"
 #include "hil_esp/line.h"
@@ -139,8 +140,9 @@ extern "C" void app_main() {
   static EngineTask engine_task(line);
   static ChipBoard board(clock, line, engine_task, log);
   static GoldenPartition golden;
+  static GatePin gate;
   const hil::Parts parts{make_engine(images, log, clock), board, images, clock, engine_task, line.rate(),
-                         golden.exists() ? &golden : nullptr, &heap};
+                         golden.exists() ? &golden : nullptr, &heap, &gate};
   const hil::Buffers buffers = make_buffers(heap);
   if (const char* const problem = Server::problem(kConfig, buffers, parts)) give_up(problem);
   static Server server(kConfig, buffers, parts);

@@ -150,6 +150,14 @@ class GoldenRegion(Protocol):
     def read(self, offset: int, length: int) -> Buffer:
         """Exactly `length` bytes; also called by the worker thread."""
 
+class Gate(Protocol):
+    """A pin that is high for the timed window."""
+
+    def choose(self, pin: int) -> None:
+        """Make it the gate, at low; 255: none. Raises for a pin that cannot be it."""
+    def set(self, high: bool) -> None:
+        """Its level; also called by the worker thread."""
+
 class Server:
     """The device: bytes in, bytes out.
 
@@ -173,6 +181,7 @@ class Server:
         on_work_done: called without arguments.
         line: the rate of the line; None: it has none.
         golden: where golden sets are kept; None: nowhere.
+        gate: a pin that windows raise; None: there is none.
 
     Raises:
         ValueError: a size is too small or too large; the text says which.
@@ -197,6 +206,7 @@ class Server:
         on_work_done: Callable[[], None] | None = None,
         line: Line | None = None,
         golden: GoldenRegion | None = None,
+        gate: Gate | None = None,
     ) -> None: ...
     def boot(self) -> None:
         """Announce the start: the next bytes to send are BOOT."""

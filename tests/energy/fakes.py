@@ -116,10 +116,11 @@ class FakePpk2:
         self._made = count
         times_s: Values = self._began_s + (numbers + 1) / true_hz
         current = self.board.watts(times_s - 1 / true_hz, times_s) / (self.millivolts / 1000)
+        # by what flows, not by its noise: the meter changes down later than it changes up
+        ranges = np.searchsorted(np.array(TOPS_A), current, side="right").astype(np.int64)
         current *= self.model.gain * (1 + self.model.noise * self._rng.standard_normal(len(current)))
         current += self.model.floor_a * self._rng.standard_normal(len(current))
         current = np.clip(current, 0, self.model.range_a)
-        ranges = np.searchsorted(np.array(TOPS_A), current, side="right").astype(np.int64)
         counts = self._counts(current, ranges)
         # the first samples of another range are not true yet
         unsettled = np.flatnonzero(np.diff(ranges, prepend=self._range))

@@ -14,8 +14,8 @@ from esp_hil.energy.ina import CHIPS, Ina
 from esp_hil.energy.joulescope import Joulescope, find_device
 from esp_hil.energy.meter import PowerTrace
 from esp_hil.energy.method import judge
-from esp_hil.energy.ppk2 import Calibration, Ppk2, settled, unpacked
-from esp_hil.energy.program import Program, read_csv
+from esp_hil.energy.ppk2 import Ppk2, Ppk2Factors, settled, unpacked
+from esp_hil.energy.program import ProgramMeter, read_csv
 from esp_hil.energy.simulated import MeterModel, PowerModel, SimulatedBoard, SimulatedClock, SimulatedMeter
 from esp_hil.energy.windows import record
 from esp_hil.errors import MeterError
@@ -108,7 +108,7 @@ def test_the_fake_s_counts_and_the_driver_s_amperes_are_each_other_s_inverse() -
     fake.millivolts = 3300
     current = np.array([30e-6, 300e-6, 3e-3, 40e-3, 0.25])
     ranges = np.arange(5)
-    found = Calibration.read(metadata().decode()).amperes(
+    found = Ppk2Factors.read(metadata().decode()).amperes(
         fake._counts(current, ranges).astype(np.uint32), ranges.astype(np.uint32), 3.3
     )
     assert found == pytest.approx(current, rel=5e-3)
@@ -132,7 +132,7 @@ def test_a_port_that_is_not_a_ppk2_s_and_a_voltage_that_it_has_not_are_refused()
     with pytest.raises(MeterError, match=r"supplies 0\.8 to 5\.0 V, not 12"):
         Ppk2(FakePpk2(board(), MeterModel()), supply_v=12.0)
     with pytest.raises(MeterError, match="no factor GS4"):
-        Calibration.read(metadata().decode().replace("GS4", "XX4"))
+        Ppk2Factors.read(metadata().decode().replace("GS4", "XX4"))
 
 
 STRONG = PowerModel(idle_w=0.1, phases=((1.0, 4.0),))
@@ -242,7 +242,7 @@ def test_a_program_that_prints_csv_is_a_meter(tmp_path: Path) -> None:
     recorded = record(seen, lambda count: there.work(count, SLOW.inference_s), plan, clock)
     file = tmp_path / "trace.csv"
     file.write_text(csv_of(recorded.trace), encoding="utf-8")
-    meter = Program(f"cat {file}", sample_hz=2_000.0, range_a=1.0, supply_v=3.3, has_gate=True)
+    meter = ProgramMeter(f"cat {file}", sample_hz=2_000.0, range_a=1.0, supply_v=3.3, has_gate=True)
     meter.start()
     while meter.received < len(recorded.trace):
         meter.pump()
@@ -270,6 +270,6 @@ def test_times_that_go_back_are_refused() -> None:
 
 
 def test_a_program_that_is_not_there_is_named() -> None:
-    meter = Program("no-such-logger-anywhere", sample_hz=100, range_a=1, supply_v=3.3, has_gate=False)
+    meter = ProgramMeter("no-such-logger-anywhere", sample_hz=100, range_a=1, supply_v=3.3, has_gate=False)
     with pytest.raises(MeterError, match="no-such-logger-anywhere"):
         meter.start()

@@ -66,11 +66,10 @@ std::optional<Run> parse_run(Bytes payload) {
   if (run.has(Run::kGolden)) run.record = reader.u32();
   if (run.has(Run::kExpect)) run.digest = reader.bytes(Run::kDigestBytes);
   run.inputs = reader.bytes(reader.rest().size());
-  const bool known = (run.flags & ~Run::kKnownFlags) == 0;
   const bool used = (run.inputs.empty() || run.has(Run::kInlineInputs)) && (run.name.empty() != run.has(Run::kCapture));
   const bool one_source = !run.has(Run::kGolden) || !run.has(Run::kInlineInputs);
   const bool packs_something = !run.has(Run::kPacked) || run.has(Run::kInlineInputs);
-  if (!known || !used || !one_source || !packs_something) return std::nullopt;
+  if (!used || !one_source || !packs_something) return std::nullopt;
   return complete(reader, run);
 }
 
@@ -112,6 +111,15 @@ std::optional<GoldenSet> parse_golden(Bytes payload) {
   set.record_bytes = reader.u32();
   copy_bytes(set.name.data(), reader.bytes(set.name.size()));
   return complete(reader, set);
+}
+
+std::optional<GateRequest> parse_gate(Bytes payload) {
+  Reader reader(payload);
+  GateRequest gate{};
+  gate.pin = reader.u8();
+  gate.level = reader.u8();
+  if (gate.level > 1) return std::nullopt;
+  return complete(reader, gate);
 }
 
 std::optional<PatternFrame> parse_pattern(Bytes payload) {

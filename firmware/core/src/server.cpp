@@ -29,7 +29,7 @@ Server::Server(const Config& config, const Buffers& buffers, const Parts& parts)
       rooms_(parts.heap != nullptr ? Rooms(*parts.heap, config.rooms) : Rooms(buffers.slots, buffers.captured)),
       slots_(config.max_slots),
       work_(parts.engine, parts.clock, parts.storage, store_, slots_,
-            WorkBuffers{buffers.cycles, buffers.captured, buffers.profile, buffers.scratch}),
+            WorkBuffers{buffers.cycles, buffers.captured, buffers.profile, buffers.scratch}, parts.gate),
       store_(parts.golden),
       rate_(parts.rate),
       decoder_(buffers.rx_frame, config.max_payload),
@@ -144,6 +144,7 @@ void Server::begin_session(const Frame& frame, const Hello& hello) {
   pad_ = 0;
   patterns_left_ = 0;
   golden_ = Golden::kNone;
+  gate_chosen_ = false;
   session_ = frame.session;
   hello_seq_ = frame.seq;
   nonce_ = hello.nonce;
@@ -156,7 +157,8 @@ void Server::begin_session(const Frame& frame, const Hello& hello) {
   body.u8(0);
   const std::uint8_t flags = static_cast<std::uint8_t>(
       (loaded_ ? HelloAnswer::kLoaded : 0) | (working_ ? HelloAnswer::kRunning : 0) | HelloAnswer::kLine |
-      (store_.exists() ? HelloAnswer::kGolden : 0) | (buffers_.unpacked.empty() ? 0 : HelloAnswer::kPacked));
+      (store_.exists() ? HelloAnswer::kGolden : 0) | (buffers_.unpacked.empty() ? 0 : HelloAnswer::kPacked) |
+      (parts_.gate == nullptr ? 0 : HelloAnswer::kGate));
   write(body, HelloAnswer{kProtocolVersion, parts_.board.identity().boot_id, config_.max_payload, config_.rx_window,
                           static_cast<std::uint8_t>(slots_.count()), OrderQueue::kCapacity, flags});
   answers_.ready(answer, body.size());
@@ -165,7 +167,7 @@ void Server::begin_session(const Frame& frame, const Hello& hello) {
 void Server::execute(const Frame& frame) {
   static constexpr Handler kHandlers[] = {nullptr,      &Server::open_write, &Server::open_read, &Server::load,
                                           &Server::run, &Server::cancel,     &Server::reset,     &Server::ping,
-                                          &Server::line, &Server::prbs,      &Server::golden};
+                                          &Server::line, &Server::prbs,      &Server::golden,    &Server::gate};
   const std::size_t index = frame.kind - kind::kHello;
   Answers::Answer& answer = answers_.begin(frame.seq, frame.kind);
   ++expected_;
@@ -286,7 +288,8 @@ void Server::end_run(const WorkResult& result, const Order& order) {
     }
   }
   if (result.cold) cold_ = false;
-  cycles_count_ = result.outcome.ok() ? order.repeats : 0;
+  const std::size_t kept = order.repeats < buffers_.cycles.size() ? order.repeats : buffers_.cycles.size();
+  cycles_count_ = result.outcome.ok() ? kept : 0;
   if (order.has(Run::kCapture)) captured_bytes_ = result.captured_bytes;
   if (order.has(Run::kProfile)) profile_bytes_ = result.profile_bytes;
 }
@@ -296,6 +299,7 @@ void Server::answer_run(const Order& order, const WorkResult& result, Answers::A
   body.u8(0);
   write(body, RunAnswer{result.cold.value_or(0), result.last, order.repeats});
   const std::size_t bytes = slots_.total_bytes(Role::kOutput);
+  if (order.has(Run::kGate)) body.u64(result.window);
   if (order.has(Run::kExpect)) body.u8(result.as_expected ? 1 : 0);
   const bool wanted = order.has(Run::kInlineOutputs) && !(order.has(Run::kExpect) && result.as_expected);
   if (wanted && bytes <= answer_limit() - body.size()) {

@@ -1,4 +1,4 @@
-// The rate of the line and its test, packed frames, golden sets. docs/PROTOCOL.md, sections 7 and 8.
+// The rate of the line and its test, packed frames, golden sets, the gate. docs/PROTOCOL.md, sections 3, 7 and 8.
 #include "hil/inflate.h"
 #include "hil/pattern.h"
 #include "hil/server.h"
@@ -114,6 +114,17 @@ Outcome Server::check_golden(const Run& run) const {
     return transfer.writes() && transfer.target.object == Object::kInput && transfer.target.slot == run.slot;
   });
   return written ? failure(Status::kBusy, "an input of the slot is being written") : success();
+}
+
+Outcome Server::gate(const Frame& frame, Writer&) {
+  if (parts_.gate == nullptr) return failure(Status::kUnknownKind, "this firmware does not know the request");
+  const std::optional<GateRequest> gate = parse_gate(frame.payload);
+  if (!gate) return unreadable();
+  if (busy()) return failure(Status::kBusy, "the engine is working");
+  Outcome outcome = parts_.gate->choose(gate->pin);
+  gate_chosen_ = outcome.ok() && gate->pin != Gate::kNone;
+  if (gate_chosen_) parts_.gate->set(gate->level != 0);
+  return outcome;
 }
 
 }  // namespace hil

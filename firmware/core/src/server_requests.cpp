@@ -259,7 +259,8 @@ Outcome Server::check_run(const Run& run) const {
   }
   const bool observes = run.has(Run::kCapture) || run.has(Run::kProfile);
   if (run.repeats == 0 && !observes) return failure(Status::kBadRequest, "0 repeats only capture or profile");
-  if (run.repeats > buffers_.cycles.size()) {
+  if (run.has(Run::kGate) && !gate_chosen_) return failure(Status::kBadRequest, "GATE chooses a pin first");
+  if (run.repeats > buffers_.cycles.size() && !run.has(Run::kGate)) {
     Outcome outcome = failure(Status::kTooLarge, "at most ");
     outcome.text.append(buffers_.cycles.size()).append(" repeats are possible");
     return outcome;

@@ -76,17 +76,14 @@ Outcome Work::run() {
     if (!outcome.ok()) return outcome;
   }
   const Invocation plain{order_.cores, {}, {}, nullptr};
-  const std::uint32_t total = std::uint32_t{order_.warmup} + order_.repeats;
-  for (std::uint32_t i = 0; i < total; ++i) {
+  for (std::uint32_t i = 0; i < order_.warmup; ++i) {
     Invoked invoked;
     std::uint64_t cycles = 0;
     Outcome outcome = invoke(plain, invoked, cycles);
     if (!outcome.ok()) return outcome;
-    if (i >= order_.warmup) {
-      buffers_.cycles[i - order_.warmup] = cycles;
-      result_.last = cycles;
-    }
   }
+  Outcome repeated = repeat();
+  if (!repeated.ok()) return repeated;
   if (order_.has(Run::kCapture | Run::kProfile)) {
     Outcome outcome = capture_and_profile();
     if (!outcome.ok()) return outcome;
@@ -97,6 +94,32 @@ Outcome Work::run() {
   }
   result_.as_expected = order_.has(Run::kExpect) && as_expected();
   return success();
+}
+
+// The repetitions, all of them and nothing else with the gate high.
+Outcome Work::repeat() {
+  const bool gated = order_.has(Run::kGate) && gate_ != nullptr;
+  const Invocation plain{order_.cores, {}, {}, nullptr};
+  Outcome outcome = success();
+  std::uint64_t simulated = 0;
+  bool simulates = false;
+  if (gated) gate_->set(true);
+  const std::uint64_t begin = clock_.cycles();
+  for (std::uint32_t i = 0; i < order_.repeats && outcome.ok(); ++i) {
+    Invoked invoked;
+    std::uint64_t cycles = 0;
+    outcome = invoke(plain, invoked, cycles);
+    if (!outcome.ok()) break;
+    simulates = simulates || invoked.cycles.has_value();
+    simulated += cycles;
+    // a gated run may have more repetitions than there is memory for
+    if (i < buffers_.cycles.size()) buffers_.cycles[i] = cycles;
+    result_.last = cycles;
+  }
+  const std::uint64_t end = clock_.cycles();
+  if (gated) gate_->set(false);
+  result_.window = simulates ? simulated : end - begin;
+  return outcome;
 }
 
 bool Work::as_expected() const {

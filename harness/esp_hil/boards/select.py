@@ -53,6 +53,9 @@ class Board:
         program: of the emulator, or its folder; "" to look for it.
         labgrid: its place in a labgrid farm, or tags of places that will do; "": it is none of a farm's.
         power_cycle: command that cuts its power for a moment, such as `uhubctl -l 1-1 -p 2 -a cycle`; "": none.
+        meter: of its current, as `esp_hil.boards.meters.open_meter` takes it; "": none.
+        gate_gpio: that the meter's gate input is wired to; None: none.
+        supply_v: voltage at the board, where the meter supplies it or does not measure it.
         quarantine: why it must not be used; "": it may be.
         listed: whether boards.toml has a row of it.
     """
@@ -71,6 +74,9 @@ class Board:
     program: str = ""
     labgrid: str = ""
     power_cycle: str = ""
+    meter: str = ""
+    gate_gpio: int | None = None
+    supply_v: float | None = None
     quarantine: str = ""
     listed: bool = False
 
@@ -122,6 +128,16 @@ def rows() -> dict[str, Board]:
     return {name: _row(name, row, str(source)) for name, row in read_toml(source).items()}
 
 
+_KINDS: dict[str, Any] = {
+    "baud": int,
+    "flash_bytes": int,
+    "psram_bytes": int,
+    "gate_gpio": int,
+    "supply_v": int | float,
+}
+"""Types of the keys that are no text."""
+
+
 def _row(name: str, row: Any, source: str) -> Board:  # noqa: ANN401 - as TOML gives it
     where = f"{source}: board {name!r}"
     if not isinstance(row, dict):
@@ -130,9 +146,10 @@ def _row(name: str, row: Any, source: str) -> Board:  # noqa: ANN401 - as TOML g
     for key, value in row.items():
         if key not in known:
             raise ConfigError(f"{where} has an unknown key {key!r}", hint=f"keys: {', '.join(sorted(known))}")
-        wanted = int if key in {"baud", "flash_bytes", "psram_bytes"} else str
-        if not isinstance(value, wanted):
-            raise ConfigError(f"{where}: {key} should be {wanted.__name__}, got {value!r}")
+        wanted = _KINDS.get(key, str)
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            name = "a number" if key == "supply_v" else wanted.__name__
+            raise ConfigError(f"{where}: {key} should be {name}, got {value!r}")
     if row.get("kind", "silicon") not in {"silicon", "emulated"}:
         raise ConfigError(f"{where}: kind is silicon or emulated, got {row['kind']!r}")
     _check_emulator(row, where)

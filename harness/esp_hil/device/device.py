@@ -37,7 +37,7 @@ from esp_hil.device.link import Link
 from esp_hil.device.refusal import refused
 from esp_hil.errors import DeviceReset, HandshakeError, InputError, WireError
 from esp_hil.tensors import Arrays
-from esp_hil.wire.answers import PingAnswer
+from esp_hil.wire.answers import HELLO_GATE, PingAnswer, RunAnswer
 from esp_hil.wire.calls import Statistics
 from esp_hil.wire.info import (
     Counter,
@@ -51,7 +51,15 @@ from esp_hil.wire.info import (
 )
 from esp_hil.wire.message import Message
 from esp_hil.wire.objects import Location, Object
-from esp_hil.wire.requests import LoadRequest, PingRequest, ResetRequest
+from esp_hil.wire.requests import (
+    NO_GATE,
+    RUN_GATE,
+    GateRequest,
+    LoadRequest,
+    PingRequest,
+    ResetRequest,
+    RunRequest,
+)
 from esp_hil.wire.status import Status, status_name
 
 if TYPE_CHECKING:
@@ -68,6 +76,7 @@ STOPPING_S = 0.05
 """Until a device that is about to restart is asked again whether it has."""
 LOAD_S = 60.0
 RUN_S = 60.0
+WINDOW_BYTES = 8
 STALL_S = 10.0
 """A transfer may last as long as it likes while bytes arrive; without any it ends after this."""
 
@@ -304,6 +313,46 @@ class Device:
         """
         options = RunOptions(repeats=repeats, warmup=warmup, cores=cores)
         return self.outcome_of(self.start(inputs, 0, options), timeout_s)
+
+    @property
+    def has_gate(self) -> bool:
+        """Whether its firmware can raise a pin for the timed window."""
+        return self._talk.session("gate").offers(HELLO_GATE)
+
+    def choose_gate(self, pin: int | None, *, high: bool = False) -> None:
+        """Make a GPIO the gate, or none; it is an output from then on.
+
+        Raises:
+            DeviceFault: the chip has no such pin to spare.
+        """
+        self._call(GateRequest(NO_GATE if pin is None else pin, int(high)), "gate")
+
+    def run_window(
+        self, repeats: int, *, warmup: int = 0, cores: int = 1, gated: bool, timeout_s: float = RUN_S
+    ) -> float | None:
+        """Run what slot 0 holds, so often, and have nothing sent but that it is done.
+
+        Args:
+            repeats: inferences, 1..65535; with the gate high for exactly these if `gated`.
+            warmup: before them.
+            cores: 1 or 2.
+            gated: whether the gate that was chosen is raised.
+            timeout_s: for all.
+
+        Returns:
+            Seconds from the gate's rise to its fall on the device's clock; None without gate.
+        """
+        if gated:
+            request = RunRequest(0, RUN_GATE, cores, warmup, repeats)
+        else:
+            # what is not recorded needs no memory, however many there are
+            request = RunRequest(0, 0, cores, warmup + repeats - 1, 1)
+        answer = cast(RunAnswer, self._call(request, "window", timeout_s))
+        if not gated:
+            return None
+        if len(answer.inline) != WINDOW_BYTES:
+            raise WireError("the device does not tell the window's length", step="window", board=self.board)
+        return int.from_bytes(answer.inline, "little") / self.info().clock_hz
 
     def infer_many(
         self, inputs: Iterable[Arrays | ResidentRecord], *, cores: int = 1, timeout_s: float = RUN_S

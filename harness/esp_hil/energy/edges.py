@@ -14,6 +14,9 @@ from esp_hil.energy.windows import Done, MeterRecording
 SKEW_SHARE = 0.02
 """How far the clocks of board and meter may disagree about the length of a window."""
 
+LEAP_STEPS = 3.5
+"""A polled meter comes late now and then; beyond so many steps something is missing."""
+
 SKEW_SAMPLES = 3.0
 """And this many samples more: an edge lies somewhere between two."""
 
@@ -54,11 +57,18 @@ def find(recorded: MeterRecording) -> tuple[Pulse, ...] | EnergyFinding:
     if len(trace) < 2:
         return EnergyFinding(code="too_few_samples", summary=f"the meter gave {len(trace)} samples")
     found = _by_gate(recorded) if plan.edges == "gate" else _by_marker(recorded)
-    lost = int(np.isnan(trace.current_a).sum())
-    if isinstance(found, EnergyFinding) and lost:
+    if isinstance(found, EnergyFinding) and (lost := lost_in(trace)):
         # an edge among them would be no wonder
         return EnergyFinding(code="missing_samples", summary=f"{lost} samples were lost; {found.summary}")
     return found
+
+
+def lost_in(trace: PowerTrace) -> int:
+    """Samples that the meter knows of, and those that must lie where its times leap."""
+    known = int(np.isnan(trace.current_a).sum())
+    steps = np.diff(trace.times_s)
+    leaps = steps / np.median(steps) if len(steps) else steps
+    return known + int(np.sum(np.round(leaps[leaps > LEAP_STEPS]) - 1))
 
 
 def _by_gate(recorded: MeterRecording) -> tuple[Pulse, ...] | EnergyFinding:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from esp_hil.energy.edges import Pulse, find
+from esp_hil.energy.edges import LEAP_STEPS, Pulse, find, lost_in
 from esp_hil.energy.figures import Energy, EnergyFinding, EnergyWindow, Sketch, VoltageSource
 from esp_hil.energy.meter import MeterInfo, PowerTrace, Values
 from esp_hil.energy.windows import LEAST_S, LEAST_SAMPLES, Done, MeterRecording, Plan
@@ -29,14 +29,20 @@ DRIFT_SHARE = 0.02
 LEAST_LOAD_SHARE = 0.02
 """What the work adds must be at least this share of idle, or the figure is a difference of two equals."""
 
-UNSTEADY_SHARE = 0.01
-"""Standard error of the figure, from how far the windows of a run lie apart or from the noise within them."""
+UNSTEADY_SHARE = 0.003
+"""Standard error of the figure, from how far the windows of a run lie apart or from the noise within them: three times
+as much is one per cent."""
 
 SUPPLY_SHARE = 0.05
 """A measured voltage may differ from the one in boards.toml by this share."""
 
+LEAN = 0.01
+"""How far samples may lean to one phase of an inference: about as far the mean may be off, in shares of its swing."""
+
 BLOCKS = 10
 """Noise of an idle time is seen in the means of so many parts of it."""
+
+NORMAL_975 = 1.959964
 
 SKETCH_POINTS = 360
 
@@ -72,7 +78,7 @@ def judge(recorded: MeterRecording, setting: Setting) -> Energy:
         simulated=info.simulated,
         state=setting.state,
         temperature_c=setting.temperature_c,
-        lost=int(np.isnan(trace.current_a).sum()),
+        lost=lost_in(trace),
     )
     pulses = find(recorded)
     if isinstance(pulses, EnergyFinding):
@@ -190,16 +196,12 @@ def _missing(part: _Part, setting: Setting) -> EnergyFinding | None:
         lost = int(np.isnan(part.trace.current_a[where]).sum())
         steps_s = np.diff(part.trace.times_s[where])
         wide = float(steps_s.max()) * setting.info.sample_hz
-        if lost or wide > MISSING_STEPS:
+        if lost or wide > LEAP_STEPS:
             what = f"{lost} samples" if lost else f"some {round(wide) - 1} samples in a row"
             return EnergyFinding(
                 code="missing_samples", summary=f"{what} of a window or its idle time were lost"
             )
     return None
-
-
-MISSING_STEPS = 3.5
-"""A polled meter comes late now and then; beyond so many steps something is missing."""
 
 
 def _saturated(part: _Part, setting: Setting) -> EnergyFinding | None:
@@ -246,12 +248,11 @@ def _aliased(part: _Part, setting: Setting) -> EnergyFinding | None:
         return None
     times_s = part.trace.times_s[part.whole]
     turns = part.done.inferences * (times_s - part.pulse.begin_s) / part.pulse.seconds
-    phases = np.sort(turns % 1.0)
-    gap = float(np.max(np.diff(phases, append=phases[0] + 1.0)))
-    if gap <= max(0.05, 3 * math.log(len(phases)) / len(phases)):
+    lean = max(float(abs(np.mean(np.exp(2j * np.pi * order * turns)))) / order for order in (1, 2, 3))
+    if lean <= max(LEAN, 3 / len(times_s)):
         return None
     said = (
-        f"the meter samples moments, and {100 * gap:.0f} % of an inference are never among them: another rate"
+        f"the meter samples moments, and leans by {100 * lean:.0f} % to a part of an inference: another rate"
     )
     return EnergyFinding(code="aliased", summary=said)
 
@@ -280,19 +281,33 @@ _RULES: tuple[Callable[[_Part, Setting], EnergyFinding | None], ...] = (
 
 def _of_all(windows: Sequence[EnergyWindow], parts: Sequence[_Part]) -> Iterable[EnergyFinding]:
     """What only all windows together can say."""
-    added = statistics.median(window.mean_mw - window.idle_mw for window in windows)
-    within = statistics.median(
-        math.hypot(_error(part, part.before), _error(part, part.after)) / 2 for part in parts
-    )
+    energies = [window.energy_mj for window in windows]
+    within = statistics.median(_noise(part) for part in parts)
     apart = 0.0
     if len(windows) > 2:
-        apart = statistics.stdev(window.energy_mj for window in windows) / statistics.median(
-            window.energy_mj for window in windows
-        )
-    share = max(within / added, apart) / math.sqrt(len(windows))
+        from scipy.stats import t
+
+        # few windows tell their spread badly
+        few = float(t.ppf(0.975, len(windows) - 1)) / NORMAL_975
+        apart = few * statistics.stdev(energies) / statistics.median(energies)
+    share = max(within, apart) / math.sqrt(len(windows))
     if share > UNSTEADY_SHARE:
         said = f"{len(windows)} windows leave the energy uncertain by {100 * share:.2g} % (standard error)"
         yield EnergyFinding(code="unsteady", summary=said)
+
+
+def _noise(part: _Part) -> float:
+    """Standard error of what the work adds, as a share of it, by the noise of the idle times.
+
+    A window's own power goes up and down with the work; its noise is taken for that of idle in proportion to power.
+    """
+    before, after = _error(part, part.before), _error(part, part.after)
+    idle_mw = (part.mw(part.before) + part.mw(part.after)) / 2
+    active_mw = part.mw(part.inner)
+    idle_samples = part.before.stop - part.before.start
+    longer = max(1, part.inner.stop - part.inner.start) / max(1, idle_samples)
+    active = max(before, after) * abs(active_mw / idle_mw) / math.sqrt(longer) if idle_mw else 0.0
+    return math.hypot(math.hypot(before, after) / 2, active) / (active_mw - idle_mw)
 
 
 def _error(part: _Part, where: slice) -> float:

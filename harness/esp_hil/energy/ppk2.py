@@ -37,6 +37,10 @@ RANGES = 5
 SETTLING = 3
 """So many samples after a change of range are not true yet; they take the value of the first one that is."""
 
+RESTLESS_BLOCK = 5_000
+RESTLESS_SHARE = 0.05
+"""If more than this share of so many samples is not true yet, the rest does not stand for it."""
+
 ANSWER_S = 2.0
 PUMP_S = 0.05
 RESYNC_WORDS = 8
@@ -60,7 +64,7 @@ class MeterLine(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
+class Ppk2Factors:
     """Factors by range, as Nordic's app uses them.
 
     Current of a range, in A, of x = (4 counts - o) * 1.8 V / 163840 / r: ug * (x * (gs * x + gi) + s * supply + i).
@@ -75,7 +79,7 @@ class Calibration:
     ug: tuple[float, ...]
 
     @staticmethod
-    def read(metadata: str) -> Calibration:
+    def read(metadata: str) -> Ppk2Factors:
         """The factors of the metadata.
 
         Raises:
@@ -88,7 +92,7 @@ class Calibration:
             raise MeterError(
                 f"the PPK2 tells no factor {missing[0].upper()}", hint="Nordic's app can update its firmware"
             )
-        return Calibration(**{name: tuple(found[f"{name}{n}"] for n in range(RANGES)) for name in names})
+        return Ppk2Factors(**{name: tuple(found[f"{name}{n}"] for n in range(RANGES)) for name in names})
 
     def amperes(self, counts: NDArray[np.uint32], ranges: NDArray[np.uint32], supply_v: float) -> Values:
         """Current of samples."""
@@ -139,7 +143,7 @@ class Ppk2:
         self._count = 0
         self._send(bytes([AVERAGE_STOP]))
         self._drain()
-        self._calibration = Calibration.read(self._metadata())
+        self._calibration = Ppk2Factors.read(self._metadata())
         millivolts = round(1000 * supply_v)
         self._send(bytes([SET_POWER_MODE, SOURCE_METER if sources else AMPERE_METER]))
         self._send(bytes([REGULATOR_SET, millivolts >> 8, millivolts & 0xFF]))
@@ -179,7 +183,7 @@ class Ppk2:
         counts, ranges, logic, lost = unpacked(b"".join(self._bytes))
         current = self._calibration.amperes(counts, ranges, self._supply_v)
         current = settled(current, ranges)
-        current[lost] = np.nan
+        current[lost | restless(ranges)] = np.nan
         gate = None
         if self._gate_channel is not None:
             gate = (logic >> self._gate_channel) & 1 == 1
@@ -278,6 +282,16 @@ def _aligned(data: bytes, at: int) -> int:
             return start
     # too few are left to tell
     return at if len(data) - at < 4 * RESYNC_WORDS and at % 4 == 0 else len(data)
+
+
+def restless(ranges: NDArray[np.uint32]) -> Flags:
+    """Where the range changes so often that what it told is made up for the most part: nothing was measured there."""
+    steps = np.diff(ranges.astype(np.int64), prepend=ranges[:1].astype(np.int64)) != 0
+    found = np.zeros(len(ranges), np.bool_)
+    for begin in range(0, len(ranges), RESTLESS_BLOCK):
+        block = slice(begin, begin + RESTLESS_BLOCK)
+        found[block] = SETTLING * steps[block].sum() > RESTLESS_SHARE * RESTLESS_BLOCK
+    return found
 
 
 def settled(current: Values, ranges: NDArray[np.uint32]) -> Values:

@@ -22,7 +22,7 @@ END_S = 5.0
 PUMP_S = 0.05
 
 
-class Program:
+class ProgramMeter:
     """A program that is a meter.
 
     Args:

@@ -273,6 +273,40 @@ class Options:
     record: Path | None = option(
         None, "record", "keep the bytes of each board's line with their times", kind="path", metavar="FILE"
     )
+    meter: str | None = option(
+        None,
+        "meter",
+        "what measures the board's current: ppk2:SERIAL, joulescope, ina226:1:0x40:0.1, program:COMMAND, simulated, or "
+        "none; default: that of the board's row in boards.toml (docs/energy.md)",
+        metavar="METER",
+    )
+    gate_gpio: int | None = option(
+        None,
+        "gate-gpio",
+        "GPIO that is wired to the meter's gate input; default: that of the board's row",
+        kind="count",
+        metavar="N",
+        least=0,
+    )
+    supply: float | None = option(
+        None,
+        "supply",
+        "voltage at the board, where the meter supplies it or does not measure it; default: that of the board's row",
+        kind="number",
+        metavar="V",
+        least=0,
+    )
+    energy_windows: int = option(
+        10, "energy-windows", "windows of energy in a run (default 10)", kind="count", metavar="N", least=1
+    )
+    energy_window: float = option(
+        1.0,
+        "energy-window",
+        "seconds of such a window (default 1)",
+        kind="number",
+        metavar="S",
+        least=1,
+    )
     virtual_faults: str | None = option(
         None,
         "virtual-faults",

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from esp_hil.boards import emulator
 from esp_hil.boards.provision import sizes_of
 from esp_hil.boards.select import rows
+from esp_hil.energy.figures import Energy
 from esp_hil.results.provenance import provenance_of
 from esp_hil.results.record import (
     BoardKind,
@@ -104,6 +105,14 @@ class Profiled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Metered:
+    """What a meter saw of windows of inferences; nothing without one."""
+
+    energy: Energy | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
     """The answers beside the references'; see `Run` for the fields."""
 
@@ -123,7 +132,7 @@ class Located:
     notes: tuple[str, ...] = ()
 
 
-Part = OnBoard | Answered | Timed | Profiled | Judged | Located
+Part = OnBoard | Answered | Timed | Metered | Profiled | Judged | Located
 
 
 class RunBuilder:
@@ -235,6 +244,7 @@ class RunBuilder:
             steps=_steps(answered, timed, judged),
             leak_bytes=timed.leak_bytes,
             custody=self._session.board.custody if self._session else None,
+            energy=self.part(Metered).energy,
         )
 
     def part(self, kind: type[P]) -> P:

@@ -29,6 +29,7 @@ from esp_hil.session import steps
 from esp_hil.session.baseline import Baseline, base_rows
 from esp_hil.session.board_session import BoardSession
 from esp_hil.session.checks import Causes
+from esp_hil.session.energy import measure_energy
 from esp_hil.session.fleet import Fleet
 from esp_hil.session.options import Combination, Options, combinations
 from esp_hil.session.prepared_board import PreparedBoard
@@ -346,11 +347,10 @@ class Session:
         answered = steps.answer_inputs(board, golden, options, self._progress)
         builder.add(answered)
         first = board.first_inputs()
-        builder.add(
-            steps.time_inference(
-                board.session, first, runs=options.runs, warmup=options.warmup, cores=options.cores
-            )
+        timed = steps.time_inference(
+            board.session, first, runs=options.runs, warmup=options.warmup, cores=options.cores
         )
+        builder.add(timed, measure_energy(board.session, timed, options))
         builder.add(steps.profile_layers(board.session, board.file, first, cores=options.cores))
         judged = steps.judge_answers(board, golden, answered)
         located = steps.locate(board, golden, answered, judged, options)

@@ -20,6 +20,7 @@ from esp_hil.virtual.flash import Flash, GoldenPartition
 from esp_hil.virtual.places import Places
 from esp_hil.virtual.settings import Rate
 from esp_hil.virtual.tflm_engine import TflmEngine
+from esp_hil.wire.requests import NO_GATE
 
 ResetReason = Literal["power_on", "software", "panic"]
 
@@ -95,6 +96,22 @@ Engine = ExactEngine | TflmEngine
 _ENGINES: dict[Runtime, type[Engine]] = {"espdl": ExactEngine, "tflm": TflmEngine}
 
 
+PINS = 55
+"""An ESP32-P4 has 0..54; which of them a board has to spare is the wiring's business."""
+
+
+class _VirtualGate:
+    """A pin that nothing is wired to."""
+
+    def choose(self, pin: int) -> None:
+        """Make it the gate; 255: none."""
+        if PINS <= pin < NO_GATE:
+            raise ValueError(f"there is no GPIO {pin}")
+
+    def set(self, high: bool) -> None:
+        """Its level."""
+
+
 class VirtualChip:
     """The chip of a virtual board.
 
@@ -161,6 +178,7 @@ class VirtualChip:
             on_work_done=self._wake,
             golden=golden,
             line=self._rate,
+            gate=_VirtualGate(),
         )
         self._console += boot_log(self._identity, reason).encode()
         self._server.boot()

@@ -15,6 +15,7 @@ from esp_hil.wire.frame import Frame
 from esp_hil.wire.message import Message
 from esp_hil.wire.requests import (
     CancelRequest,
+    GateRequest,
     GoldenRequest,
     HelloRequest,
     LineRequest,
@@ -36,6 +37,7 @@ HELLO_RUNNING = 2
 HELLO_LINE = 4
 HELLO_GOLDEN = 8
 HELLO_PACKED = 16
+HELLO_GATE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,14 @@ class GoldenAnswer(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class GateAnswer(Message):
+    """The pin is an output at that level."""
+
+    KIND: ClassVar[int] = GateRequest.KIND + ANSWER
+    FORM: ClassVar[struct.Struct] = struct.Struct("")
+
+
+@dataclass(frozen=True, slots=True)
 class FailureAnswer:
     """An answer that is not ok: the status and the device's own words."""
 
@@ -172,6 +182,7 @@ ANSWERS: dict[int, type[Message]] = {
         LineAnswer,
         PrbsAnswer,
         GoldenAnswer,
+        GateAnswer,
     )
 }
 

@@ -21,6 +21,10 @@ RUN_PROFILE = 8
 RUN_GOLDEN = 16
 RUN_EXPECT = 32
 RUN_PACKED = 64
+RUN_GATE = 128
+
+NO_GATE = 0xFF
+"""GateRequest.pin for none."""
 
 LOAD_PARAMETERS_IN_FLASH = 1
 LOAD_SELF_TEST = 2
@@ -172,6 +176,16 @@ class GoldenRequest(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class GateRequest(Message):
+    """Make a pin the gate, at level 0 or 1, until the session ends; NO_GATE: none."""
+
+    KIND: ClassVar[int] = 0x8B
+    FORM: ClassVar[struct.Struct] = struct.Struct("<BB")
+    pin: int
+    level: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Reminder(Message):
     """A request that the device has, sent again without its fields: only kind and seq are looked at."""
 
@@ -196,5 +210,6 @@ REQUESTS: dict[int, type[Message]] = {
         LineRequest,
         PrbsRequest,
         GoldenRequest,
+        GateRequest,
     )
 }

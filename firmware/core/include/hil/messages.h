@@ -27,6 +27,7 @@ constexpr std::uint8_t kPing = 0x87;
 constexpr std::uint8_t kLine = 0x88;
 constexpr std::uint8_t kPrbs = 0x89;
 constexpr std::uint8_t kGolden = 0x8A;
+constexpr std::uint8_t kGate = 0x8B;
 constexpr std::uint8_t kLastRequest = 0x8F;
 constexpr std::uint8_t kAnswer = 0x20;  // added to the request's kind
 constexpr std::uint8_t kData = 0x90;
@@ -88,7 +89,7 @@ struct Run {
   static constexpr std::uint8_t kGolden = 16;  // the inputs are a record of the open golden set
   static constexpr std::uint8_t kExpect = 32;  // outputs only if their digest is another one
   static constexpr std::uint8_t kPacked = 64;  // the inline inputs are a raw DEFLATE stream
-  static constexpr std::uint8_t kKnownFlags = 127;
+  static constexpr std::uint8_t kGate = 128;   // the gate is high while the repetitions run, and their time is answered
   static constexpr std::size_t kDigestBytes = 16;  // the first ones of the SHA-256
 
   std::uint16_t slot;
@@ -134,6 +135,11 @@ struct GoldenSet {
   std::uint64_t bytes() const { return std::uint64_t{records} * record_bytes; }
 };
 
+struct GateRequest {
+  std::uint8_t pin;  // Gate::kNone: none
+  std::uint8_t level;
+};
+
 struct PatternFrame {
   std::uint16_t number;
   Bytes bytes;
@@ -167,6 +173,7 @@ std::optional<Reset> parse_reset(Bytes payload);
 std::optional<Line> parse_line(Bytes payload);
 std::optional<Prbs> parse_prbs(Bytes payload);
 std::optional<GoldenSet> parse_golden(Bytes payload);
+std::optional<GateRequest> parse_gate(Bytes payload);
 std::optional<PatternFrame> parse_pattern(Bytes payload);
 std::optional<Data> parse_data(Bytes payload);
 std::optional<Ack> parse_ack(Bytes payload);
@@ -177,6 +184,7 @@ struct HelloAnswer {
   static constexpr std::uint8_t kLine = 4;     // knows LINE, PRBS and PATTERN
   static constexpr std::uint8_t kGolden = 8;   // keeps golden sets
   static constexpr std::uint8_t kPacked = 16;  // unpacks PACKED frames and inputs
+  static constexpr std::uint8_t kGate = 32;    // has pins that can be the gate
 
   std::uint8_t version;
   std::uint32_t boot_id;

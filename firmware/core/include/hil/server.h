@@ -12,6 +12,7 @@
 #include "hil/engine.h"
 #include "hil/executor.h"
 #include "hil/frame.h"
+#include "hil/gate.h"
 #include "hil/golden_store.h"
 #include "hil/heap.h"
 #include "hil/line_rate.h"
@@ -57,6 +58,7 @@ struct Parts {
   LineRate* rate = nullptr;  // null: the line has none
   Region* golden = nullptr;  // null: no golden sets are kept
   Heap* heap = nullptr;      // null: slots and captured tensors have the memory of Buffers
+  Gate* gate = nullptr;      // null: no pin can be raised
 };
 
 class Server final : private FrameSink {
@@ -147,6 +149,7 @@ class Server final : private FrameSink {
   Outcome line(const Frame& frame, Writer& body);
   Outcome prbs(const Frame& frame, Writer& body);
   Outcome golden(const Frame& frame, Writer& body);
+  Outcome gate(const Frame& frame, Writer& body);
   Outcome open_golden(const OpenWrite& open);
   bool golden_opens() const;
   void on_pattern(const Frame& frame);
@@ -227,6 +230,8 @@ class Server final : private FrameSink {
   GoldenStore store_;
   GoldenSet golden_set_;
   Golden golden_ = Golden::kNone;
+
+  bool gate_chosen_ = false;  // in this session
 
   // the line
   RateKeeper rate_;

@@ -7,6 +7,7 @@
 #include "hil/clock.h"
 #include "hil/engine.h"
 #include "hil/executor.h"
+#include "hil/gate.h"
 #include "hil/golden_store.h"
 #include "hil/messages.h"
 #include "hil/sha256.h"
@@ -49,6 +50,7 @@ struct WorkResult {
   Outcome outcome;
   std::optional<std::uint64_t> cold;
   std::uint64_t last = 0;
+  std::uint64_t window = 0;  // cycles of all repetitions and what is between them, with the gate
   std::size_t captured_bytes = 0;
   std::size_t profile_bytes = 0;
   std::uint32_t model_bytes = 0;
@@ -60,8 +62,8 @@ struct WorkResult {
 class Work final : public Job {
  public:
   Work(Engine& engine, Clock& clock, Storage& storage, GoldenStore& store, const Slots& slots,
-       const WorkBuffers& buffers)
-      : engine_(engine), clock_(clock), storage_(storage), store_(store), slots_(slots), buffers_(buffers) {}
+       const WorkBuffers& buffers, Gate* gate = nullptr)
+      : engine_(engine), clock_(clock), storage_(storage), store_(store), slots_(slots), buffers_(buffers), gate_(gate) {}
 
   void prepare(const Order& order);
   // Where the tensor goes that the next run captures.
@@ -75,6 +77,7 @@ class Work final : public Job {
   Outcome load();
   Outcome hash_model();
   Outcome run();
+  Outcome repeat();
   Outcome select();
   Outcome read_record();
   bool as_expected() const;
@@ -87,6 +90,7 @@ class Work final : public Job {
   GoldenStore& store_;
   const Slots& slots_;
   WorkBuffers buffers_;
+  Gate* gate_;
   Order order_;
   WorkResult result_;
 };
