@@ -622,6 +622,52 @@ def test_a_build_folder_has_one_builder_at_a_time(
     assert len(fake.calls) == 1
 
 
+NINJA = """
+import os, signal, subprocess, sys, time
+compiler = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+def end(*_):
+    os.killpg(compiler.pid, signal.SIGTERM)
+    compiler.wait()
+    sys.exit(2)
+signal.signal(signal.SIGTERM, end)
+print(compiler.pid, flush=True)
+while True:
+    time.sleep(1)
+"""
+"""As ninja does it: a compiler has a process group of its own, and is ended when ninja is asked to end."""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no process groups on Windows")
+def test_a_build_that_is_ended_leaves_no_compiler_behind() -> None:
+    compilers: list[int] = []
+
+    def take(line: str) -> None:
+        compilers.append(int(line))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_module._follow([sys.executable, "-c", NINJA], os.environ, take)
+    (compiler,) = compilers
+    with pytest.raises(ProcessLookupError):
+        os.kill(compiler, 0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no process groups on Windows")
+def test_a_build_that_does_not_end_when_asked_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_module, "_END_SECONDS", 0.1)
+    deaf = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid(), flush=True)"
+    seen: list[int] = []
+
+    def take(line: str) -> None:
+        seen.append(int(line))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_module._follow([sys.executable, "-c", f"{deaf}; time.sleep(600)"], os.environ, take)
+    with pytest.raises(ProcessLookupError):
+        os.kill(seen[0], 0)
+
+
 # sizes
 
 

@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -55,6 +56,8 @@ _JOB = Path(__file__).with_name("build_apps_job.py")
 _ASK_SECONDS = 60
 BUILD_SECONDS = 3600
 """Deadline of idf.py; a first build of ESP-IDF and ESP-DL takes minutes on a small machine."""
+_END_SECONDS = 5.0
+"""How long ninja has to end its compilers before it is killed."""
 ALIVE_SECONDS = 5.0
 """How often the progress hears that a silent build goes on; it decides how often it says so."""
 
@@ -467,6 +470,13 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.kill()
         return
     with suppress(ProcessLookupError):  # all of them have ended
+        # ninja gives each compiler a process group of its own, and ends them itself when it is asked to
+        os.killpg(process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _END_SECONDS
+        while time.monotonic() < deadline:
+            process.poll()  # a process that nobody has waited for would count as running
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
 
 
