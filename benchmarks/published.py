@@ -142,6 +142,7 @@ def _run_once(path: Path, chip: Target) -> None:
     """
     import numpy as np
 
+    from esp_hil.exact.tflite import TflmReference
     from esp_hil.formats.espdl import EspdlModel
     from esp_hil.formats.espdl.memory import plan_memory
     from esp_hil.models.arena import arena_of
@@ -153,4 +154,8 @@ def _run_once(path: Path, chip: Target) -> None:
     else:
         arena_of(file.content, file.image, chip=chip.name, esp_nn="")
     exact = file.exact(chip.family_of(file.runtime))
-    exact.run({tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in file.inputs})
+    try:
+        exact.run({tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in file.inputs})
+    finally:
+        if isinstance(exact, TflmReference):
+            exact.close()  # a process each: 180 of them would be left running
