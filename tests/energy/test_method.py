@@ -144,9 +144,9 @@ def test_samples_of_moments_that_always_meet_the_same_part_of_an_inference_are_r
     beat = MeterModel(sample_hz=1000.0, averages=False, noise=0.001)
     energy = measured(replace(PLAIN, meter=beat, inference_s=0.002))
     assert energy.codes == ("aliased",)
-    apart = measured(replace(PLAIN, meter=beat, inference_s=0.002 * 1.00837))
+    apart = measured(replace(PLAIN, meter=beat, inference_s=0.002 * 1.1803))
     assert apart.valid
-    assert apart.energy_mj == pytest.approx(PLAIN.power.energy_mj(0.002 * 1.00837), rel=0.01)
+    assert apart.energy_mj == pytest.approx(PLAIN.power.energy_mj(0.002 * 1.1803), rel=0.01)
 
 
 def test_an_empty_trace_is_too_few_samples() -> None:

@@ -36,8 +36,11 @@ as much is one per cent."""
 SUPPLY_SHARE = 0.05
 """A measured voltage may differ from the one in boards.toml by this share."""
 
-LEAN = 0.01
+LEAN = 0.02
 """How far samples may lean to one phase of an inference: about as far the mean may be off, in shares of its swing."""
+
+ORDERS = 41
+"""Harmonics of an inference that are looked at: fewer phases than these are a comb that a short peak falls through."""
 
 BLOCKS = 10
 """Noise of an idle time is seen in the means of so many parts of it."""
@@ -115,8 +118,12 @@ class _Part:
 
     @property
     def inner(self) -> slice:
-        begin = self.pulse.first + self.pulse.margin
-        return slice(begin, max(begin + 1, self.pulse.end - self.pulse.margin))
+        begin, end = self.pulse.first + self.pulse.margin, self.pulse.end - self.pulse.margin
+        samples = (self.pulse.end - self.pulse.first) / self.done.inferences
+        if self.pulse.margin > 1 and end - begin > samples:
+            # a part of an inference would count for a whole one: its power is not the same all the time
+            end = begin + round((end - begin) // samples * samples)
+        return slice(begin, max(begin + 1, end))
 
     @property
     def whole(self) -> slice:
@@ -248,7 +255,7 @@ def _aliased(part: _Part, setting: Setting) -> EnergyFinding | None:
         return None
     times_s = part.trace.times_s[part.whole]
     turns = part.done.inferences * (times_s - part.pulse.begin_s) / part.pulse.seconds
-    lean = max(float(abs(np.mean(np.exp(2j * np.pi * order * turns)))) / order for order in (1, 2, 3))
+    lean = max(float(abs(np.mean(np.exp(2j * np.pi * order * turns)))) / order for order in range(1, ORDERS))
     if lean <= max(LEAN, 3 / len(times_s)):
         return None
     said = (

@@ -24,6 +24,9 @@ MARKER_S = 0.1
 MARKER = (1, 2, 1, 3)
 """A marker is four bursts of so many times its unit, with one unit of rest after each: no other work looks so."""
 
+MARKED = 60
+"""Inferences of a window without gate, at least: its ends are not known to the sample."""
+
 FIRST_SAMPLE_S = 5.0
 
 
@@ -68,7 +71,7 @@ class Plan:
         return Plan(
             edges=edges,
             windows=windows,
-            window_s=max(1.05 * window_s, enough_s),
+            window_s=max(1.05 * window_s, enough_s, 0.0 if edges == "gate" else MARKED * inference_s),
             idle_s=max(LEAST_IDLE_S, enough_s / 0.6),
             inference_s=inference_s,
             marker_s=max(MARKER_S, 12 / info.sample_hz, 2 * inference_s),
