@@ -12,6 +12,7 @@ from esp_hil.energy.meter import MeterInfo, PowerTrace
 from esp_hil.energy.method import Setting, judge
 from esp_hil.energy.simulated import MeterModel, PowerModel, SimulatedBoard, SimulatedClock, SimulatedMeter
 from esp_hil.energy.windows import Done, MeterRecording, Plan, record
+from tests.energy.fakes import make_ina
 from tests.energy.setups import FAULTS, Setup, measured, off, quiet, random_setup
 
 PLAIN = Setup(power=PowerModel(), meter=MeterModel(), inference_s=0.004)
@@ -180,3 +181,11 @@ def test_a_battery_lasts_by_idle_and_by_inferences() -> None:
     assert battery_days(energy, battery_wh=2.4, every_s=1.0) == pytest.approx(2400 / 102 / 24)
     # without a pause it is continuous work
     assert battery_days(energy, battery_wh=2.4, every_s=0.0) == pytest.approx(2400 / 300 / 24)
+
+
+@pytest.mark.parametrize("seed", [20, 21])
+def test_an_inference_of_whole_samples_is_refused_where_the_marker_tells_its_length_badly(seed: int) -> None:
+    """50 ms at 200 samples a second: each meets the same part, whatever the edges say."""
+    setup = random_setup(seed, edges="marker")
+    setup = replace(setup, meter=replace(setup.meter, supply_v=5.0), inference_s=0.05)
+    assert measured(setup, make_ina("ina219")).codes == ("aliased",)

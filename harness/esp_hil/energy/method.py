@@ -250,12 +250,20 @@ def _drift(part: _Part, setting: Setting) -> EnergyFinding | None:
 
 
 def _aliased(part: _Part, setting: Setting) -> EnergyFinding | None:
-    """Samples of moments must fall on all phases of an inference, or they tell of a part of it only."""
+    """Samples of moments must fall on all phases of an inference, or they tell of a part of it only.
+
+    An inference lasts what the board's clock says, or what the edges say: without a gate these are off by more than
+    a meter's clock, with one a meter's clock may be. Neither may have the samples meet a part of it only.
+    """
     if setting.info.averages:
         return None
     times_s = part.trace.times_s[part.whole]
-    turns = part.done.inferences * (times_s - part.pulse.begin_s) / part.pulse.seconds
-    lean = max(float(abs(np.mean(np.exp(2j * np.pi * order * turns)))) / order for order in range(1, ORDERS))
+    begun = part.done.inferences * (times_s - part.pulse.begin_s)
+    lean = max(
+        float(abs(np.mean(np.exp(2j * np.pi * order * begun / lasted_s)))) / order
+        for lasted_s in (part.pulse.seconds, part.done.seconds)
+        for order in range(1, ORDERS)
+    )
     if lean <= max(LEAN, 3 / len(times_s)):
         return None
     said = (
