@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from esp_hil.energy.figures import battery_days
 from esp_hil.errors import ConfigError
 from esp_hil.esp.sdkconfig import Value
 from esp_hil.report.memory import memory_rows
-from esp_hil.report.plots import Svg, lsb_bins, lsb_histogram, repetitions
+from esp_hil.report.plots import Svg, current_trace, lsb_bins, lsb_histogram, repetitions
 from esp_hil.report.view import PrintedRun, milliseconds, size
 from esp_hil.results.metrics import figure_of, latency_of
 from esp_hil.results.record import Check, DeviceRow, Layer, LinkStats, Run, ShownInput
@@ -22,6 +23,9 @@ from esp_hil.targets import targets
 from esp_hil.verdict.difference import IntegerDiff
 
 _SAVED = re.compile(r"divergence/[A-Za-z0-9][A-Za-z0-9._-]*\.npz")
+
+BATTERY_WH = 3.7
+"""1,000 mAh at 3.7 V: what a battery's life is told for."""
 
 MOST_CLASSES = 40
 """More classes than this make no matrix that one could read."""
@@ -101,6 +105,16 @@ class WrongTensor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnergyTrace:
+    """What a meter saw of the first window and its idle time: the plot, its length and its largest current."""
+
+    svg: Svg
+    seconds: str
+    most: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """Everything about one run."""
 
@@ -118,6 +132,7 @@ class Card:
     scores: Sequence[ScoreCard]
     checks: Sequence[Check]
     wrong: WrongTensor | None
+    energy: EnergyTrace | None
 
 
 def card_of(number: int, line: PrintedRun, config: Mapping[str, Value] | None = None) -> Card:
@@ -138,6 +153,7 @@ def card_of(number: int, line: PrintedRun, config: Mapping[str, Value] | None = 
         memory=_memory(run),
         scores=[_scores(shown) for shown in run.shown],
         wrong=_wrong(run),
+        energy=_energy_trace(run),
         checks=[
             replace(check, name=clean(check.name), message=clean(check.message))
             for check in {check.message: check for check in run.red_checks}.values()
@@ -210,6 +226,7 @@ def _facts(line: PrintedRun) -> list[tuple[str, list[tuple[str, str]]]]:
             **_around(run),
             "id": run.run_id,
         },
+        "Energy (simulated)" if run.energy is not None and run.energy.simulated else "Energy": _energy(run),
         "Plausibility": _plausibility(run),
         "Device": _device(run.device) if run.device else {},
         f"Counters{simulated}": {
@@ -230,6 +247,42 @@ def _facts(line: PrintedRun) -> list[tuple[str, list[tuple[str, str]]]]:
         for title, pairs in lists.items()
         if pairs
     ]
+
+
+def _energy_trace(run: Run) -> EnergyTrace | None:
+    energy = run.energy
+    if energy is None or energy.sketch is None or not (svg := current_trace(energy.sketch)):
+        return None
+    sketch = energy.sketch
+    return EnergyTrace(
+        svg=svg,
+        seconds=f"{sketch.step_s * len(sketch.mean_ma):.3g} s",
+        most=f"up to {max(*sketch.peak_ma, *sketch.mean_ma):.4g} mA",
+        title=clean(f"current by {energy.meter}" + (", simulated" if energy.simulated else "")),
+    )
+
+
+def _energy(run: Run) -> dict[str, object]:
+    """Figures of the windows, or why there are none; a battery that does nothing but feed this."""
+    energy = run.energy
+    if energy is None:
+        return {}
+    meter = f"{energy.meter} {energy.serial}".strip() + f", {energy.sample_hz:g} samples/s"
+    if not energy.valid:
+        return {"no figure": energy.summary, "meter": meter}
+    spread = [window.energy_mj for window in energy.windows]
+    days = [battery_days(energy, battery_wh=BATTERY_WH, every_s=every_s) for every_s in (1.0, 60.0)]
+    return {
+        "one inference": f"{energy.energy_mj:.4g} mJ ({min(spread):.4g} to {max(spread):.4g} of {len(spread)})",
+        "with its idle share": f"{energy.median(lambda window: window.whole_mj):.4g} mJ",
+        "idle": f"{energy.median(lambda window: window.idle_mw):.4g} mW",
+        "working": f"{energy.median(lambda window: window.mean_mw):.4g} mW, "
+        f"{max(window.peak_ma for window in energy.windows):.4g} mA at most",
+        f"battery of {BATTERY_WH:g} Wh": f"{days[0]:.3g} days at one inference a second, "
+        f"{days[1]:.3g} at one a minute, idle in between",
+        "meter": meter,
+        "calibration": energy.calibration or "-",
+    }
 
 
 def _around(run: Run) -> dict[str, object]:

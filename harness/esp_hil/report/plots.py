@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from esp_hil.energy.figures import Sketch
 from esp_hil.results.timing.latency import Latency
 from esp_hil.verdict.verdict import HISTOGRAM_REACH_LSB, IntegerDiff
 
@@ -118,6 +119,23 @@ def _line(x1: float, y1: float, x2: float, y2: float, look: str) -> str:
 
 def _bar(x: float, y: float, width: float, height: float, look: str) -> str:
     return f'<rect class="{look}" x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:.2f}"/>'
+
+
+def current_trace(sketch: Sketch) -> Svg:
+    """Current over time, mean and peak of each point, from 0 to the largest; the timed window stands behind it."""
+    count, most = len(sketch.mean_ma), max((*sketch.peak_ma, *sketch.mean_ma), default=0.0)
+    if count < 2 or most <= 0 or sketch.step_s <= 0:
+        return ""
+    whole_s = sketch.step_s * count
+    ends = [[min(100.0, max(0.0, 100 * at_s / whole_s)) for at_s in window] for window in sketch.windows]
+    shapes = [_bar(begin, 0, max(0.0, end - begin), 72, "window") for begin, end in ends]
+    for look, values in (("peak", sketch.peak_ma), ("series", sketch.mean_ma)):
+        points = " ".join(
+            f"{100 * (place + 0.5) / count:.2f},{71 - 69 * max(0.0, value) / most:.2f}"
+            for place, value in enumerate(values)
+        )
+        shapes.append(f'<polyline class="{look}" points="{points}" vector-effect="non-scaling-stroke"/>')
+    return _svg(72, "".join(shapes))
 
 
 def sparkline(values: Sequence[float]) -> Svg:
