@@ -314,6 +314,20 @@ def test_dark_and_light_follow_the_reader_and_the_button(tab: Browser, tmp_path:
     assert share(pixels(tab.picture()), PAPER_DARK) > 0.2
 
 
+def test_headings_go_sideways_with_their_columns_by_one_bar(tab: Browser, tmp_path: Path) -> None:
+    tab.open(page(tmp_path, many()))
+    grid = "document.querySelector('.grid')"
+    assert tab.run(f"getComputedStyle({grid}).overflowX") == "hidden"
+    left = "Math.round(document.querySelector('{}').getBoundingClientRect().left)"
+    apart = f"{left.format('#head')} - {left.format('#spacer')}"
+    assert tab.run(apart) == 0
+    tab.run(f"{grid}.style.width = '40rem'")
+    tab.run("document.querySelector('#view').scrollLeft = 120")
+    tab.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert tab.run("document.querySelector('#view').scrollLeft") == 120
+    assert tab.run(apart) == 0
+
+
 def test_a_phone_needs_no_sideways_scrolling(tab: Browser, tmp_path: Path) -> None:
     runs = [*many(), sample_run(model="a_very_long_name_" * 8, board="/dev/serial/by-id/" + "usb-" * 20)]
     tab.size(390, 844, phone=True)

@@ -86,6 +86,8 @@ function badge(mark) {
 
 function drawRows() {
   const height = rowHeight();
+  // one bar for both: the headings lie outside of what scrolls, so that they stay in sight
+  byId("head").style.transform = `translateX(${-view.scrollLeft}px)`;
   spacer.style.height = rows.length * height + "px";
   const first = Math.max(0, Math.floor(view.scrollTop / height) - 8);
   const last = Math.min(rows.length, Math.ceil((view.scrollTop + view.clientHeight) / height) + 8);

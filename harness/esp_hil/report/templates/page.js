@@ -3,7 +3,7 @@
 function update() {
   rows = chosenRows();
   active = Math.min(active, Math.max(0, rows.length - 1));
-  byId("count").textContent = rows.length === data.count ? data.count + " runs" : rows.length + " of " + data.count + " runs";
+  byId("count").textContent = (rows.length === data.count ? "" : rows.length + " of ") + data.count + (data.count === 1 ? " run" : " runs");
   drawHead();
   drawRows();
   follow();
