@@ -20,6 +20,7 @@ from esp_hil.targets import FAMILIES, Family, rounding_of
 from esp_hil.verdict.diverge import Divergence
 from esp_hil.virtual.faults import FlippedBit, NodeFault
 from tests.conftest import ROOT
+from tests.formats.espdl.writer import edl, graph, node, value
 from tests.verdict.planted import Broken, Case
 
 OTHER = {"half_up": "half_even", "half_even": "half_up"}
@@ -259,3 +260,24 @@ def repacked(stored: TensorData, oihw: NDArray[Any]) -> TensorData:
     return dataclasses.replace(
         stored, layout="NHWC", data=np.ascontiguousarray(oihw.transpose(0, 2, 3, 1)).reshape(-1)
     )
+
+
+@pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool"])
+def test_a_pool_whose_windows_lie_one_pixel_further_is_a_padding_fault(op_type: str) -> None:
+    from esp_hil.exact import ExactReference
+    from esp_hil.verdict.diverge import find
+
+    def pool(pads: tuple[int, int, int, int]) -> EspdlModel:
+        more = {"kernel_shape": (2, 2), "strides": (2, 2), "pads": pads}
+        op = node(op_type, ("x",), ("y",), **more)  # type: ignore[arg-type]
+        values = (value("x", (1, 7, 7, 16)), value("y", (1, 4, 4, 16)))
+        return read_espdl(edl(graph([op], values, inputs=("x",), outputs=("y",))))
+
+    x = np.random.default_rng(3).integers(-128, 128, (1, 7, 7, 16)).astype(np.int8)
+    model = pool((0, 0, 1, 1))
+    got = ExactReference(pool((1, 1, 0, 0)), "c").run_all({"x": x})
+    right = ExactReference(model, "c").run_all({"x": x})
+    found = find(model, "c", {"x": x}, right, lambda name: got[name].tobytes(), wrong=["y"])
+    assert found is not None
+    assert found.diagnosis.kind == "padding"
+    assert "its padding is off by one" in found.diagnosis.summary
