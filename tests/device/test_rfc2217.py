@@ -287,6 +287,16 @@ def test_a_raw_port_that_hangs_up_without_a_word_is_closed_at_once(listener: soc
             listen(link)
 
 
+def test_a_raw_port_that_is_in_use_and_then_gone_is_a_closed_link() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, contextlib.closing(open_link(raw(server))) as link:
+        peer, _ = server.accept()
+        peer.sendall(b"Port already in use\r\n")
+        peer.close()
+        server.close()
+        with pytest.raises(LinkClosed):
+            listen(link)
+
+
 @needs_ser2net
 def test_a_raw_port_of_ser2net_is_had_right_after_the_host_before(
     pty_pair: tuple[int, int], tmp_path: Path

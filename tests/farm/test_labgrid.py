@@ -15,9 +15,9 @@ from threading import Thread
 
 import pytest
 
-from esp_hil.boards.labgrid import acquire, board_words, wish_of
+from esp_hil.boards.labgrid import _tag, acquire, board_words, wish_of
 from esp_hil.boards.labgrid_identity import identity, in_words, is_gone
-from esp_hil.boards.select import select
+from esp_hil.boards.select import Board, select, why_out
 from esp_hil.cli import main
 from esp_hil.errors import BoardInUse, BoardUnavailable, ConfigError, HilError
 from esp_hil.results.journal import read_runs
@@ -362,3 +362,17 @@ def test_places_of_a_machine_that_went_away_say_so_and_come_back_with_it(
         assert place("s3-a").why_not == "no exporter of it is there (rack0)"
         with pytest.raises(BoardUnavailable, match=r"no exporter of it is there \(rack0\)"):
             open_session(S3, board="labgrid:s3-a")
+
+
+def test_a_reason_in_any_letters_puts_a_place_in_quarantine() -> None:
+    assert _tag("Flash is worn out!") == "flash_is_worn_out"
+    assert _tag("\u677f\u574f") == "yes"
+    assert _tag("") == ""
+
+
+def test_a_board_of_a_farm_that_cannot_be_asked_is_left_out_and_the_others_are_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("esp_hil.boards.labgrid.importlib.util.find_spec", lambda _: None)
+    said = why_out(Board(id="far", target="esp32s3", labgrid="s3-a"), ())
+    assert "gRPC" in said

@@ -8,7 +8,7 @@ and run by the suites on every chip. A row is right if
     device == exact      in every output; on a virtual board this proves the path from the file to the verdict
     exact ~ quantizer    within 1 LSB in 99.9 % of the outputs: esp-ppq's executor, or LiteRT's reference kernels
     seconds              from the file to the verdict; counted is what the processes of the network used, since the
-                         wall's clock tells of the machine's other work as well
+                         wall clock tells of the machine's other work as well
 """
 
 from __future__ import annotations
@@ -222,9 +222,9 @@ chip. On a virtual board "device = exact" proves the path from the file to the v
 
 "quantizer" is esp-ppq's executor for ESP-DL and LiteRT's reference kernels for TFLM: how many integers of the exact
 reference lie within 1 LSB of it (float outputs: within 1e-5), and the largest difference. Seconds are those that the
-processes of a network used, from the file to the verdict, and by the wall's clock on a machine with other work.
+processes of a network used, from the file to the verdict, and wall-clock time on a machine with other work.
 
-| network | | chip | device = exact | quantizer | beside the float model | seconds | by the wall |
+| network | | chip | device = exact | quantizer | beside the float model | seconds | wall clock |
 |---|---|---|---|---|---|---:|---:|
 """
 

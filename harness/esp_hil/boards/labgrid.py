@@ -131,13 +131,20 @@ def places() -> tuple[Place, ...]:
     address = labgrid_coordinator()
     known = _LISTED.get(address)
     if known is None or known[0] < time.monotonic():
-        with _Keeper({"do": "list"}) as keeper:
-            found = tuple(_place(row) for row in keeper.answer()["places"])
+        found: tuple[Place, ...] | BoardUnavailable
+        try:
+            with _Keeper({"do": "list"}) as keeper:
+                found = tuple(_place(row) for row in keeper.answer()["places"])
+        except BoardUnavailable as error:
+            found = error
         known = _LISTED[address] = time.monotonic() + REMEMBERED_S, found
+    if isinstance(known[1], BoardUnavailable):
+        raise known[1]
     return known[1]
 
 
-_LISTED: dict[str, tuple[float, tuple[Place, ...]]] = {}
+_LISTED: dict[str, tuple[float, tuple[Place, ...] | BoardUnavailable]] = {}
+"""Until when, and what the coordinator said; that it did not answer, too: each row of boards.toml asks."""
 
 
 def fitting(wish: dict[str, str]) -> tuple[Place, ...]:
@@ -166,8 +173,8 @@ def set_quarantine(place: str, reason: str) -> None:
 
 
 def _tag(text: str) -> str:
-    """A text as a tag's value."""
-    return re.sub(r"[^a-z0-9_]+", "_", text.lower()).strip("_")[:120]
+    """A text as a tag's value; "" takes a tag away, so that a reason in other letters is at least a yes."""
+    return re.sub(r"[^a-z0-9_]+", "_", text.lower()).strip("_")[:120] or ("yes" if text else "")
 
 
 def _place(row: dict[str, Any]) -> Place:

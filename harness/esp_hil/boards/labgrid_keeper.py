@@ -225,7 +225,7 @@ def told(coordinator: Coordinator, place: Any) -> dict[str, Any]:  # noqa: ANN40
 def _given_name(place: Any, path: tuple[str, str, str]) -> str:  # noqa: ANN401
     """By which a match of the place calls a resource."""
     for match in place.matches:
-        if match.HasField("rename") and (match.exporter, match.group) == path[:2]:
+        if match.HasField("rename") and _matches(match, path, PORT):
             return str(match.rename)
     return ""
 

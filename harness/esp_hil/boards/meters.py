@@ -21,7 +21,7 @@ from esp_hil.energy.meter import Meter, WallClock
 from esp_hil.energy.ppk2 import Ppk2
 from esp_hil.energy.program import ProgramMeter
 from esp_hil.energy.simulated import SimulatedBoard, SimulatedClock, SimulatedMeter, read_model
-from esp_hil.errors import ConfigError, MeterError
+from esp_hil.errors import BoardUnavailable, ConfigError, MeterError
 
 KINDS = ("ppk2", "ppk2-ampere", "joulescope", *CHIPS, "program", "simulated")
 PROGRAM_HZ, PROGRAM_RANGE_A = 1000.0, 3.0
@@ -100,9 +100,17 @@ def _ppk2(where: str, sources: bool, supply_v: float, gated: bool) -> Ppk2:
             what = f"no PPK2 {where}" if where else f"{len(mine)} PPK2s"
             raise MeterError(f"{what}; attached: {there}", hint="ppk2:SERIAL names one")
         url, serial = mine[0].url, mine[0].serial_number
-    return Ppk2(
-        open_link(url), supply_v=supply_v, sources=sources, serial=serial, gate_channel=0 if gated else None
-    )
+    try:
+        line = open_link(url)
+    except BoardUnavailable as error:
+        raise MeterError(error.message, hint=error.hint) from error
+    try:
+        return Ppk2(
+            line, supply_v=supply_v, sources=sources, serial=serial, gate_channel=0 if gated else None
+        )
+    except BaseException:
+        line.close()
+        raise
 
 
 def _ina(kind: str, rest: str) -> Ina:

@@ -231,7 +231,7 @@ def _why_no_place(board: Board) -> str:
     """Why no place of a farm can be this board; "" if one can."""
     try:
         there = labgrid.fitting(_wish(board))
-    except BoardUnavailable as error:
+    except (BoardUnavailable, ConfigError) as error:
         return error.message
     reasons = [place.why_not for place in there]
     if not reasons:

@@ -113,7 +113,7 @@ def _answered(
 
     inputs = read_npz(args.inputs, hint="arrays named as the model's inputs")
     tensors = reference.tensor_names if args.all_tensors else None
-    file = open_device_file(named.path)
+    file = open_device_file(named.path, name=args.name)
     with contextlib.suppress(HilError):  # a file that was changed since may be looked at all the same
         named = with_model(named)
     steps = golden_steps(named.model, file, family, args.inputs) if named.model else None

@@ -100,8 +100,16 @@ def run(args: Namespace) -> int:
 
         copies = plan.parameter_copy
         copied = "psram" if copies.psram_bytes else "internal" if copies.internal_bytes else "flash"
-        boxes = boxes_of_plan(model, plan, _weights(image), copied=copied)
-        _draw(args.svg, image, chip, room=room, boxes=boxes, title=f"{model.name} on {chip.name}")
+        boxes = boxes_of_plan(model, plan, _weights(image, args.name), copied=copied)
+        _draw(
+            args.svg,
+            image,
+            chip,
+            name=args.name,
+            room=room,
+            boxes=boxes,
+            title=f"{model.name} on {chip.name}",
+        )
     print(_json(model, plan, chip, room) if args.json else _text(model, plan, chip, room))
     return 0 if all(_fits(plan, chip, room).values()) else 1
 
@@ -136,16 +144,23 @@ def _measured(results: Path, chip: Target) -> int:
     return min(told)
 
 
-def _weights(image: bytes) -> list[int]:
+def _weights(image: bytes, name: str | None = None) -> list[int]:
     """Bytes of parameters that each node reads."""
     from esp_hil.models.device_file import open_device_file
     from esp_hil.results.timing.work import work_of
 
-    return [layer.parameter_bytes for layer in work_of(open_device_file(image))]
+    return [layer.parameter_bytes for layer in work_of(open_device_file(image, name=name))]
 
 
 def _draw(
-    path: Path, image: bytes, chip: Target, *, room: Room, boxes: Sequence[MemoryBox], title: str
+    path: Path,
+    image: bytes,
+    chip: Target,
+    *,
+    name: str | None = None,
+    room: Room,
+    boxes: Sequence[MemoryBox],
+    title: str,
 ) -> None:
     """Write the picture; nodes are as wide as their predicted times, or alike where there is no prediction."""
     from esp_hil.errors import HilError
@@ -153,11 +168,11 @@ def _draw(
     from esp_hil.report.memory_map import svg
     from esp_hil.results.timing.forecast import forecast
 
-    file = open_device_file(image)
+    file = open_device_file(image, name=name)
     try:
         node_ms = [node.ms for node in forecast(file, chip).nodes]
     except HilError:
-        node_ms = [1.0] * len(_weights(image))
+        node_ms = [1.0] * len(_weights(image, name))
     limits = {
         "internal": (room.largest_bytes, "largest block"),
         "psram": (chip.psram_bytes, "usual module"),

@@ -81,6 +81,10 @@ STALL_S = 10.0
 """A transfer may last as long as it likes while bytes arrive; without any it ends after this."""
 
 
+GPIOS = 64
+"""More than any of these chips has."""
+
+
 class Device:
     """A board behind a link.
 
@@ -323,8 +327,13 @@ class Device:
         """Make a GPIO the gate, or none; it is an output from then on.
 
         Raises:
-            DeviceFault: the chip has no such pin to spare.
+            InputError: no chip has such a pin.
+            DeviceFault: this one has none to spare.
         """
+        if pin is not None and not 0 <= pin < GPIOS:
+            raise InputError(
+                f"no chip has a GPIO {pin}", hint=f"0 to {GPIOS - 1}: gate_gpio, --hil-gate-gpio"
+            )
         self._call(GateRequest(NO_GATE if pin is None else pin, int(high)), "gate")
 
     def run_window(

@@ -151,7 +151,7 @@ class Socket:
             readable, writable, _ = select.select(own, own if writing else [], [], wait_s)
             if readable:
                 data = self._connection.recv(READ_BYTES)
-                if not data and not self._again(self._first or b""):
+                if not data and not self._reconnected(self._first or b""):
                     raise LinkClosed(f"the other end of {self.url} closed the connection")
                 self._note(data)
                 return sent, data
@@ -159,7 +159,8 @@ class Socket:
                 sent += self._write(outgoing[sent:])
         except (OSError, ValueError) as error:
             # the line of text is lost where what we sent was not read
-            if isinstance(error, ConnectionError) and self._again(self._first or REFUSED):
+            turned_away = isinstance(error, ConnectionError) and (self._first or self.now() < self._until)
+            if turned_away and self._reconnected(self._first or REFUSED):
                 return 0, b""
             raise closed(self.url, error) from error
         return sent, b""
@@ -171,20 +172,24 @@ class Socket:
             if len(self._first) > MOST_REFUSAL_BYTES:
                 self._first = None
 
-    def _again(self, said: bytes) -> bool:
+    def _reconnected(self, said: bytes) -> bool:
         """Connect anew if the server only said that the port is in use; whether it did.
 
         Raises:
             BoardInUse: it has said so for `RELEASE_S`.
-            OSError: nobody answers there any more.
+            LinkClosed: nobody answers there any more.
         """
         if self._first is None or REFUSED not in said.lower():
             return False
         if time.monotonic() >= self._until:
             raise taken(self.url, said.decode("utf-8", "replace").strip())
         self._connection.close()
+        self._first = None
         time.sleep(ASK_AGAIN_S)
-        self._begin()
+        try:
+            self._begin()
+        except OSError as error:
+            raise closed(self.url, error) from error
         return True
 
     def _write(self, outgoing: bytes) -> int:

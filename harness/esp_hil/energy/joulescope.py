@@ -6,8 +6,9 @@ with the number of its first sample (before decimation). Source: its documentati
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -81,7 +82,8 @@ def find_device(driver: JoulescopeDriver, serial: str) -> str:
     Raises:
         MeterError: there is none, or several and none was named.
     """
-    paths = driver.device_paths()
+    with _asking("Joulescope"):
+        paths = driver.device_paths()
     named = [path for path in paths if path.rpartition("/")[2].lstrip("0") == serial.lstrip("0")]
     found = named if serial else paths
     if len(found) == 1:
@@ -89,6 +91,17 @@ def find_device(driver: JoulescopeDriver, serial: str) -> str:
     there = ", ".join(paths) or "none"
     what = f"no Joulescope {serial}" if serial else f"{len(paths)} Joulescopes"
     raise MeterError(f"{what}; attached: {there}", hint="joulescope:SERIAL names one")
+
+
+@contextlib.contextmanager
+def _asking(path: str) -> Iterator[None]:
+    """Whatever the maker's driver raises is the meter's trouble."""
+    try:
+        yield
+    except Exception as error:
+        raise MeterError(
+            f"{path}: {error}", hint="is it still plugged in, or used by another program?"
+        ) from error
 
 
 class Joulescope:
@@ -119,11 +132,13 @@ class Joulescope:
         model, _, serial = path.removeprefix("u/").partition("/")
         self._open = True
         try:
-            driver.open(path, "defaults")
-            driver.publish(f"{path}/s/i/range/mode", "auto")
-            driver.publish(f"{path}/h/fs", round(sample_hz))
-        except Exception as error:
-            raise MeterError(f"{path}: {error}", hint="is another program using it?") from error
+            with _asking(path):
+                driver.open(path, "defaults")
+                driver.publish(f"{path}/s/i/range/mode", "auto")
+                driver.publish(f"{path}/h/fs", round(sample_hz))
+        except MeterError:
+            self.close()
+            raise
         self._info = MeterInfo(
             kind="joulescope",
             serial=f"{model} {serial}".strip(),
@@ -149,10 +164,11 @@ class Joulescope:
         """Begin anew."""
         with self._lock:
             self._blocks = {signal: [] for signal in self._signals}
-        for signal in self._signals:
-            self._driver.subscribe(f"{self._path}/{signal}/!data", ["pub"], self._on_block)
-        for signal in self._signals:
-            self._driver.publish(f"{self._path}/{signal}/ctrl", 1)
+        with _asking(self._path):
+            for signal in self._signals:
+                self._driver.subscribe(f"{self._path}/{signal}/!data", ["pub"], self._on_block)
+            for signal in self._signals:
+                self._driver.publish(f"{self._path}/{signal}/ctrl", 1)
 
     def _on_block(self, topic: str, value: Block) -> None:
         signal = topic.removeprefix(f"{self._path}/").removesuffix("/!data")
@@ -166,9 +182,10 @@ class Joulescope:
     def stop(self) -> PowerTrace:
         """End sampling; everything since `start`, from the first sample on that all signals have."""
         self._sleep(FLUSH_S)
-        for signal in self._signals:
-            self._driver.publish(f"{self._path}/{signal}/ctrl", 0)
-            self._driver.unsubscribe(f"{self._path}/{signal}/!data", self._on_block)
+        with _asking(self._path):
+            for signal in self._signals:
+                self._driver.publish(f"{self._path}/{signal}/ctrl", 0)
+                self._driver.unsubscribe(f"{self._path}/{signal}/!data", self._on_block)
         with self._lock:
             blocks = self._blocks
         spans = [_span(blocks.get(signal, []), signal) for signal in self._signals]
@@ -192,7 +209,10 @@ class Joulescope:
         """Let go of it."""
         if self._open:
             self._open = False
-            self._driver.close(self._path)
+            with contextlib.suppress(Exception):
+                self._driver.close(self._path)
+            with contextlib.suppress(Exception):
+                getattr(self._driver, "finalize", lambda: None)()
 
 
 def _rate_of(block: Block) -> float:

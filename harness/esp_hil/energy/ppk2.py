@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esp_hil.energy.meter import Flags, MeterInfo, PowerTrace, Values
-from esp_hil.errors import MeterError
+from esp_hil.errors import BoardUnavailable, LinkError, MeterError
 
 USB_VENDOR, USB_PRODUCT = 0x1915, 0xC00A
 SAMPLE_HZ = 100_000.0
@@ -41,6 +41,7 @@ RESTLESS_BLOCK = 5_000
 RESTLESS_SHARE = 0.05
 """If more than this share of so many samples is not true yet, the rest does not stand for it."""
 
+_TWO_PORTS = "a PPK2 has two ports; its data port is the first one"
 ANSWER_S = 2.0
 PUMP_S = 0.05
 RESYNC_WORDS = 8
@@ -199,21 +200,30 @@ class Ppk2:
         """Let go of it; it goes on supplying the board."""
         self._line.close()
 
+    def _exchange(self, command: bytes, until: float) -> tuple[int, bytes]:
+        """A meter that vanishes is the meter's trouble, not the board's."""
+        try:
+            return self._line.exchange(command, until)
+        except (LinkError, BoardUnavailable) as error:
+            raise MeterError(f"the PPK2 is gone: {error.message}", hint="is it still plugged in?") from error
+
     def _take(self, wait_s: float) -> bool:
-        _, data = self._line.exchange(b"", self._line.now() + wait_s)
+        _, data = self._exchange(b"", self._line.now() + wait_s)
         if data:
             self._bytes.append(data)
             self._count += len(data)
         return bool(data)
 
     def _drain(self) -> None:
+        until = self._line.now() + ANSWER_S
         while self._take(PUMP_S):
-            pass
+            if self._line.now() > until:
+                raise MeterError("it does not stop sending: is this port a PPK2's?", hint=_TWO_PORTS)
 
     def _send(self, command: bytes) -> None:
         until = self._line.now() + ANSWER_S
         while command:
-            sent, data = self._line.exchange(command, until)
+            sent, data = self._exchange(command, until)
             command = command[sent:]
             if data:
                 self._bytes.append(data)
@@ -226,13 +236,12 @@ class Ppk2:
         found = b""
         command = bytes([GET_META_DATA])
         while b"END" not in found:
-            sent, data = self._line.exchange(command, until)
+            sent, data = self._exchange(command, until)
             command = command[sent:]
             found += data
-            if not data and self._line.now() >= until:
+            if self._line.now() >= until and b"END" not in found:
                 raise MeterError(
-                    f"no metadata within {ANSWER_S:g} s: is this port a PPK2's?",
-                    hint="a PPK2 has two ports; its data port is the first one",
+                    f"no metadata within {ANSWER_S:g} s: is this port a PPK2's?", hint=_TWO_PORTS
                 )
         return found.decode("ascii", "replace")
 

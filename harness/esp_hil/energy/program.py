@@ -10,6 +10,7 @@ import os
 import select
 import shlex
 import subprocess
+import time
 
 import numpy as np
 
@@ -94,7 +95,11 @@ class ProgramMeter:
 
     def stop(self) -> PowerTrace:
         """End the program; everything that it printed."""
-        while self._take(PUMP_S):
+        if self._process is not None:
+            self._process.terminate()
+        # what is in the pipe is read to its end; a program that goes on all the same is ended by `close`
+        until = time.monotonic() + END_S
+        while self._take(PUMP_S) and time.monotonic() < until:
             pass
         self.close()
         return read_csv(self._text.decode("utf-8", "replace"), self._supply_v)

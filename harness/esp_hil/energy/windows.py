@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from esp_hil.energy.figures import Edges
@@ -107,7 +107,6 @@ def record(meter: Meter, job: Job, plan: Plan, clock: Clock) -> MeterRecording:
         HilError: the board did.
     """
     meter.start()
-    trace: PowerTrace | None = None
     try:
         with _pumping(meter, clock):
             _wait_for_samples(meter, clock)
@@ -117,9 +116,12 @@ def record(meter: Meter, job: Job, plan: Plan, clock: Clock) -> MeterRecording:
             for _ in range(plan.windows):
                 windows.append(job(plan.inferences(plan.window_s)))
                 clock.sleep(plan.idle_s)
-    finally:
-        trace = meter.stop()
-    return MeterRecording(trace=trace, markers=markers, windows=tuple(windows), plan=plan)
+    except BaseException:
+        # what happened first counts, not what the meter says afterwards
+        with suppress(HilError):
+            meter.stop()
+        raise
+    return MeterRecording(trace=meter.stop(), markers=markers, windows=tuple(windows), plan=plan)
 
 
 def _mark(job: Job, plan: Plan, clock: Clock) -> tuple[Done, ...]:
@@ -160,6 +162,9 @@ def _pumping(meter: Meter, clock: Clock) -> Iterator[None]:
                 meter.pump()
         except HilError as error:
             failed.append(error)
+        except Exception as error:
+            # a thread that dies in silence would cut the trace
+            failed.append(MeterError(f"{type(error).__name__}: {error}"))
 
     thread = threading.Thread(target=pump, name="meter", daemon=True)
     thread.start()

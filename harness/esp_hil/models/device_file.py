@@ -115,8 +115,12 @@ class DeviceFile:
         return TflmReference(self.image)
 
 
-def open_device_file(source: Path | bytes) -> DeviceFile:
+def open_device_file(source: Path | bytes, *, name: str | None = None) -> DeviceFile:
     """Read a device file.
+
+    Args:
+        source: the file, or its bytes.
+        name: of the model in a pack of .espdl models; None: there is only one.
 
     Raises:
         FormatError: it cannot be read, is neither kind, or is damaged.
@@ -128,11 +132,11 @@ def open_device_file(source: Path | bytes) -> DeviceFile:
             "this is an ONNX file, which no board runs",
             hint="quantize it: hil quantize, or hil new for a model of its own",
         )
-    return _tflite(image) if kind == "tflite" else _espdl(image)
+    return _tflite(image) if kind == "tflite" else _espdl(image, name)
 
 
-def _espdl(image: bytes) -> DeviceFile:
-    model = read_espdl(image)
+def _espdl(image: bytes, name: str | None) -> DeviceFile:
+    model = read_espdl(image, name=name)
     return DeviceFile(
         runtime="espdl",
         sha256=model.sha256,

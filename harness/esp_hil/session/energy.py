@@ -12,7 +12,7 @@ from esp_hil.energy.meter import Clock, Meter, WallClock
 from esp_hil.energy.method import Setting, judge, refused
 from esp_hil.energy.simulated import SimulatedMeter
 from esp_hil.energy.windows import Done, Job, Plan, record
-from esp_hil.errors import MeterError
+from esp_hil.errors import ConfigError, MeterError
 from esp_hil.session.board_session import BoardSession
 from esp_hil.session.option_rows import Options
 from esp_hil.session.run_builder import Metered, Timed
@@ -55,7 +55,7 @@ def measure_energy(session: BoardSession, timed: Timed, options: Options) -> Met
         return Metered()
     try:
         meter = open_meter(wiring.meter, supply_v=wiring.supply_v, gated=_is_gated(session, wiring))
-    except MeterError as error:
+    except (MeterError, ConfigError) as error:
         return Metered(notes=(f"no energy: {error}",))
     try:
         found = _measured(session, meter, wiring, timed, options)
@@ -69,7 +69,8 @@ def measure_energy(session: BoardSession, timed: Timed, options: Options) -> Met
 
 def _is_gated(session: BoardSession, wiring: Wiring) -> bool:
     """Old images know no gate: then windows are looked for in the power itself."""
-    simulated = wiring.meter.startswith("simulated")
+    # a chip's pin is driven only where somebody said which
+    simulated = wiring.meter.startswith("simulated") and session.board.kind != "silicon"
     return session.device.has_gate and (simulated or wiring.gate_gpio is not None)
 
 

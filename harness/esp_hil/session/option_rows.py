@@ -222,7 +222,7 @@ class Options:
     data: Path | None = option(
         None,
         "data",
-        "send the test images of the models' data sets, which lie there, instead of the golden inputs",
+        "send the test images of the models' data sets, found in PATH, instead of the golden inputs",
         kind="path",
         metavar="PATH",
         # HIL_DATA only tells where data sets lie, for `hil golden build`: it must not change what a run sends

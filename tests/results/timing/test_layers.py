@@ -190,3 +190,18 @@ def test_one_row_leaves_a_wide_band_and_virtual_rows_teach_nothing(
     (tmp_path / "runs.jsonl").write_text(row.to_json() + "\n", encoding="utf-8")
     assert main(["predict", "mnist", "--target", "esp32p4", "--learn", str(tmp_path)]) == 2
     assert "measured on this chip" in capsys.readouterr().err
+
+
+def test_of_more_than_a_hundred_layers_alike_none_is_an_outlier_and_one_that_takes_ten_times_is() -> None:
+    run = measured()
+    found = expected(run)
+    assert found is not None
+    file, forecast_ = found
+    node = next(node for node in forecast_.nodes if node.ms > 0 and node.weights_ms == 0)
+    layer = next(layer for layer in run.layers or () if layer.name == node.name)
+    many = [(replace(node, name=f"n{i}"), replace(layer, name=f"n{i}")) for i in range(150)]
+    alike = replace(forecast_, nodes=tuple(one for one, _ in many))
+    layers = [one for _, one in many]
+    assert outlier_of(replace(run, layers=tuple(layers)), file, alike) == ""
+    layers[7] = replace(layers[7], cycles=tuple(20 * count for count in layers[7].cycles))
+    assert outlier_of(replace(run, layers=tuple(layers)), file, alike).startswith("n7 takes")

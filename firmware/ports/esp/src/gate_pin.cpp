@@ -10,7 +10,7 @@ Outcome GatePin::choose(std::uint8_t pin) {
   pin_ = -1;
   if (pin == kNone) return success();
   // flash, PSRAM and whatever a driver has taken are reserved
-  if (!GPIO_IS_VALID_OUTPUT_GPIO(pin) || esp_gpio_is_reserved(std::uint64_t{1} << pin)) {
+  if (pin >= GPIO_NUM_MAX || !GPIO_IS_VALID_OUTPUT_GPIO(pin) || esp_gpio_is_reserved(std::uint64_t{1} << pin)) {
     return failure(Status::kBadRange, "this chip has no such GPIO to spare for a gate");
   }
   const gpio_num_t number = static_cast<gpio_num_t>(pin);

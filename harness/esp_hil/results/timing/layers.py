@@ -153,7 +153,9 @@ def outlier_of(run: Run, file: DeviceFile, found: Forecast) -> str:
     told = [row for row in times if row.node.ms > 0]
     if not told or not whole:
         return ""
-    general = median(row.factor for row in told if row.node.ms >= 0.01 * found.ms) if found.ms else 1.0
+    # of more than a hundred alike, none is a hundredth
+    weighty = [row.factor for row in told if row.node.ms >= 0.01 * found.ms]
+    general = median(weighty or [row.factor for row in told])
     far = [
         row for row in told if row.measured_ms >= _WORTH * whole and row.factor > OUTLIER * max(general, 1.0)
     ]
