@@ -126,6 +126,12 @@ void check_line(Bytes payload, const Row& fields) {
   CHECK_EQ(line.pad, number(fields, "pad"));
 }
 
+void check_gate(Bytes payload, const Row& fields) {
+  const GateRequest gate = parse_gate(payload).value();
+  CHECK_EQ(gate.pin, number(fields, "pin"));
+  CHECK_EQ(gate.level, number(fields, "level"));
+}
+
 void check_prbs(Bytes payload, const Row& fields) {
   const Prbs prbs = parse_prbs(payload).value();
   CHECK_EQ(prbs.frames, number(fields, "frames"));
@@ -207,6 +213,7 @@ const std::map<std::string, Check>& checks() {
                                                 {"Cancel", check_cancel},
                                                 {"Reset", check_reset},
                                                 {"Line", check_line},
+                                                {"Gate", check_gate},
                                                 {"Prbs", check_prbs},
                                                 {"Golden", check_golden},
                                                 {"Pattern", check_pattern},

@@ -37,7 +37,9 @@ def test_the_command_line_counts_before_the_variable_before_the_file() -> None:
 def test_each_option_can_be_given_in_each_place(row: object) -> None:
     field = next(name for name, one in ROWS.items() if one is row)
     (one,) = (one for one in ROWS.values() if one is row)
-    text = {"count": "7", "number": "0.5", "duration": "30m", "switch": "yes"}.get(one.kind, "/some/thing")
+    number = str(max(0.5, one.least or 0))
+    texts = {"count": "7", "number": number, "duration": "30m", "switch": "yes"}
+    text = texts.get(one.kind, "/some/thing")
     found = [
         given(sources({one.key: [text] if one.kind == "list" else text})),
         given(sources(None, {one.variable: text})),

@@ -169,6 +169,7 @@ def requests() -> Iterator[Row]:
     yield row("Ping", 0x87, 7, 10, b"are you there?", {"data": b"are you there?"})
     yield row("Ping/empty", 0x87, 7, 11, b"", {"data": b""})
     yield row("Line", 0x88, 7, 12, p("<IHB", 921_600, 500, 62), {"baud": 921_600, "trial_ms": 500, "pad": 62})
+    yield row("Gate", 0x8B, 7, 15, p("<BB", 4, 1), {"pin": 4, "level": 1})
     yield row("Prbs", 0x89, 7, 13, p("<HH", 16, 1024), {"frames": 16, "size": 1024})
     name = bytes(range(32))
     yield row(
@@ -228,6 +229,7 @@ def answers() -> Iterator[Row]:
     yield row("ResetAnswer", 0xA6, 7, 9, b"\0", {})
     yield row("PingAnswer", 0xA7, 7, 10, b"\0are you there?", {"data": b"are you there?"})
     yield row("LineAnswer", 0xA8, 7, 12, p("<BI", 0, 921_600), {"baud": 921_600})
+    yield row("GateAnswer", 0xAB, 7, 15, p("<B", 0), {})
     yield row(
         "PrbsAnswer", 0xA9, 7, 13, p("<BIII", 0, 15, 0, 1), {"received": 15, "wrong": 0, "noise_segments": 1}
     )

@@ -188,9 +188,3 @@ def test_the_artefacts_are_here() -> None:
         "esp32p4.espdl",
         "esp32s3.espdl",
     ]
-
-
-def test_a_fault_of_a_tensor_that_the_model_does_not_have_is_no_right_board() -> None:
-    machine = engine(faults=EngineFaults(output=(OffByLsb(tensor="nosuch", index=4, add_lsb=1),)))
-    with pytest.raises(EngineError, match="planted fault: no tensor 'nosuch'"):
-        load(machine, image("esp32p4"))

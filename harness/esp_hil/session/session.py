@@ -29,7 +29,7 @@ from esp_hil.session import steps
 from esp_hil.session.baseline import Baseline, base_rows
 from esp_hil.session.board_session import BoardSession
 from esp_hil.session.checks import Causes
-from esp_hil.session.energy import measure_energy
+from esp_hil.session.energy import Wiring, measure_energy
 from esp_hil.session.fleet import Fleet
 from esp_hil.session.options import Combination, Options, combinations
 from esp_hil.session.prepared_board import PreparedBoard
@@ -350,7 +350,9 @@ class Session:
         timed = steps.time_inference(
             board.session, first, runs=options.runs, warmup=options.warmup, cores=options.cores
         )
-        builder.add(timed, measure_energy(board.session, timed, options))
+        builder.add(timed)
+        if Wiring.of(options, board.session.id).meter:
+            builder.add(measure_energy(board.session, timed, options))
         builder.add(steps.profile_layers(board.session, board.file, first, cores=options.cores))
         judged = steps.judge_answers(board, golden, answered)
         located = steps.locate(board, golden, answered, judged, options)
