@@ -29,6 +29,8 @@ RAW_PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
 BANNER = b"\r\nMicroPython v"
 LAST_WORDS = (BANNER, b"Guru Meditation Error", b"abort() was called", b"rst:0x")
 """What a board says that panics or starts anew while something else is waited for."""
+PANIC_S = 0.5
+"""In which a chip has said the first words of a panic."""
 BOOT_S = 1.0
 _CONTROL_A, _CONTROL_B, _CONTROL_C, _CONTROL_D = b"\x01", b"\x02", b"\x03", b"\x04"
 _PASTE = b"\x05A\x01"
@@ -221,7 +223,14 @@ class RawRepl:
                 self._waiting += self.link.exchange(b"", until)[1]
         return data, left
 
-    def _strange(self, what: str, answer: bytes) -> WireError:
+    def _strange(self, what: str, answer: bytes) -> WireError | DeviceReset:
+        """Why an answer is none: a chip that panics at once speaks instead of the interpreter."""
+        self._waiting[:0] = answer
+        until = self.link.now() + PANIC_S
+        while self.link.now() < until and not any(word in self._waiting for word in LAST_WORDS):
+            self._waiting += self.link.exchange(b"", until)[1]
+        if any(word in self._waiting for word in LAST_WORDS):
+            return self._reset_error()
         error = WireError(
             f"the answer to {what} was {answer!r}", hint="the REPL was left or another program uses the port"
         )
