@@ -18,7 +18,7 @@ from esp_hil.session import steps
 from esp_hil.session.board_session import BoardSession, open_session
 from esp_hil.session.energy import Wiring, measure_energy
 from esp_hil.session.option_rows import Options
-from esp_hil.session.run_builder import Timed
+from esp_hil.session.run_builder import Metered, Timed
 from esp_hil.targets import target
 from tests.report.samples import sample_run
 
@@ -46,12 +46,16 @@ def options(meter: str, **changes: object) -> Options:
     return Options(targets=("esp32s3",), meter=meter, energy_windows=2, **changes)  # type: ignore[arg-type]
 
 
+def measured(board: BoardSession, timed: Timed, given: Options) -> Metered:
+    return measure_energy(board, timed, given, Wiring.of(given, board.id))
+
+
 @pytest.mark.parametrize("gate", [1, 0], ids=["gate", "marker"])
 def test_a_virtual_board_s_energy_is_that_of_its_model_and_marked(
     board: BoardSession, timed: Timed, gate: int
 ) -> None:
     name = f"simulated:active_w={ACTIVE_W},idle_w={IDLE_W},noise=0.002,gate={gate}"
-    energy = measure_energy(board, timed, options(name)).energy
+    energy = measured(board, timed, options(name)).energy
     assert energy is not None
     assert energy.valid, energy.summary
     assert energy.simulated
@@ -64,7 +68,7 @@ def test_a_virtual_board_s_energy_is_that_of_its_model_and_marked(
 
 
 def test_a_real_meter_beside_a_virtual_board_gives_no_number(board: BoardSession, timed: Timed) -> None:
-    found = measure_energy(board, timed, options("program:cat /dev/null", supply=3.3))
+    found = measured(board, timed, options("program:cat /dev/null", supply=3.3))
     assert found.energy is not None
     assert found.energy.codes == ("not_silicon",)
     assert not found.energy.valid
@@ -74,8 +78,8 @@ def test_a_real_meter_beside_a_virtual_board_gives_no_number(board: BoardSession
 def test_without_a_meter_nothing_is_measured_and_one_that_is_not_there_is_a_note(
     board: BoardSession, timed: Timed
 ) -> None:
-    assert measure_energy(board, timed, options("none")).energy is None
-    gone = measure_energy(board, timed, options("ppk2:NOT-ATTACHED", supply=3.3))
+    assert measured(board, timed, options("none")).energy is None
+    gone = measured(board, timed, options("ppk2:NOT-ATTACHED", supply=3.3))
     assert gone.energy is None
     assert "no PPK2 NOT-ATTACHED" in gone.notes[0]
 

@@ -23,12 +23,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from esp_hil.boards.labgrid_identity import identity, in_words
+from esp_hil.boards.labgrid_keeper import QUARANTINE
 from esp_hil.boards.lease import Holder, this_process
 from esp_hil.errors import BoardInUse, BoardUnavailable, ConfigError, HilError
 from esp_hil.settings import labgrid_coordinator, variable
 
 PREFIX = "labgrid:"
-QUARANTINE = "quarantine"
 END_S = 40.0
 """For a release: an exporter may take its time, and the keeper waits for it."""
 REMEMBERED_S = 5.0

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from esp_hil.boards.labgrid_identity import is_gone
+from esp_hil.boards.labgrid_identity import in_words, is_gone
 
 SERVICE = "labgrid.Coordinator"
 ANSWER_S = 30.0
@@ -171,19 +171,19 @@ class Coordinator:
         known = [(place, {**place.tags, "name": place.name}) for place in list(self.places.values())]
         return [place for place, tags in known if wish.items() <= tags.items()]
 
-    def resources_of(self, place: Any) -> list[Any]:  # noqa: ANN401
-        """What the exporters that are there have for a place."""
-        return [
-            resource
+    def resources_of(self, place: Any) -> dict[tuple[str, str, str], Any]:  # noqa: ANN401
+        """What the exporters that are there have for a place: by exporter, group and name."""
+        return {
+            path: resource
             for path, resource in sorted(self.resources.items())
             if any(_matches(match, path, resource.cls) for match in place.matches)
-        ]
+        }
 
     def why_not(self, place: Any) -> str:  # noqa: ANN401
         """Why a place cannot be used whoever has it; "" if it can."""
         if why := place.tags.get(QUARANTINE, ""):
             return f"in quarantine: {why}"
-        there = self.resources_of(place)
+        there = self.resources_of(place).values()
         exporters = sorted({match.exporter for match in place.matches})
         if not there:
             return f"no exporter of it is there ({', '.join(exporters) or 'it matches nothing'})"
@@ -202,6 +202,7 @@ def _matches(match: Any, path: tuple[str, str, str], cls: str) -> bool:  # noqa:
 
 def told(coordinator: Coordinator, place: Any) -> dict[str, Any]:  # noqa: ANN401
     """What a place is, as JSON has it."""
+    there = coordinator.resources_of(place)
     ports = [
         {
             "name": _given_name(place, path) or path[2],
@@ -209,8 +210,8 @@ def told(coordinator: Coordinator, place: Any) -> dict[str, Any]:  # noqa: ANN40
             **{name: _value(resource.params.get(name)) for name in ("host", "port", "speed", "protocol")},
             "cable": _value(resource.extra.get("path")) or "",
         }
-        for path, resource in sorted(coordinator.resources.items())
-        if resource.cls == PORT and any(_matches(match, path, resource.cls) for match in place.matches)
+        for path, resource in there.items()
+        if resource.cls == PORT
     ]
     return {
         "name": place.name,
@@ -218,7 +219,7 @@ def told(coordinator: Coordinator, place: Any) -> dict[str, Any]:  # noqa: ANN40
         "acquired": place.acquired,
         "why_not": coordinator.why_not(place),
         "ports": ports,
-        "power": any("Power" in resource.cls for resource in coordinator.resources_of(place)),
+        "power": any("Power" in resource.cls for resource in there.values()),
     }
 
 
@@ -432,8 +433,6 @@ class Keeper:
             self._coordinator.ask("ReleasePlace", placename=place, fromuser=identity)
 
     def _who(self, places: list[Any], wish: dict[str, str]) -> str:
-        from esp_hil.boards.labgrid_identity import in_words
-
         has = [
             f"{place.name} is in use by {in_words(place.acquired)}"
             if place.acquired

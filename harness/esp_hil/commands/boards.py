@@ -136,8 +136,9 @@ def _lift(board: str) -> int:
 def _lift_place(name: str, board: str) -> bool:
     """Take a place of a farm out of quarantine; whether it was there."""
     from esp_hil.boards import labgrid
+    from esp_hil.boards.labgrid_keeper import QUARANTINE
 
-    shut = [place for place in labgrid.fitting({"name": name}) if labgrid.QUARANTINE in place.tags]
+    shut = [place for place in labgrid.fitting({"name": name}) if QUARANTINE in place.tags]
     for place in shut:
         labgrid.set_quarantine(place.name, "")
         print(f"{board} may be used again")

@@ -35,23 +35,22 @@ def run(args: Namespace) -> int:
         HilError: no such meter or board, or it does not answer.
     """
     from esp_hil.boards.meters import open_meter
-    from esp_hil.boards.select import rows
     from esp_hil.errors import ConfigError
+    from esp_hil.session.energy import Wiring
+    from esp_hil.session.options import Options
 
-    row = rows().get(args.board or "")
-    name = args.meter or (row.meter if row else "")
-    supply_v = args.supply if args.supply is not None else row.supply_v if row else None
-    pin = args.gate_gpio if args.gate_gpio is not None else row.gate_gpio if row else None
-    if not name:
+    given = Options(targets=(), meter=args.meter, gate_gpio=args.gate_gpio, supply=args.supply)
+    wiring = Wiring.of(given, args.board or "")
+    if not wiring.meter:
         raise ConfigError("which meter?", hint="hil meter ppk2 --supply 3.3, or `meter = ...` in boards.toml")
-    if args.board and (not args.target or pin is None):
+    if args.board and (not args.target or wiring.gate_gpio is None):
         raise ConfigError(
             "the gate's check needs --target and --gate-gpio", hint="docs/energy.md has the wiring"
         )
-    meter = open_meter(name, supply_v=supply_v, gated=True)
+    meter = open_meter(wiring.meter, supply_v=wiring.supply_v, gated=True)
     try:
         if args.board:
-            return _check_gate(meter, args.board, args.target, int(pin or 0))
+            return _check_gate(meter, args.board, args.target, wiring.gate_gpio or 0)
         _show(meter, args.seconds)
     finally:
         meter.close()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from esp_hil.formats.espdl.memory import MemoryPlan
     from esp_hil.models.arena import Arena
     from esp_hil.models.blocks import Room
+    from esp_hil.models.device_file import DeviceFile
     from esp_hil.report.memory_map import MemoryBox
     from esp_hil.targets import Target
 
@@ -96,20 +97,14 @@ def run(args: Namespace) -> int:
     )
     room = _room(args, chip, plan.variable.internal_bytes, 0)
     if args.svg:
+        from esp_hil.models.device_file import open_device_file
         from esp_hil.report.memory_map import boxes_of_plan
 
         copies = plan.parameter_copy
         copied = "psram" if copies.psram_bytes else "internal" if copies.internal_bytes else "flash"
-        boxes = boxes_of_plan(model, plan, _weights(image, args.name), copied=copied)
-        _draw(
-            args.svg,
-            image,
-            chip,
-            name=args.name,
-            room=room,
-            boxes=boxes,
-            title=f"{model.name} on {chip.name}",
-        )
+        file = open_device_file(image, name=args.name)
+        boxes = boxes_of_plan(model, plan, _weights(file), copied=copied)
+        _draw(args.svg, file, chip, room=room, boxes=boxes, title=f"{model.name} on {chip.name}")
     print(_json(model, plan, chip, room) if args.json else _text(model, plan, chip, room))
     return 0 if all(_fits(plan, chip, room).values()) else 1
 
@@ -144,35 +139,25 @@ def _measured(results: Path, chip: Target) -> int:
     return min(told)
 
 
-def _weights(image: bytes, name: str | None = None) -> list[int]:
+def _weights(file: DeviceFile) -> list[int]:
     """Bytes of parameters that each node reads."""
-    from esp_hil.models.device_file import open_device_file
     from esp_hil.results.timing.work import work_of
 
-    return [layer.parameter_bytes for layer in work_of(open_device_file(image, name=name))]
+    return [layer.parameter_bytes for layer in work_of(file)]
 
 
 def _draw(
-    path: Path,
-    image: bytes,
-    chip: Target,
-    *,
-    name: str | None = None,
-    room: Room,
-    boxes: Sequence[MemoryBox],
-    title: str,
+    path: Path, file: DeviceFile, chip: Target, *, room: Room, boxes: Sequence[MemoryBox], title: str
 ) -> None:
     """Write the picture; nodes are as wide as their predicted times, or alike where there is no prediction."""
     from esp_hil.errors import HilError
-    from esp_hil.models.device_file import open_device_file
     from esp_hil.report.memory_map import svg
     from esp_hil.results.timing.forecast import forecast
 
-    file = open_device_file(image, name=name)
     try:
         node_ms = [node.ms for node in forecast(file, chip).nodes]
     except HilError:
-        node_ms = [1.0] * len(_weights(image, name))
+        node_ms = [1.0] * len(_weights(file))
     limits = {
         "internal": (room.largest_bytes, "largest block"),
         "psram": (chip.psram_bytes, "usual module"),
@@ -202,10 +187,12 @@ def _tflite(args: Namespace, chip: Target, name: str, image: bytes) -> int:
     }
     where = "" if room.place == "nowhere" else room.place
     if args.svg:
+        from esp_hil.models.device_file import open_device_file
         from esp_hil.report.memory_map import boxes_of_arena
 
-        boxes = boxes_of_arena(arena, _weights(image), memory=where or "internal")
-        _draw(args.svg, image, chip, room=room, boxes=boxes, title=f"{name} on {chip.name}")
+        file = open_device_file(image)
+        boxes = boxes_of_arena(arena, _weights(file), memory=where or "internal")
+        _draw(args.svg, file, chip, room=room, boxes=boxes, title=f"{name} on {chip.name}")
     if args.json:
         peak = max((step.scratch_bytes for step in arena.steps), default=0)
         document = {

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from esp_hil.device.port_trouble import closed, no_reset_lines, rate_refused, taken, wrong_server
 from esp_hil.device.reset_lines import reset_steps
-from esp_hil.device.streams import CONNECT_TIMEOUT_S, READ_BYTES, RELEASE_S
+from esp_hil.device.streams import ASK_AGAIN_S, CONNECT_TIMEOUT_S, READ_BYTES, RELEASE_S
 from esp_hil.errors import BoardInUse, LinkClosed
 
 IAC, DONT, DO, WONT, WILL, SB, SE = 0xFF, 0xFE, 0xFD, 0xFC, 0xFB, 0xFA, 0xF0
@@ -323,4 +323,4 @@ def open_network_port(url: str, baud: int, *, listening: bool = False) -> Networ
         except BoardInUse:
             if time.monotonic() >= until:
                 raise
-        time.sleep(0.1)
+        time.sleep(ASK_AGAIN_S)

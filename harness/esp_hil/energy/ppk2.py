@@ -209,6 +209,10 @@ class Ppk2:
 
     def _take(self, wait_s: float) -> bool:
         _, data = self._exchange(b"", self._line.now() + wait_s)
+        return self._keep(data)
+
+    def _keep(self, data: bytes) -> bool:
+        """Samples that came; whether there were any."""
         if data:
             self._bytes.append(data)
             self._count += len(data)
@@ -225,9 +229,7 @@ class Ppk2:
         while command:
             sent, data = self._exchange(command, until)
             command = command[sent:]
-            if data:
-                self._bytes.append(data)
-                self._count += len(data)
+            self._keep(data)
             if command and self._line.now() > until:
                 raise MeterError("the PPK2 takes no commands", hint="unplug it and plug it in again")
 
@@ -257,17 +259,18 @@ def unpacked(data: bytes) -> Unpacked:
     """
     pieces: list[NDArray[np.uint32]] = []
     gaps: list[int] = []
+    lanes = [_words(data, offset) for offset in range(4)]
     at = _aligned(data, 0)
     expected = None
     while len(data) - at >= 4:
-        words = np.frombuffer(data, "<u4", (len(data) - at) // 4, at).astype(np.uint32)
-        counters = ((words >> 18) & 63).astype(np.int64)
-        breaks = np.flatnonzero((np.diff(counters) - 1) % 64)
-        whole = int(breaks[0]) + 1 if len(breaks) else len(words)
-        gaps.append(0 if expected is None else int((counters[0] - expected) % 64))
-        pieces.append(words[:whole])
-        expected = int(counters[whole - 1]) + 1
-        at = _aligned(data, at + 4 * whole)
+        words, counters, breaks = lanes[at % 4]
+        first = at // 4
+        later = np.searchsorted(breaks, first)
+        end = int(breaks[later]) + 1 if later < len(breaks) else len(words)
+        gaps.append(0 if expected is None else int((counters[first] - expected) % 64))
+        pieces.append(words[first:end])
+        expected = int(counters[end - 1]) + 1
+        at = _aligned(data, at + 4 * (end - first))
     if not pieces:
         none = np.zeros(0, np.uint32)
         return none, none, none, np.zeros(0, np.bool_)
@@ -280,6 +283,15 @@ def unpacked(data: bytes) -> Unpacked:
     words = words[held]
     ranges = np.minimum((words >> 14) & 7, RANGES - 1).astype(np.uint32)
     return (words & 0x3FFF).astype(np.uint32), ranges, (words >> 24).astype(np.uint32), lost
+
+
+def _words(data: bytes, offset: int) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.intp]]:
+    """Samples as they stand from an offset of 0 to 3 bytes on, their counters, and behind which ones these break."""
+    words = np.frombuffer(data, "<u4", max(0, len(data) - offset) // 4, min(offset, len(data))).astype(
+        np.uint32
+    )
+    counters = ((words >> 18) & 63).astype(np.int64)
+    return words, counters, np.flatnonzero((np.diff(counters) - 1) % 64)
 
 
 def _aligned(data: bytes, at: int) -> int:

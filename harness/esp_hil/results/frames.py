@@ -57,6 +57,12 @@ def _whole(
     return Column(name=name, dtype="Int64", meaning=meaning, of=of, unit=unit, since=since)
 
 
+def _real(
+    name: str, meaning: str, of: Callable[[Run], float | None], unit: str = "", since: int = 2
+) -> Column:
+    return Column(name=name, dtype="float64", meaning=meaning, of=of, unit=unit, since=since)
+
+
 def _flag(name: str, meaning: str, of: Callable[[Run], bool]) -> Column:
     return Column(name=name, dtype="bool", meaning=meaning, of=of)
 
@@ -172,23 +178,9 @@ COLUMNS: tuple[Column, ...] = (
         11,
     ),
     _text("meter_serial", "of that piece", _energy(lambda e: e.serial or None), 11),
-    Column(
-        name="meter_hz",
-        dtype="float64",
-        unit="1/s",
-        meaning="samples of the meter",
-        of=_energy(lambda found: found.sample_hz),
-        since=11,
-    ),
+    _real("meter_hz", "samples of the meter", _energy(lambda e: e.sample_hz), "1/s", 11),
     _text("meter_calibration", "where its scale comes from", _energy(lambda e: e.calibration or None), 11),
-    Column(
-        name="supply_v",
-        dtype="float64",
-        unit="V",
-        meaning="mean voltage at the board",
-        of=_energy(lambda found: found.voltage_v),
-        since=11,
-    ),
+    _real("supply_v", "mean voltage at the board", _energy(lambda e: e.voltage_v), "V", 11),
     _text("supply_from", "measured, supplied by the meter, or told", _energy(lambda e: e.voltage_from), 11),
     _text("energy_edges", "how windows were found: gate or marker", _energy(lambda e: e.edges), 11),
     _whole("energy_windows", "windows that were measured", _energy(lambda e: len(e.windows)), since=11),
@@ -196,13 +188,12 @@ COLUMNS: tuple[Column, ...] = (
     _text(
         "energy_codes", "why there is no figure of energy", _energy(lambda e: " ".join(e.codes) or None), 11
     ),
-    Column(
-        name="temperature_c",
-        dtype="float64",
-        unit="°C",
-        meaning="of the chip behind the windows, if it tells",
-        of=_energy(lambda found: found.temperature_c),
-        since=11,
+    _real(
+        "temperature_c",
+        "of the chip behind the windows, if it tells",
+        _energy(lambda e: e.temperature_c),
+        "°C",
+        11,
     ),
     _text("chip", "as the device names itself", _device("chip")),
     _whole("revision", "of the chip: 100 * major + minor", _device("revision")),

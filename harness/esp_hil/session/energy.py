@@ -42,7 +42,7 @@ class Wiring:
         return Wiring(meter="" if meter == "none" else meter, gate_gpio=gate, supply_v=supply)
 
 
-def measure_energy(session: BoardSession, timed: Timed, options: Options) -> Metered:
+def measure_energy(session: BoardSession, timed: Timed, options: Options, wiring: Wiring) -> Metered:
     """Windows of the model that is loaded, with the input that was timed still in slot 0.
 
     A meter that fails is told in the row, and is no failure of the board.
@@ -50,7 +50,6 @@ def measure_energy(session: BoardSession, timed: Timed, options: Options) -> Met
     Raises:
         HilError: the board or its line failed.
     """
-    wiring = Wiring.of(options, session.id)
     if not wiring.meter or not timed.cycles:
         return Metered()
     try:

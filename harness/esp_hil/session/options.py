@@ -8,7 +8,7 @@ from typing import get_args
 
 from esp_hil.boards.emulator import named
 from esp_hil.boards.pool import places
-from esp_hil.errors import ConfigError, did_you_mean
+from esp_hil.errors import ConfigError
 from esp_hil.models import catalogue
 from esp_hil.models.benchmarks import PREFIX, WINDOW_S, Entry, entries
 from esp_hil.models.catalogue import Kind
@@ -249,9 +249,7 @@ def _benchmark(entry: Entry, chip: Target, board: str | None, options: Options) 
 def _recipes(model: catalogue.Model, chip: Target, wanted: Iterable[str]) -> list[Recipe]:
     there = [row for row in model.recipes.values() if chip.family_of(row.runtime) in row.targets]
     for recipe in wanted:
-        if recipe not in model.recipes:
-            hint = f"{did_you_mean(recipe, model.recipes)} it has: {', '.join(model.recipes)}".strip()
-            raise ConfigError(f"model {model.name} has no recipe {recipe!r}", hint=hint)
+        model.recipe(recipe)
     return [recipe for recipe in there if _runs(recipe, model, chip, tuple(wanted))]
 
 

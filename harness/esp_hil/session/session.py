@@ -351,8 +351,9 @@ class Session:
             board.session, first, runs=options.runs, warmup=options.warmup, cores=options.cores
         )
         builder.add(timed)
-        if Wiring.of(options, board.session.id).meter:
-            builder.add(measure_energy(board.session, timed, options))
+        wiring = Wiring.of(options, board.session.id)
+        if wiring.meter:
+            builder.add(measure_energy(board.session, timed, options, wiring))
         builder.add(steps.profile_layers(board.session, board.file, first, cores=options.cores))
         judged = steps.judge_answers(board, golden, answered)
         located = steps.locate(board, golden, answered, judged, options)

@@ -2,8 +2,8 @@
 
 It refuses what the firmware would refuse: a file that is no `.tflite`, an operator that TFLM has no kernel
 for, tensors that do not fit the board's memory. The arena is measured with this machine's 8-byte pointers, so
-a chip needs a little less (and ESP-NN's scratch buffers more). The package offers no profile by operator: each is
-timed as a file of its own.
+a chip needs a little less (and ESP-NN's scratch buffers more). The package offers no profile by operator: the
+predicted cycles of a run are divided among them as `hil predict` does.
 """
 
 from __future__ import annotations

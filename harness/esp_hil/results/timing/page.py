@@ -62,16 +62,14 @@ def changes_for(
 
 def _settings(file: DeviceFile, chip: Target, found: Forecast, kernels: str) -> Iterator[LatencyChange]:
     setup = found.setup
+    # what one's own rows have taught lies between the plain prediction and the one that is changed
+    taught = found.ms / forecast(file, chip, setup=setup, kernels=kernels).ms
     for what, other in _other_setups(chip, setup):
         try:
             ms = forecast(file, chip, setup=other, kernels=kernels).ms
         except HilError:
             continue
-        yield LatencyChange(
-            what=what,
-            ms=ms * found.ms / forecast(file, chip, setup=setup, kernels=kernels).ms,
-            of_model=False,
-        )
+        yield LatencyChange(what=what, ms=ms * taught, of_model=False)
 
 
 def _other_setups(chip: Target, setup: Setup) -> Iterator[tuple[str, Setup]]:
