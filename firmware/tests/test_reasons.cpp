@@ -40,6 +40,16 @@ TEST(every_way_of_saying_that_an_operator_lacks_is_an_unsupported_operator) {
            "Op builtin_code out of range: 207. Are you using old TFLite binary with newer model?",
            "Hybrid models are not supported on TFLite Micro.",
            "Type INT16 (7) not supported.",
+           "ELU only supports float32 and int8 currently, got INT16.",
+           "Only int32_t are supported currently, got INT64.",
+           "Only Bool is accepted as input type.",
+           "BATCH_MATMUL doesn't support input type INT32",
+           "Op Concatenation does not currently support Type 'UINT8'.",
+           "unsupported tensor type INT4",
+           "Output type is INT16, requires float or int8.",
+           "Unhandled LSTM kernel type: 1",
+           "Couldn't register builtin op #28, resolver size is too small (3).",
+           "The quant type(3) is not support now",
        }) {
     CHECK_EQ(status_of_message(message), Status::kUnsupportedOperator);
   }
@@ -48,7 +58,9 @@ TEST(every_way_of_saying_that_an_operator_lacks_is_an_unsupported_operator) {
 TEST(other_words_are_a_failed_load) {
   for (const std::string_view message : {
            "", "Model's flatbuffers is empty or broken.", "Unsupported format, or the model file is corrupted!",
-           "Can not find model in partition table", "Model provided is schema version 2 not equal to supported version 3."}) {
+           "Can not find model in partition table", "Model provided is schema version 2 not equal to supported version 3.",
+           "Failed to allocate resource variable. Maximum resource variable count (4) reached.",
+           "Cannot allocate a new resizable buffer when one is already allocated"}) {
     CHECK_EQ(status_of_message(message), Status::kLoadFailed);
   }
 }

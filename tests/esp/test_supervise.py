@@ -215,6 +215,21 @@ REASONS: list[tuple[CrashKind, str]] = [
             "E (1234) Pad: mode is not supported: reflect",
             "E (1234) resize: Don't support this mode: 2.",
             "E (1234) LUT: Only support QUANT_TYPE_SYMM_8BIT or QUANT_TYPE_SYMM_16BIT!",
+            "ELU only supports float32 and int8 currently, got INT16.",
+            "E (512) tflm: DIV only supports FLOAT32, INT32, quantized INT8 now, got type INT16 (7).",
+            "Only float32, int8, and int16 types are supported.",
+            "Only int32_t are supported currently, got INT64.",
+            "Expand_Dims only currently supports int8, int16 and float32, got 2.",
+            "BATCH_MATMUL doesn't support input type INT32",
+            "DYNAMIC_UPDATE_SLICE: Operand type INT64 not supported.",
+            "Op Concatenation does not currently support Type 'UINT8'.",
+            "Unsupported combination of input and output types in DIV.",
+            "E (512) tflm: Unsupported type FLOAT16",
+            "Output type is 7, requires float or int8.",
+            "Unhandled LSTM kernel type: 1",
+            "Couldn't register builtin op #28, resolver size is too small (3).",
+            "E (77) FbsModel: The quant type(3) is not support now",
+            "E (77) TensorBase: The dtype don't support now!",
         )
     ),
     *(
@@ -237,11 +252,17 @@ REASONS: list[tuple[CrashKind, str]] = [
             "E (812) MemoryManagerGreedy: root_alloc failed",
             "terminate called after throwing an instance of 'std::bad_alloc'",
             "E (hil) hil: no memory for INFO; largest free block 960 bytes",
+            "E (5) app: malloc of 3072 bytes failed",
+            "E (5) app: heap_caps_malloc(196608) returned NULL",
+            "E (5) app: not enough PSRAM for the arena",
+            "Tried to allocate 50000 bytes, but only 20000 are left",
         )
     ),
     ("model_file", "E (1) FbsLoader: Model's flatbuffers is empty or broken."),
     ("model_file", "E (1) FbsLoader: Unsupported format, or the model file is corrupted!"),
     ("model_file", "E (1) FbsLoader: This is a cryptographic model, please enter the secret key!"),
+    ("model_file", "E (1) FbsLoader: PDL3 package SHA256 verification failed."),
+    ("model_file", "E (1) FbsLoader: Failed to open /sdcard/model.espdl."),
     ("model_file", "Model provided is schema version 2 not equal to supported version 3."),
     ("partition_table", "E (1) FbsLoader: Can not find model in partition table"),
     ("partition_table", "E (1) SPIFFS: spiffs partition could not be found"),
@@ -250,6 +271,7 @@ REASONS: list[tuple[CrashKind, str]] = [
     ("model", "Node CONV_2D (number 0f) failed to prepare with status 1"),
     ("model", "E (2) dl::Model: Fail to load model"),
 ]
+NONE_BOOTABLE = "E (81) boot: No bootable app partitions in the partition table"
 THAT = (
     "AllocateTensors() failed\n"
     "E (999) dl::Model: Fail to load model\n"
@@ -280,11 +302,45 @@ def test_a_line_that_says_why_outranks_those_that_only_say_that(kind: CrashKind,
         "W (33) i2c: clock stretching not supported",
         "E (33) esp_psram: PSRAM ECC not supported with this chip",
         "I (80) boot: End of partition table",
+        "only two LEDs are supported here",
+        "Unsupported baud rate",
+        "E (33) adc: this type is not supported",
         "W (12) wifi: alloc eb len=24 type=2 fail, heap:1024",
     ],
 )
 def test_words_of_other_parts_are_no_operator_that_lacks(line: str) -> None:
     assert crash_kind(line) in {None, "out_of_memory"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Failed to allocate resource variable. Maximum resource variable count (4) reached.",
+        "Cannot allocate a new resizable buffer when one is already allocated",
+    ],
+)
+def test_tflm_speaks_of_allocating_where_no_memory_lacks(line: str) -> None:
+    assert crash_kind(line) != "out_of_memory"
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("invalid_image", "E (73) boot_comm: Image requires chip rev >= v3.0, but chip is v1.0"),
+        ("invalid_image", "E (73) boot_comm: Image requires chip rev <= v1.99, but chip is v3.1"),
+        ("invalid_image", "E (73) boot_comm: mismatch chip ID, expected 18, found 9"),
+        ("invalid_image", "E (73) esp_image: image at 0x10000 has invalid magic byte (nothing flashed here?)"),
+        ("flash_read", "E (73) esp_image: Image length 1064400 doesn't fit; flash_read failed"),
+    ],
+)
+def test_why_the_loader_refuses_an_application_outranks_that_it_found_none(kind: CrashKind, why: str) -> None:
+    said = f"{why}\nE (80) boot: Factory app partition is not bootable\n{NONE_BOOTABLE}\n"
+    crash = parse_crash(said)
+    assert crash is not None
+    assert (crash.kind, crash.reason in why) == (kind, True)
+    alone = parse_crash(NONE_BOOTABLE)
+    assert alone is not None
+    assert alone.kind == "partition_table"
 
 
 def test_of_two_reasons_the_first_is_the_cause() -> None:

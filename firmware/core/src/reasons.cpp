@@ -23,25 +23,28 @@ constexpr Words kWords[] = {
     {"exceeds available tensor arena", Status::kOutOfMemory},
     {"missing: ", Status::kOutOfMemory},  // "Requested: 4096, available 1264, missing: 2832"
     {"implement and register it first", Status::kUnsupportedOperator},
-    {"Do not support", Status::kUnsupportedOperator},
-    {"Don't support", Status::kUnsupportedOperator},
-    {"not supported", Status::kUnsupportedOperator},
-    {"Unsupported", Status::kUnsupportedOperator},
+    // "Type INT16 (7) not supported.", "ELU only supports float32 and int8", "Don't support this mode", "Unsupported type"
+    {"upport", Status::kUnsupportedOperator},
+    {"Unhandled", Status::kUnsupportedOperator},
+    {"accepted as input type", Status::kUnsupportedOperator},
+    {", requires ", Status::kUnsupportedOperator},  // "Output type is INT16, requires float or int8."
+    {"resolver size is too", Status::kUnsupportedOperator},
     {"Didn't find op", Status::kUnsupportedOperator},
     {"Did not find a parser", Status::kUnsupportedOperator},
     {"Missing registration", Status::kUnsupportedOperator},
     {"Failed to get registration", Status::kUnsupportedOperator},
     {"Op builtin_code out of range", Status::kUnsupportedOperator},
 };
-// Of files rather than of operators.
-constexpr std::string_view kOfFiles[] = {"Unsupported format", "schema version"};
+// Of files rather than of operators, and TFLM's of its own tables and order of calls: no larger memory would help.
+constexpr std::string_view kNeither[] = {"Unsupported format", "schema version", "Maximum resource variable count",
+                                         "when one is already allocated"};
 
 bool holds(std::string_view message, std::string_view words) { return message.find(words) != std::string_view::npos; }
 
 }  // namespace
 
 Status status_of_message(std::string_view message) {
-  for (const std::string_view words : kOfFiles) {
+  for (const std::string_view words : kNeither) {
     if (holds(message, words)) return Status::kLoadFailed;
   }
   for (const Words& words : kWords) {

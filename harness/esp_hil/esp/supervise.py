@@ -105,25 +105,43 @@ _WHY = 50
 _THAT = 90
 """Tier of lines that only say that something failed."""
 
+_TAGGED = r"[EWIDV] \([^)]*\) "
+_ENGINE_TAG = r"E \([^)]*\) (?:tflm|esp-dl|dl[\w:]*|requantize_linear|resize): "
+"""Log tags of what computes models; other parts of a firmware lack features, too, and those are no operators."""
+_OF_TENSORS = (
+    r"(?:\b(?:[Tt]ypes?|[Ii]nput|[Oo]utput|[Tt]ensors?|[Ww]eights?|[Ff]ilter|axes|Op|[Oo]perator|num dimensions)\b"
+    r"|\b(?:FLOAT|INT|UINT|float|int|uint)(?:4|8|16|32|64)(?:_t)?\b)"
+)
+"""What a line without a log tag has to speak of before a lack of support is one of an operator."""
+_UNABLE = (
+    r"\b[Oo]nly\b.{0,80}\bsupport(?:s|ed)?\b|\b[Oo]nly (?:currently )?supports?\b|\bsupports? only\b"
+    r"|(?:\b[Nn]ot|n't)\b.{0,24}\bsupport(?:s|ed)?\b|\b[Uu]nsupported\b|\bUnhandled\b|\baccepted as input type"
+    r"|\b(?:[Tt]ype|Output) is \S+ requires \w+|type is \w+, requires \w+"
+)
 _UNSUPPORTED = (
     # TFLM since 2020, AllOpsResolver and mutable ones, custom operators
     r"Didn't find (?:op|custom op)|Failed to get registration from op ?code|Missing registration for opcode"
     r"|Did(?:n't| not) find a parser for|Op builtin_code out of range|has no custom_code|Unresolved custom op"
     r"|Hybrid models are not supported|[Dd]ynamic tensors are not supported"
-    # its kernels' "Type INT16 (7) not supported.", without a log tag or with ours
-    r"|^(?:E \([^)]*\) tflm: )?[^():]*\b(?:[Tt]ype|Input|output|tensor|Weight|Filter)\b.* not (?:currently )?supported"
+    r"|resolver size is too ?small"
+    # its kernels: "Type INT16 (7) not supported.", "ELU only supports float32 and int8 currently, got INT16."
+    rf"|^(?:{_ENGINE_TAG}|(?!{_TAGGED})(?=.*{_OF_TENSORS})).*(?:{_UNABLE})"
     # ESP-DL
     r"|implement and register it first|^(?:E \([^)]*\) \S+: )?Do(?:n't| not) support "
-    r"|^E \([^)]*\) (?:dl|[A-Z])[\w:.]*: (?:.* not supported|Unsupported|Not implemented|Only support )"
+    rf"|^E \([^)]*\) (?:dl|[A-Z])[\w:.]*: .*(?:{_UNABLE}|Not implemented)"
 )
 _NO_MEMORY = (
+    # two of TFLM's messages speak of allocating, and no memory lacks
+    r"^(?!.*(?:Maximum resource variable count|when one is already allocated)).*?(?:"
     r"Mem alloc fail|root_alloc failed|can not callocate|std::bad_alloc"
     r"|\b(?:fail(?:ed)?|unable|could(?:n't| not)|can(?:'t|not| not)) (?:to )?(?:m|c|re)?alloc(?:ate)?\b"
-    r"|\b(?:m|c|re)?alloc(?:ation|ate)? (?:of \d+ bytes )?fail(?:ed|ure)?\b|heap_caps_\w*alloc\w* fail"
+    r"|\b(?:m|c|re)?alloc(?:ation|ate)? (?:of \d+ bytes )?fail(?:ed|ure)?\b"
+    r"|\b\w*alloc\b.{0,30}\b(?:fail|returned (?:NULL|nullptr))"
     r"|Failed to resize buffer|Arena size is too small|Failed starting model allocation"
     r"|exceeds available tensor arena|Requested: \d+, available:? \d+, missing:? \d+"
-    r"|ESP_ERR_NO_MEM|esp_err_t 0x101\b|\b(?:out of|not enough|no|insufficient) (?:free )?(?:memory|heap|ram)\b"
-    r"|memory allocation failed|no memory for"
+    r"|ESP_ERR_NO_MEM|esp_err_t 0x101\b"
+    r"|\b(?:out of|not enough|no|insufficient) (?:free |internal )?(?:memory|heap|s?ram|psram|spiram)\b"
+    r"|memory allocation failed|no memory for|[Tt]ried to allocate \d+ bytes)"
 )
 _RULES: tuple[_Rule, ...] = (
     _Rule("brownout", 0, re.compile(r"Brownout detector was triggered")),
@@ -153,7 +171,8 @@ _RULES: tuple[_Rule, ...] = (
         _WHY,
         re.compile(
             r"flatbuffers is empty or broken|model file is corrupted|cryptographic model|schema version \d+ not"
-            r"|[Mm]odel .* is not found|model index is out of range|Invalid PDL3"
+            r"|[Mm]odel .* is not found|model index is out of range|Invalid PDL3|PDL3 .* verification failed"
+            r"|FbsLoader: Failed to open "
         ),
         fatal=False,
     ),
@@ -174,14 +193,14 @@ _RULES: tuple[_Rule, ...] = (
         61,
         re.compile(
             r"(?:verify|load|read) partition table|[Pp]artition table .*(?:invalid|mismatch|corrupt|MD5)"
-            r"|flash_parts: partition \d+ invalid|No bootable app partitions"
+            r"|flash_parts: partition \d+ invalid"
         ),
     ),
     _Rule(
         "partition_table",
         61,
         re.compile(
-            r"in (?:the )?partition table|[Cc]an(?:not|'t| not) find .*partition"
+            r"(?<!app partitions )in (?:the )?partition table|[Cc]an(?:not|'t| not) find .*partition"
             r"|[Pp]artition\b.{0,40}\b(?:could not be|cannot be|not) found|[Nn]o \S+ partition found"
             r"|(?:[Nn]o|[Ff]ind|[Ff]ound) .{0,30}partition (?:named|with|labell?ed|of type|in the)"
             r"|Failed to find (?:the )?\S+ partition|no partition `"
@@ -197,6 +216,8 @@ _RULES: tuple[_Rule, ...] = (
             r"|Invalid flash size in app image header|Checksum failed"
         ),
     ),
+    # the loader's last word of any application that it refused: why, its lines before say
+    _Rule("partition_table", 64, re.compile(r"No bootable app partitions")),
     _Rule(
         "flash_read",
         63,
