@@ -329,7 +329,10 @@ def test_tflm_speaks_of_allocating_where_no_memory_lacks(line: str) -> None:
         ("invalid_image", "E (73) boot_comm: Image requires chip rev >= v3.0, but chip is v1.0"),
         ("invalid_image", "E (73) boot_comm: Image requires chip rev <= v1.99, but chip is v3.1"),
         ("invalid_image", "E (73) boot_comm: mismatch chip ID, expected 18, found 9"),
-        ("invalid_image", "E (73) esp_image: image at 0x10000 has invalid magic byte (nothing flashed here?)"),
+        (
+            "invalid_image",
+            "E (73) esp_image: image at 0x10000 has invalid magic byte (nothing flashed here?)",
+        ),
         ("flash_read", "E (73) esp_image: Image length 1064400 doesn't fit; flash_read failed"),
     ],
 )

@@ -52,6 +52,24 @@ Outcome check_length(const ModelSource& source, esp::Images& images) {
   return outcome;
 }
 
+// ESP-DL (3.3.9) frees a model's parameters only together with its arena: what it refused before there was one would stay, 47 KB of
+// copied parameters a time, until the next reset. Its context is private; an explicit instantiation may name it nevertheless.
+struct ContextOfModel {
+  using Pointer = dl::ModelContext* dl::Model::*;
+  friend Pointer pointer(ContextOfModel);
+};
+template <ContextOfModel::Pointer member>
+struct Reveal {
+  friend ContextOfModel::Pointer pointer(ContextOfModel) { return member; }
+};
+template struct Reveal<&dl::Model::m_model_context>;
+
+// Gives a refused model the smallest arena, so that its destructor frees the rest, too.
+void make_freeable(dl::Model& network) {
+  dl::ModelContext* const context = network.*pointer(ContextOfModel{});
+  if (context->get_internal_root() == nullptr && context->get_psram_root() == nullptr) context->root_alloc(16, 0);
+}
+
 bool is_quantized(dl::dtype_t dtype) { return dtype == dl::DATA_TYPE_INT8 || dtype == dl::DATA_TYPE_INT16; }
 
 // The tensors of these operators have their channels last (esp-ppq puts a Transpose where the graph needs another order).
@@ -162,7 +180,9 @@ Outcome Model::build(const Options& options, esp::LogLines& log) {
            std::all_of(outputs.begin(), outputs.end(), has_memory);
   }();
   if (complete) return success();
-  return refused("ESP-DL cannot build the model", log);
+  const Outcome outcome = refused("ESP-DL cannot build the model", log);
+  make_freeable(*network_);
+  return outcome;
 }
 
 void Model::describe() {

@@ -12,6 +12,7 @@ namespace hil::esp {
 // only the server reports to it, the task watchdog.
 class EngineTask final : public Executor {
  public:
+  // Waits until the task has what it keeps.
   explicit EngineTask(Line& line);
 
   void submit(Job& job) override;
@@ -22,6 +23,7 @@ class EngineTask final : public Executor {
   [[noreturn]] static void loop(void* self);
 
   Line& line_;
+  TaskHandle_t maker_;
   Job* job_ = nullptr;
   TaskHandle_t task_ = nullptr;
 };
