@@ -50,7 +50,7 @@ def test_workers_measure_each_combination_once_and_make_one_report(tmp_path: Pat
         files=("suites/test_numerics.py", "suites/test_memory.py"),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert outcome(done)["passed"] == 18
+    assert outcome(done)["passed"] == 21
     found = rows(tmp_path)
     assert sorted(run.target for run in found) == ["esp32c3", "esp32p4", "esp32s3"]
     assert len({run.session_id for run in found}) == 1
