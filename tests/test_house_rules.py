@@ -202,10 +202,8 @@ FILLED_IN = {
     "goldens/from_onnx.py:_State",
     "micropython/faults.py:Findings",
     "results/regress/series.py:Series",  # frozen; without slots, because it remembers what it worked out
-    "session/mlperf_tiny.py:Measurement",
     "session/publishing.py:Publication",
     "session/run_builder.py:Attempt",
-    "session/task_runs.py:TaskMeasurement",
     "wire/calls.py:Statistics",
     "wire/transfer.py:_Flight",
 }

@@ -15,7 +15,7 @@ from esp_hil.models.benchmarks import entries
 from esp_hil.results.journal import read_runs
 from esp_hil.results.outcome import status_of
 from esp_hil.session import mlperf_tiny
-from esp_hil.session.mlperf_tiny import LabelledInputs, auc, quality, read_data
+from esp_hil.session.benchmark_model import LabelledInputs, auc, quality, read_data
 from esp_hil.session.options import Options, all_combinations, combinations
 from esp_hil.tensors import Affine
 from tests.conftest import ROOT
@@ -56,6 +56,18 @@ def test_a_benchmark_is_one_of_the_catalogue_s_names(folder: Path) -> None:
     assert [found.kind for found in all_combinations(asked)] == ["benchmark"]
     with pytest.raises(ConfigError, match="given by path"):
         all_combinations(replace(asked, mlperf_tiny=None))
+    with pytest.raises(ConfigError, match=r"no mlperf-tiny-vww in .* \(there are: mlperf-tiny-kws\)"):
+        all_combinations(replace(asked, models=("mlperf-tiny-vww",)))
+
+
+def test_the_suites_of_every_model_run_a_benchmark_too_and_it_is_measured_once(folder: Path) -> None:
+    asked = Options(
+        targets=("esp32",), board="virtual", mlperf_tiny=folder, models=("mlperf-tiny-kws",), results=Path()
+    )
+    (own,), (among_models,) = combinations(asked, "benchmark"), combinations(asked, "model")
+    assert own == among_models
+    golden = own.catalogued.golden(limit=5)
+    assert (own.catalogued.name, len(golden), golden.labels) == ("mlperf-tiny-kws", 5, None)
 
 
 def test_without_data_the_inputs_are_the_same_random_ones_each_time(folder: Path) -> None:
@@ -98,8 +110,18 @@ def test_anomaly_scores_are_means_over_the_windows_of_a_recording() -> None:
     assert quality("AUC", reversed_, outputs, given=scale, made=scale) == 0.0
 
 
+BENCHMARK_S = {
+    "the_device_answers_what_the_exact_reference_says",
+    "every_repetition_was_measured",
+    "five_windows_were_long_enough",
+    "the_median_of_the_windows_is_a_result_of_the_closed_rules",
+    "the_accuracy_reaches_the_benchmark_s_target",
+}
+"""Of the suites of every model those that a benchmark could break, and its own."""
+
+
 def run_suite(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "suites/mlperf_tiny"]
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
     return subprocess.run(
         [*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
     )
@@ -115,15 +137,17 @@ def test_the_suite_measures_five_windows_and_the_accuracy_of_the_device(
     np.savez(folder / "kws_ref_model.npz", x=images, y=np.full(6, 3))
     results = folder / "results"
     done = run_suite(
-        "--target", "esp32c3", "--hil-board", "virtual", "--hil-mlperf-tiny", str(folder),
-        "--hil-mlperf-window", "0.05", "--hil-results", str(results),
+        "suites", "--hil-model", "mlperf-tiny-kws", "--target", "esp32c3", "--hil-board", "virtual",
+        "--hil-mlperf-tiny", str(folder), "--hil-mlperf-window", "0.05", "--hil-results", str(results),
     )  # fmt: skip
-    assert "1 failed, 2 passed, 1 skipped" in done.stdout, done.stdout + done.stderr
+    assert "1 failed, " in done.stdout, done.stdout + done.stderr
     assert "the target is 0.9; tflite-micro has" in done.stdout
     assert "on a virtual board: no result of the benchmark" in done.stdout
     (row,) = read_runs(results).runs
-    assert {check.name.removeprefix("test_"): check.outcome for check in row.checks} == {
-        "the_device_answers_what_tflite_micro_answers": "passed",
+    said = {check.name.removeprefix("test_"): check.outcome for check in row.checks}
+    assert {name: said[name] for name in said if name in BENCHMARK_S} == {
+        "the_device_answers_what_the_exact_reference_says": "passed",
+        "every_repetition_was_measured": "passed",
         "five_windows_were_long_enough": "passed",
         "the_median_of_the_windows_is_a_result_of_the_closed_rules": "skipped",
         "the_accuracy_reaches_the_benchmark_s_target": "failed",
@@ -143,6 +167,6 @@ def test_the_suite_measures_five_windows_and_the_accuracy_of_the_device(
 
 
 def test_without_a_folder_the_suite_says_how_to_give_one() -> None:
-    done = run_suite()
-    assert "4 skipped" in done.stdout
+    done = run_suite("suites/mlperf_tiny")
+    assert "3 skipped" in done.stdout
     assert "given by path: --hil-mlperf-tiny DIR" in done.stdout

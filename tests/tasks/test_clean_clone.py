@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from esp_hil import tasks
-from esp_hil.errors import FormatError, GoldenError
+from esp_hil.errors import ConfigError, FormatError, GoldenError
 from esp_hil.formats.espdl import Attribute
+from esp_hil.results.journal import read_runs
+from esp_hil.results.outcome import status_of
 from esp_hil.tasks import Image
+from esp_hil.tasks.as_models import GoldenPictures, models
 from esp_hil.tasks.replay import answer_all
+from tests.conftest import ROOT
 from tests.formats.espdl.writer import edl, graph, node, tensor, value
 
 SIDE = 4
@@ -121,3 +128,89 @@ def test_a_network_that_takes_no_rgb_picture_is_refused(folders: tuple[Path, Pat
     (golden / "colour" / "task.toml").write_text(text, encoding="utf-8")
     with pytest.raises(FormatError, match="does not take one RGB picture"):
         tasks.load("colour", zoo, "esp32s3", roots=[golden])
+
+
+def suites(
+    folders: tuple[Path, Path], results: Path, *words: str, monkeypatch: pytest.MonkeyPatch
+) -> subprocess.CompletedProcess[str]:
+    golden, zoo = folders
+    monkeypatch.setenv("HIL_GOLDEN", str(golden))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "suites",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--target",
+        "esp32s3",
+    ]
+    command += ["--hil-board", "virtual", "--hil-model", "colour", "--hil-zoo", str(zoo), "--hil-runs", "2"]
+    return subprocess.run(
+        [*command, "--hil-results", str(results), *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_network_of_a_task_goes_through_the_suites_of_every_model(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = suites(folders, tmp_path / "right", monkeypatch=monkeypatch)
+    # black is no colour: all logits are 0, and the first of equal ones wins
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = read_runs(tmp_path / "right").runs
+    assert (row.model, row.recipe, row.inputs, status_of(row)) == ("colour-colour", "zoo", 1, "ok")
+    assert row.verdict is not None
+    assert row.verdict.accuracies["device"].share == 1.0
+    passed = {check.name for check in row.checks if check.outcome == "passed"}
+    assert {
+        "test_the_device_answers_what_the_exact_reference_says",
+        "test_running_changes_no_heap",
+        "test_a_reset_in_the_middle_is_noticed_and_survived",
+        "test_what_is_in_the_picture_is_found",
+    } <= passed
+
+
+def test_a_wrong_network_is_searched_for_its_first_wrong_layer_and_the_task_is_red_in_its_row(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = {"engine": {"output": [{"tensor": "y", "index": 3, "add_lsb": 40}]}}
+    words = ("--hil-virtual-faults", json.dumps(plan))
+    done = suites(folders, tmp_path / "wrong", *words, monkeypatch=monkeypatch)
+    assert done.returncode == 1
+    (row,) = read_runs(tmp_path / "wrong").runs
+    assert status_of(row) == "wrong"
+    assert row.divergence.startswith("first wrong at node 1 of 1, Conv")
+    red = {check.name for check in row.checks if check.outcome == "failed"}
+    assert {
+        "test_the_device_answers_what_the_exact_reference_says",
+        "test_what_is_in_the_picture_is_found",
+    } <= red
+
+
+def test_what_becomes_of_the_golden_pictures_is_asked_once_and_only_as_far_as_wanted(
+    folders: tuple[Path, Path],
+) -> None:
+    golden, zoo = folders
+    text = (golden / "colour" / "task.toml").read_text("utf-8")
+    (golden / "colour" / "task.toml").write_text(f'{text}noise = ["green"]\n', encoding="utf-8")
+    task = tasks.load("colour", zoo, "esp32s3", roots=[golden])
+    asked: list[str] = []
+    exact = task.exact
+    task.exact = lambda network, inputs: (asked.append(network), exact(network, inputs))[1]  # type: ignore[method-assign]
+    model = models(GoldenPictures(task))["colour"]
+    assert model.golden(limit=1).ids == ("black",)
+    assert len(asked) == 1
+    whole = model.golden()
+    assert (whole.ids, whole.labels.tolist() if whole.labels is not None else None) == (
+        ("black", "noise"),
+        [0, 1],
+    )
+    assert whole.made_ms > 0
+    assert len(asked) == 2
+    with pytest.raises(ConfigError, match=r"3 golden inputs of colour-colour asked for \(there are 2\)"):
+        model.golden(limit=3)

@@ -1,4 +1,4 @@
-"""suites/tasks as it is run, on virtual boards: right ones, one with a fault, and without weights."""
+"""The suites on a task as they are run, on virtual boards: right ones, one with a fault, and without weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def suite(results: Path, *words: str, weights: Path | None) -> subprocess.Comple
             sys.executable,
             "-m",
             "pytest",
-            "suites/tasks",
+            "suites",
             "--target",
             "esp32s3",
             "--hil-board",
@@ -75,7 +75,8 @@ def test_a_network_that_is_wrong_fails_as_integers_and_as_boxes(weights: Path, t
     plan = {"engine": {"output": [{"tensor": "box", "index": 2, "add_lsb": 40}]}}
     done = suite(tmp_path, "--hil-virtual-faults", json.dumps(plan), weights=weights)
     assert done.returncode == 1
-    assert "mnp: port: WRONG" in done.stdout
+    assert "test_the_device_answers_what_the_exact_reference_says[face_detect-mnp-zoo-esp32s3]" in done.stdout
+    assert "mean IoU, device vs exact" in done.stdout
     assert "astronaut: face 0.974" in done.stdout
     assert "overlap 0.812 below 0.9" in done.stdout
     check_that_every_artefact_is_red(tmp_path)
@@ -88,7 +89,7 @@ def check_that_every_artefact_is_red(folder: Path) -> None:
     assert status_of(wrong) == "wrong"
     said = {check.name: check for check in wrong.checks}
     for name in (
-        "test_every_network_answers_as_the_exact_reference",
+        "test_the_device_answers_what_the_exact_reference_says",
         "test_the_results_are_those_of_the_exact_reference",
     ):
         assert said[name].outcome == "failed"
@@ -114,10 +115,8 @@ def test_a_task_is_found_without_naming_its_suite() -> None:
         return done.stdout + done.stderr
 
     alone = collected("face_detect")
-    assert (
-        "test_tasks.py::test_every_network_answers_as_the_exact_reference[face_detect-zoo-esp32s3]" in alone
-    )
-    assert "test_numerics" not in alone
+    assert "test_tasks.py::test_what_is_in_the_picture_is_found[face_detect-zoo-esp32s3]" in alone
+    assert "test_numerics" not in alone  # without weights there is no network to say anything of
     both = collected("face_detect,mnist")
     assert "face_detect-zoo-esp32s3" in both
     assert "mnist-w8a8-esp32s3" in both

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, Protocol, cast, get_args
 
 import numpy as np
 
@@ -49,12 +49,35 @@ _FILES: Mapping[Kind, str] = {"task": "task.toml", "model": _MODEL_FILE}
 _FOLDER = "golden"
 
 
+class Origin(Protocol):
+    """Where a model comes from that has no folder of golden/: its device file, its inputs, what stands around it."""
+
+    def file(self, family: Family) -> Path:
+        """The device file for a family of chips."""
+        ...
+
+    def golden(self, limit: int | None) -> GoldenSet:
+        """The inputs; `limit`: only so many."""
+        ...
+
+    def pipeline(self) -> Pipeline | None:
+        """What makes boxes of the outputs."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model(ModelSpec):
-    """A model: what its model.toml says, and where its files are."""
+    """A model: what its model.toml says, and where its files are.
+
+    Attributes:
+        name: in rows.
+        folder: with its files.
+        origin: of a network of a task or a benchmark's model, which have no model.toml; None: the folder is its own.
+    """
 
     name: str
     folder: Path
+    origin: Origin | None = None
 
     @property
     def float_path(self) -> Path:
@@ -103,6 +126,8 @@ class Model(ModelSpec):
                 f"recipe {recipe} of model {self.name} is not made for {family}",
                 hint=f"it is made for: {', '.join(targets)}",
             )
+        if self.origin is not None:
+            return self.origin.file(family)
         return manifests.check_file(self.folder, artifact_name(recipe, family), self.manifest())
 
     def device_input(self, file: DeviceFile) -> DeviceTensor:
@@ -215,6 +240,8 @@ class Model(ModelSpec):
             ConfigError: `limit` is below 1 or above what there is.
             GoldenError: the file is missing, changed or not what it should be.
         """
+        if self.origin is not None:
+            return self.origin.golden(limit)
         path = manifests.check_file(self.folder, self.golden_inputs.inputs, self.manifest())
         return read_golden(path, self.inputs, self.outputs, limit=limit, pipeline=self.opened_pipeline())
 
@@ -224,6 +251,8 @@ class Model(ModelSpec):
         Raises:
             ConfigError: its file cannot be used.
         """
+        if self.origin is not None:
+            return self.origin.pipeline()
         return open_pipeline(self.folder, self.pipeline) if self.pipeline else None
 
 

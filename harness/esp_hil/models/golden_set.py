@@ -44,6 +44,7 @@ class GoldenSet:
         labels: int64 (N,) of the output that holds class scores; None if the class of an input is not known.
         ids: where each input comes from.
         sequence: int64 (N,), see the head of this module; None: the inputs are one sequence if the model keeps state.
+        made_ms: what it took this PC to make one of them from what it is given; 0: they are as they are given.
     """
 
     arrays: Arrays
@@ -52,6 +53,7 @@ class GoldenSet:
     ids: tuple[str, ...]
     expected: Arrays = field(default_factory=dict)
     sequence: NDArray[np.int64] | None = None
+    made_ms: float = 0.0
 
     def __len__(self) -> int:
         """How many inferences."""

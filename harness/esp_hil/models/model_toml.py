@@ -165,6 +165,31 @@ class ModelSpec:
         return next(found, None) or OutputSpec(name=name, meaning="raw")
 
 
+def given_spec(
+    *,
+    title: str,
+    source: str,
+    inputs: tuple[InputSpec, ...],
+    outputs: tuple[OutputSpec, ...],
+    recipe: Recipe,
+    macs: int,
+) -> ModelSpec:
+    """What a model.toml would say of a device file that was given: no float model, no data, nothing tolerated."""
+    return ModelSpec(
+        title=title,
+        source=source,
+        inputs=inputs,
+        outputs=outputs,
+        float_file="",
+        golden_inputs=GoldenInputs(inputs="", answers="", origin=source),
+        data=_NO_DATA,
+        tolerance=_EXACT,
+        thresholds=_NO_THRESHOLDS,
+        expected=replace(_UNKNOWN, macs=macs),
+        recipes=MappingProxyType({recipe.name: recipe}),
+    )
+
+
 def parse(path: Path) -> ModelSpec:
     """Read a model.toml.
 

@@ -6,7 +6,8 @@
         return [(x1, y1, x2, y2, score, class), ...]
 
 The same two functions stand around the device, the exact reference, the quantizer and the float model, so that what
-they find is compared: boxes of a class are one object from an overlap of `iou` on.
+they find is compared: boxes of a class are one object from an overlap of `iou` on. Where there is neither a float
+model nor anything expected, what the device finds is compared with what the exact reference finds.
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ class Pipeline:
     def measures(self, found: Mapping[Source, list[Boxes]], expected: Array | None) -> tuple[Measure, ...]:
         """Recall, precision and overlap of what was found against the float model's boxes and the expected ones.
 
+        Without either the device is compared with the exact reference.
+
         Args:
             found: boxes by whose outputs they come from, of each inference.
             expected: (N, K, 5) of x1, y1, x2, y2, class; class -1: no box. None: not known.
@@ -86,6 +89,8 @@ class Pipeline:
         wanted: dict[Against, list[Boxes]] = {"float": found["float"]} if "float" in found else {}
         if expected is not None:
             wanted["expected"] = _expected(expected)
+        if not wanted:
+            wanted["exact"], found = found["exact"], {"device": found["device"]}
         limits = {(gate.against, gate.measure): gate.limit for gate in self.spec.gates}
         return tuple(
             measure

@@ -104,6 +104,21 @@ class Recipe:
         return self.calibration
 
 
+def given_recipe(name: str, title: str, runtime: Runtime, targets: tuple[Family, ...]) -> Recipe:
+    """The recipe of device files that were given."""
+    return Recipe(
+        name=name,
+        title=title,
+        runtime=runtime,
+        quant_type=None,
+        targets=targets,
+        calibration=None,
+        dispatch=MappingProxyType({}),
+        passes=MappingProxyType({}),
+        float_operators=(),
+    )
+
+
 def parse_recipe(name: str, runtime: Runtime, table: TomlTable) -> Recipe:
     """Parse [recipes.NAME].
 

@@ -278,5 +278,5 @@ def _meaning_words(measures: Sequence[Measure]) -> str:
     if not chosen:
         return ""
     first, more = chosen[0], len({one.output for one in chosen}) - 1
-    against = " to float" if first.against == "float" else ""
+    against = {"float": " to float", "exact": " as exact"}.get(first.against, "")
     return clean(f"{MEASURES[first.name].title} {first.words}{against}") + (f" (+{more})" if more else "")

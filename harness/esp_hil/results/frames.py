@@ -403,7 +403,7 @@ def measures(source: Source) -> pd.DataFrame:
     """One row for each figure of each output: how good answers are by what the output means.
 
     Columns besides those that name the run: output, meaning, source (device, exact, quantized, float), against (float,
-    expected), measure, value (shares are 0..1), unit, count (what it is taken over), limit (of its gate), ok.
+    expected, exact), measure, value (shares are 0..1), unit, count (what it is taken over), limit (of its gate), ok.
     """
     rows: list[tuple[Run, Mapping[str, Any]]] = [
         (

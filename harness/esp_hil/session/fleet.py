@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from esp_hil.boards.provision import Source
 from esp_hil.errors import BoardUnavailable, HilError, LintError
-from esp_hil.models import catalogue
 from esp_hil.models.device_file import DeviceFile, open_device_file
 from esp_hil.progress import Progress
 from esp_hil.session.board_session import BoardSession, open_session
@@ -59,7 +58,7 @@ class Fleet:
         session = self.held(combination)
         found = self._prepared.get(combination)
         if found is None or found.session is not session:
-            model = _model_of(combination)
+            model = combination.catalogued
             recipe = model.recipe(combination.recipe)
             found = self._prepared[combination] = PreparedBoard(session, model, recipe)
         found.prepare()
@@ -142,15 +141,8 @@ def _key(combination: Combination) -> tuple[str, str, Runtime]:
     return combination.target.name, combination.board or "", combination.runtime
 
 
-def _model_of(combination: Combination) -> catalogue.Model:
-    """The catalogue's model; it was asked when the combination was made."""
-    found = combination.resolved
-    return found if isinstance(found, catalogue.Model) else catalogue.load(combination.model)
-
-
 def _file_of(combination: Combination) -> DeviceFile:
     if combination.kind == "operator":
         return combination.cases[0].file
-    model = _model_of(combination)
     family = combination.target.family_of(combination.runtime)
-    return open_device_file(model.artifact(combination.recipe, family))
+    return open_device_file(combination.catalogued.artifact(combination.recipe, family))

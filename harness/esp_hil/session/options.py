@@ -15,15 +15,14 @@ from esp_hil.models.catalogue import Kind
 from esp_hil.models.operators import OperatorCase, operator_names, read_cases
 from esp_hil.models.recipe import Recipe
 from esp_hil.results.conformance import width
+from esp_hil.session.benchmark_model import benchmark_model
 from esp_hil.session.option_rows import Options, words
+from esp_hil.session.task_networks import TaskNetwork, networks_of
 from esp_hil.targets import FAMILIES_OF, Runtime, Target, target
 from esp_hil.tasks import read_spec
+from esp_hil.tasks.as_models import RECIPE as ZOO_RECIPE
 
 __all__ = ["Combination", "Options", "all_combinations", "combinations", "words"]
-
-ZOO_RECIPE = "zoo"
-"""Of tasks: their networks come as ESP-DL made them."""
-
 
 VIRTUAL_WINDOW_S = 0.2
 """Length of MLPerf Tiny's windows on virtual boards: their time is not a chip's."""
@@ -33,11 +32,15 @@ VIRTUAL_WINDOW_S = 0.2
 class Combination:
     """One thing to run: a model by a recipe, a task or a benchmark, on a board of a target.
 
+    A network of a task is a model. The task itself only puts together what its networks answered.
+
     Attributes:
         kind: which of them.
         pooled: whether the run has several boards.
-        place: sorts combinations of one board before their names do; operators that others need come first.
+        place: sorts combinations of one board before their names do; operators that others need come first, networks
+            of a task in the order they run, and the task last.
         resolved: what the catalogue has under the name, so that it is asked once; None: it was not asked.
+        parts: of a task, its networks in the order they run.
     """
 
     model: str
@@ -48,7 +51,22 @@ class Combination:
     kind: Kind = "model"
     pooled: bool = False
     place: str = ""
-    resolved: catalogue.Model | Entry | None = field(default=None, compare=False, repr=False)
+    resolved: catalogue.Model | Entry | TaskNetwork | None = field(default=None, compare=False, repr=False)
+    parts: tuple[Combination, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def catalogued(self) -> catalogue.Model:
+        """The model, whatever it comes from.
+
+        Raises:
+            HilError: it cannot be read.
+        """
+        found = self.resolved
+        if isinstance(found, TaskNetwork):
+            return found.model
+        if isinstance(found, Entry):
+            return benchmark_model(found, self.recipe)
+        return found or catalogue.load(self.model)
 
     @property
     def unsuited(self) -> str:
@@ -71,12 +89,15 @@ class Combination:
         """Combinations of one group run one after the other: those that share a board.
 
         Virtual and emulated boards are as many as are asked for, so each combination has its own; operators are so
-        small that they share one.
+        small that they share one, and the networks of a task have one together.
         """
         if self.kind == "operator":
             return f"operators {self.runtime} {self.target.name} {self.board or ''}"
         many = self.board is not None and (self.board == "virtual" or named(self.board) is not None)
-        return self.id if many else f"{self.target.name} {self.board or ''}"
+        if not many:
+            return f"{self.target.name} {self.board or ''}"
+        task = self.resolved.task if isinstance(self.resolved, TaskNetwork) else self.model
+        return replace(self, model=task).id
 
     @property
     def sort_key(self) -> tuple[str, str, str, str, str, str]:
@@ -114,16 +135,18 @@ def combinations(options: Options, kind: Kind = "model", *, of: str = "") -> tup
     where = places(options.boards, [target(name) for name in options.targets])
     if kind == "operator":
         return _sorted(options, _operators(options, where))
-    names = _names(options, kind)
-    if kind == "model":
-        found = _models(options, names, where)
-    elif kind == "task":
-        found = [_task(name, chip, board) for chip, board in where for name in names if _is_of(name, of)]
-    else:
-        assert options.mlperf_tiny is not None
-        there = [entry for entry in entries(options.mlperf_tiny) if entry.name in names]
-        found = [_benchmark(entry, chip, board, options) for chip, board in where for entry in there]
-    return _sorted(options, found)
+    if kind == "task":
+        names = [name for name in _names(options, kind) if _is_of(name, of)]
+        return _sorted(
+            options, [_task(name, chip, board, options) for chip, board in where for name in names]
+        )
+    benchmarks = _benchmarks(options, where)
+    if kind == "benchmark":
+        return _sorted(options, benchmarks)
+    # the suites of every model are those of networks that come from elsewhere too
+    networks = [part for task in combinations(options, "task") for part in task.parts]
+    own = _models(options, _names(options, kind), where)
+    return _sorted(options, [*own, *(replace(part, pooled=False) for part in networks), *benchmarks])
 
 
 def _sorted(options: Options, found: Iterable[Combination]) -> tuple[Combination, ...]:
@@ -139,7 +162,8 @@ def all_combinations(options: Options) -> tuple[Combination, ...]:
     Raises:
         ConfigError: as `combinations`.
     """
-    return tuple(found for kind in get_args(Kind) for found in combinations(options, kind))
+    every = (found for kind in get_args(Kind) for found in combinations(options, kind))
+    return tuple(dict.fromkeys(every))
 
 
 def window_s(options: Options) -> float:
@@ -157,6 +181,9 @@ def _names(options: Options, kind: Kind) -> list[str]:
     if options.mlperf_tiny is None and _benchmark_named(options):
         raise ConfigError("MLPerf Tiny's models are given by path", hint="--hil-mlperf-tiny DIR")
     for name in options.models:
+        if name.startswith(PREFIX) and name not in kinds:
+            there = ", ".join(one for one, what in kinds.items() if what == "benchmark")
+            raise ConfigError(f"no {name} in {options.mlperf_tiny}", hint=f"there are: {there}")
         if name not in kinds and name not in operator_names():
             catalogue.load(name)  # says what there is
     # unnamed, a folder with models of its own has only those run
@@ -197,8 +224,35 @@ def _models(options: Options, names: list[str], where: list[tuple[Target, str | 
     return found
 
 
-def _task(name: str, chip: Target, board: str | None) -> Combination:
-    return Combination(model=name, recipe=ZOO_RECIPE, runtime="espdl", target=chip, board=board, kind="task")
+def _task(name: str, chip: Target, board: str | None, options: Options) -> Combination:
+    pooled = len(options.boards) > 1
+    parts = tuple(
+        Combination(
+            model=network.name,
+            recipe=ZOO_RECIPE,
+            runtime="espdl",
+            target=chip,
+            board=board,
+            pooled=pooled,
+            place=f"{name} {number}",
+            resolved=network,
+        )
+        for number, network in enumerate(networks_of(name, options.zoo, chip.name))
+    )
+    return Combination(
+        model=name,
+        recipe=ZOO_RECIPE,
+        runtime="espdl",
+        target=chip,
+        board=board,
+        kind="task",
+        place=_LAST,
+        parts=parts,
+    )
+
+
+_LAST = "~"
+"""Of tasks: by then their networks were measured."""
 
 
 FEEDS = ("Conv", "Relu", "MaxPool", "Transpose", "DequantizeLinear")
@@ -230,6 +284,14 @@ def _operators(options: Options, where: Iterable[tuple[Target, str | None]]) -> 
 
 def _is_of(task: str, kind: str) -> bool:
     return not kind or read_spec(task).kind == kind
+
+
+def _benchmarks(options: Options, where: Iterable[tuple[Target, str | None]]) -> list[Combination]:
+    if options.mlperf_tiny is None:
+        return []
+    names = _names(options, "benchmark")
+    there = [entry for entry in entries(options.mlperf_tiny) if entry.name in names]
+    return [_benchmark(entry, chip, board, options) for chip, board in where for entry in there]
 
 
 def _benchmark(entry: Entry, chip: Target, board: str | None, options: Options) -> Combination:

@@ -7,13 +7,14 @@ select the board -> open -> hello -> upload what changed -> load -> infer all in
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from esp_hil.boards.select import find_port, select
 from esp_hil.errors import BoardUnavailable, ConfigError, HilError, HistoryUnreachable, ReportError
+from esp_hil.models.benchmarks import Entry
 from esp_hil.models.catalogue import Model
 from esp_hil.progress import Progress
 from esp_hil.report.comment import keep_left_out
@@ -31,10 +32,11 @@ from esp_hil.session.board_session import BoardSession
 from esp_hil.session.checks import Causes
 from esp_hil.session.energy import Wiring, measure_energy
 from esp_hil.session.fleet import Fleet
-from esp_hil.session.options import Combination, Options, combinations
+from esp_hil.session.mlperf_tiny import BenchmarkResult, measure_windows, rated
+from esp_hil.session.options import Combination, Options, combinations, window_s
 from esp_hil.session.prepared_board import PreparedBoard
 from esp_hil.session.publishing import Publication, check_history, publish
-from esp_hil.session.run_builder import Attempt, HasRuns, RunBuilder
+from esp_hil.session.run_builder import Answered, Attempt, HasRuns, RunBuilder
 from esp_hil.session.supervision import is_trouble, is_worth_a_retry, keep_log
 from esp_hil.verdict.diverge import Divergence
 from esp_hil.verdict.verdict import Verdict
@@ -43,13 +45,25 @@ from esp_hil.virtual import load_plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What one run gave: the row, and what the tests of the suites ask beside it."""
+    """What one run gave: the row, and what the tests of the suites ask beside it.
+
+    Attributes:
+        run: the row.
+        verdict: of the device's answers.
+        model: that was run.
+        options: of the session.
+        answered: what was sent and answered.
+        divergence: where a wrong device first goes wrong.
+        benchmark: of MLPerf Tiny's models, what its rules say.
+    """
 
     run: Run
     verdict: Verdict
     model: Model
     options: Options
+    answered: Answered = field(repr=False)
     divergence: Divergence | None = None
+    benchmark: BenchmarkResult | None = None
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -279,11 +293,21 @@ class Session:
     def _choose_judged(self, combination: Combination) -> None:
         """Which row the tests of a combination judge: of the last attempt the first that is not right, else the first.
 
-        A task has a row for each of its networks.
+        Operators have a row for each of their cases.
         """
         last = self.rows[-self._recorded :]
         wrong = [row for row in last if not row.passed]
-        self._judged[combination] = (wrong or last)[0].run_id
+        self._judge(combination, (wrong or last)[0].run_id)
+
+    def judge_with(self, combination: Combination, parts: Sequence[Combination]) -> None:
+        """Put what tests say of a task into the row of its first network that is not right, else of its first."""
+        ids = [self._judged[part] for part in parts]
+        rows = {row.run_id: row for row in self.rows}
+        wrong = [run_id for run_id in ids if not rows[run_id].passed]
+        self._judge(combination, (wrong or ids)[0])
+
+    def _judge(self, combination: Combination, run_id: str) -> None:
+        self._judged[combination] = run_id
         for check in self._waiting.pop(combination, []):
             self.checked(combination, check)
 
@@ -339,7 +363,7 @@ class Session:
             self._progress.say(f"log: {keep_log(self.options.results, row, error, console)}")
 
     def _measured_once(self, attempt: Attempt) -> Measured:
-        """The steps of one run of a catalogue's model."""
+        """The steps of one run of a model."""
         builder, options = attempt.builder, self.options
         board = self.fleet.prepared(builder.combination)
         builder.add(steps.on_prepared(board))
@@ -350,14 +374,24 @@ class Session:
         timed = steps.time_inference(
             board.session, first, runs=options.runs, warmup=options.warmup, cores=options.cores
         )
-        builder.add(timed)
         wiring = Wiring.of(options, board.session.id)
         if wiring.meter:
             builder.add(measure_energy(board.session, timed, options, wiring))
+        entry = builder.combination.resolved
+        windows = None
+        if isinstance(entry, Entry):
+            timed, windows = measure_windows(
+                board, first, timed, window_s=window_s(options), cores=options.cores
+            )
+        builder.add(timed)
         builder.add(steps.profile_layers(board.session, board.file, first, cores=options.cores))
         judged = steps.judge_answers(board, golden, answered)
         located = steps.locate(board, golden, answered, judged, options)
         builder.add(judged, located)
+        benchmark = None
+        if isinstance(entry, Entry) and windows is not None:
+            benchmark = rated(board, entry, windows, answered)
+            builder.add(replace(timed, counters={**timed.counters, **benchmark.figures}))
         assert judged.verdict is not None
         row = builder.build()
         for note in builder.notes:
@@ -367,7 +401,9 @@ class Session:
             verdict=judged.verdict,
             model=board.model,
             options=options,
+            answered=answered,
             divergence=located.divergence,
+            benchmark=benchmark,
         )
 
     def _recovered(self, held: BoardSession, combination: Combination, error: HilError) -> bool:

@@ -24,6 +24,7 @@ from esp_hil.goldens.references import (
     ReferenceOutput,
     quantized_reference,
 )
+from esp_hil.models.boxes import Boxes
 from esp_hil.models.catalogue import GoldenSet
 from esp_hil.models.device_file import DeviceFile
 from esp_hil.models.pipeline import NAME as BOXES
@@ -73,7 +74,7 @@ def answer_inputs(board: PreparedBoard, golden: GoldenSet, options: Options, pro
     """Send all inputs; keep the device's answers (integers, device layout)."""
     started_s = time.monotonic()
     encoded = board.encode(golden.arrays)
-    pre_ms = 1e3 * (time.monotonic() - started_s) / len(golden)
+    pre_ms = golden.made_ms + 1e3 * (time.monotonic() - started_s) / len(golden)
     what = "golden inputs" if options.data is None else "test images"
     title = f"{board.model.name}-{board.recipe.name}-{board.target.name}: {what}"
     with progress.task(title, total=len(golden), unit="inputs") as advance:
@@ -210,6 +211,9 @@ def judge_answers(board: PreparedBoard, golden: GoldenSet, answered: Answered) -
         name: ReferenceOutput.of(tensor, answered.outputs[name])
         for name, tensor in board.tensors.outputs.items()
     }
+    measures, post_ms = _measures(
+        board, golden, {"device": device, "exact": exact, "quantized": quantized, "float": float_}
+    )
     verdict = judge(
         answered.outputs,
         _values(exact),
@@ -223,12 +227,9 @@ def judge_answers(board: PreparedBoard, golden: GoldenSet, answered: Answered) -
         decide=model.postprocess.classes if model.postprocess.threshold is not None else None,
         headroom=reference.headroom,
         doubts=reference.doubts,
-        measures=_measures(
-            board, golden, {"device": device, "exact": exact, "quantized": quantized, "float": float_}
-        ),
+        measures=measures,
     )
     table: tuple[tuple[int, int, int], ...] = ()
-    post_ms: float | None = None
     if labelled and golden.labels is not None:
         started_s = time.monotonic()
         chosen = model.postprocess.classes(device[labelled.name].real())
@@ -255,9 +256,10 @@ def _quantized(
 
 def _measures(
     board: PreparedBoard, golden: GoldenSet, answers: Mapping[Source, Answers | None]
-) -> tuple[Measure, ...]:
-    """Figures of every output by its meaning."""
+) -> tuple[tuple[Measure, ...], float | None]:
+    """Figures of every output by its meaning; milliseconds that the pipeline took for one of the device's answers."""
     found: list[Measure] = []
+    post_ms: float | None = None
     reals: dict[Source, dict[str, Array]] = {}
     for name, tensor in board.tensors.outputs.items():
         spec = board.model.output_spec(name)
@@ -271,9 +273,12 @@ def _measures(
             reals.setdefault(source, {})[name] = values
     pipeline = board.model.opened_pipeline()
     if pipeline is not None:
-        boxes = {source: pipeline.find(outputs) for source, outputs in reals.items()}
+        started_s = time.monotonic()
+        boxes: dict[Source, list[Boxes]] = {"device": pipeline.find(reals["device"])}
+        post_ms = 1e3 * (time.monotonic() - started_s) / len(golden)
+        boxes |= {source: pipeline.find(outputs) for source, outputs in reals.items() if source != "device"}
         found += pipeline.measures(boxes, golden.expected.get(BOXES))
-    return tuple(found)
+    return tuple(found), post_ms
 
 
 def locate(

@@ -49,6 +49,7 @@ __all__ = [
     "cosine",
     "load",
     "names",
+    "network_files",
     "query",
     "read_spec",
     "zoo_folder",
@@ -122,6 +123,19 @@ def load(
     return kinds[spec.kind](replace(spec, networks={key: spec.networks[key] for key in chosen}), networks)
 
 
+def network_files(
+    name: str, zoo: Path, chip: str, *, espdl: str = "", roots: Sequence[Path] | None = None
+) -> dict[str, Path]:
+    """The files of a task's networks for one chip, in the order they run; nothing is read but for their digests.
+
+    Raises:
+        UnknownModel, ConfigError, GoldenError: as `load`.
+    """
+    spec = read_spec(name, roots).of_espdl(espdl)
+    before = network_files(spec.detector, zoo, chip, espdl=espdl, roots=roots) if spec.detector else {}
+    return {**before, **{key: _path(spec, key, zoo, chip) for key in _chosen(spec, "")}}
+
+
 def _chosen(spec: TaskSpec, variant: str) -> tuple[str, ...]:
     """The networks that run: all of a two-stage task, else the variant."""
     there = tuple(spec.networks)
@@ -134,10 +148,13 @@ def _chosen(spec: TaskSpec, variant: str) -> tuple[str, ...]:
 
 
 def _network(spec: TaskSpec, key: str, zoo: Path, chip: str) -> Network:
+    return Network(_path(spec, key, zoo, chip), target(chip).family)
+
+
+def _path(spec: TaskSpec, key: str, zoo: Path, chip: str) -> Path:
     wanted, family = spec.networks[key], target(chip).family
     if family not in wanted.sha256:
         raise ConfigError(
             f"{wanted.file} is not made for {chip}", hint=f"it is made for: {', '.join(wanted.sha256)}"
         )
-    path = find_file(zoo, wanted.file, family, wanted.sha256[family], spec.component)
-    return Network(path, family)
+    return find_file(zoo, wanted.file, family, wanted.sha256[family], spec.component)

@@ -14,7 +14,7 @@ scaled or darkened, not another one: they prove the pipeline, not the network's 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -59,6 +59,18 @@ def picture(name: str) -> Image:
     if name not in _MADE:
         raise ConfigError(f"no picture {name!r}", hint=f"one of: {', '.join(names())}")
     return Image.of_rgb(_MADE[name]())
+
+
+def are_there(wanted: Iterable[str]) -> bool:
+    """Whether the packages are installed that bring these pictures."""
+    try:
+        for name in wanted:
+            for photograph in _FILES:
+                if name.partition("_")[0] == photograph or name in {"two_faces", "many_faces"}:
+                    _path(photograph)
+    except GoldenError:
+        return False
+    return True
 
 
 def scaled(rgb: Pixels, width: int, height: int) -> Pixels:

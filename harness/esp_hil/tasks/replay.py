@@ -20,7 +20,6 @@ from esp_hil.errors import HilError
 from esp_hil.tasks.image import Image
 from esp_hil.tasks.results import Results
 from esp_hil.tasks.task import Task
-from esp_hil.tasks.trace import Trace
 from esp_hil.tensors import Arrays
 
 _ROUNDS = 20
@@ -35,8 +34,13 @@ class Ask(Protocol):
         ...
 
 
+def key_of(network: str, values: NDArray[Any]) -> Key:
+    """What a network's answer is remembered by."""
+    return network, hashlib.sha256(np.ascontiguousarray(values).tobytes()).digest()
+
+
 def answer_all(
-    task: Task, images: Mapping[str, Image], ask: Ask, traces: Mapping[str, Trace] | None = None
+    task: Task, images: Mapping[str, Image], ask: Ask, answers: Mapping[Key, Arrays] | None = None
 ) -> dict[str, Results]:
     """The results of all pictures, by name, with every network's outputs from `ask`.
 
@@ -44,12 +48,12 @@ def answer_all(
         task: which.
         images: by name.
         ask: runs a network on many inputs.
-        traces: of the pictures, filled by the last round.
+        answers: that are known already, by `key_of`.
 
     Raises:
         HilError: the answers lead on and on to other inputs.
     """
-    known: dict[Key, Arrays] = {}
+    known: dict[Key, Arrays] = dict(answers or {})
     stand_ins: dict[Key, Arrays] = {}
     for _ in range(_ROUNDS):
         wanted: dict[str, dict[Key, NDArray[Any]]] = {}
@@ -58,7 +62,7 @@ def answer_all(
             network: str, inputs: Arrays, wanted: dict[str, dict[Key, NDArray[Any]]] = wanted
         ) -> Arrays:
             (values,) = inputs.values()
-            key = network, hashlib.sha256(np.ascontiguousarray(values).tobytes()).digest()
+            key = key_of(network, values)
             if key in known:
                 return known[key]
             wanted.setdefault(network, {})[key] = values
@@ -69,8 +73,6 @@ def answer_all(
         results = {name: task.run(image, compute=compute) for name, image in images.items()}
         missing = next((network for network in task.networks if network in wanted), None)
         if missing is None:
-            for name, trace in (traces or {}).items():
-                task.run(images[name], compute=compute, trace=trace)
             return results
         rows = wanted[missing]
         known.update(zip(rows, ask(missing, list(rows.values())), strict=True))

@@ -3,10 +3,9 @@
 `[espdl."3.1"]` lays what is otherwise in ESP-DL 3.1 over the rest of the file: other weights, thresholds, ways to
 resize. The longest key that a version begins with counts, part by part; the file itself is the newest ESP-DL.
 
-A task is not a model of the catalogue: it has several networks that come from elsewhere, no float model, no
-recipes and no committed inputs, but decoding, thresholds on results and pictures that a script makes. It
-therefore has a file of its own instead of a model.toml with most keys empty; the suites that run models do not
-see it.
+A task has several networks that come from elsewhere, no float model, no recipes and no committed inputs, but
+decoding, thresholds on results and pictures that a script makes. It therefore has a file of its own instead of a
+model.toml with most keys empty. Its networks are models of the catalogue (`tasks/as_models`).
 """
 
 from __future__ import annotations

@@ -136,6 +136,28 @@ class Task(ABC):
             )
         return self._tables[spec.name]
 
+    @property
+    def finders(self) -> tuple[str, ...]:
+        """The networks whose outputs are boxes; see `seen`."""
+        return ()
+
+    def seen(self, network: str, outputs: Arrays) -> list[Detection]:
+        """What one of the `finders` finds in its own input, before another network looks at it.
+
+        Args:
+            network: which.
+            outputs: integers by name, in the device's shapes.
+
+        Returns:
+            Ranked, suppressed as task.toml says, in pixels of the network's input.
+        """
+        raise NotImplementedError(f"{self.name}: {network} with {', '.join(outputs)} finds no boxes")
+
+    def _in_its_input(self, network: str, found: list[Detection]) -> list[Detection]:
+        width, height = self.networks[network].size
+        kept = decode.suppress(decode.ranked(found), self.spec.decode.nms, self.spec.decode.top)
+        return [decode.inside(one, width, height) for one in kept]
+
     def _named(self, found: Detection) -> Detection:
         labels = self.spec.labels
         return replace(found, name=labels[found.index]) if found.index < len(labels) else found
@@ -146,16 +168,29 @@ class Detector(Task):
 
     def _answer(self, picture: Prepared) -> Results:
         (name,) = self.networks
-        network, rules = self.networks[name], self.spec.decode
         outputs, placement = self._infer(name, picture)
+        with picture.trace.phase("post"):
+            found = self._read(name, outputs, placement)
+            kept = _finish(found, self.spec.decode.nms, self.spec.decode.top, picture, name)
+        return _results(tuple(map(self._named, kept)))
+
+    @property
+    def finders(self) -> tuple[str, ...]:
+        """Its network."""
+        return tuple(self.networks)
+
+    def seen(self, network: str, outputs: Arrays) -> list[Detection]:
+        """See `Task.seen`."""
+        return self._in_its_input(network, self._read(network, outputs, _whole(self.networks[network])))
+
+    def _read(self, name: str, outputs: Arrays, placement: InputArea) -> list[Detection]:
+        network, rules = self.networks[name], self.spec.decode
         assert rules.decoder is not None
         reader = _DECODERS[rules.decoder]
-        with picture.trace.phase("post"):
-            found: list[Detection] = []
-            for head in decode.heads(rules.stages, outputs, network.outputs):
-                found += reader(head, rules.score, placement, rounding_of(network.family))
-            kept = _finish(found, rules.nms, rules.top, picture, name)
-        return _results(tuple(map(self._named, kept)))
+        found: list[Detection] = []
+        for head in decode.heads(rules.stages, outputs, network.outputs):
+            found += reader(head, rules.score, placement, rounding_of(network.family))
+        return found
 
 
 class FaceDetection(Task):
@@ -166,13 +201,12 @@ class FaceDetection(Task):
 
     def _faces(self, picture: Prepared) -> list[Detection]:
         first, second = self.networks
-        rules, network = self.spec.decode, self.networks[first]
+        rules = self.spec.decode
         outputs, placement = self._infer(first, picture)
         with picture.trace.phase("post"):
-            proposed: list[Detection] = []
-            for head in decode.heads(rules.stages, outputs, network.outputs):
-                proposed += decode.msr(head, rules.score, placement, rounding_of(network.family))
-            candidates = _finish(proposed, rules.nms, rules.top, picture, first)
+            candidates = _finish(
+                self._proposed(first, outputs, placement), rules.nms, rules.top, picture, first
+            )
         found = [
             face
             for index, candidate in enumerate(candidates)
@@ -181,15 +215,37 @@ class FaceDetection(Task):
         with picture.trace.phase("post"):
             return _finish(found, rules.nms, rules.top, picture, second)
 
+    @property
+    def finders(self) -> tuple[str, ...]:
+        """Both."""
+        return tuple(self.networks)
+
+    def seen(self, network: str, outputs: Arrays) -> list[Detection]:
+        """See `Task.seen`: proposals of the first network, at most one face of the second."""
+        placement = _whole(self.networks[network])
+        if network == next(iter(self.networks)):
+            return self._in_its_input(network, self._proposed(network, outputs, placement))
+        face = self._face(network, outputs, placement)
+        return [] if face is None else self._in_its_input(network, [face])
+
+    def _proposed(self, name: str, outputs: Arrays, placement: InputArea) -> list[Detection]:
+        network, rules = self.networks[name], self.spec.decode
+        proposed: list[Detection] = []
+        for head in decode.heads(rules.stages, outputs, network.outputs):
+            proposed += decode.msr(head, rules.score, placement, rounding_of(network.family))
+        return proposed
+
+    def _face(self, name: str, outputs: Arrays, placement: InputArea) -> Detection | None:
+        network = self.networks[name]
+        return decode.mnp(outputs, network.outputs, self.spec.decode.score, placement, network.size[0])
+
     def _looked_at(self, name: str, candidate: Detection, picture: Prepared, step: str) -> Detection | None:
         height, width, _ = picture.rgb.shape
         crop = square(candidate, width, height)
         picture.trace.step(f"{step}.crop", crop)
         outputs, placement = self._infer(name, picture, crop=crop, step=step)
-        network = self.networks[name]
         with picture.trace.phase("post"):
-            side = network.size[0]
-            return decode.mnp(outputs, network.outputs, self.spec.decode.score, placement, side)
+            return self._face(name, outputs, placement)
 
 
 class Recognizer(Task):
@@ -212,6 +268,15 @@ class Recognizer(Task):
         if face is None:
             return _results(faces)
         return replace(_results(faces), embedding=self.embed(picture, face))
+
+    @property
+    def finders(self) -> tuple[str, ...]:
+        """The detector's networks."""
+        return self.detector.finders
+
+    def seen(self, network: str, outputs: Arrays) -> list[Detection]:
+        """See `Task.seen`."""
+        return self.detector.seen(network, outputs)
 
     def embed(self, picture: Prepared, face: Detection) -> Embedding:
         """The embedding of one face of a picture."""
@@ -239,6 +304,11 @@ class Classifier(Task):
             picture.trace.step(f"{name}.softmax", classify.softmax(logits))
             labels = classify.best(logits, self.spec.labels, self.spec.decode.top)
         return Results(task="", width=0, height=0, labels=labels)
+
+
+def _whole(network: Network) -> InputArea:
+    """Where a picture lies that is just as large as the network's input."""
+    return place(network.size, network.size, crop=None, letterbox=False)
 
 
 def square(candidate: Detection, width: int, height: int) -> Crop:

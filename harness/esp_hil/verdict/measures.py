@@ -25,7 +25,7 @@ from esp_hil.tensors import Array
 
 Meaning = Literal["scores", "values", "embedding", "dense", "raw", "boxes"]
 Source = Literal["float", "quantized", "exact", "device"]
-Against = Literal["float", "expected"]
+Against = Literal["float", "expected", "exact"]
 Activation = Literal["none", "softmax", "sigmoid"]
 
 
@@ -88,7 +88,7 @@ class Measure:
         output: its name.
         meaning: what the output means.
         source: whose answers: "device", "exact", "quantized" or "float".
-        against: "float" or "expected".
+        against: "float" or "expected"; "exact" of boxes where there is neither.
         name: a key of MEASURES.
         value: the figure; NaN where it is not defined (R2 of a constant).
         count: of what it is taken over: inputs, elements or pixels.
