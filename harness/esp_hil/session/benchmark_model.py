@@ -49,7 +49,7 @@ class LabelledInputs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Origin:
+class _BenchmarkFiles:
     """See `esp_hil.models.catalogue.Origin`."""
 
     entry: Entry
@@ -113,7 +113,7 @@ def benchmark_model(entry: Entry, recipe: str) -> Model:
         macs=file.content.macs(),
     )
     said = {field.name: getattr(described, field.name) for field in fields(ModelSpec)}
-    origin = _Origin(entry=entry, content=file.content, output=output)
+    origin = _BenchmarkFiles(entry=entry, content=file.content, output=output)
     return Model(name=entry.name, folder=entry.model.parent, origin=origin, **said)
 
 

@@ -95,7 +95,7 @@ class GoldenPictures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Origin:
+class _NetworkFiles:
     """See `esp_hil.models.catalogue.Origin`."""
 
     pictures: GoldenPictures
@@ -167,7 +167,7 @@ def _model(pictures: GoldenPictures, name: str) -> Model:
         macs=spec.networks[name].macs,
     )
     said = {entry.name: getattr(described, entry.name) for entry in fields(ModelSpec)}
-    origin = _Origin(pictures=pictures, network=name, path=network.path)
+    origin = _NetworkFiles(pictures=pictures, network=name, path=network.path)
     return Model(name=f"{task.name}-{name}", folder=network.path.parent, origin=origin, **said)
 
 
