@@ -6,16 +6,18 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from esp_hil import tasks
-from esp_hil.errors import ConfigError, FormatError, GoldenError
+from esp_hil.errors import ConfigError, FormatError, GoldenError, UnknownModel
 from esp_hil.formats.espdl import Attribute
 from esp_hil.results.journal import read_runs
 from esp_hil.results.outcome import status_of
+from esp_hil.session.options import Options, all_combinations
 from esp_hil.tasks import Image
 from esp_hil.tasks.as_models import GoldenPictures, models
 from esp_hil.tasks.replay import answer_all
@@ -174,6 +176,25 @@ def test_a_network_of_a_task_goes_through_the_suites_of_every_model(
         "test_a_reset_in_the_middle_is_noticed_and_survived",
         "test_what_is_in_the_picture_is_found",
     } <= passed
+
+
+def test_a_network_is_named_as_its_row_is(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    golden, zoo = folders
+    monkeypatch.setenv("HIL_GOLDEN", str(golden))
+    asked = Options(
+        targets=("esp32s3",), board="virtual", models=("colour-colour",), zoo=zoo, results=Path("out")
+    )
+    (found,) = all_combinations(asked)
+    assert (found.id, found.kind) == ("colour-colour-zoo-esp32s3", "model")
+    both = all_combinations(replace(asked, models=("colour-colour", "colour")))
+    assert [one.id for one in both] == ["colour-colour-zoo-esp32s3", "colour-zoo-esp32s3"]
+    assert {one.group for one in both} == {"colour-zoo-esp32s3"}
+    with pytest.raises(ConfigError, match=r"give --zoo DIR \(pytest: --hil-zoo DIR\)"):
+        all_combinations(replace(asked, zoo=None))
+    with pytest.raises(UnknownModel, match="no model 'colour-color'"):
+        all_combinations(replace(asked, models=("colour-color",)))
 
 
 def test_a_wrong_network_is_searched_for_its_first_wrong_layer_and_the_task_is_red_in_its_row(

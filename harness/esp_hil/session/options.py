@@ -17,9 +17,9 @@ from esp_hil.models.recipe import Recipe
 from esp_hil.results.conformance import width
 from esp_hil.session.benchmark_model import benchmark_model
 from esp_hil.session.option_rows import Options, words
-from esp_hil.session.task_networks import TaskNetwork, networks_of
+from esp_hil.session.task_networks import TaskNetwork, is_network, named_network, networks_of
 from esp_hil.targets import FAMILIES_OF, Runtime, Target, target
-from esp_hil.tasks import read_spec
+from esp_hil.tasks import network_names, read_spec
 from esp_hil.tasks.as_models import RECIPE as ZOO_RECIPE
 
 __all__ = ["Combination", "Options", "all_combinations", "combinations", "words"]
@@ -145,8 +145,16 @@ def combinations(options: Options, kind: Kind = "model", *, of: str = "") -> tup
         return _sorted(options, benchmarks)
     # the suites of every model are those of networks that come from elsewhere too
     networks = [part for task in combinations(options, "task") for part in task.parts]
+    networks += [
+        _network(named_network(name, options.zoo, chip.name), chip, board)
+        for chip, board in where
+        for name in options.models
+        if name not in operator_names() and is_network(name)
+    ]
     own = _models(options, _names(options, kind), where)
-    return _sorted(options, [*own, *(replace(part, pooled=False) for part in networks), *benchmarks])
+    return _sorted(
+        options, [*own, *dict.fromkeys(replace(part, pooled=False) for part in networks), *benchmarks]
+    )
 
 
 def _sorted(options: Options, found: Iterable[Combination]) -> tuple[Combination, ...]:
@@ -184,7 +192,7 @@ def _names(options: Options, kind: Kind) -> list[str]:
         if name.startswith(PREFIX) and name not in kinds:
             there = ", ".join(one for one, what in kinds.items() if what == "benchmark")
             raise ConfigError(f"no {name} in {options.mlperf_tiny}", hint=f"there are: {there}")
-        if name not in kinds and name not in operator_names():
+        if name not in kinds and name not in operator_names() and not is_network(name):
             catalogue.load(name)  # says what there is
     # unnamed, a folder with models of its own has only those run
     every = catalogue.own_models() if kind == "model" else kinds
@@ -226,19 +234,8 @@ def _models(options: Options, names: list[str], where: list[tuple[Target, str | 
 
 def _task(name: str, chip: Target, board: str | None, options: Options) -> Combination:
     pooled = len(options.boards) > 1
-    parts = tuple(
-        Combination(
-            model=network.name,
-            recipe=ZOO_RECIPE,
-            runtime="espdl",
-            target=chip,
-            board=board,
-            pooled=pooled,
-            place=f"{name} {number}",
-            resolved=network,
-        )
-        for number, network in enumerate(networks_of(name, options.zoo, chip.name))
-    )
+    networks = networks_of(name, options.zoo, chip.name)
+    parts = tuple(replace(_network(network, chip, board), pooled=pooled) for network in networks)
     return Combination(
         model=name,
         recipe=ZOO_RECIPE,
@@ -248,6 +245,19 @@ def _task(name: str, chip: Target, board: str | None, options: Options) -> Combi
         kind="task",
         place=_LAST,
         parts=parts,
+    )
+
+
+def _network(network: TaskNetwork, chip: Target, board: str | None) -> Combination:
+    order = (*network_names(network.task), network.network).index(network.network)
+    return Combination(
+        model=network.name,
+        recipe=ZOO_RECIPE,
+        runtime="espdl",
+        target=chip,
+        board=board,
+        place=f"{network.task} {order}",
+        resolved=network,
     )
 
 

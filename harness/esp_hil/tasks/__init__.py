@@ -50,6 +50,7 @@ __all__ = [
     "load",
     "names",
     "network_files",
+    "network_names",
     "query",
     "read_spec",
     "zoo_folder",
@@ -123,17 +124,27 @@ def load(
     return kinds[spec.kind](replace(spec, networks={key: spec.networks[key] for key in chosen}), networks)
 
 
+def network_names(name: str, variant: str = "", roots: Sequence[Path] | None = None) -> tuple[str, ...]:
+    """The networks of a task in the order they run; of several for one purpose the first, or the variant.
+
+    Raises:
+        UnknownModel, ConfigError: as `load`.
+    """
+    spec = read_spec(name, roots)
+    return (*(network_names(spec.detector, roots=roots) if spec.detector else ()), *_chosen(spec, variant))
+
+
 def network_files(
-    name: str, zoo: Path, chip: str, *, espdl: str = "", roots: Sequence[Path] | None = None
+    name: str, zoo: Path, chip: str, *, variant: str = "", roots: Sequence[Path] | None = None
 ) -> dict[str, Path]:
     """The files of a task's networks for one chip, in the order they run; nothing is read but for their digests.
 
     Raises:
         UnknownModel, ConfigError, GoldenError: as `load`.
     """
-    spec = read_spec(name, roots).of_espdl(espdl)
-    before = network_files(spec.detector, zoo, chip, espdl=espdl, roots=roots) if spec.detector else {}
-    return {**before, **{key: _path(spec, key, zoo, chip) for key in _chosen(spec, "")}}
+    spec = read_spec(name, roots)
+    before = network_files(spec.detector, zoo, chip, roots=roots) if spec.detector else {}
+    return {**before, **{key: _path(spec, key, zoo, chip) for key in _chosen(spec, variant)}}
 
 
 def _chosen(spec: TaskSpec, variant: str) -> tuple[str, ...]:
