@@ -77,6 +77,9 @@ def board(
                 said += b"R\x01" + window.to_bytes(2, "little") + b"\x01"
             elif byte == 1 and not upto.endswith(PASTE):
                 said += b"\r\n" + RAW_PROMPT
+            elif byte == 4:
+                # a program of one line that prints a word
+                said += b"OK" + upto.rpartition(b"print('")[2].partition(b"'")[0] + b"\r\n\x04\x04>"
         return said
 
     return answer

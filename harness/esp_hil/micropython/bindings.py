@@ -27,7 +27,8 @@ class Binding:
         targets: chips that it builds for.
         models: for a class with the option `model`, which network each number means, of those in its images.
         default_model: what `model` is if it is not given, by class.
-        quirks: what it does otherwise than it should, by name (`known.py`), on each chip.
+        quirks: what it does otherwise than it should, by name (`virtual/quirks.py`), on each chip.
+        console_baud: of the UART to which its images mirror all output, so that none is faster; 0: nothing is mirrored.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Binding:
     models: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     default_model: Mapping[str, int] = field(default_factory=dict)
     quirks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    console_baud: int = 0
 
     def quirks_of(self, target: str) -> frozenset[str]:
         """What it does otherwise than it should on a chip."""
@@ -56,6 +58,7 @@ BINDINGS: Mapping[str, Binding] = MappingProxyType(
             models={"CatDetector": {0: "espdet_224"}, "CocoDetector": {3: "yolo11n_320"}},
             default_model={"CatDetector": 0, "CocoDetector": 3},
             quirks={"": _COMMON, "esp32s3": ("big_endian_rgb565", "rgb_features")},
+            console_baud=115_200,
         ),
         "6012426": Binding(
             name="6012426",
@@ -64,6 +67,7 @@ BINDINGS: Mapping[str, Binding] = MappingProxyType(
             formats={},
             targets=("esp32s3",),
             quirks={"": (*_COMMON, "old_signatures", "old_decoder_keyword"), "esp32s3": ("rgb_features",)},
+            console_baud=115_200,
         ),
         "ours": Binding(
             name="ours",

@@ -64,7 +64,7 @@ class MicroPythonBoard:
         self._sent: bytes | None = None
         self._transfer = Transfer(bytes=0, seconds=0.0, board_us=0)
         try:
-            self.repl.enter()
+            self.repl.begin()
             self._prepare()
         except HilError:
             self.close()
@@ -97,7 +97,8 @@ class MicroPythonBoard:
             return
         _LOG.info("%s: begins anew after a restart", self.board)
         try:
-            self.repl.enter()
+            self.repl.await_banner()
+            self.repl.begin()
         except LinkClosed:
             if self._reopen is None:
                 raise
@@ -176,9 +177,12 @@ class MicroPythonBoard:
         Raises:
             ScriptFailed: there is none.
         """
+        count = int(self._script(f"import os\nprint(os.stat({path!r})[6])"))
         text = self._script(
             f"with open({path!r}, 'rb') as f:\n while True:\n  b = f.read(384)\n"
-            "  if not b: break\n  print(binascii.b2a_base64(b).decode().strip())"
+            "  if not b: break\n  print(binascii.b2a_base64(b).decode().strip())",
+            # images mirror their output to a slow UART
+            PROGRAM_S + 4 / 3 * count / LEAST_BYTES_PER_S,
         )
         return b"".join(binascii.a2b_base64(line) for line in text.split())
 

@@ -11,7 +11,6 @@ and rfc2217, its waits have deadlines, and its errors are ours (docs/adr/0006-mi
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,9 +28,16 @@ RAW_PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
 BANNER = b"\r\nMicroPython v"
 LAST_WORDS = (BANNER, b"Guru Meditation Error", b"abort() was called", b"rst:0x")
 """What a board says that panics or starts anew while something else is waited for."""
+RESET_WORDS = (BANNER, b"rst:0x")
+"""What is heard of a reset: the ROM at the UART, or the interpreter when it is ready."""
 PANIC_S = 0.5
 """In which a chip has said the first words of a panic."""
-BOOT_S = 1.0
+RESET_S = 1.0
+"""In which something is heard of a chip whose reset wire was pulled."""
+BANNER_S = 3.0
+"""In which a board says its banner after a reset, unless its `main.py` holds the REPL."""
+SOFT_S = 3.0
+"""In which the interpreter has started anew, unless `boot.py` holds it."""
 _CONTROL_A, _CONTROL_B, _CONTROL_C, _CONTROL_D = b"\x01", b"\x02", b"\x03", b"\x04"
 _PASTE = b"\x05A\x01"
 _WINDOW_FREE = b"\x01"
@@ -131,7 +137,7 @@ class RawRepl:
         """
         until = self.link.now() + wait_s
         self.lost = False
-        for attempt in itertools.count():
+        while True:
             self._waiting.clear()
             self._send(b"\r" + _CONTROL_C + _CONTROL_C, until)
             self._drain(SETTLE_S)
@@ -139,8 +145,7 @@ class RawRepl:
             self._send(b"\r" + _CONTROL_A, until)
             try:
                 self._until(RAW_PROMPT, min(until, self.link.now() + ASK_S), "raw REPL")
-                if attempt:
-                    self._in_step(min(until, self.link.now() + ASK_S))
+                self._in_step(min(until, self.link.now() + ASK_S))
             except LinkTimeout:
                 # a board that boots does not hear what was sent before it was ready
                 if self.link.now() >= until:
@@ -148,8 +153,33 @@ class RawRepl:
                 continue
             return
 
+    def begin(self, wait_s: float = ENTER_S) -> None:
+        """Enter the raw REPL of an interpreter that has started anew, so that nothing is left of what ran before.
+
+        What `main.py` made is in memory after it was interrupted, and its threads and timers go on; the raw REPL's
+        soft reset does not run it again.
+
+        Raises:
+            LinkTimeout: nothing that is a raw REPL answers.
+        """
+        self.enter(wait_s)
+        self.soft_reset(wait_s)
+
+    def await_banner(self, wait_s: float = BANNER_S) -> None:
+        """Let a board boot: an interrupt in the middle would leave it without its file system.
+
+        A `main.py` that does not end says no banner; it is interrupted when its time is over.
+        """
+        until = self.link.now() + wait_s
+        while BANNER not in self._waiting and self.link.now() < until:
+            self._waiting += self.link.exchange(b"", until)[1]
+
     def _in_step(self, until: float) -> None:
-        """Have the board say what nothing else says: one that was asked several times answers as often."""
+        """Have the board say what nothing else says.
+
+        One that was asked several times answers as often, and one whose `boot.py` was interrupted says its prompt
+        before it is asked.
+        """
         word = b"in step %d" % time.monotonic_ns()
         self._send(b"print('%s')" % word + _CONTROL_D, until)
         self._until(b"OK" + word, until, "answer to a first program")
@@ -284,7 +314,7 @@ class RawRepl:
         return self.finish(wait_s)
 
     def soft_reset(self, wait_s: float = ENTER_S) -> None:
-        """Start the interpreter anew: RAM is empty, files stay.
+        """Start the interpreter anew: RAM is empty, files stay; a `boot.py` that does not end is interrupted.
 
         Raises:
             LinkTimeout: it did not come back.
@@ -293,10 +323,13 @@ class RawRepl:
         self._waiting.clear()
         self._send(_CONTROL_D, until)
         self._until(b"soft reboot", until, "soft reboot")
-        self._until(RAW_PROMPT, until, "raw REPL after the soft reboot")
+        try:
+            self._until(RAW_PROMPT, min(until, self.link.now() + SOFT_S), "raw REPL after the soft reboot")
+        except LinkTimeout:
+            self.enter(max(0.0, until - self.link.now()))
 
     def hard_reset(self, wait_s: float = ENTER_S) -> None:
-        """Reset the chip: by its wires where there are any, else by `machine.reset()`; then enter again.
+        """Reset the chip: by its wires where there are any, else by `machine.reset()`; then begin anew.
 
         Raises:
             LinkTimeout: it did not come back.
@@ -309,8 +342,10 @@ class RawRepl:
             self.enter(max(0.0, until - self.link.now()))
             # by raw paste its end could not be acknowledged any more
             self._send(b"import machine\nmachine.reset()" + _CONTROL_D, until)
-        self._until(BANNER, until, "banner after the reset")
-        self.enter(wait_s)
+            if not self._heard_of_reset(until):
+                raise self._late("nothing is heard of the reset")
+        self.await_banner()
+        self.begin(wait_s)
 
     def _pulled_down(self) -> bool:
         """Pull the reset wire; whether anything was heard of it."""
@@ -320,15 +355,17 @@ class RawRepl:
             raise
         except LinkError:
             return False
-        until = self.link.now() + BOOT_S
-        while self.link.now() < until:
+        return self._heard_of_reset(self.link.now() + RESET_S)
+
+    def _heard_of_reset(self, until: float) -> bool:
+        while not any(word in self._waiting for word in RESET_WORDS):
+            if self.link.now() >= until:
+                return False
             self._waiting += self.link.exchange(b"", until)[1]
-            if BANNER in self._waiting or b"rst:0x" in self._waiting:
-                return True
-        return False
+        return True
 
     def reconnect(self, reopen: Callable[[], Link], wait_s: float = ENTER_S) -> None:
-        """Open the port anew after it vanished, and enter the raw REPL.
+        """Open the port anew after it vanished, and begin anew.
 
         Raises:
             BoardUnavailable: it did not come back.
@@ -339,7 +376,7 @@ class RawRepl:
         while True:
             try:
                 self.link = reopen()
-                self.enter(wait_s)
+                self.begin(wait_s)
             except (BoardUnavailable, LinkClosed):
                 # not yet there, or what was opened was still about to go
                 if time.monotonic() >= until:

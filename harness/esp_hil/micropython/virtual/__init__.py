@@ -120,9 +120,14 @@ class VirtualMicroPython:
         """Have its file system be full after `count` more bytes; None: no longer."""
         self._tell(f"free {-1 if count is None else count}")
 
-    def panic_at(self, operation: str) -> None:
-        """Have the chip panic when its program next does this: run, recognize, decode, store, close."""
-        self._tell(f"panic {operation}")
+    def panic_at(self, operation: str, kind: str = "pointer") -> None:
+        """Have the chip panic when its program next does this.
+
+        Args:
+            operation: construct, run, recognize, decode, create, store, close, remove; hello is `import espdl`.
+            kind: pointer, as a network that the image lacks, or memory, as C++ without any.
+        """
+        self._tell(f"panic {operation} {kind}")
 
     def stop(self) -> None:
         """End it and remove its files."""

@@ -1,9 +1,10 @@
 // The chip of a virtual MicroPython board: the interpreter as WebAssembly between three pipes.
 //
-//   node console.mjs MICROPYTHON_MJS LIBRARY_FOLDER ASK_DESCRIPTOR ANSWER_DESCRIPTOR
+//   node console.mjs MICROPYTHON_MJS LIBRARY_FOLDER ASK_DESCRIPTOR ANSWER_DESCRIPTOR INTERRUPT_DESCRIPTOR
 //
-// Standard input and output are the UART. The two descriptors lead to the process that has the flash and the
-// networks; each message is two little-endian uint32 (length of JSON, length of payload) and both.
+// Standard input and output are the UART. Two descriptors lead to the process that has the flash and the
+// networks; each message is two little-endian uint32 (length of JSON, length of payload) and both. The third is what
+// the UART's interrupt handler is on a chip: for each control-C in the input, a uint32 of how many bytes have come.
 // Everything is synchronous: the interpreter is one thread, and so is this program.
 
 import fs from "node:fs";
@@ -11,13 +12,15 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 
 const [interpreterFile, libraryFolder, ...descriptors] = process.argv.slice(2);
-const [askDescriptor, answerDescriptor] = descriptors.map(Number);
+const [askDescriptor, answerDescriptor, interruptDescriptor] = descriptors.map(Number);
 const { loadMicroPython } = await import(pathToFileURL(path.resolve(interpreterFile)));
 
 const HEAP_BYTES = 8 * 1024 * 1024; // the PSRAM of the boards that images are published for
 const PYSTACK_WORDS = 16 * 1024;
 const UART_READ_BYTES = 64; // small, so that what the interpreter has not taken stays in the pipe, where it is counted
 const WINDOW_BYTES = 128;
+const POLL_MS = 5;
+const FLUSH_BYTES = 512;
 const ENOSPC = 51; // Emscripten's number
 const FORCED_EXIT = 0x100;
 const [CTRL_A, CTRL_B, CTRL_C, CTRL_D, CTRL_E] = [1, 2, 3, 4, 5];
@@ -64,9 +67,10 @@ function writeAll(descriptor, data) {
 
 // UART
 
-const received = Buffer.alloc(UART_READ_BYTES);
+let received = Buffer.alloc(0);
 let receivedFrom = 0;
-let receivedTo = 0;
+let receivedCount = 0; // since power-on
+let polledAt = 0;
 let unsent = [];
 
 function flush() {
@@ -79,13 +83,45 @@ function transmit(text) {
 }
 
 function receiveByte() {
-  if (receivedFrom === receivedTo) {
+  if (receivedFrom === received.length) {
     flush();
+    const buffer = Buffer.alloc(UART_READ_BYTES);
+    const count = readSome(0, buffer, 0, UART_READ_BYTES);
+    if (count === 0) process.exit(0);
+    receivedCount += count;
+    received = buffer.subarray(0, count);
     receivedFrom = 0;
-    receivedTo = readSome(0, received, 0, UART_READ_BYTES);
-    if (receivedTo === 0) process.exit(0);
   }
   return received[receivedFrom++];
+}
+
+// How many bytes had come when the newest control-C did; 0 if none came since the last time.
+function interruptedAt() {
+  const buffer = Buffer.alloc(4096);
+  try {
+    const count = fs.readSync(interruptDescriptor, buffer, 0, buffer.length, null);
+    return count < 4 ? 0 : buffer.readUInt32LE(count - 4);
+  } catch (error) {
+    if (error.code === "EAGAIN" || error.code === "EOF") return 0;
+    throw error;
+  }
+}
+
+// While a program runs, control-C is taken out of what has come and interrupts it, whether it reads or not.
+function pollInterrupt() {
+  if (performance.now() - polledAt < POLL_MS) return;
+  polledAt = performance.now();
+  const come = interruptedAt() - receivedCount;
+  if (come > 0) {
+    received = Buffer.concat([received.subarray(receivedFrom), readExactly(0, come)]);
+    receivedFrom = 0;
+    receivedCount += come;
+  }
+  const character = micropython._module._mp_hal_get_interrupt_char();
+  if (character < 0 || !received.subarray(receivedFrom).includes(character)) return;
+  received = Buffer.from(received.subarray(receivedFrom).filter((byte) => byte !== character));
+  receivedFrom = 0;
+  micropython._module._mp_sched_keyboard_interrupt();
 }
 
 // the other process
@@ -113,7 +149,8 @@ function onOutput(bytes) {
     return;
   }
   for (const byte of bytes) unsent.push(byte);
-  if (unsent.length >= 4096) flush();
+  if (unsent.length >= FLUSH_BYTES) flush();
+  pollInterrupt();
 }
 
 // What sys.stdin reads. As on a chip, the interrupt character never arrives: it raises KeyboardInterrupt.
@@ -154,6 +191,28 @@ function addHelperDevice(FS) {
     },
   });
   FS.mkdev("/dev/espdl", 0o666, device);
+}
+
+// A device file: a float64 that is written is slept, in milliseconds; what is read is the time in microseconds.
+function addClock(FS) {
+  const device = FS.makedev(65, 0);
+  FS.registerDevice(device, {
+    write(stream, buffer, offset, length) {
+      flush();
+      const ms = Buffer.from(buffer.buffer, buffer.byteOffset + offset, length).readDoubleLE(0);
+      if (ms > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+      pollInterrupt();
+      return length;
+    },
+    read(stream, buffer, offset, length) {
+      const now = Buffer.alloc(8);
+      now.writeBigUInt64LE(process.hrtime.bigint() / 1000n);
+      const count = Math.min(length, 8);
+      new Uint8Array(buffer.buffer, buffer.byteOffset + offset, count).set(now.subarray(0, count));
+      return count;
+    },
+  });
+  FS.mkdev("/dev/clock", 0o666, device);
 }
 
 const SYSTEM = ["/dev", "/lib", "/proc", "/tmp", "/home"];
@@ -213,12 +272,15 @@ async function start() {
     stderr: onOutput,
   });
   addHelperDevice(micropython.FS);
+  addClock(micropython.FS);
   micropython.FS.mkdir("/lib");
   for (const name of fs.readdirSync(libraryFolder)) {
     if (name.endsWith(".py")) {
       micropython.FS.writeFile(`/lib/${name}`, fs.readFileSync(path.join(libraryFolder, name)));
     }
   }
+  // this build has modules of its own in front of the folder
+  micropython.runPython('__import__("sys").path.insert(0, "/lib")');
   addFlash(micropython.FS);
 }
 
@@ -279,9 +341,46 @@ function feed(byte) {
   return result;
 }
 
+function interruptBy(character) {
+  micropython.runPython(`__import__("micropython").kbd_intr(${character})`);
+}
+
+// ports/esp32/main.c: a file that is there; false if it ended in an exception.
+function runFile(file) {
+  let program;
+  try {
+    program = micropython.FS.readFile(file, { encoding: "utf8" });
+  } catch {
+    return true;
+  }
+  try {
+    interruptBy(CTRL_C);
+    micropython.runPython(program);
+    return true;
+  } catch (error) {
+    if (error.type === undefined) throw error;
+    transmit(error.message.replace('"<stdin>"', `"${file.slice(1)}"`).replaceAll("\n", "\r\n"));
+    return false;
+  } finally {
+    interruptBy(-1);
+  }
+}
+
+// boot.py, then main.py unless the raw REPL is on; the banner comes when they have ended
+function boot() {
+  if (runFile("/boot.py") && !raw) runFile("/main.py");
+  const before = unsent.length;
+  micropython.replInit();
+  if (raw) {
+    // a chip stays in the raw REPL and does not show its banner
+    unsent.length = before;
+    micropython.replProcessChar(CTRL_A);
+  }
+  flush();
+}
+
 await start();
-micropython.replInit();
-flush();
+boot();
 for (;;) {
   const result = feed(receiveByte());
   swallow = 0;
@@ -289,12 +388,6 @@ for (;;) {
     transmit("MPY: soft reboot\r\n");
     flush();
     await start();
-    const before = unsent.length;
-    micropython.replInit();
-    if (raw) {
-      // a chip stays in the raw REPL and does not show its banner
-      unsent.length = before;
-      micropython.replProcessChar(CTRL_A);
-    }
+    boot();
   }
 }

@@ -29,8 +29,15 @@ TASKS: Mapping[str, str] = {
 }
 FEATURE_LENGTH = 512
 THRESHOLD = 0.5
+UART_BITS = 10
+"""A byte at a UART: start, eight bits, stop."""
 PSRAM_BYTES = 8 << 20
 """Of the boards that images are published for: a JPEG, the frame it becomes and the networks in use share it."""
+PANICS: Mapping[str, str] = {
+    "pointer": "Guru Meditation Error: Core  1 panic'ed (LoadProhibited). Exception was unhandled.",
+    "memory": "abort() was called at PC 0x4209f3c7 on core 1",
+}
+"""What a chip says at its UART that reads where there is nothing, and one whose C++ has no memory."""
 _FILES = {"files", "load", "store", "close", "create", "make_folder", "remove", "remove_folder", "rename"}
 
 
@@ -74,14 +81,19 @@ class Helper:
         self._psram_bytes = psram_bytes
         self._tasks: dict[tuple[str, str], Task] = {}
         self._stale: dict[str, tuple[list[Any], bytes]] = {}
-        self._panics_at = ""
+        self._panics_at = self._panic = ""
         self._in_use: tuple[str, str] = ("", "")
         self._jpeg_bytes = self._frame_bytes = 0
         self._classes = classes or tuple(name for name in binding.classes if self._is_there(name))
 
-    def panic_at(self, operation: str) -> None:
-        """Panic when the board's program asks for this the next time: run, recognize, decode or a file operation."""
-        self._panics_at = operation
+    @property
+    def console_bytes_per_s(self) -> float:
+        """How fast its output is at most; 0: as fast as it is taken."""
+        return self._binding.console_baud / UART_BITS
+
+    def panic_at(self, operation: str, kind: str) -> None:
+        """Panic when the board's program asks for this the next time, of a kind of `PANICS`."""
+        self._panics_at, self._panic = operation, PANICS[kind]
 
     def _is_there(self, name: str) -> bool:
         try:
@@ -102,9 +114,7 @@ class Helper:
         operation = asked["op"]
         if operation == self._panics_at:
             self._panics_at = ""
-            raise Panicked(
-                "Guru Meditation Error: Core  1 panic'ed (LoadProhibited). Exception was unhandled."
-            )
+            raise Panicked(self._panic)
         if operation == "hello":
             return self._hello(), b""
         if operation == "reset":
@@ -119,7 +129,7 @@ class Helper:
             return {"raise": "ValueError", "message": error.message}, b""
         except MemoryError:
             if "panics" in self._quirks:
-                raise Panicked("abort() was called at PC 0x4209f3c7 on core 1") from None
+                raise Panicked(PANICS["memory"]) from None
             return {"raise": "MemoryError", "message": "memory allocation failed"}, b""
 
     def _file(self, asked: Mapping[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
@@ -161,9 +171,7 @@ class Helper:
             if number not in numbers:
                 # an ESP_LOGE, and a pointer to no network
                 if "panics" in self._quirks:
-                    raise Panicked(
-                        "Guru Meditation Error: Core  1 panic'ed (LoadProhibited). Exception was unhandled."
-                    )
+                    raise Panicked(PANICS["pointer"])
                 raise ConfigError(f"{name} has no model {number}")
             model = numbers[number]
         key = (name, model.lower())

@@ -7,6 +7,7 @@ done is told by a line.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -35,6 +36,10 @@ from esp_hil.virtual.ports import Port, open_port
 READ_BYTES = 1 << 16
 POWER_OFF_S = 0.2
 IDLE_S = 1.0
+INTERRUPT = b"\x03"
+UART_FIFO_BYTES = 128
+UNSENT_BYTES = 1 << 16
+"""What nobody reads is lost, as at a UART; so much stays."""
 RING_BYTES = 260
 """What the ESP32 port's receiver holds (MICROPY_HW... stdin ring buffer); more is lost, as on a chip."""
 BOOT_TEXT = "ESP-ROM:virtual\r\nrst:0x{cause:x} ({name}),boot:0x8 (SPI_FAST_FLASH_BOOT)\r\n"
@@ -88,29 +93,44 @@ class InterpreterProcess:
         asked_read, asked_write = os.pipe()
         answer_read, answer_write = os.pipe()
         uart_read, self._uart = os.pipe()
+        interrupts_read, self._interrupts = os.pipe()
         self._unread = uart_read  # kept open: its count of unread bytes is the receiver's
         self._ring_bytes, self._helper, self._tell = ring_bytes, helper, tell
+        self._received = 0
+        for end in (interrupts_read, self._interrupts):
+            os.set_blocking(end, False)
         command = [node(), str(_CONSOLE), str(interpreter()), str(_LIBRARY)]
         self._process = subprocess.Popen(
-            [*command, str(asked_write), str(answer_read)],
+            [*command, str(asked_write), str(answer_read), str(interrupts_read)],
             stdin=uart_read,
             stdout=subprocess.PIPE,
-            pass_fds=(asked_write, answer_read),
+            pass_fds=(asked_write, answer_read, interrupts_read),
         )
+        os.close(interrupts_read)
         os.close(asked_write)
         os.close(answer_read)
         assert self._process.stdout
         self.output = self._process.stdout.fileno()
+        if sys.platform == "linux":
+            # as little as there is: a chip has no more than its UART's buffer on the way
+            fcntl.fcntl(self.output, fcntl.F_SETPIPE_SZ, 4096)
         os.set_blocking(self._uart, False)
         self._thread = threading.Thread(target=self._serve, args=(asked_read, answer_write), daemon=True)
         self._thread.start()
 
     def receive(self, data: bytes) -> None:
-        """Bytes from the line; those that the receiver has no room for are lost."""
+        """Bytes from the line; those that the receiver has no room for are lost, but for control-C."""
         unread = struct.unpack("i", fcntl.ioctl(self._unread, termios.FIONREAD, bytes(4)))[0]
         kept = data[: max(0, self._ring_bytes - unread)]
+        if INTERRUPT in data[len(kept) :]:
+            # the interrupt handler acts on it; it needs no room
+            kept += INTERRUPT
         if kept:
             os.write(self._uart, kept)
+            self._received = (self._received + len(kept)) & 0xFFFFFFFF
+        if INTERRUPT in kept:
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._interrupts, struct.pack("<I", self._received))
 
     def end(self) -> None:
         """Power off, at once."""
@@ -119,8 +139,8 @@ class InterpreterProcess:
         self._thread.join()
         assert self._process.stdout
         self._process.stdout.close()
-        os.close(self._uart)
-        os.close(self._unread)
+        for end in (self._uart, self._unread, self._interrupts):
+            os.close(end)
 
     def _serve(self, asked: int, answers: int) -> None:
         with os.fdopen(asked, "rb") as reader, os.fdopen(answers, "wb") as writer:
@@ -146,6 +166,35 @@ class InterpreterProcess:
                     return
 
 
+class Pace:
+    """How fast the firmware's output goes: that of the UART which it is mirrored to.
+
+    Args:
+        bytes_per_s: of that UART; 0: there is none, and nothing holds it up.
+    """
+
+    def __init__(self, bytes_per_s: float) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._left = float(UART_FIFO_BYTES)
+        self._at = time.monotonic()
+
+    def wait_s(self, now: float) -> float:
+        """In how many seconds it takes more; 0: now.
+
+        What the interpreter says at once is given to USB as a whole, and only then to the UART that takes its time
+        (ports/esp32/mphalport.c, mp_hal_stdout_tx_strn).
+        """
+        if not self._bytes_per_s:
+            return 0.0
+        self._left = min(float(UART_FIFO_BYTES), self._left + (now - self._at) * self._bytes_per_s)
+        self._at = now
+        return max(0.0, -self._left / self._bytes_per_s)
+
+    def spent(self, count: int) -> None:
+        """So many bytes were taken."""
+        self._left -= count
+
+
 class BoardProcess:
     """Port and chip; `run` until told to quit."""
 
@@ -167,6 +216,7 @@ class BoardProcess:
         self._wake_read, self._wake_write = socket.socketpair()
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._outgoing = b""
+        self._pace = Pace(self._helper.console_bytes_per_s)
         self._received = 0
         self._running = True
 
@@ -193,13 +243,18 @@ class BoardProcess:
         self._chip = InterpreterProcess(self._helper, self._commands, self._settings.ring_bytes)
 
     def _turn(self) -> None:
-        ends: list[int | socket.socket] = [self._wake_read, self._chip.output, *self.port.readers()]
-        readable, _, _ = select.select(ends, self.port.writers() if self._outgoing else [], [], IDLE_S)
+        ends: list[int | socket.socket] = [self._wake_read, *self.port.readers()]
+        wait_s = self._pace.wait_s(time.monotonic())
+        if not wait_s:
+            ends.append(self._chip.output)
+        writers = self.port.writers() if self._outgoing else []
+        readable, _, _ = select.select(ends, writers, [], min(wait_s or IDLE_S, IDLE_S))
         if self._wake_read in readable:
             self._wake_read.recv(4096)
         if self._chip.output in readable:
             said = os.read(self._chip.output, READ_BYTES)
-            self._outgoing += said
+            self._pace.spent(len(said))
+            self._outgoing = (self._outgoing + said)[-UNSENT_BYTES:]
             if not said and self._commands.empty():
                 # the interpreter ended without being told to, as a chip does that panics
                 self.command("reset")
@@ -232,7 +287,7 @@ class BoardProcess:
             count = int(word.split()[1])
             self._storage.leave_free(None if count < 0 else count)
         elif word.startswith("panic "):
-            self._helper.panic_at(word.split()[1])
+            self._helper.panic_at(*word.split()[1:])
         elif word.startswith("panicked "):
             self._restart(
                 12, "RTC_SW_CPU_RST", f"\r\n{word.removeprefix('panicked ')}\r\n\r\nRebooting...\r\n"
