@@ -113,12 +113,7 @@ class MicroPythonBoard:
 
     def _script(self, program: str, wait_s: float = PROGRAM_S) -> bytes:
         self._ready()
-        try:
-            return self._checked(self.repl.run(program, wait_s))
-        except LinkClosed:
-            # a chip's own USB port goes with a panic
-            self.repl.lost = True
-            raise
+        return self._checked(self.repl.run(program, wait_s))
 
     def _said(self, call: str, wait_s: float = PROGRAM_S) -> dict[str, Any]:
         """The JSON of the last line that a call prints."""

@@ -68,15 +68,24 @@ class RawRepl:
         self.link = link
         self.board = board or link.url
         self.lost = False
+        """Whether the board began anew, or its port went, and nobody has entered since."""
         self._waiting = bytearray()
         self._paste = True
 
     # line
 
+    def _exchange(self, data: bytes, until: float) -> tuple[int, bytes]:
+        try:
+            return self.link.exchange(data, until)
+        except LinkClosed:
+            # a chip's own USB port goes with a panic or a reset, whatever was under way
+            self.lost = True
+            raise
+
     def _send(self, data: bytes, until: float) -> None:
         while data:
             # an exchange that could write all waits for an answer, which may only come after the next bytes
-            sent, came = self.link.exchange(data, self.link.now())
+            sent, came = self._exchange(data, self.link.now())
             data = data[sent:]
             self._waiting += came
             if data and self.link.now() >= until:
@@ -89,7 +98,7 @@ class RawRepl:
         said = f"; last heard: {last!r}" if last else ""
         return LinkTimeout(
             f"{what}{said}",
-            hint="is it MicroPython, idle and at this baud rate?",
+            hint="is it MicroPython, at this baud rate, and does its main.py let itself be interrupted?",
             step="repl",
             board=self.board,
         )
@@ -102,7 +111,7 @@ class RawRepl:
                 raise self._reset_error()
             if self.link.now() >= until:
                 raise self._late(f"no {what}")
-            self._waiting += self.link.exchange(b"", until)[1]
+            self._waiting += self._exchange(b"", until)[1]
         found = bytes(self._waiting[:at])
         del self._waiting[: at + len(mark)]
         return found
@@ -122,7 +131,7 @@ class RawRepl:
         while len(self._waiting) < count:
             if self.link.now() >= until:
                 raise self._late(f"no {what}")
-            self._waiting += self.link.exchange(b"", until)[1]
+            self._waiting += self._exchange(b"", until)[1]
         found = bytes(self._waiting[:count])
         del self._waiting[:count]
         return found
@@ -172,7 +181,7 @@ class RawRepl:
         """
         until = self.link.now() + wait_s
         while BANNER not in self._waiting and self.link.now() < until:
-            self._waiting += self.link.exchange(b"", until)[1]
+            self._waiting += self._exchange(b"", until)[1]
 
     def _in_step(self, until: float) -> None:
         """Have the board say what nothing else says.
@@ -188,7 +197,7 @@ class RawRepl:
     def _drain(self, quiet_s: float) -> None:
         until = self.link.now() + quiet_s
         while self.link.now() < until:
-            self._waiting += self.link.exchange(b"", until)[1]
+            self._waiting += self._exchange(b"", until)[1]
 
     def start(self, program: str, wait_s: float) -> None:
         """Run a program and leave it running; `feed` and `finish` follow.
@@ -250,7 +259,7 @@ class RawRepl:
             elif self.link.now() >= until:
                 raise self._late("no free window")
             else:
-                self._waiting += self.link.exchange(b"", until)[1]
+                self._waiting += self._exchange(b"", until)[1]
         return data, left
 
     def _strange(self, what: str, answer: bytes) -> WireError | DeviceReset:
@@ -258,7 +267,7 @@ class RawRepl:
         self._waiting[:0] = answer
         until = self.link.now() + PANIC_S
         while self.link.now() < until and not any(word in self._waiting for word in LAST_WORDS):
-            self._waiting += self.link.exchange(b"", until)[1]
+            self._waiting += self._exchange(b"", until)[1]
         if any(word in self._waiting for word in LAST_WORDS):
             return self._reset_error()
         error = WireError(
@@ -361,7 +370,7 @@ class RawRepl:
         while not any(word in self._waiting for word in RESET_WORDS):
             if self.link.now() >= until:
                 return False
-            self._waiting += self.link.exchange(b"", until)[1]
+            self._waiting += self._exchange(b"", until)[1]
         return True
 
     def reconnect(self, reopen: Callable[[], Link], wait_s: float = ENTER_S) -> None:

@@ -176,7 +176,7 @@ class Pace:
     def __init__(self, bytes_per_s: float) -> None:
         self._bytes_per_s = bytes_per_s
         self._left = float(UART_FIFO_BYTES)
-        self._at = time.monotonic()
+        self._at: float | None = None
 
     def wait_s(self, now: float) -> float:
         """In how many seconds it takes more; 0: now.
@@ -186,7 +186,8 @@ class Pace:
         """
         if not self._bytes_per_s:
             return 0.0
-        self._left = min(float(UART_FIFO_BYTES), self._left + (now - self._at) * self._bytes_per_s)
+        since = 0.0 if self._at is None else now - self._at
+        self._left = min(float(UART_FIFO_BYTES), self._left + since * self._bytes_per_s)
         self._at = now
         return max(0.0, -self._left / self._bytes_per_s)
 

@@ -12,12 +12,12 @@ _TICKS = (1 << 30) - 1
 
 def ticks_us() -> int:
     """Microseconds, modulo the period of `ticks_diff`."""
-    return struct.unpack("<Q", _clock.read(8))[0] & _TICKS
+    return int(struct.unpack("<Q", _clock.read(8))[0]) & _TICKS
 
 
 def ticks_ms() -> int:
     """Milliseconds of the same clock."""
-    return (struct.unpack("<Q", _clock.read(8))[0] // 1000) & _TICKS
+    return int(struct.unpack("<Q", _clock.read(8))[0]) // 1000 & _TICKS
 
 
 def sleep_ms(ms: float) -> None:
