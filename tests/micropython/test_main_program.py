@@ -11,7 +11,7 @@ from esp_hil.errors import LinkTimeout, ScriptFailed
 from esp_hil.micropython.driver import LEAST_BYTES_PER_S, PROGRAM_S, MicroPythonBoard, open_board
 from esp_hil.micropython.raw_repl import RawRepl
 from esp_hil.micropython.virtual import VirtualMicroPython, missing
-from esp_hil.micropython.virtual.process import UART_FIFO_BYTES, Pace
+from esp_hil.micropython.virtual.process import UART_FIFO_BYTES, ConsoleRate
 
 needs_interpreter = pytest.mark.skipif(bool(missing()), reason=missing() or "it is there")
 PRINTS = "while True: print('temperature', 21.5)"
@@ -115,14 +115,14 @@ def test_a_program_is_interrupted_while_it_prints_or_sleeps(machine: VirtualMicr
 
 
 def test_output_is_no_faster_than_the_uart_that_it_is_mirrored_to() -> None:
-    pace = Pace(11_520)
+    pace = ConsoleRate(11_520)
     now, sent = 0.0, 0
     while sent < 11_520:
         now += pace.wait_s(now)
         pace.spent(512)
         sent += 512
     assert now == pytest.approx(1.0, abs=(UART_FIFO_BYTES + 512) / 11_520)
-    assert Pace(0).wait_s(0.0) == 0.0
+    assert ConsoleRate(0).wait_s(0.0) == 0.0
 
 
 @needs_interpreter

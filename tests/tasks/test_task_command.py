@@ -125,3 +125,27 @@ def test_several_faces_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     assert status == 0
     assert "above 0.5: the same person" in out
     assert out.splitlines()[-1].split()[1:] == ["1.000", "@admiral"]
+
+
+def test_what_an_update_of_esp_dl_changes_is_a_table_of_the_golden_pictures(
+    folders: tuple[Path, Path],  # noqa: F811 - the fixture
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    golden, zoo_ = folders
+    monkeypatch.setenv("HIL_GOLDEN", str(golden))
+    status, _, err = hil(capsys, "colour", "--update-from", "3.1.5", "--zoo", str(zoo_))
+    assert status != 0
+    assert "colour is the same in ESP-DL 3.1.5 and newest" in err
+    description = golden / "colour" / "task.toml"
+    older = '\n[espdl."3.1".network.colour]\nmean = [0, 0, -255]\n'
+    description.write_text(description.read_text(encoding="utf-8") + older, encoding="utf-8")
+    status, out, _ = hil(capsys, "all", "--update-from", "3.1.5", "--zoo", str(zoo_))
+    assert status == 0
+    assert ": 1 of 1 answered otherwise" in out
+    (row,) = [line for line in out.splitlines() if line.startswith("| black")]
+    assert row.split(" | ")[1].startswith("blue")
+    assert row.endswith("| no |")
+    # no version against itself, and no pictures of one's own
+    assert hil(capsys, "all", "--update-from", "3.1.5", "--espdl", "3.1", "--zoo", str(zoo_))[0] != 0
+    assert hil(capsys, "colour", "x.png", "--update-from", "3.1.5", "--zoo", str(zoo_))[0] != 0

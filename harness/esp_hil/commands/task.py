@@ -20,7 +20,9 @@ HELP = "find faces, people, cats or objects in a picture, or name it, as ESP-DL 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil task`."""
     parser.add_argument(
-        "task", metavar="TASK", help="face_detect, face_recognize, pedestrian, cat, imagenet, coco; or `list`"
+        "task",
+        metavar="TASK",
+        help="face_detect, face_recognize, pedestrian, cat, imagenet, coco; `list`; `all` with --update-from",
     )
     parser.add_argument(
         "images", nargs="*", metavar="IMAGE", help="JPEG or PNG file, or @NAME of a golden picture (@list)"
@@ -35,6 +37,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         default="",
         metavar="VERSION",
         help="answer as this ESP-DL does, e.g. 3.1.5, with its weights (default: the newest)",
+    )
+    parser.add_argument(
+        "--update-from",
+        metavar="VERSION",
+        help="what an update of ESP-DL changes: each golden picture as by VERSION, e.g. 3.1.5, and by --espdl",
     )
     parser.add_argument("--format", metavar="F", help="convert to this pixel format first, e.g. rgb565be")
     parser.add_argument("--size", metavar="WxH", help="scale to this size first, e.g. 320x240 or QVGA")
@@ -60,6 +67,8 @@ def run(args: Namespace) -> int:
 
     if args.task == "list" or args.images == ["@list"]:
         return _list(args.task)
+    if args.update_from:
+        return _updates(args)
     if not args.images:
         raise ConfigError("no picture given", hint="a JPEG or PNG file, or @astronaut; @list names them all")
     if args.save and len(args.images) != 1:
@@ -70,18 +79,48 @@ def run(args: Namespace) -> int:
     if args.frames:
         return _frames(task, args)
     for name in args.images:
-        image = _image(name, args)
-        trace = tasks.Trace(keep=bool(args.dump or args.against))
-        results = task.run(image, trace=trace)
-        _print(name, results, args)
-        if args.dump is not None:
-            _dump(args.dump / Path(name.lstrip("@")).stem, trace)
-        if args.against is not None:
-            _compare(args.against, trace)
-        if args.save is not None:
-            _draw(image, results, args.save)
+        _answer(task, name, args)
     if task.spec.kind == "recognition" and len(args.images) > 1 and not args.json:
         _similarities(task, args)
+    return 0
+
+
+def _answer(task: Task, name: str, args: Namespace) -> None:
+    from esp_hil.tasks import Trace
+
+    image = _image(name, args)
+    trace = Trace(keep=bool(args.dump or args.against))
+    results = task.run(image, trace=trace)
+    _print(name, results, args)
+    if args.dump is not None:
+        _dump(args.dump / Path(name.lstrip("@")).stem, trace)
+    if args.against is not None:
+        _compare(args.against, trace)
+    if args.save is not None:
+        _draw(image, results, args.save)
+
+
+def _updates(args: Namespace) -> int:
+    """A table for each task: what a board with one ESP-DL answers, and what one with another does."""
+    from esp_hil import tasks
+    from esp_hil.tasks.versions import table, updates
+
+    if args.images:
+        raise ConfigError("--update-from takes the golden pictures", hint="leave the pictures out")
+    names = tasks.names() if args.task == "all" else (args.task,)
+    for name in names:
+        tasks.read_spec(name)
+    zoo, new = tasks.zoo_folder(args.zoo), args.espdl or "newest"
+    print(f"# What an update from ESP-DL {args.update_from} to {args.espdl or 'the newest'} changes\n")
+    print(
+        f"Made by `hil task {args.task} --update-from {args.update_from} --target {args.target} --zoo DIR`: the"
+    )
+    print(
+        "golden pictures by the exact reference with the weights, sizes and thresholds of either version.\n"
+    )
+    for name in names:
+        rows = list(updates(name, zoo, args.target, old=args.update_from, new=args.espdl))
+        print(table(rows, old=f"ESP-DL {args.update_from}", new=new) + "\n", flush=True)
     return 0
 
 

@@ -1,7 +1,7 @@
 """The process of a virtual MicroPython board: port, interpreter and helper.
 
 It prints one line of JSON with its URL. Whoever starts it with `control` holds its standard input, where each
-line is a command (reset, power_cycle, cut N, free N, panic OPERATION, quit) and end of file means quit. What was
+line is a command (reset, power_cycle, cut N, free N, panic OPERATION KIND, quit) and end of file means quit. What was
 done is told by a line.
 """
 
@@ -166,7 +166,7 @@ class InterpreterProcess:
                     return
 
 
-class Pace:
+class ConsoleRate:
     """How fast the firmware's output goes: that of the UART which it is mirrored to.
 
     Args:
@@ -217,7 +217,7 @@ class BoardProcess:
         self._wake_read, self._wake_write = socket.socketpair()
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._outgoing = b""
-        self._pace = Pace(self._helper.console_bytes_per_s)
+        self._rate = ConsoleRate(self._helper.console_bytes_per_s)
         self._received = 0
         self._running = True
 
@@ -245,7 +245,7 @@ class BoardProcess:
 
     def _turn(self) -> None:
         ends: list[int | socket.socket] = [self._wake_read, *self.port.readers()]
-        wait_s = self._pace.wait_s(time.monotonic())
+        wait_s = self._rate.wait_s(time.monotonic())
         if not wait_s:
             ends.append(self._chip.output)
         writers = self.port.writers() if self._outgoing else []
@@ -254,7 +254,7 @@ class BoardProcess:
             self._wake_read.recv(4096)
         if self._chip.output in readable:
             said = os.read(self._chip.output, READ_BYTES)
-            self._pace.spent(len(said))
+            self._rate.spent(len(said))
             self._outgoing = (self._outgoing + said)[-UNSENT_BYTES:]
             if not said and self._commands.empty():
                 # the interpreter ended without being told to, as a chip does that panics
