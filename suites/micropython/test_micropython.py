@@ -413,7 +413,12 @@ def test_either_network_for_features_can_be_chosen(
         task = tasks.load("face_recognize", zoo, chip, variant=model.lower(), espdl=recognizer.firmware.espdl)
     except ConfigError as error:
         pytest.skip(str(error))
-    recognizer.enroll(_photograph("admiral"), "admiral", model=model)
+    try:
+        recognizer.enroll(_photograph("admiral"), "admiral", model=model)
+    except ScriptFailed as error:
+        if error.exception != "TypeError":
+            raise
+        pytest.skip("FaceRecognizer of this image has no `model`: it was built with one network for features")
     (face,) = _database(recognizer).faces
     wanted = _embedding(recognizer, task, _photograph("admiral"))
     assert tasks.cosine(face.feature, wanted) >= task.spec.thresholds.cosine

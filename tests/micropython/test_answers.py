@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from esp_hil.errors import HandshakeError, InputError, OutOfMemory, ScriptFailed, WireError
+from esp_hil.micropython.bindings import BINDINGS
 from esp_hil.micropython.firmware import FLAGS, MicroPythonFirmware
 from esp_hil.micropython.picture import Jpeg
 from esp_hil.micropython.record import results_of
 from esp_hil.micropython.traceback import error_of, exception_of
+from esp_hil.micropython.virtual.quirks import place_of
 
 TRACE = 'Traceback (most recent call last):\n  File "<stdin>", line 1, in <module>\n  File "a.py", line 7, in run\n'
 
@@ -168,3 +170,20 @@ def test_the_size_of_a_jpeg_is_read_from_its_header() -> None:
     pillow.fromarray(np.zeros((30, 44, 3), np.uint8)).save(progressive, "JPEG", progressive=True)
     with pytest.raises(InputError, match="progressive"):
         Jpeg.of(progressive.getvalue())
+
+
+def test_a_fault_is_put_down_to_the_line_of_the_binding_that_has_it() -> None:
+    assert "102d875, src/lib/mp_esp_dl_human_face_recognition.cpp:33" in place_of("rgb_features", "102d875")
+    assert "6012426, src/lib/mp_esp_dl_human_face_recognition.cpp:34" in place_of("rgb_features", "6012426")
+    assert place_of("forgets", "102d875") == ""
+    for name, known in BINDINGS.items():
+        for quirk in known.quirks_of("esp32s3"):
+            place = place_of(quirk, name)
+            assert place, quirk
+            others = {other for other in BINDINGS if f"mp_esp_dl_models {other}" in place}
+            assert others <= {name}, f"{quirk} of {name} is said to be in {place}"
+
+
+def test_the_image_with_imagenet_of_6012426_has_both_networks_for_features() -> None:
+    assert "one_features_network" not in BINDINGS["6012426"].quirks_of("esp32s3")
+    assert "one_features_network" in BINDINGS["102d875"].quirks_of("esp32s3")

@@ -46,7 +46,7 @@ class Binding:
         return frozenset((*self.quirks.get("", ()), *self.quirks.get(target, ())))
 
 
-_COMMON = ("gray_is_noise", "panics", "one_features_network", "poisoned_decoder")
+_COMMON = ("gray_is_noise", "panics", "poisoned_decoder")
 BINDINGS: Mapping[str, Binding] = MappingProxyType(
     {
         "102d875": Binding(
@@ -57,9 +57,13 @@ BINDINGS: Mapping[str, Binding] = MappingProxyType(
             targets=("esp32s3",),
             models={"CatDetector": {0: "espdet_224"}, "CocoDetector": {3: "yolo11n_320"}},
             default_model={"CatDetector": 0, "CocoDetector": 3},
-            quirks={"": _COMMON, "esp32s3": ("big_endian_rgb565", "rgb_features")},
+            quirks={
+                "": (*_COMMON, "one_features_network"),
+                "esp32s3": ("big_endian_rgb565", "rgb_features"),
+            },
             console_baud=115_200,
         ),
+        # of its images the one for 16 MB, which alone has ImageNet, and both networks for features
         "6012426": Binding(
             name="6012426",
             espdl="3.1.1",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from esp_hil.errors import HilError
 from esp_hil.micropython.firmware import MicroPythonFirmware
-from esp_hil.micropython.virtual.quirks import BENDING, PUBLISHED, QUIRKS, bent
+from esp_hil.micropython.virtual.quirks import BENDING, QUIRKS, bent, place_of
 from esp_hil.tasks import Detection, Image, PixelFormat, Recognizer, Results, Task, Trace
 from esp_hil.tasks.pixels import Pixels
 from esp_hil.tasks.task import Prepared
@@ -100,9 +100,8 @@ class Findings:
             "|---|---|---|",
         ]
         for quirk, what in sorted(self.rows.items()):
-            lines.append(
-                f"| {QUIRKS[quirk]} | {what} | {PUBLISHED.get(quirk, ('', 'not a published one'))[1]} |"
-            )
+            place = place_of(quirk, firmware.binding) or "not a published one"
+            lines.append(f"| {QUIRKS[quirk]} | {what} | {place} |")
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / PAGE
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")

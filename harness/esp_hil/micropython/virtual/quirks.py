@@ -35,7 +35,8 @@ PUBLISHED: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "one_features_network": (
             "FaceRecognizer has no option `model`: the image has one network for features",
-            "mp_esp_dl_models 102d875, src/esp_face_recognition.cpp:28, and one Kconfig choice for both",
+            "mp_esp_dl_models 102d875, src/esp_face_recognition.cpp:28; esp-dl 9d5f56d, "
+            "models/human_face_recognition/Kconfig: a choice of one of both",
         ),
         "old_signatures": (
             "no option `pixel_format`; FaceRecognizer takes keywords only",
@@ -52,6 +53,28 @@ PUBLISHED: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 """What published bindings do otherwise than they should: in words, and where that stands in their source."""
+
+_ELSEWHERE: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("6012426", "rgb_features"): (
+            "mp_esp_dl_models 6012426, src/lib/mp_esp_dl_human_face_recognition.cpp:34: "
+            "no DL_IMAGE_CAP_RGB_SWAP on the ESP32-S3"
+        ),
+        ("6012426", "gray_is_noise"): (
+            "esp-dl 9d62c32, vision/image/dl_image_preprocessor.cpp:79: the assert is compiled out of MicroPython"
+        ),
+        ("6012426", "panics"): (
+            "mp_esp_dl_models 6012426, src/mp_esp_dl.hpp:57 (make_shared without exceptions)"
+        ),
+    }
+)
+"""Where a fault stands in another state of the binding than the newest."""
+
+
+def place_of(quirk: str, binding: str) -> str:
+    """Where a fault stands in the source of a state of the binding; "" for one that is planted."""
+    return _ELSEWHERE.get((binding, quirk), PUBLISHED.get(quirk, ("", ""))[1])
+
 
 PLANTED: Mapping[str, str] = MappingProxyType(
     {
