@@ -62,8 +62,8 @@ def changed(wish: Wish, change: str) -> Wish:
         given.shape.dim[0].dim_value = 4
     elif change == "free size":
         given.shape.dim[2].dim_param = "height"
-    elif change == "integers":
-        given.elem_type = TensorProto.INT64
+    elif change in {"integers", "half"}:
+        given.elem_type = TensorProto.INT64 if change == "integers" else TensorProto.FLOAT16
         cast = helper.make_node("Cast", ["input"], ["real"], to=TensorProto.FLOAT)
         model.graph.node.insert(0, cast)
         model.graph.node[1].input[0] = "real"
@@ -75,7 +75,12 @@ def changed(wish: Wish, change: str) -> Wish:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [("batch", "batch of 1"), ("free size", "height"), ("integers", "int64")],
+    [
+        ("batch", "batch of 1"),
+        ("free size", "dimension height has no fixed size"),
+        ("integers", "int64, not float32 (export with float32 inputs; look up tokens"),
+        ("half", "float16, not float32 (export the model in float32: model.float()"),
+    ],
 )
 def test_a_network_that_cannot_be_used_is_told_what_to_change(wish: Wish, change: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -234,10 +239,59 @@ def test_each_input_has_a_folder_or_all_are_in_one_file(tmp_path: Path) -> None:
             (IMU, PICTURE), (), GivenInputs(folders={"imu": folders["imu"]}), calibrates=True, streams=False, say=quiet
         )  # fmt: skip
     assert "--calibration picture=FOLDER" in caught.value.hint
-    with pytest.raises(ConfigError, match="2 inputs: imu, picture"):
+    with pytest.raises(ConfigError, match="2 inputs: imu, picture") as caught:
         choose(
             (IMU, PICTURE), (), GivenInputs(folders={"": tmp_path}), calibrates=True, streams=False, say=quiet
         )
+    assert "--calibration imu=FOLDER --calibration picture=FOLDER" in caught.value.hint
+
+
+def archive(path: Path) -> Path:
+    """Twelve inputs of IMU and BYTES, with what is known of them."""
+    random = np.random.default_rng(3)
+    right: Any = {"expected/y": np.arange(12, dtype=np.float32).reshape(12, 1)}
+    np.savez(
+        path,
+        imu=random.standard_normal((12, 6)).astype(np.float32),
+        bytes=random.integers(-128, 128, (12, 5)).astype(np.int8),
+        labels=np.arange(12) % 5,
+        **right,
+    )
+    return path
+
+
+def test_one_npz_calibrates_all_inputs_and_a_third_of_it_becomes_golden(tmp_path: Path) -> None:
+    path = archive(tmp_path / "all.npz")
+    given = GivenInputs(folders={"": path})
+    found = choose((IMU, BYTES), (), given, calibrates=True, streams=False, say=quiet)
+    chosen = chosen_goldens(12)
+    assert found.golden["labels"].tolist() == (chosen % 5).tolist()
+    assert found.golden["expected/y"][:, 0].tolist() == chosen.tolist()
+    assert {name: len(array) for name, array in found.calibration.items()} == {"imu": 8, "bytes": 8}
+    assert found.labelled
+    both = replace(given, npz=path)
+    found = choose((IMU, BYTES), (), both, calibrates=True, streams=False, say=quiet)
+    assert (len(found.golden["imu"]), len(found.calibration["imu"])) == (12, 12)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "words"),
+    [
+        ("imu", "all.npz", "--calibration imu=all.npz: an .npz holds all inputs"),
+        ("imu", "all.npy", "all.npy is a file (give its folder, or an .npz"),
+        ("", "none.npz", "none.npz: not a readable .npz: No such file"),
+    ],
+)
+def test_a_file_that_cannot_calibrate_is_told_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, path: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    archive(Path("all.npz"))
+    np.save("all.npy", np.zeros((12, 6), np.float32))
+    ports = (IMU,) if path == "all.npy" else (IMU, BYTES)
+    with pytest.raises(HilError) as caught:
+        choose(ports, (), GivenInputs(folders={name: Path(path)}), calibrates=True, streams=False, say=quiet)
+    assert words in str(caught.value)
 
 
 def test_as_many_of_each_input(tmp_path: Path) -> None:
@@ -280,7 +334,10 @@ def test_a_file_of_inputs_keeps_what_it_says_beside_them(tmp_path: Path) -> None
         ({"imu": np.zeros((12, 6), np.float32)}, "has no bytes"),
         ({"imu": np.full((12, 6), np.nan, np.float32), "bytes": np.zeros((12, 5), np.int8)}, "NaN"),
         ({"imu": np.zeros((12, 6), np.float32), "bytes": np.zeros((12, 5), np.int16)}, "bytes is int16"),
-        ({"imu": np.zeros((12, 6), np.float32), "bytes": np.zeros((10, 5), np.int8)}, "as many of each"),
+        (
+            {"imu": np.zeros((12, 6), np.float32), "bytes": np.zeros((10, 5), np.int8)},
+            "12 of imu, 10 of bytes",
+        ),
     ],
 )
 def test_a_file_of_inputs_that_does_not_fit_is_told_why(
@@ -445,7 +502,106 @@ def test_what_is_no_model_file_is_named(tmp_path: Path, content: bytes, words: s
     assert not (tmp_path / "golden").exists()
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("--onnx", b"\x1c\0\0\0TFL3" + bytes(64), "net is a .tflite file, not ONNX (give it with --tflite)"),
+        ("--onnx", b"EDL2" + bytes(64), "net is a .espdl file, not ONNX (give it with --espdl)"),
+        ("--onnx", b"PK\x03\x04" + bytes(64), "net is a ZIP archive (a torch checkpoint"),
+        ("--onnx", None, "net is a folder (give the .onnx file itself)"),
+        ("--tflite", float_model().SerializeToString(), "net is an ONNX file (give it with --onnx"),
+        ("--espdl", float_model().SerializeToString(), "net is an ONNX file (give it with --onnx"),
+    ],
+)
+def test_a_file_of_another_kind_names_the_option_that_takes_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    case: tuple[str, bytes | None, str],
+) -> None:
+    option, content, words = case
+    monkeypatch.chdir(tmp_path)
+    if content is None:
+        Path("net").mkdir()
+    else:
+        Path("net").write_bytes(content)
+    assert main(["new", "mine", option, "net"]) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+
+
+def test_what_is_said_of_a_file_names_the_place_where_it_will_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the scratch folder's, which is gone when a person types the line."""
+    monkeypatch.chdir(tmp_path)
+    Path("net.espdl").write_bytes(fusion_file())
+    monkeypatch.setattr(
+        "esp_hil.goldens.new_check.changes_of", lambda _found, path: (f"hil resolver {path}",)
+    )
+    assert main(["new", "mine", "--espdl", "net.espdl", "--target", "esp32p4"]) == 0
+    told = capsys.readouterr().out
+    assert "hil resolver golden/mine/given/esp32p4.espdl" in told.replace("\\", "/")
+    assert "pytest --target esp32p4 --hil-board virtual --hil-model mine" in told
+
+
+# detectors
+
+BOXES_OF = """
+def after(outputs):
+    high = outputs["gate"].max()
+    return [(0, 0, 8, 8, 0.9, 0), (20, 20, 28, 28, 0.8, 1)] if high > -1e9 else []
+"""
+
+
+def test_a_detector_s_pipeline_comes_along_and_is_tried_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.espdl").write_bytes(fusion_file())
+    right: Any = {"expected/boxes": np.zeros((3, 1, 5))}
+    np.savez("in.npz", imu=np.zeros((3, 6), np.int8), audio=np.zeros((3, 6), np.int8), **right)
+    asked = ["new", "mine", "--espdl", "net.espdl", "--target", "esp32s3", "--inputs", "in.npz"]
+    Path("mine.py").write_text("def before(stored): ...", encoding="utf-8")
+    assert main([*asked, "--pipeline", "mine.py"]) == 2
+    assert "mine.py has no function after(outputs)" in capsys.readouterr().err
+    Path("mine.py").write_text("def after(outputs):\n    return outputs['none']", encoding="utf-8")
+    assert main([*asked, "--pipeline", "mine.py"]) == 2
+    assert "after of the pipeline failed: KeyError: 'none'" in capsys.readouterr().err
+    assert not Path("golden/mine").exists()
+    Path("mine.py").write_text(BOXES_OF, encoding="utf-8")
+    assert main([*asked, "--pipeline", "mine.py"]) == 0
+    assert "pipeline: 6 boxes in 3 golden inputs" in capsys.readouterr().out
+    model = catalogue.load("mine", (Path("golden"),))
+    assert model.pipeline is not None
+    assert model.opened_pipeline() is not None
+    assert model.golden().expected["boxes"].shape == (3, 1, 5)
+
+
+def test_boxes_are_no_meaning_of_an_output_but_a_pipeline_s() -> None:
+    with pytest.raises(ConfigError) as caught:
+        command._meanings(["box=boxes"])
+    assert "--pipeline" in caught.value.hint
+    with pytest.raises(ConfigError) as caught:
+        command._meanings(["box=regression"])
+    assert "boxes" not in caught.value.hint
+    assert "values is a regression" in caught.value.hint
+
+
 # hil new --check
+
+
+def test_check_finds_nothing_to_change_in_a_free_batch(
+    wish: Wish, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = float_model()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    assert wish.onnx is not None
+    path = wish.onnx.with_name("free.onnx")
+    onnx.save(model, path)
+    assert main(["new", "mine", "--onnx", str(path), "--check", "--target", "esp32s3"]) == 0
+    assert "->" not in capsys.readouterr().out
 
 
 def test_check_says_what_to_change_on_which_chip_and_makes_nothing(

@@ -179,7 +179,7 @@ def test_each_kind_of_golden_changes_the_digest(tmp_path: Path) -> None:
         ({"labels": np.array([0, 1])}, "there are 3 inputs"),
         ({"labels": np.array([0, 1, 2])}, "label 2, model.toml names 2 classes"),
         ({"labels": np.array([0.0, 1, 1])}, "not integers"),
-        ({"expected__nothing": np.zeros(3)}, "no such output"),
+        ({"expected__nothing": np.zeros(3)}, "is for no output of the model"),
         ({"sequence": np.zeros(2, np.int64)}, "sequence is [2]"),
         ({"sequence": np.zeros(3)}, "sequence is float64"),
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -21,26 +23,38 @@ HELP = (
 )
 
 _ABOUT = """
-A model folder (golden/NAME) is what hil tests: the network's device files, inputs to ask it ("golden inputs"), and a
-model.toml that says what inputs and outputs mean. Give what you have:
+A model folder, golden/NAME, is what pytest and the other commands test. It holds the network's device files, the
+inputs that it is tested with ("golden inputs"), and model.toml, which says what inputs and outputs mean and is yours
+to change.
+"""
 
-  a float ONNX file            it is quantized to 8 bits with esp-ppq for ESP-DL; 10 or more inputs calibrate it
-      hil new gesture --onnx gesture.onnx --calibration pictures/ --labels names.txt
-      hil new fusion  --onnx fusion.onnx --calibration image=pictures/ --calibration imu=recordings/
-  a .tflite file               as it is, for TensorFlow Lite Micro, on every chip
-      hil new wake    --tflite hey_jarvis.tflite
-  one .espdl file a chip       as they are, for ESP-DL
-      hil new detect  --espdl detect_s3.espdl --espdl detect_p4.espdl
-  a streaming net: its cache comes in as one input and goes out as one output
-      hil new tcn     --onnx tcn.onnx --state cache=next_cache --calibration frame=recording/
-  a device file and the float ONNX it was made from: then the price of quantization is told too
-      hil new detect  --onnx detect.onnx --espdl detect_s3.espdl
-
-Will it run, and what must change? Says so in seconds, makes nothing:
+_EXAMPLES = """
+1. Will it run on my chips, and what would have to change? Answered in seconds; nothing is written:
       hil new gesture --onnx gesture.onnx --check --target esp32,esp32s3
 
-Afterwards, without a board:   pytest --target esp32s3 --hil-board virtual --hil-model NAME
-with one on a USB port:        pytest --target esp32s3 --hil-model NAME
+2. Make the folder, from what you have:
+   a float ONNX file: it is quantized to 8 bits for ESP-DL
+      hil new gesture --onnx gesture.onnx --calibration pictures/ --labels names.txt
+   with several inputs
+      hil new fusion --onnx fusion.onnx --calibration inputs.npz
+      hil new fusion --onnx fusion.onnx --calibration image=pictures/ --calibration imu=recordings/
+   with an output that is not class scores, here a regression
+      hil new speed --onnx speed.onnx --calibration inputs.npz --meaning speed=values
+   a detector: decoding and NMS are yours, in Python (docs/models.md)
+      hil new detect --onnx detect.onnx --calibration pictures/ --pipeline pipeline.py
+   a streaming network: its cache goes out as an output and comes back as an input
+      hil new tcn --onnx tcn.onnx --state cache=next_cache --calibration frame=recording/
+   a .tflite file: for TensorFlow Lite Micro, the same file on every chip
+      hil new wake --tflite hey_jarvis.tflite
+   .espdl files, one for each chip
+      hil new actor --espdl esp32s3=actor_s3.espdl --espdl esp32p4=actor_p4.espdl
+   an .espdl file and the float ONNX that it was made from: the price of quantization is measured too
+      hil new actor --onnx actor.onnx --espdl esp32s3=actor_s3.espdl
+
+3. Test it, without a board:
+      pytest --target esp32s3 --hil-board virtual --hil-model NAME
+   and on a board at a USB port:
+      pytest --target esp32s3 --hil-model NAME
 """
 
 
@@ -48,67 +62,92 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil new`."""
     parser.formatter_class = RawDescriptionHelpFormatter
     parser.description = f"{HELP}\n{_ABOUT}"
-    parser.add_argument("name", metavar="NAME", help="of the model; its folder is golden/NAME")
-    network = parser.add_argument_group("the network (one or more)")
-    network.add_argument("--onnx", type=Path, metavar="FILE", help="the float model")
-    network.add_argument("--tflite", type=Path, metavar="FILE", help="for TensorFlow Lite Micro, as it is")
+    parser.epilog = _EXAMPLES
+    parser.add_argument("name", metavar="NAME", help="a name for the model; its folder becomes golden/NAME")
+    network = parser.add_argument_group(
+        "the network (one of these; --onnx beside a device file to compare them)"
+    )
+    network.add_argument(
+        "--onnx",
+        type=Path,
+        metavar="FILE",
+        help="the float32 model; quantized, unless a device file is given",
+    )
+    network.add_argument(
+        "--tflite", type=Path, metavar="FILE", help="a device file for TensorFlow Lite Micro, taken as it is"
+    )
     network.add_argument(
         "--espdl",
         metavar="[CHIP=]FILE",
         action="append",
         default=[],
-        help="for ESP-DL, as it is; give it again for another chip. CHIP= where the file does not tell its own",
+        help="a device file for ESP-DL, taken as it is; once for each chip. CHIP= where the file does not "
+        "say which one it is for",
     )
-    inputs = parser.add_argument_group("inputs (without any, seeded noise is taken, and that is said)")
-    inputs.add_argument(
-        "--calibration", metavar="[INPUT=]FOLDER", action="append", default=[],
-        help="images, or .npy arrays in the shape of the input, 10 or more; a third become golden inputs. "
-        "In subfolders named as a class they have that class",
-    )  # fmt: skip
-    inputs.add_argument(
-        "--inputs", type=Path, metavar="FILE.npz",
-        help="golden inputs: an array for each input, N first; `labels` and `expected/OUTPUT` if you know them",
-    )  # fmt: skip
-    inputs.add_argument(
-        "--mean",
-        default="",
-        metavar="V,V,V",
-        help="of images: subtracted from byte / 255, one value a channel",
+    _add_inputs(parser)
+    outputs = parser.add_argument_group("outputs (what is not said is guessed, and printed)")
+    outputs.add_argument(
+        "--labels", type=Path, metavar="FILE", help="class names, one per line, in the model's order"
     )
-    inputs.add_argument(
-        "--std", default="", metavar="V,V,V", help="of images: divisor after that, one value a channel"
-    )
-    inputs.add_argument(
-        "--state", metavar="INPUT=OUTPUT", action="append", default=[],
-        help="of a streaming net: INPUT gets what OUTPUT gave in the step before, zeros at the start of a sequence; "
-        "its own values need not be given. Inputs are then steps in their order",
-    )  # fmt: skip
-    outputs = parser.add_argument_group("outputs")
-    outputs.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one a line")
     outputs.add_argument(
         "--meaning", metavar="OUTPUT=WHAT", action="append", default=[],
-        help="scores (of classes) | values (a regression) | embedding | dense (classes of pixels) | raw",
+        help="scores (of classes) | values (a regression) | embedding (a direction: cosine) | dense (classes of "
+        "pixels) | raw (integers, only compared with the exact reference)",
     )  # fmt: skip
     outputs.add_argument(
-        "--output", default="", help="the output that holds class scores, if there are several"
+        "--output", default="", help="which output holds the class scores, where there are several"
     )
-    making = parser.add_argument_group("making")
+    outputs.add_argument(
+        "--pipeline", type=Path, metavar="FILE.py",
+        help="of a detector: Python with after(outputs), which returns boxes (docs/models.md); golden/NAME gets a copy",
+    )  # fmt: skip
+    making = parser.add_argument_group("what to make")
     making.add_argument(
         "--target",
-        help="chips that you have (esp32, esp32s3, esp32p4 ...), comma-separated; default: device files for every kind",
+        metavar="CHIP,CHIP",
+        help="your chips: esp32, esp32s3, esp32p4 ...; default: device files for every kind of chip (--check: for the "
+        "usual ones)",
+    )
+    making.add_argument(
+        "--check", action="store_true", help="only say whether it will run, and what to change; write nothing"
     )
     making.add_argument(
         "--float-operators",
         default="",
         metavar="A,B",
-        help="ONNX operators that may stay in float: slower, but exact",
+        help="ONNX operators that may stay in float on the chip, such as Log,Sqrt: slow, but not quantized",
     )
     making.add_argument(
-        "--check", action="store_true", help="only say whether it will run, and what to change"
+        "--into", type=Path, default=Path("golden"), metavar="FOLDER",
+        help="where the model's folder is made; default: golden",
+    )  # fmt: skip
+
+
+def _add_inputs(parser: ArgumentParser) -> None:
+    inputs = parser.add_argument_group("inputs (if you give none, seeded noise is used)")
+    inputs.add_argument(
+        "--calibration", metavar="[INPUT=]FOLDER|FILE.npz", action="append", default=[],
+        help="10 or more inputs for the quantizer; up to a third of them become golden inputs instead, unless --inputs "
+        "gives those. A folder of images or .npy arrays, in subfolders named after the classes if you know them, and "
+        "INPUT=FOLDER for each if there are several inputs; or one .npz with an array for each input, N first, and "
+        "`labels` (class numbers) and `expected/OUTPUT` (right answers) if you know them",
+    )  # fmt: skip
+    inputs.add_argument(
+        "--inputs", type=Path, metavar="FILE.npz",
+        help="golden inputs, all of them, in an .npz like that; without --calibration they also calibrate",
+    )  # fmt: skip
+    inputs.add_argument(
+        "--mean",
+        default="",
+        metavar="V,V,V",
+        help="for images: the model takes (byte / 255 - mean) / std; one value per channel, default 0",
     )
-    making.add_argument(
-        "--into", type=Path, default=Path("golden"), metavar="FOLDER", help="default: golden in this folder"
-    )
+    inputs.add_argument("--std", default="", metavar="V,V,V", help="see --mean; default 1")
+    inputs.add_argument(
+        "--state", metavar="INPUT=OUTPUT", action="append", default=[],
+        help="for a streaming network: INPUT gets what OUTPUT gave in the step before, and zeros at the start of a "
+        "sequence. You give no values for it; the other inputs are the steps, in order",
+    )  # fmt: skip
 
 
 def run(args: Namespace) -> int:
@@ -119,13 +158,23 @@ def run(args: Namespace) -> int:
     from esp_hil.goldens.new_model import create
     from esp_hil.models import catalogue
 
-    folder = create(wish, args.into, lambda line: print(line, flush=True), look=_look_over)
+    look = partial(_look_over, args.into / args.name)
+    folder = create(wish, args.into, lambda line: print(line, flush=True), look=look)
     model = catalogue.load(args.name, (args.into,))
     print(f"made {folder}")
-    chips = dict.fromkeys(_CHIP_OF[family] for recipe in model.recipes.values() for family in recipe.targets)
-    chip = "esp32s3" if "esp32s3" in chips else next(iter(chips))
-    print(f"next: pytest --target {chip} --hil-board virtual --hil-model {args.name}")
+    made = [family for recipe in model.recipes.values() for family in recipe.targets]
+    print(
+        f"next, without a board: pytest --target {_next_chips(args.target, made)} --hil-board virtual "
+        f"--hil-model {args.name}"
+    )
     return 0
+
+
+def _next_chips(asked: str | None, made: Sequence[Family]) -> str:
+    """The chips that were asked for; else one to begin with."""
+    if asked:
+        return ",".join(dict.fromkeys(_CHIP_OF["c"] if name == "c" else name for name in _words(asked)))
+    return "esp32s3" if "esp32s3" in made else _CHIP_OF[made[0]]
 
 
 _CHIP_OF: dict[Family, str] = {"c": "esp32", "esp32s3": "esp32s3", "esp32p4": "esp32p4", "tflm": "esp32s3"}
@@ -152,9 +201,14 @@ def _wish(args: Namespace) -> Wish:
         families=_families(args.target),
         output=args.output,
         meanings=_meanings(args.meaning),
-        float_operators=tuple(word.strip() for word in args.float_operators.split(",") if word.strip()),
+        float_operators=tuple(_words(args.float_operators)),
         states=_states(args.state),
+        pipeline=args.pipeline,
     )
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _file_and_chip(text: str) -> tuple[Path, Family | None]:
@@ -185,10 +239,19 @@ def _meanings(words: list[str]) -> dict[str, Meaning]:
     from esp_hil.verdict.measures import Meaning
 
     found: dict[str, Meaning] = {}
+    known = [word for word in get_args(Meaning) if word != "boxes"]
     for text in words:
         name, _, what = text.rpartition("=")
-        if not name or what not in get_args(Meaning):
-            raise ConfigError(f"--meaning {text}", hint=f"OUTPUT={'|'.join(get_args(Meaning))}")
+        if what == "boxes":
+            raise ConfigError(
+                f"--meaning {text}: boxes are made of outputs, by a program of yours",
+                hint="--pipeline FILE.py",
+            )
+        if not name or what not in known:
+            raise ConfigError(
+                f"--meaning {text}: not OUTPUT=WHAT with a WHAT that is known",
+                hint=f"OUTPUT={'|'.join(known)}; values is a regression",
+            )
         found[name] = cast("Meaning", what)
     return found
 
@@ -196,7 +259,7 @@ def _meanings(words: list[str]) -> dict[str, Meaning]:
 def _check(wish: Wish, targets: str | None) -> int:
     from esp_hil.goldens.new_check import check
 
-    names = [word.strip() for word in (targets or "").split(",") if word.strip()]
+    names = _words(targets or "")
     chips = ["esp32" if name == "c" else name for name in names]
     all_run = True
     for answer in check(wish, chips):
@@ -209,8 +272,16 @@ def _check(wish: Wish, targets: str | None) -> int:
     return 0 if all_run else 1
 
 
-def _look_over(model: Model, recipe: str, family: Family, exact: Answers) -> None:
-    """Findings of hil lint, and how far the device file is from the float model."""
+def _look_over(place: Path, model: Model, recipe: str, family: Family, exact: Answers) -> None:
+    """Findings of hil lint, and how far the device file is from the float model.
+
+    Args:
+        place: where the model's folder will be; until then it lies elsewhere.
+        model: looked over.
+        recipe: of the device file.
+        family: of the device file.
+        exact: its answers to the golden inputs.
+    """
     from esp_hil.goldens.new_check import RESOLVER, changes_of
     from esp_hil.lint import lint_file
 
@@ -223,7 +294,9 @@ def _look_over(model: Model, recipe: str, family: Family, exact: Answers) -> Non
         if finding.severity != "note" and finding.rule != RESOLVER:
             where = f" at {finding.node}" if finding.node else ""
             print(f"{family:8} {finding.severity}: {finding.rule}{where}: {finding.why} -> {finding.todo}")
-    for line in changes_of([one for one in findings if one.rule == RESOLVER], path):
+    _try_pipeline(model, recipe, family, {name: answer.real() for name, answer in exact.items()})
+    shown = place / path.relative_to(model.folder)
+    for line in changes_of([one for one in findings if one.rule == RESOLVER], shown):
         print(f"{family:8} {line}")
 
 
@@ -245,13 +318,25 @@ def _beside_float(model: Model, recipe: str, family: Family, exact: dict[str, Ar
             print(f"{family:8} {name}: {told}")
 
 
+def _try_pipeline(model: Model, recipe: str, family: Family, exact: dict[str, Array]) -> None:
+    """Make boxes of the answers now: what fails in a person's program fails before the folder is there."""
+    from esp_hil.models.device_file import open_device_file
+
+    pipeline = model.opened_pipeline()
+    if pipeline is None:
+        return
+    outputs = model.device_outputs(open_device_file(model.artifact(recipe, family)))
+    found = pipeline.find({name: tensor.restore(exact[name]) for name, tensor in outputs.items()})
+    print(f"{family:8} pipeline: {sum(map(len, found))} boxes in {len(found)} golden inputs")
+
+
 _TOLD = frozenset({"top1", "rmse", "cosine", "pixels"})
 
 
 def _families(text: str | None) -> tuple[Family, ...]:
     from esp_hil.targets import FAMILIES, target
 
-    names = [word.strip() for word in (text or "").split(",") if word.strip()]
+    names = _words(text or "")
     found = {name if name in FAMILIES else target(name).family for name in names}
     return tuple(family for family in FAMILIES if family in found)
 

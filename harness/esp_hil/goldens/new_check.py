@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import onnx
 
 RESOLVER = "tflm-resolver"
-DONE_HERE = frozenset({"dynamic-matmul", "shared-matmul-input", "erf"})
-"""Rules about what `esp_hil.goldens.prepare` and the quantizer's process put right."""
+DONE_HERE = frozenset({"dynamic-matmul", "shared-matmul-input", "erf", "open-shape"})
+"""Rules about what `esp_hil.goldens.prepare` and the quantizer's process put right. Of open shapes only the batch is
+left here: `ports_of_onnx` refuses the others."""
 
 DEFAULT = {"espdl": ("esp32s3", "esp32p4"), "tflm": ("esp32", "esp32s3", "esp32p4")}
 """Chips that are looked at if nobody named one."""

@@ -32,7 +32,7 @@ class GivenInputs:
 
     Attributes:
         npz: golden inputs by name, with labels, expected/NAME, ids and sequence as golden inputs have them.
-        folders: of calibration inputs, by input; "" stands for the only input.
+        folders: of calibration inputs, by input; "" stands for the only input, or for an .npz with all of them.
         mean: of images.
         std: of images.
     """
@@ -41,6 +41,17 @@ class GivenInputs:
     folders: Mapping[str, Path] = field(default_factory=dict)
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+
+    @property
+    def archive(self) -> Path | None:
+        """The .npz that holds the calibration inputs of all inputs."""
+        alone = next(iter(self.folders.values())) if len(self.folders) == 1 else None
+        return alone if alone is not None and alone.suffix == ".npz" else None
+
+    @property
+    def source(self) -> Path | None:
+        """The .npz that the golden inputs come from."""
+        return self.npz or self.archive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +100,16 @@ def choose(
         ConfigError: too few, of another number for each input, or of an input that the model has not.
         GoldenError: a file cannot be read, or has another shape.
     """
-    folders = _by_input(inputs, given.folders)
+    folders = _by_input(inputs, given)
     if given.npz is None and not folders:
         return _invented(inputs, streams=streams, calibrates=calibrates, say=say)
-    samples, labels, ids = _from_folders(inputs, folders, classes, given, say) if folders else ({}, None, ())
-    ports = tuple(samples[port.name][0] if port.name in samples else port for port in inputs)
-    arrays = {name: values for name, (_, values) in samples.items()}
+    ports, arrays, beside = inputs, dict[str, Array](), dict[str, Array]()
+    if given.archive is not None:
+        ports, held = _from_npz(inputs, replace(given, npz=given.archive), fixed=set())
+        arrays = {port.name: held.pop(port.name) for port in ports}
+        beside = held
+    elif folders:
+        ports, arrays, beside = _from_folders(inputs, folders, classes, given, say)
     if given.npz is not None:
         ports, golden = _from_npz(ports, given, fixed=set(arrays))
         calibration = _complete(ports, arrays, golden)
@@ -108,7 +123,7 @@ def choose(
             shared=not arrays,
         )
     else:
-        chosen = _divided(ports, arrays, labels, ids, streams=streams)
+        chosen = _divided(ports, arrays, beside, streams=streams)
     counted = arrays or {port.name: chosen.golden[port.name] for port in ports}
     count = min(map(len, counted.values()))
     if calibrates and count < LEAST:
@@ -118,11 +133,22 @@ def choose(
     return chosen
 
 
-def _by_input(inputs: tuple[ModelPort, ...], folders: Mapping[str, Path]) -> dict[str, Path]:
-    names = [port.name for port in inputs]
+def _by_input(inputs: tuple[ModelPort, ...], given: GivenInputs) -> dict[str, Path]:
+    """Folders by input; an .npz with all of them by the name of each."""
+    names, folders = [port.name for port in inputs], given.folders
+    if given.archive is not None and ("" in folders or names == list(folders)):
+        return dict.fromkeys(names, given.archive)
+    for name, path in folders.items():
+        if path.suffix == ".npz":
+            raise ConfigError(
+                f"--calibration {name}={path}: an .npz holds all inputs",
+                hint=f"--calibration {path} alone, with an array for each input: {', '.join(names)}",
+            )
     if "" in folders and len(names) > 1:
+        each = " ".join(f"--calibration {name}=FOLDER" for name in names)
         raise ConfigError(
-            f"{len(names)} inputs: {', '.join(names)}", hint=f"say which: --calibration {names[0]}=FOLDER"
+            f"the model has {len(names)} inputs: {', '.join(names)}",
+            hint=f"{each}, or --calibration FILE.npz with an array for each",
         )
     found = {name or names[0]: folder for name, folder in folders.items()}
     strange = [name for name in found if name not in names]
@@ -132,7 +158,7 @@ def _by_input(inputs: tuple[ModelPort, ...], folders: Mapping[str, Path]) -> dic
     if found and missing:
         raise ConfigError(
             f"no calibration inputs for {', '.join(missing)}",
-            hint=f"--calibration {missing[0]}=FOLDER as well, or all of them in --inputs FILE.npz",
+            hint=f"--calibration {missing[0]}=FOLDER as well, or all of them in --calibration FILE.npz",
         )
     return found
 
@@ -143,11 +169,10 @@ def _from_folders(
     classes: tuple[str, ...],
     given: GivenInputs,
     say: Say,
-) -> tuple[dict[str, tuple[ModelPort, Array]], Array | None, tuple[str, ...]]:
-    """ModelPort and samples of each input, and labels and ids of the first."""
+) -> tuple[tuple[ModelPort, ...], dict[str, Array], dict[str, Array]]:
+    """Ports and samples of all inputs, and what the first one's files tell beside: ids, and labels if all have one."""
     found: dict[str, tuple[ModelPort, Array]] = {}
-    labels: Array | None = None
-    ids: tuple[str, ...] = ()
+    beside: dict[str, Array] = {}
     for asked in inputs:
         port = _as_stored(asked, folders[asked.name])
         samples = read_samples(
@@ -163,15 +188,22 @@ def _from_folders(
         if not images and (given.mean or given.std) and len(inputs) == 1:
             raise ConfigError("--mean and --std are for images, and these inputs are stored as floats")
         found[port.name] = (port.as_image(given.mean, given.std) if images else port, samples.values)
-        if labels is None:
-            labels, ids = samples.labels, samples.ids
+        if not beside:
+            beside["ids"] = np.array(samples.ids)
+            if (samples.labels != UNKNOWN).all():
+                beside["labels"] = samples.labels
     counts = {name: len(values) for name, (_, values) in found.items()}
     if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{count} of {name}" for name, count in counts.items())
         raise ConfigError(
-            f"as many of each input, not {listed}", hint="they are taken in the order of their names"
+            f"--calibration: {_counted(counts)}",
+            hint="give as many of each input; files belong together in the order of their names",
         )
-    return found, labels, ids
+    arrays = {name: values for name, (_, values) in found.items()}
+    return tuple(found[port.name][0] for port in inputs), arrays, beside
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} of {name}" for name, count in counts.items())
 
 
 def _as_stored(port: ModelPort, folder: Path) -> ModelPort:
@@ -210,7 +242,10 @@ def _from_npz(
         golden[port.name] = values
     counts = {port.name: len(golden[port.name]) for port in ports}
     if len(set(counts.values())) > 1:
-        raise GoldenError(f"{given.npz}: as many of each input, not {counts}", hint="N comes first")
+        raise GoldenError(
+            f"{given.npz}: {_counted(counts)}",
+            hint="give as many of each input: N is the first axis of an array",
+        )
     count = next(iter(counts.values()))
     for name, array in extras.items():
         if array.shape[:1] != (count,):
@@ -255,23 +290,17 @@ def _complete(
 def _divided(
     ports: tuple[ModelPort, ...],
     arrays: dict[str, Array],
-    labels: Array | None,
-    ids: tuple[str, ...],
+    beside: dict[str, Array],
     *,
     streams: bool,
 ) -> ChosenInputs:
     """Some of the samples are golden inputs, the others calibrate; of a stream the first ones, as they follow."""
     count = len(next(iter(arrays.values())))
     golden = chosen_goldens(count)
-    if streams:
+    if streams or "sequence" in beside:
         golden = np.arange(len(golden))
     rest = np.setdiff1d(np.arange(count), golden)
-    kept = {name: values[golden] for name, values in arrays.items()}
-    kept["ids"] = np.array(ids)[golden]
-    assert labels is not None
-    labelled = bool((labels[golden] != UNKNOWN).all())
-    if labelled:
-        kept["labels"] = labels[golden]
+    kept = {name: values[golden] for name, values in (arrays | beside).items()}
     return ChosenInputs(
         ports=ports,
         golden=kept,
@@ -279,7 +308,7 @@ def _divided(
         shared=not len(rest),
         origin=f"{len(golden)} of the {count} inputs given to hil new",
         invented=False,
-        labelled=labelled,
+        labelled="labels" in kept,
     )
 
 
@@ -306,8 +335,8 @@ def _invented(inputs: tuple[ModelPort, ...], *, streams: bool, calibrates: bool,
     )
     if calibrates:
         say(
-            "no inputs were given: CALIBRATED ON SEEDED NOISE. Device against exact is as good as with real data; "
-            "how far it is from the float model says nothing: give --calibration FOLDER or --inputs FILE.npz"
+            "so it is CALIBRATED ON SEEDED NOISE: device against exact is tested as well as with real data, but the "
+            "distance from the float model means nothing: give --calibration FOLDER|FILE.npz or --inputs FILE.npz"
         )
     return ChosenInputs(
         ports=inputs,

@@ -19,6 +19,7 @@ import numpy as np
 from esp_hil.errors import ConfigError, FormatError, GoldenError
 from esp_hil.formats.espdl import EspdlModel
 from esp_hil.formats.espdl.family import possible_families
+from esp_hil.formats.kinds import kind_of, read_bytes
 from esp_hil.formats.tflite import TfliteModel
 from esp_hil.goldens.build import build
 from esp_hil.goldens.esp_ppq import require_quantizer
@@ -42,6 +43,7 @@ from esp_hil.models.device_file import DeviceFile, open_device_file
 from esp_hil.models.float_model import FloatModel
 from esp_hil.models.golden_set import read_golden
 from esp_hil.models.model_toml import parse
+from esp_hil.models.pipeline import Pipeline, PipelineSpec, open_pipeline
 from esp_hil.targets import FAMILIES, FAMILIES_OF, Family, Runtime
 from esp_hil.verdict.measures import Meaning
 
@@ -52,6 +54,8 @@ Say = Callable[[str], None]
 Look = Callable[[Model, str, Family, Answers], None]
 """Shown a model, a recipe, a family, and what the exact reference answers to the golden inputs."""
 MOST_CALIBRATION = 128
+PIPELINE = "pipeline.py"
+"""Name of a detector's Python file in the model's folder."""
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -71,6 +75,7 @@ class Wish:
         meanings: of outputs, by name.
         float_operators: ONNX operator types that may stay in float.
         states: inputs that are fed with an output of the step before, and which.
+        pipeline: a detector's Python file, see `esp_hil.models.pipeline`.
     """
 
     name: str
@@ -84,6 +89,7 @@ class Wish:
     meanings: Mapping[str, Meaning] = field(default_factory=dict)
     float_operators: tuple[str, ...] = ()
     states: Mapping[str, str] = field(default_factory=dict)
+    pipeline: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +135,7 @@ def create(wish: Wish, root: Path, say: Say, look: Look = lambda *_: None) -> Pa
     target = root / wish.name
     if target.exists():
         raise ConfigError(f"{target} is there already", hint="choose another name, or remove the folder")
+    pipeline = _pipeline(wish)
     sources = read_sources(wish)
     chosen = choose(
         tuple(port for port in sources.ports.inputs if not port.state),
@@ -147,6 +154,7 @@ def create(wish: Wish, root: Path, say: Say, look: Look = lambda *_: None) -> Pa
         folder = Path(name) / wish.name
         folder.mkdir()
         _write(folder, wish, sources, facts, chosen)
+        _check_golden(folder, wish, facts, pipeline)
         build(catalogue.load(wish.name, (Path(name),)), say=say)
         gaps = _looked_over(catalogue.load(wish.name, (Path(name),)), say, look)
         if explained := [gap for gap in gaps if gap.reason]:
@@ -158,6 +166,15 @@ def create(wish: Wish, root: Path, say: Say, look: Look = lambda *_: None) -> Pa
             _write_toml(folder, facts, chosen)
         _move(folder, target)
     return target
+
+
+def _pipeline(wish: Wish) -> Pipeline | None:
+    """The person's file, run where it lies: what is wrong with it is said of that."""
+    if wish.pipeline is None:
+        return None
+    if not wish.pipeline.is_file():
+        raise ConfigError(f"no file {wish.pipeline}", hint="--pipeline: a Python file with after(outputs)")
+    return open_pipeline(wish.pipeline.parent, PipelineSpec(file=wish.pipeline.name, iou=0.5, gates=()))
 
 
 def _in_order(inputs: tuple[ModelPort, ...], chosen: tuple[ModelPort, ...]) -> tuple[ModelPort, ...]:
@@ -234,6 +251,8 @@ def _names(ports: ModelPorts) -> tuple[set[str], set[str]]:
 
 def _opened(path: Path) -> DeviceFile:
     try:
+        if kind_of(read_bytes(path), path.name) == "onnx":
+            raise ConfigError(f"{path} is an ONNX file", hint="give it with --onnx: it is quantized first")
         return open_device_file(path)
     except FormatError as error:
         said = error.message if str(path) in error.message else f"{path}: {error.message}"
@@ -310,6 +329,7 @@ def facts_of(wish: Wish, sources: ModelSources, chosen: ChosenInputs, say: Say) 
         parameters=_parameters(sources.proto) if sources.proto is not None else 0,
         macs=macs_of(sources.proto) if sources.proto is not None else 0,
         float_operators=wish.float_operators,
+        pipeline=PIPELINE if wish.pipeline else "",
     )
 
 
@@ -389,8 +409,9 @@ def _write(folder: Path, wish: Wish, sources: ModelSources, facts: ModelFacts, c
         path.write_bytes(file.image)
     golden: dict[str, Any] = dict(chosen.golden)
     np.savez_compressed(folder / "inputs.npz", **golden)
+    if wish.pipeline is not None:
+        shutil.copyfile(wish.pipeline, folder / PIPELINE)
     _write_toml(folder, facts, chosen)
-    _check_golden(folder, wish, facts)
     if facts.quantizes:
         calibration = {name: values[:MOST_CALIBRATION] for name, values in chosen.calibration.items()}
         if wish.states:
@@ -398,14 +419,14 @@ def _write(folder: Path, wish: Wish, sources: ModelSources, facts: ModelFacts, c
         _save_data(folder / "data.npz", chosen, calibration)
 
 
-def _check_golden(folder: Path, wish: Wish, facts: ModelFacts) -> None:
+def _check_golden(folder: Path, wish: Wish, facts: ModelFacts, pipeline: Pipeline | None) -> None:
     """Read what was written as the suites will; what is wrong with it is said of the file that the person gave."""
     path, spec = folder / "inputs.npz", parse(folder / "model.toml")
-    given = str(wish.given.npz or "the inputs")
+    given = str(wish.given.source or "the inputs")
     try:
-        expected = read_golden(path, spec.inputs, spec.outputs).expected
+        expected = read_golden(path, spec.inputs, spec.outputs, pipeline=pipeline).expected
     except GoldenError as error:
-        said = error.message.replace(str(path), given)
+        said = error.message.replace(str(path), given).replace("model.toml names", "the model has")
         raise GoldenError(said, hint=error.hint.replace("model.toml names", "the model has")) from None
     for port in facts.outputs:
         shape = expected[port.name].shape[1:] if port.name in expected else port.shape

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from esp_hil.errors import ConfigError, GoldenError
+from esp_hil.formats.kinds import ESPDL, TFLITE, kind_of, read_bytes
 from esp_hil.models.device_file import DeviceFile, FileTensor
 from esp_hil.tensors import StoredDtype
 from esp_hil.verdict.measures import Meaning
@@ -99,12 +100,19 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     """An ONNX model with its weights inside, wherever they were kept, and the shapes of its values.
 
     Raises:
-        GoldenError: it cannot be read, or a file of its weights is missing.
+        GoldenError: it cannot be read, is another kind of model, or a file of its weights is missing.
+        FormatError: it is no model at all; says what it is.
     """
     import onnx
 
+    if path.is_dir():
+        raise GoldenError(f"{path} is a folder", hint="give the .onnx file itself")
     if not path.is_file():
-        raise GoldenError(f"no file {path}", hint='torch.onnx.export(model, x, "model.onnx")')
+        raise GoldenError(f"no file {path}", hint="check the path; torch.onnx.export makes such a file")
+    data = read_bytes(path)
+    for kind, known in (("espdl", data[:4] in ESPDL), ("tflite", data[4:8] == TFLITE)):
+        if known:
+            raise GoldenError(f"{path} is a .{kind} file, not ONNX", hint=f"give it with --{kind}")
     try:
         _require_weights(path, onnx.load(path, load_external_data=False))
         proto = onnx.load(path)
@@ -113,7 +121,13 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     except GoldenError:
         raise
     except Exception as cause:  # protobuf, onnx.checker and shape inference have no common base
-        raise GoldenError(f"{path} is not an ONNX model that can be used: {cause}") from None
+        # a checkpoint, a web page, an LFS pointer: then the file is named as what it is
+        kind_of(data, str(path))
+        reason = str(cause).strip().partition("\n")[0]
+        raise GoldenError(
+            f"{path} is not an ONNX model that can be used: {reason}",
+            hint="export or download it again; python -c 'import onnx; onnx.checker.check_model(FILE)' says more",
+        ) from None
 
 
 def _require_weights(path: Path, proto: onnx.ModelProto) -> None:
@@ -159,9 +173,12 @@ def _require_float(value: onnx.ValueInfoProto) -> None:
     kind = value.type.tensor_type.elem_type
     if kind != onnx.TensorProto.FLOAT:
         name = onnx.TensorProto.DataType.Name(kind).lower()
+        real = kind in {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
         raise ConfigError(
-            f"input {value.name} is {name}",
-            hint="export with float32 inputs; look up tokens or indices (Gather, Embedding) outside the model",
+            f"input {value.name} is {name}, not float32",
+            hint="export the model in float32: model.float() before torch.onnx.export"
+            if real
+            else "export with float32 inputs; look up tokens or indices (Gather, Embedding) outside the model",
         )
 
 
@@ -176,8 +193,9 @@ def _sizes(value: onnx.ValueInfoProto, role: str) -> tuple[int, ...]:
         )
     free = [d.dim_param or f"axis {i}" for i, d in enumerate(dimensions) if i and not d.dim_value]
     if free:
+        which = f"dimension {free[0]} has" if len(free) == 1 else f"dimensions {', '.join(free)} have"
         raise ConfigError(
-            f"{role} {value.name}: {', '.join(free)} has no fixed size",
+            f"{role} {value.name}: {which} no fixed size",
             hint="a chip needs fixed sizes: export without dynamic_axes or dynamic_shapes for them",
         )
     return tuple(sizes[1:])
@@ -323,6 +341,6 @@ def meanings_of(
             )
         elif not scores:
             said.append(
-                f"{name}: taken as values; --meaning {name}=scores|embedding|dense|raw says otherwise"
+                f"{name}: taken as values (a regression); --meaning {name}=scores|embedding|dense|raw if it is not"
             )
     return found, said

@@ -31,6 +31,7 @@ class ModelFacts:
         float_operators: types that may stay in float.
         tolerance_lsb: how far the exact reference is from the quantizer.
         tolerance_reason: the rule that explains it.
+        pipeline: name of the detector's Python file; "": there is none.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ModelFacts:
     float_operators: tuple[str, ...] = ()
     tolerance_lsb: int = 0
     tolerance_reason: str = ""
+    pipeline: str = ""
 
 
 def model_toml(facts: ModelFacts, *, calibration: int, origin: str, labelled: bool, gated: bool) -> str:
@@ -66,6 +68,7 @@ def model_toml(facts: ModelFacts, *, calibration: int, origin: str, labelled: bo
         *(["model.onnx     the float model"] if facts.has_float else []),
         *(["data.npz       calibration inputs"] if facts.quantizes else []),
         *(["answers.npz    what esp-ppq's executor answers"] if _answers(facts) else []),
+        *([f"{facts.pipeline:14} what makes boxes of the outputs"] if facts.pipeline else []),
         f"{_recipe(facts)}/<family>.{suffix}   the device files",
         "manifest.json  sha256 of all files, tool versions",
     ]
@@ -82,6 +85,7 @@ def model_toml(facts: ModelFacts, *, calibration: int, origin: str, labelled: bo
         "\n".join(top),
         *map(_input, facts.inputs),
         *(_output(facts, port, labelled=labelled, gated=gated) for port in facts.outputs),
+        *([_pipeline(facts, gated=gated)] if facts.pipeline else []),
         _golden(facts, origin),
         _tolerance(facts),
         *([_expected(facts)] if facts.parameters else []),
@@ -164,6 +168,19 @@ def _output(facts: ModelFacts, port: ModelPort, *, labelled: bool, gated: bool) 
         ]
     elif meaning in {"values", "embedding", "dense"} and gated:
         lines += ["[outputs.against_float]   # least over the golden inputs", "cosine = 0.8"]
+    return "\n".join(lines)
+
+
+def _pipeline(facts: ModelFacts, *, gated: bool) -> str:
+    lines = [
+        "[pipeline]",
+        f"file = {json.dumps(facts.pipeline)}",
+        "iou = 0.5                # two boxes of a class are one object from this overlap on",
+    ]
+    if gated and facts.has_float:
+        lines.append(
+            "against_float = {recall = 0.8}   # share of the float model's boxes that the device finds"
+        )
     return "\n".join(lines)
 
 

@@ -57,8 +57,12 @@ def read_samples(
             input is none.
         GoldenError: a file cannot be read, or has another shape.
     """
+    if folder.is_file():
+        raise ConfigError(
+            f"{folder} is a file", hint="give its folder, or an .npz with an array for each input, N first"
+        )
     if not folder.is_dir():
-        raise ConfigError(f"no folder {folder}", hint="give a folder with images or .npy files")
+        raise ConfigError(f"no folder {folder}", hint="give a folder with images or .npy files, or an .npz")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGES | {".npy"})
     if not files:
         raise ConfigError(

@@ -218,7 +218,9 @@ def _expected(
         found.setdefault(holder, arrays[_LABELS])
     for name, array in found.items():
         if name not in known:
-            raise GoldenError(f"{path}: expected/{name}, and model.toml has no such output")
+            raise GoldenError(
+                f"{path}: expected/{name} is for no output of the model", hint=f"it has: {', '.join(known)}"
+            )
         if array.shape[:1] != (count,):
             raise GoldenError(f"{path}: expected/{name} is {list(array.shape)}, there are {count} inputs")
         found[name] = _right(path, array, known[name])

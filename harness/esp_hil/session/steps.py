@@ -249,7 +249,7 @@ def _quantized(
 ) -> Answers | None:
     """What the quantizer believes; None, and a note, where nobody can tell."""
     if board.recipe.given and board.recipe.runtime == "espdl":
-        notes.append("quantizer: not checked: an .espdl that was given has nobody's belief beside it")
+        notes.append("quantizer: not checked: an .espdl file does not hold what esp-ppq's executor answers")
         return None
     return quantized_reference(board.model, board.recipe.name, board.family).run(inputs, starts)
 
