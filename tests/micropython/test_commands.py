@@ -53,6 +53,7 @@ def test_a_board_says_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["faces", "/no/face.db"], "No such file"),
         (["image", "/no/firmware.bin"], "No such file"),
         (["board", "/dev/ttyNONE"], "ttyNONE"),
+        (["board", "virtual"], "python -m esp_hil.micropython.virtual"),
     ],
 )
 def test_what_is_not_there_is_said_in_a_line(

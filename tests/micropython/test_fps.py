@@ -5,13 +5,17 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from esp_hil.cli import main
-from esp_hil.micropython.fps import FrameRate, Told, _told_apart, bound_fps, findings, line, oddities
+from esp_hil.micropython.bindings import BINDINGS
+from esp_hil.micropython.firmware import MicroPythonFirmware
+from esp_hil.micropython.fps import FrameRate, Told, _order, _told_apart, bound_fps, findings, line, oddities
 from esp_hil.micropython.fps_plot import svg
 from esp_hil.tasks import FRAMES
 
@@ -107,6 +111,9 @@ def test_the_plot_has_every_frame_and_every_published_rate() -> None:
         (["--runs", "0"], "at least 1"),
         (["--board", "virtual", "--zoo", "/nowhere/at/all"], "is not a folder"),
         (["--image", "nothing.jpg"], "nothing.jpg"),
+        (["--frames", "QVGAA", "--board", "/dev/ttyNONE"], "unknown frame size 'QVGAA'"),
+        (["--formats", "rgb", "--board", "/dev/ttyNONE"], "unknown format 'rgb'"),
+        (["--classes", "CocoDetector", "--board", "/dev/ttyNONE"], "ttyNONE"),
     ],
 )
 def test_wrong_wishes_are_refused_in_a_line(
@@ -115,3 +122,27 @@ def test_wrong_wishes_are_refused_in_a_line(
     del tmp_path
     assert main(["fps", *options]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_rgb565_is_what_the_firmware_takes_of_it_and_rgb888_if_nothing() -> None:
+    def order(binding: str) -> str:
+        firmware = MicroPythonFirmware.of(
+            {
+                "version": "v1.26.0",
+                "machine": "ESP32S3",
+                "platform": "esp32",
+                "espdl": ["FaceDetector"],
+                "formats": dict(BINDINGS[binding].formats),
+                "jpeg": True,
+                "free": 0,
+                "binding": binding,
+            }
+        )
+        board: Any = SimpleNamespace(firmware=firmware)
+        return _order(board, "rgb565")
+
+    assert {name: order(name) for name in BINDINGS} == {
+        "102d875": "rgb565be",
+        "6012426": "rgb888",
+        "ours": "rgb565le",
+    }

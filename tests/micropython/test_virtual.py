@@ -399,5 +399,7 @@ def test_a_binding_without_an_image_for_the_chip_is_said_to_have_none() -> None:
     assert binding("", "esp32p4").name == "ours"
     with pytest.raises(ConfigError, match="no image for esp32p4"):
         binding("102d875", "esp32p4")
+    with pytest.raises(ConfigError, match=r"for esp32s3 and esp32p4, not for esp32 "):
+        binding("", "esp32")
     with pytest.raises(ConfigError, match="no binding 'newest'"):
         binding("newest", "esp32s3")

@@ -39,16 +39,19 @@ def run(args: Namespace) -> int:
     """Measure, print the table and what follows from it."""
     from esp_hil import tasks
     from esp_hil.micropython.boards import opened
-    from esp_hil.micropython.firmware import FLAGS
-    from esp_hil.micropython.fps import measure
+    from esp_hil.micropython.firmware import ALIASES, FLAGS
+    from esp_hil.micropython.fps import check_sizes_and_formats, measure
     from esp_hil.session.options import words
     from esp_hil.targets import target
 
     if args.runs < 1:
         raise ConfigError(f"--runs {args.runs}: must be at least 1")
-    for name in words(args.classes):
+    spelled = {alias: name for name, alias in ALIASES.items()}
+    classes = [spelled.get(name, name) for name in words(args.classes)]
+    for name in classes:
         if name not in FLAGS:
             raise ConfigError(f"no class {name!r}", hint=f"one of: {', '.join(FLAGS)}")
+    check_sizes_and_formats(words(args.frames), words(args.formats))
     picture = _picture(args.image)
     zoo = tasks.zoo_folder(args.zoo) if args.board == "virtual" else args.zoo
     hand = opened(target(args.target), board=args.board, zoo=zoo)
@@ -56,7 +59,7 @@ def run(args: Namespace) -> int:
     with hand.board as board:
         print(f"{board.firmware.version}, {board.firmware.machine}, {args.target}")
         print(_HEAD.format(baud=f"at {args.baud}"))
-        for name in words(args.classes) or [name for name in FLAGS if board.firmware.has(name)]:
+        for name in classes or [name for name in FLAGS if board.firmware.has(name)]:
             for row in measure(
                 board,
                 name,

@@ -30,6 +30,11 @@ def _board(args: Namespace) -> int:
     from esp_hil.micropython.driver import open_board
     from esp_hil.micropython.virtual.quirks import named
 
+    if args.where == "virtual":
+        raise ConfigError(
+            "`hil micropython board` looks at a port",
+            hint="python -m esp_hil.micropython.virtual --zoo DIR prints that of a virtual board",
+        )
     with open_board(args.where, baud=args.baud) as board:
         firmware = board.firmware
         print(

@@ -101,6 +101,12 @@ def binding(name: str, target: str) -> Binding:
     if name not in BINDINGS:
         raise ConfigError(f"no binding {name!r}", hint=f"there are: {', '.join(BINDINGS)}")
     found = BINDINGS[name]
+    if target not in BINDINGS["ours"].targets:
+        raise ConfigError(
+            f"ESP-DL publishes the models of these classes for {' and '.join(BINDINGS['ours'].targets)}, "
+            f"not for {target}",
+            hint="choose another --target",
+        )
     if target not in found.targets:
         raise ConfigError(
             f"the binding at {name} has no image for {target}: none is published",

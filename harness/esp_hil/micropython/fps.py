@@ -8,6 +8,7 @@ over the frame sizes, since a network's input has one size.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from esp_hil.micropython.driver import MicroPythonBoard
 from esp_hil.micropython.picture import Jpeg, Picture
 from esp_hil.micropython.record import PictureRecord
 from esp_hil.results.timing.published import published_of
-from esp_hil.tasks import FORMATS, FRAMES, Image, names, pictures, read_spec
+from esp_hil.tasks import FORMATS, FRAMES, Image, PixelFormat, names, pictures, read_spec
 
 Told = Literal["board", "line", "no"]
 _BITS_PER_BYTE = 10
@@ -104,7 +105,7 @@ def measure(
         name: class of the binding.
         rgb: the picture, uint8 (height, width, 3), which is stretched to each size.
         chip: whose published figures.
-        formats: `jpeg`, raw formats, or `rgb565` in the order of bytes that the firmware takes.
+        formats: `jpeg`, raw formats, or `rgb565` in the order of bytes that the firmware takes (RGB888 if none).
         frames: names of sizes.
         runs: of each; one more goes before them.
 
@@ -112,9 +113,7 @@ def measure(
         InputError: an unknown frame size or format.
         HilError: see `MicroPythonBoard.run`.
     """
-    for frame in frames:
-        if frame not in FRAMES:
-            raise InputError(f"unknown frame size {frame!r}", hint=f"one of: {', '.join(FRAMES)}")
+    check_sizes_and_formats(frames, formats)
     published = _published(name, chip)
     for pixel_format in (_order(board, one) for one in formats):
         rows = []
@@ -125,20 +124,37 @@ def measure(
         yield from _told_apart(rows)
 
 
+def check_sizes_and_formats(frames: Sequence[str], formats: Sequence[str]) -> None:
+    """Refuse what no board has, before one is opened.
+
+    Raises:
+        InputError: an unknown frame size or format.
+    """
+    for frame in frames:
+        if frame not in FRAMES:
+            raise InputError(f"unknown frame size {frame!r}", hint=f"one of: {', '.join(FRAMES)}")
+    for pixel_format in formats:
+        if pixel_format not in {"jpeg", "rgb565", *FORMATS}:
+            raise InputError(
+                f"unknown format {pixel_format!r}", hint=f"jpeg, rgb565 or one of: {', '.join(FORMATS)}"
+            )
+
+
 def _published(name: str, chip: str) -> dict[str, float]:
     spec = next(spec for spec in map(read_spec, names()) if spec.binding_class == name)
     return {row.frame: row.fps for row in spec.published if row.target == chip}
 
 
 def _order(board: MicroPythonBoard, pixel_format: str) -> str:
-    """`rgb565` in the order of bytes that the firmware takes; other formats as they are."""
+    """`rgb565` in the order of bytes that the firmware takes, RGB888 if none; other formats as they are."""
     if pixel_format != "rgb565":
         return pixel_format
-    try:
-        board.firmware.constant("rgb565le")
-    except InputError:
-        return "rgb565be"
-    return "rgb565le"
+    orders: tuple[PixelFormat, ...] = ("rgb565le", "rgb565be")
+    for order in orders:
+        with contextlib.suppress(InputError):
+            board.firmware.constant(order)
+            return order
+    return "rgb888"
 
 
 def _picture(rgb: NDArray[np.uint8], pixel_format: str) -> Picture:
@@ -148,10 +164,7 @@ def _picture(rgb: NDArray[np.uint8], pixel_format: str) -> Picture:
         file = io.BytesIO()
         Pillow.fromarray(rgb).save(file, "JPEG", quality=_QUALITY)
         return Jpeg.of(file.getvalue())
-    known = next((one for one in FORMATS if one == pixel_format), None)
-    if known is None:
-        raise InputError(f"unknown format {pixel_format!r}", hint=f"jpeg or one of: {', '.join(FORMATS)}")
-    return Image.of_rgb(rgb).to(known)
+    return Image.of_rgb(rgb).to(next(one for one in FORMATS if one == pixel_format))
 
 
 def _row(name: str, frame: str, record: PictureRecord, published_fps: float | None) -> FrameRate:
