@@ -63,6 +63,7 @@ EXPECTED: dict[str, tuple[str, str]] = {
     "static_assertion": ("static_assertion.cpp:2:58: error: static assertion failed", "from this line on"),
     "toolchain_version": ("Tool doesn't match supported version", "not that of this ESP-IDF"),
     "undefined_reference": ("undefined_reference.cpp: undefined reference to `esp_nn_conv(int)'", "REQUIRES"),
+    "unknown_cpu": ("cc1: error: unknown cpu 'esp-base' for '-mtune'", "not that of this ESP-IDF"),
     "unknown_component": ("Failed to resolve component 'espressif__esp-dl'", "not fetched"),
     "unknown_profile": (
         "CMakeLists.txt:18: HIL_PROFILE: no fragment p4-rev9 in profiles/",
@@ -81,6 +82,25 @@ def test_a_failed_build_says_what_failed_and_what_to_do(name: str) -> None:
     assert line in cause.line
     assert advice in cause.advice
     assert not cause.line.startswith("FAILED")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "cc1plus: error: unknown cpu 'esp-base' for '-mtune'",
+        "riscv32-esp-elf-gcc: error: '-march=rv32imafc_zicsr_xesppie': extension 'xesppie' is unsupported",
+        "cc1: error: '-march=rv32imc_zaamo': unsupported ISA string",
+        "cc1: error: bad value ('esp-base') for '-mtune=' switch",
+        "xtensa-esp32-elf-gcc: error: unrecognized argument in option '-mabi=call8'",
+        "xtensa-esp32-elf-gcc: error: unrecognized command-line option '-mdynconfig=xtensa_esp32.so'",
+    ],
+)
+def test_an_option_for_another_processor_is_a_compiler_of_another_esp_idf(line: str) -> None:
+    cause = cause_of(
+        ["FAILED: esp-idf/riscv/interrupt.c.obj", line, "ninja: build stopped: subcommand failed."]
+    )
+    assert cause.line == line
+    assert "not that of this ESP-IDF" in cause.advice
 
 
 def test_every_recorded_log_is_tested() -> None:

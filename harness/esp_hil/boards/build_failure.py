@@ -78,7 +78,9 @@ _ADVICE: tuple[tuple[re.Pattern[str], str], ...] = (
      "in ESP-IDF's folder: git submodule update --init --recursive; of a folder of another user first: "
      "git config --global --add safe.directory <esp-idf>"),
     (re.compile(r"Tool doesn't match supported version|Failed to determine toolchain sysroot|cannot read spec file"
-                r"|unrecognized command.line option"),
+                r"|unrecognized command.line option|(?:bad value|not valid|[Uu]nknown \w+) .*for '?-m"
+                r"|-m(?:arch|abi|tune|cpu)=\S+: .*(?:unknown|unsupported|unexpected|not supported)"
+                r"|unrecognized argument in option '?-"),
      "the compiler is not that of this ESP-IDF: run its install.sh and activate it (export.sh) in a new shell"),
     (re.compile(r"not a full path and was not found in the PATH|CMAKE_\w+_COMPILER"),
      "the compiler is not installed or not on PATH: run ESP-IDF's install.sh for the chip, then export.sh"),
