@@ -11,7 +11,7 @@ from esp_hil.errors import LinkTimeout, ScriptFailed
 from esp_hil.micropython.driver import LEAST_BYTES_PER_S, PROGRAM_S, MicroPythonBoard, open_board
 from esp_hil.micropython.raw_repl import RawRepl
 from esp_hil.micropython.virtual import VirtualMicroPython, missing
-from esp_hil.micropython.virtual.process import UART_FIFO_BYTES, ConsoleRate
+from esp_hil.micropython.virtual.console_rate import UART_FIFO_BYTES, ConsoleRate
 
 needs_interpreter = pytest.mark.skipif(bool(missing()), reason=missing() or "it is there")
 PRINTS = "while True: print('temperature', 21.5)"
