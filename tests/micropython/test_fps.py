@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esp_hil.cli import main
+from esp_hil.commands.fps import _say_of_the_uart
 from esp_hil.micropython.bindings import BINDINGS
 from esp_hil.micropython.firmware import MicroPythonFirmware
 from esp_hil.micropython.fps import FrameRate, Told, _order, _told_apart, bound_fps, findings, line, oddities
@@ -124,21 +125,24 @@ def test_wrong_wishes_are_refused_in_a_line(
     assert words in capsys.readouterr().err
 
 
+def of_binding(name: str) -> MicroPythonFirmware:
+    return MicroPythonFirmware.of(
+        {
+            "version": "v1.26.0",
+            "machine": "ESP32S3",
+            "platform": "esp32",
+            "espdl": ["FaceDetector"],
+            "formats": dict(BINDINGS[name].formats),
+            "jpeg": True,
+            "free": 0,
+            "binding": name,
+        }
+    )
+
+
 def test_rgb565_is_what_the_firmware_takes_of_it_and_rgb888_if_nothing() -> None:
-    def order(binding: str) -> str:
-        firmware = MicroPythonFirmware.of(
-            {
-                "version": "v1.26.0",
-                "machine": "ESP32S3",
-                "platform": "esp32",
-                "espdl": ["FaceDetector"],
-                "formats": dict(BINDINGS[binding].formats),
-                "jpeg": True,
-                "free": 0,
-                "binding": binding,
-            }
-        )
-        board: Any = SimpleNamespace(firmware=firmware)
+    def order(name: str) -> str:
+        board: Any = SimpleNamespace(firmware=of_binding(name))
         return _order(board, "rgb565")
 
     assert {name: order(name) for name in BINDINGS} == {
@@ -146,3 +150,10 @@ def test_rgb565_is_what_the_firmware_takes_of_it_and_rgb888_if_nothing() -> None
         "6012426": "rgb888",
         "ours": "rgb565le",
     }
+
+
+def test_what_the_slow_uart_of_published_images_means_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    _say_of_the_uart(of_binding("102d875"))
+    assert "a raw VGA frame takes 80 s" in capsys.readouterr().out
+    _say_of_the_uart(of_binding("ours"))
+    assert capsys.readouterr().out == ""

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from esp_hil.micropython.firmware import MicroPythonFirmware
     from esp_hil.micropython.fps import FrameRate
 
+FASTEST_BAUD = 921_600
+BITS_PER_BYTE = 10
 HELP = "frame rates of a MicroPython board by resolution: transfer, decode, resize, network, post-processing"
 
 
@@ -30,7 +33,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--formats", default="jpeg,rgb565", help="jpeg, rgb888 ... (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=5, help="timed runs of each (default: %(default)s)")
     parser.add_argument("--image", default="@astronaut", help="picture file, or @NAME (default: %(default)s)")
-    parser.add_argument("--baud", type=int, default=921_600, help="of the column that tells the line's time")
+    parser.add_argument(
+        "--baud",
+        type=int,
+        help="of the column that tells the line's time; default: that of the firmware's UART, else 921600",
+    )
     parser.add_argument("--csv", type=Path, metavar="OUT.csv", help="write the rows")
     parser.add_argument("--svg", type=Path, metavar="OUT.svg", help="write the plot, of the first format")
 
@@ -58,7 +65,8 @@ def run(args: Namespace) -> int:
     rows: list[FrameRate] = []
     with hand.board as board:
         print(f"{board.firmware.version}, {board.firmware.machine}, {args.target}")
-        print(_HEAD.format(baud=f"at {args.baud}"))
+        baud = args.baud or board.firmware.console_baud or FASTEST_BAUD
+        print(_HEAD.format(baud=f"at {baud}"))
         for name in classes or [name for name in FLAGS if board.firmware.has(name)]:
             for row in measure(
                 board,
@@ -70,9 +78,24 @@ def run(args: Namespace) -> int:
                 runs=args.runs,
             ):
                 rows.append(row)
-                print(_line(row, args.baud), flush=True)
+                print(_line(row, baud), flush=True)
+        _say_of_the_uart(board.firmware)
     _conclude(rows, args)
     return 0
+
+
+def _say_of_the_uart(firmware: MicroPythonFirmware) -> None:
+    from esp_hil.tasks import FRAMES
+
+    if not firmware.console_baud:
+        return
+    bytes_per_s = firmware.console_baud / BITS_PER_BYTE
+    width, height = FRAMES["VGA"]
+    print(
+        f"images of {firmware.binding} have their UART at {firmware.console_baud} baud: a raw VGA frame takes "
+        f"{3 * width * height / bytes_per_s:.0f} s to it; what the board says goes there too, and is no faster "
+        f"than {bytes_per_s / 1000:.1f} kB/s at USB either"
+    )
 
 
 _HEAD = (

@@ -72,6 +72,11 @@ class MicroPythonFirmware:
         return BINDINGS[self.binding].espdl if self.binding in BINDINGS else ""
 
     @property
+    def console_baud(self) -> int:
+        """Of the UART to which it mirrors all its output; 0: none is known."""
+        return BINDINGS[self.binding].console_baud if self.binding in BINDINGS else 0
+
+    @property
     def quirks(self) -> frozenset[str]:
         """What the binding does otherwise than it should."""
         return BINDINGS[self.binding].quirks_of(self.target) if self.binding in BINDINGS else frozenset()
