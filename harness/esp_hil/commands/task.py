@@ -111,16 +111,15 @@ def _updates(args: Namespace) -> int:
     for name in names:
         tasks.read_spec(name)
     zoo, new = tasks.zoo_folder(args.zoo), args.espdl or "newest"
-    print(f"# What an update from ESP-DL {args.update_from} to {args.espdl or 'the newest'} changes\n")
-    print(
-        f"Made by `hil task {args.task} --update-from {args.update_from} --target {args.target} --zoo DIR`: the"
-    )
-    print(
-        "golden pictures by the exact reference with the weights, sizes and thresholds of either version.\n"
+    title = (
+        f"# What an update from ESP-DL {args.update_from} to {args.espdl or 'the newest'} changes\n\n"
+        f"Made by `hil task {args.task} --update-from {args.update_from} --target {args.target} --zoo DIR`: the\n"
+        "golden pictures by the exact reference with the weights, sizes and thresholds of either version.\n\n"
     )
     for name in names:
         rows = list(updates(name, zoo, args.target, old=args.update_from, new=args.espdl))
-        print(table(rows, old=f"ESP-DL {args.update_from}", new=new) + "\n", flush=True)
+        print(f"{title}{table(rows, old=f'ESP-DL {args.update_from}', new=new)}\n", flush=True)
+        title = ""
     return 0
 
 
