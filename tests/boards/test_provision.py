@@ -14,10 +14,10 @@ import pytest
 
 from esp_hil.boards import provision
 from esp_hil.boards.build import BuildOrder
-from esp_hil.boards.profiles import check_idf
+from esp_hil.boards.profiles import check_chip, check_idf
 from esp_hil.boards.provision import profile_of, sizes_of
 from esp_hil.boards.select import Board
-from esp_hil.errors import BuildError
+from esp_hil.errors import BuildError, ConfigError
 from esp_hil.esp.esptool_output import DetectedChip
 from esp_hil.esp.esptool_program import Flasher
 from esp_hil.esp.image import FirmwareImage, model_label
@@ -324,3 +324,36 @@ def test_the_revision_of_an_attached_esp32p4_is_asked_before_its_image_is_built(
             making.flash(desk, "/dev/ttyACM0")
     assert orders == [("perf", "p4-rev3"), ("perf", "p4-rev1")]
     assert asked == ["/dev/ttyACM0"]
+
+
+@pytest.mark.parametrize(
+    ("target", "profile", "said"),
+    [
+        ("esp32", "usb", "no USB-Serial/JTAG"),
+        ("esp32c2", "usb", "no USB-Serial/JTAG"),
+        ("esp32c3", "psram-octal", "no PSRAM"),
+        ("esp32c6", "psram-xip", "no PSRAM"),
+        ("esp32s3", "p4-rev3", "it is for esp32p4"),
+        ("esp32s3", "xtal-26mhz", "it is for esp32, esp32c2"),
+        ("esp32p4", "p4-rev1,perf,p4-rev3", "name one"),
+    ],
+)
+def test_a_profile_that_the_chip_has_no_use_for_is_refused_before_minutes_go_by(
+    target: str, profile: str, said: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_chip(tuple(profile.split(",")), target)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "profile"),
+    [
+        ("esp32c3", "perf,debug,usb,psram-off,flash-2mb,flash-4mb"),
+        ("esp32s3", "perf,usb,psram-octal,psram-xip,psram-slow"),
+        ("esp32", "debug,psram-quad,xtal-26mhz,emulated,fast-uart"),
+        ("esp32p4", "size,p4-rev3,psram-xip,flash-32mb-octal,spiffs"),
+    ],
+)
+def test_profiles_of_the_chip_add_up(target: str, profile: str) -> None:
+    check_chip(tuple(profile.split(",")), target)

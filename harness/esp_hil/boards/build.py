@@ -157,6 +157,7 @@ def build(
     """
     source = source or firmware_folder()
     check_order(order, source)
+    profiles.check_chip(order.profile, order.target)
     profiles.check_idf(order.profile, idf.version)
     shown = progress or Silent()
     builds = builds or variable_path("HIL_BUILDS") or source / "build"

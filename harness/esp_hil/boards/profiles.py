@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from esp_hil.errors import BuildError
+from esp_hil.errors import BuildError, ConfigError
+from esp_hil.targets import target as target_of
 
 DEFAULT = ("perf",)
 OPTIMIZATION = frozenset({"perf", "size", "debug"})
@@ -20,6 +21,14 @@ P4 = "esp32p4"
 _REV3 = 300
 _KNOWS_P4_REV3 = ((5, 4, 4), (5, 5, 2))
 """First releases of ESP-IDF 5.4 and 5.5 that can build for ESP32-P4 v3 (ESP32P4_SELECTS_REV_LESS_V3 of Kconfig)."""
+
+_ONLY: dict[str, frozenset[str]] = {
+    P4_REV1: frozenset({P4}),
+    P4_REV3: frozenset({P4}),
+    "xtal-26mhz": frozenset({"esp32", "esp32c2"}),
+}
+"""Fragments that a few chips have a use for."""
+_WITHOUT_SERIAL_JTAG = frozenset({"esp32", "esp32s2", "esp32c2"})
 
 
 def added_up(
@@ -45,6 +54,38 @@ def added_up(
 def p4_profile(revision: int | None) -> str:
     """The fragment for an ESP32-P4 of a revision; of one that is not known the common 1.x."""
     return P4_REV3 if revision is not None and revision >= _REV3 else P4_REV1
+
+
+def check_chip(profile: Iterable[str], target: str) -> None:
+    """Refuse what a chip does not have: ESP-IDF would build for minutes and leave it out.
+
+    Args:
+        profile: the fragments.
+        target: the chip.
+
+    Raises:
+        ConfigError: a fragment is for other chips, or for two kinds of ESP32-P4.
+    """
+    names = tuple(profile)
+    if {P4_REV1, P4_REV3} <= set(names):
+        hint = "name one: an image starts on one kind of ESP32-P4"
+        raise ConfigError(
+            f"build profiles {P4_REV1} and {P4_REV3} contradict each other", hint=hint, step="build"
+        )
+    for name in names:
+        if hint := _not_of(name, target):
+            raise ConfigError(f"build profile {name!r} does nothing on {target}", hint=hint, step="build")
+
+
+def _not_of(name: str, target: str) -> str:
+    """Why a fragment does nothing on a chip, or ""."""
+    if target not in _ONLY.get(name, {target}):
+        return f"it is for {', '.join(sorted(_ONLY[name]))}"
+    if name == "usb" and target in _WITHOUT_SERIAL_JTAG:
+        return "the chip has no USB-Serial/JTAG: leave it out, the line is the UART"
+    if name.startswith("psram-") and name != "psram-off" and target_of(target).psram_bytes == 0:
+        return "the chip can have no PSRAM"
+    return ""
 
 
 def check_idf(profile: Iterable[str], version: str) -> None:
