@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,17 +219,58 @@ def _gone_without(switch: Callable[[], AbstractContextManager[object]]) -> Calla
 
 
 def _moved(found: _Difference) -> bool:
-    """Whether a node that ESP-DL takes for a copy was given another exponent, to which esp-ppq rescales."""
-    (node,), (output,) = found.part.graph.nodes, found.part.graph.outputs
-    if node.op_type not in _COPIES or len(found.inputs) != 1:
+    """Whether nodes that ESP-DL takes for copies were given another exponent, to which esp-ppq rescales."""
+    if not {node.op_type for node in found.part.graph.nodes} <= _COPIES or len(found.inputs) != 1:
         return False
     given = found.part.graph.inputs[0].exponents[0]
-    scaled = found.ours.astype(np.float64) * 2.0 ** (given - output.exponents[0])
-    limits = np.iinfo(found.theirs.dtype)
-    rounded = round_array(scaled, rounding_of(found.case.family))
-    return given != output.exponents[0] and np.array_equal(
-        np.clip(rounded, limits.min, limits.max), found.theirs
+    return given != _exponent_of(found) and _are_theirs(found, np.ldexp(found.ours.astype(np.float64), given))
+
+
+def _added_as_they_are(found: _Difference) -> bool:
+    """Whether integers of different exponents were added or subtracted; esp-ppq first puts both on the output grid."""
+    if (operands := _operands(found, {"Add", "Sub"})) is None:
+        return False
+    first, second = (np.ldexp(_on_grid(found, real), _exponent_of(found)) for real in operands)
+    adds = found.part.graph.nodes[0].op_type == "Add"
+    return _are_theirs(found, first + second if adds else first - second)
+
+
+def _quotient_of_32_bits(found: _Difference) -> bool:
+    """Whether a quotient lies so near a tie that float32 rounds it the other way; int16 is float64 in esp-ppq here."""
+    if (operands := _operands(found, {"Div"})) is None or not np.all(operands[1]):
+        return False
+    apart = np.abs(found.ours.astype(np.int64) - found.theirs.astype(np.int64))
+    return int(apart.max()) == 1 and _are_theirs(found, operands[0] / operands[1])
+
+
+def _operands(found: _Difference, of: Set[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """What the two operands of the part's only node stand for; None if it is another one."""
+    graph = found.part.graph
+    if len(graph.nodes) != 1 or graph.nodes[0].op_type not in of:
+        return None
+    exponents = {value.name: value.exponents[0] for value in graph.inputs}
+    exponents |= {name: tensor.exponents[0] for name, tensor in graph.initializers.items()}
+    held = {**{name: tensor.data for name, tensor in graph.initializers.items()}, **found.inputs}
+    first, second = (
+        np.ldexp(held[name].astype(np.float64), exponents[name]) for name in graph.nodes[0].inputs[:2]
     )
+    return first, second
+
+
+def _exponent_of(found: _Difference) -> int:
+    return found.part.graph.outputs[0].exponents[0]
+
+
+def _are_theirs(found: _Difference, real: NDArray[np.float64]) -> bool:
+    """Whether real values, put on the output's grid, are esp-ppq's integers."""
+    return np.array_equal(_on_grid(found, real), found.theirs)
+
+
+def _on_grid(found: _Difference, real: NDArray[np.float64]) -> NDArray[np.float64]:
+    limits = np.iinfo(found.theirs.dtype)
+    rounded = round_array(np.ldexp(real, -_exponent_of(found)), rounding_of(found.case.family))
+    on_grid: NDArray[np.float64] = np.clip(rounded, limits.min, limits.max)
+    return on_grid
 
 
 _COPIES = frozenset(
@@ -244,6 +285,8 @@ RULES: dict[str, Callable[[_Difference], bool]] = {
         _rounded_once
     ),
     "copies do not rescale (espdl.md 4.1): esp-ppq gave the output an exponent of its own": _moved,
+    "sums do not rescale (dl_base_add.cpp:35): esp-ppq gave the operands different exponents": _added_as_they_are,
+    "quotients are float32 (espdl.md, dl_base_div.cpp), and int16 is float64 in esp-ppq here": _quotient_of_32_bits,
 }
 """What chips do and esp-ppq's executor does not, and whether that is why one part of a graph differs."""
 
