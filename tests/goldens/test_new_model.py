@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from esp_hil.cli import main
 from esp_hil.commands import new as command
@@ -87,6 +87,19 @@ def test_a_network_that_cannot_be_used_is_told_what_to_change(wish: Wish, change
         read_sources(changed(wish, change))
     assert words in str(caught.value)
     assert caught.value.hint
+
+
+def test_weights_of_halves_are_refused_before_anything_is_quantized(wish: Wish, tmp_path: Path) -> None:
+    model = float_model()
+    first = model.graph.initializer[0]
+    halves = numpy_helper.to_array(first).astype(np.float16)
+    first.CopyFrom(numpy_helper.from_array(halves, first.name))
+    onnx.save(model, tmp_path / "half.onnx")
+    said: list[str] = []
+    with pytest.raises(ConfigError, match="weights are float16 or bfloat16") as caught:
+        create(replace(wish, onnx=tmp_path / "half.onnx"), tmp_path / "golden", said.append)
+    assert "model.float()" in caught.value.hint
+    assert said == []
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ HELP = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil conformance`."""
-    parser.add_argument("--target", required=True, metavar="CHIP", help="a row of targets.toml")
+    parser.add_argument("--target", required=True, metavar="CHIP", help="esp32, esp32s3, esp32p4 ...")
     parser.add_argument(
         "--board", metavar="BOARD", help="as pytest's --hil-board (virtual, an id, a port, ...)"
     )

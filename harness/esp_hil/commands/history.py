@@ -13,7 +13,7 @@ from esp_hil.commands import add_skip_damaged
 if TYPE_CHECKING:
     from esp_hil.results.history import History, HistoryLine, Where
 
-HELP = "keep rows of all sessions, show figures over time and their steps"
+HELP = "keep rows of all sessions; show figures over time, and when one changed for good"
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -39,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     prune.add_argument("--board", metavar="BOARD", help="only rows of this board")
     prune.add_argument("--dry-run", action="store_true", help="say how many rows, delete none")
     commands.add_parser(
-        "figures", help="make the figures that Grafana reads anew, of all rows (docs/grafana)"
+        "figures", help="make anew, from all rows, the figures that Grafana reads (docs/grafana)"
     )
     show = commands.add_parser("show", help="figures over time, as one line each")
     steps = commands.add_parser("steps", help="when did a figure change for good? status 1 if one got worse")

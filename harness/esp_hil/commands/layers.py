@@ -25,7 +25,7 @@ RANDOM_INPUTS = 8
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil layers`."""
     add_model(parser)
-    parser.add_argument("--target", required=True, help="the chip, a row of targets.toml")
+    parser.add_argument("--target", required=True, help="the chip: esp32, esp32s3, esp32p4 ...")
     parser.add_argument(
         "--board",
         help="id of boards.toml, port, URL, `virtual`, `qemu`, `esp-emu`; default: the attached one",

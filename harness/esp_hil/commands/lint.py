@@ -18,7 +18,7 @@ HELP = "look for what is known to go wrong with an .espdl, .tflite or .onnx mode
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil lint`."""
     add_model(parser, optional=True)
-    parser.add_argument("--target", help="the chip, a row of targets.toml")
+    parser.add_argument("--target", help="the chip: esp32, esp32s3, esp32p4 ...")
     parser.add_argument("--name", help="which model of a pack")
     parser.add_argument(
         "--inputs", type=Path, metavar="IN.npz", help="data that will be fed, one array per input"

@@ -21,11 +21,15 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="?",
         help="as in boards.toml: ppk2:SERIAL, ina226:1:0x40:0.1, ... (default: the board's)",
     )
-    parser.add_argument("--supply", type=float, metavar="V", help="voltage at the board")
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long (default: %(default)s)")
+    parser.add_argument("--supply", type=float, metavar="V", help="voltage at the board, in V")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="how long to measure (default: %(default)s)"
+    )
     parser.add_argument("--board", help="also raise this board's gate, and say whether the meter saw it")
-    parser.add_argument("--target", help="its chip")
-    parser.add_argument("--gate-gpio", type=int, metavar="N", help="of the board (default: its row's)")
+    parser.add_argument("--target", help="the chip of that board")
+    parser.add_argument(
+        "--gate-gpio", type=int, metavar="N", help="its GPIO at the gate (default: as in boards.toml)"
+    )
 
 
 def run(args: Namespace) -> int:

@@ -26,7 +26,7 @@ HELP = "show the memory a model takes on a chip"
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil plan`."""
     add_model(parser, optional=True)
-    parser.add_argument("--target", help="the chip, a row of targets.toml")
+    parser.add_argument("--target", help="the chip: esp32, esp32s3, esp32p4 ...")
     parser.add_argument("--name", help="which model of a pack")
     parser.add_argument(
         "--max-internal",

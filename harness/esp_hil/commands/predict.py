@@ -31,12 +31,12 @@ _BAR = 24
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil predict`."""
     add_model(parser, optional=True)
-    parser.add_argument("--target", help="the chip, a row of targets.toml")
+    parser.add_argument("--target", help="the chip: esp32, esp32s3, esp32p4 ...")
     parser.add_argument(
-        "--kernels", choices=("esp-nn", "portable"), default="esp-nn", help="of TFLM (default esp-nn)"
+        "--kernels", choices=("esp-nn", "portable"), default="esp-nn", help="which of TFLM's (default esp-nn)"
     )
     what_if = parser.add_argument_group("what if (default: the settings of ESP-DL's own examples)")
-    what_if.add_argument("--clock-mhz", type=int, help="of the CPU (default: the chip's fastest)")
+    what_if.add_argument("--clock-mhz", type=int, help="the CPU's clock (default: the chip's fastest)")
     what_if.add_argument("--psram", help="mode of the PSRAM: octal80, octal40, quad80, hex200 ...")
     what_if.add_argument("--flash", help="mode of the flash: qio80, dio80, qio120 ...")
     what_if.add_argument(
@@ -45,8 +45,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     what_if.add_argument(
         "--param-copy", choices=("on", "off"), help="parameters copied to PSRAM (default), or read from flash"
     )
-    what_if.add_argument("--opt", choices=("O2", "Os", "Og"), help="of the compiler (default O2)")
-    what_if.add_argument("--cores", type=int, choices=(1, 2), help="that an inference may use (default 1)")
+    what_if.add_argument("--opt", choices=("O2", "Os", "Og"), help="the compiler's level (default O2)")
+    what_if.add_argument(
+        "--cores", type=int, choices=(1, 2), help="how many an inference may use (default 1)"
+    )
     parser.add_argument("--learn", type=Path, metavar="RESULTS", help="correct by your own measured rows")
     parser.add_argument(
         "--page", action="store_true", help="print where the time goes and what would change it, as Markdown"

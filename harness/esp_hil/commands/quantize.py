@@ -12,7 +12,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil quantize`."""
     parser.add_argument("model", metavar="MODEL", help="a model of golden/")
     parser.add_argument("--recipe", required=True, help="a recipe of its model.toml")
-    parser.add_argument("--target", required=True, help="the chip, a row of targets.toml, or its family")
+    parser.add_argument(
+        "--target", required=True, help="the chip (esp32, esp32s3, esp32p4 ...), or its family"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="FILE.espdl", help="default: MODEL-RECIPE-FAMILY.espdl in this folder"
     )

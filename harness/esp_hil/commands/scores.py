@@ -24,7 +24,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil scores`."""
     add_model(parser)
     parser.add_argument("recipe_too", nargs="?", metavar="RECIPE", help="as --recipe")
-    parser.add_argument("--target", help="the chip, a row of targets.toml (default: the recipe's first)")
+    parser.add_argument(
+        "--target", help="the chip: esp32, esp32s3, esp32p4 ... (default: the recipe's first)"
+    )
     parser.add_argument("--family", help="of the device file, instead of --target")
     parser.add_argument("--input", type=int, default=0, metavar="N", help="which golden input (default 0)")
     parser.add_argument(

@@ -21,7 +21,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil sensitivity`."""
     parser.add_argument("model", metavar="MODEL", help="a model of golden/")
     parser.add_argument("--recipe", required=True, help="a recipe of its model.toml")
-    parser.add_argument("--target", required=True, help="the chip, a row of targets.toml, or its family")
+    parser.add_argument(
+        "--target", required=True, help="the chip (esp32, esp32s3, esp32p4 ...), or its family"
+    )
     parser.add_argument("--count", type=int, default=32, help="inputs to measure with (default %(default)s)")
     parser.add_argument(
         "--layers", type=int, default=3, help="lift at most this many layers (default %(default)s)"

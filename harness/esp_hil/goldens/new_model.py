@@ -32,6 +32,7 @@ from esp_hil.goldens.new_ports import (
     ports_of_file,
     ports_of_onnx,
     read_onnx,
+    require_float_weights,
     with_states,
 )
 from esp_hil.goldens.new_toml import ModelFacts, model_toml
@@ -137,6 +138,8 @@ def create(wish: Wish, root: Path, say: Say, look: Look = lambda *_: None) -> Pa
         raise ConfigError(f"{target} is there already", hint="choose another name, or remove the folder")
     pipeline = _pipeline(wish)
     sources = read_sources(wish)
+    if sources.proto is not None and not sources.files:
+        require_float_weights(sources.proto)
     chosen = choose(
         tuple(port for port in sources.ports.inputs if not port.state),
         _all_classes(wish, sources.ports),

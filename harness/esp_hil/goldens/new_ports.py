@@ -167,6 +167,23 @@ def ports_of_onnx(proto: onnx.ModelProto) -> ModelPorts:
     )
 
 
+def require_float_weights(proto: onnx.ModelProto) -> None:
+    """Make sure that the quantizer, which computes in float32, need not mix that with halves.
+
+    Raises:
+        ConfigError: weights are float16 or bfloat16.
+    """
+    import onnx
+
+    halves = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+    found = [tensor.name for tensor in proto.graph.initializer if tensor.data_type in halves]
+    if found:
+        raise ConfigError(
+            f"weights are float16 or bfloat16, {found[0]!r} among them",
+            hint="export the model in float32: model.float() before torch.onnx.export",
+        )
+
+
 def _require_float(value: onnx.ValueInfoProto) -> None:
     import onnx
 

@@ -11,7 +11,7 @@ HELP = "run a virtual board and print its URL"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add them."""
-    parser.add_argument("--target", required=True, help="the chip, a row of targets.toml")
+    parser.add_argument("--target", required=True, help="the chip: esp32, esp32s3, esp32p4 ...")
     parser.add_argument(
         "--runtime", choices=("espdl", "tflm"), default="espdl", help="of its firmware (default: %(default)s)"
     )
