@@ -12,7 +12,15 @@ import pytest
 from numpy.typing import NDArray
 
 from esp_hil import tasks
-from esp_hil.errors import ConfigError, DeviceReset, HilError, InputError, LinkClosed, ScriptFailed
+from esp_hil.errors import (
+    ConfigError,
+    DeviceReset,
+    FormatError,
+    HilError,
+    InputError,
+    LinkClosed,
+    ScriptFailed,
+)
 from esp_hil.micropython import face_database
 from esp_hil.micropython.bindings import BINDINGS
 from esp_hil.micropython.boards import Opened, opened
@@ -356,7 +364,9 @@ def test_the_time_of_the_network_does_not_depend_on_the_frame(board: MicroPython
 
 def _enroll(board: MicroPythonBoard, names: tuple[str, ...] = KNOWN) -> None:
     for number, name in enumerate(names, start=1):
-        assert board.enroll(_photograph(name), name) == number
+        # pictures of another size make another object, which reads the database anew
+        found = board.enroll(_photograph(name), name)
+        assert found == number, f"{name} is number {found}, not {number}: {named('forgets')}"
 
 
 def _database(board: MicroPythonBoard) -> face_database.FaceDatabase:
@@ -485,7 +495,12 @@ def test_a_name_that_the_binding_would_cut_is_refused(recognizer: MicroPythonBoa
 def test_a_deleted_face_stays_away(recognizer: MicroPythonBoard) -> None:
     _enroll(recognizer)
     recognizer.delete_face(1, **_size(KNOWN[1]))
-    assert [face.id for face in _database(recognizer).records] == [0, 2], named("delete_keeps")
+    try:
+        left = [face.id for face in _database(recognizer).records]
+    except FormatError as error:
+        # it counts the face no longer, but has its record
+        pytest.fail(f"{error}; {named('delete_keeps')}", pytrace=False)
+    assert left == [0, 2], named("delete_keeps")
     recognizer.reset()
     assert recognizer.run("FaceRecognizer", _photograph(KNOWN[0])).people == (None,)
     (person,) = recognizer.run("FaceRecognizer", _photograph(KNOWN[1])).people
