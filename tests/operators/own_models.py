@@ -282,6 +282,12 @@ def binary(op: str, one: Shape = X, other: Shape = X, **attributes: Any) -> Make
     return make
 
 
+def mul_by_signs(m: Maker) -> bytes:
+    """An activation by 1 and -1, shifted by one bit: every odd product is a half."""
+    signs = m.random.choice([-1, 1], (1, 1, 32)).astype(m.dtype)
+    return m.model("Mul", {"a": (1, 4, 32), "b": signs}, {"y": (1, 4, 32)}, exponents={"y": 2 * m.one + 1})
+
+
 def table(op: str, of: Callable[[NDArray[np.float64]], NDArray[np.float64]], **attributes: Any) -> Make:
     """A function by its table; of int16 only what ESP-DL computes by tables there, the others in float C code."""
 
@@ -608,6 +614,7 @@ EDGES: dict[str, tuple[str, Make]] = {
     "sub_broadcast": ("both sides", binary("Sub", (1, 1, 6, 9), (1, 4, 1, 1))),
     "mul_vectors": ("products rounded in vectors", binary("Mul", (1, 4, 32), (1, 4, 32))),
     "mul_scalar": ("", binary("Mul", (1, 6, 9), (1,))),
+    "mul_ties": ("halves in every place", mul_by_signs),
     "mul_rows": ("", binary("Mul", (1, 8, 16), (1, 1, 16))),
     "div_zero": ("zeros among the divisors", binary("Div", (1, 6, 9), (1, 6, 9))),
     "requantize_ties": ("halves in every place, as long as vectors", scaled("self", "self", 1)),

@@ -8,8 +8,10 @@ import pytest
 from esp_hil.errors import ConfigError
 from esp_hil.exact import ExactReference
 from esp_hil.formats.espdl import read_espdl
+from esp_hil.formats.espdl.model import EspdlModel
 from esp_hil.models import catalogue
 from esp_hil.models.device_file import open_device_file
+from esp_hil.models.operators import read_cases
 from esp_hil.targets import FAMILIES, Family, rounding_of
 from esp_hil.virtual.broken import BrokenNetwork
 from esp_hil.virtual.faults import FaultPlan, NodeFault, parse_plan
@@ -34,6 +36,23 @@ def test_the_kernels_answer_as_the_exact_reference_where_nothing_is_broken(famil
     broken.run({tensor.name: x}, tensors=())
     again = broken.run({tensor.name: x}, tensors=list(exact)[:-1])
     assert all(np.array_equal(again[name], exact[name]) for name in again)
+
+
+@pytest.mark.parametrize("family", ["c", "esp32s3", "esp32p4"])
+def test_a_row_is_convolved_as_an_image_one_pixel_high(family: Family) -> None:
+    rows = 0
+    for case in read_cases(family):
+        model = case.file.content
+        assert isinstance(model, EspdlModel)
+        (node, *more), (tensor, *_) = model.graph.nodes, model.graph.inputs
+        if node.op_type != "Conv" or more or len(tensor.shape) != 3:
+            continue
+        rows += 1
+        x = case.inputs[tensor.name]
+        wanted = ExactReference(model, family).run({tensor.name: x})[node.outputs[0]]
+        answer = run_node(model, node, x, Wrong(rounding=rounding_of(family)))
+        np.testing.assert_array_equal(answer, wanted, err_msg=case.name)
+    assert rows > 1
 
 
 def test_roundings_of_ties_and_their_neighbours() -> None:

@@ -146,7 +146,7 @@ class BrokenNetwork:
         node = self._model.graph.nodes[number]
         if fault.fault == "rounding":
             other: Rounding = "half_up" if rounding_of(self._family) == "half_even" else "half_even"
-            if node.op_type in {"Conv", "Gemm"} and len(values[node.inputs[0]].shape) != 3:
+            if node.op_type in {"Conv", "Gemm"}:
                 x = values[activations_read(self._model.graph, node)[0]]
                 return {node.outputs[0]: run_node(self._model, node, x, Wrong(rounding=other))}
             return self._run_part(

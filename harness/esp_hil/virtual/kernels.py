@@ -7,7 +7,7 @@ checks it, and what they get wrong is a fault of its own making.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,17 +73,20 @@ ROUNDINGS: dict[str, Callable[[Integers, Integers], Integers]] = {
 
 
 def run_node(model: EspdlModel, node: Node, x: NDArray[Any], wrong: Wrong) -> NDArray[Any]:
-    """A Conv (NHWC) or Gemm of a model on integers x (1, ...); same dtype and layout as the device's answer.
+    """A Conv (NHWC, or NWC) or Gemm of a model on integers x (1, ...); same dtype and layout as the device's answer.
 
     Raises:
-        ValueError: another operator, or a Conv that is not two-dimensional.
+        ValueError: another operator, or a Conv of more than two dimensions.
     """
     graph = model.graph
     filter_ = graph.initializers[node.inputs[1]]
     depthwise = node.op_type == "Conv" and _int(node, "group") != 1
     weights = filter_oihw(filter_, depthwise=depthwise, kernels="chip").astype(np.int64)
+    row = node.op_type == "Conv" and weights.ndim == 3
+    if row:  # an image one pixel high
+        weights, node = weights[:, :, np.newaxis], _as_image(node)
     if node.op_type not in {"Conv", "Gemm"} or weights.ndim != 4:
-        raise ValueError(f"{node.op_type} {node.name} is neither a 2-D Conv nor a Gemm")
+        raise ValueError(f"{node.op_type} {node.name} is neither a 1-D or 2-D Conv nor a Gemm")
     outputs = weights.shape[0]
     bias = np.zeros(outputs, np.int64)
     if node.input(2):
@@ -93,14 +96,29 @@ def run_node(model: EspdlModel, node: Node, x: NDArray[Any], wrong: Wrong) -> ND
     )
     shifts = np.broadcast_to(exponent_out - exponent_in - np.asarray(filter_.exponents), (outputs,))
     image = x.astype(np.int64)
-    image = image.reshape(1, 1, -1, image.shape[-1]) if node.op_type == "Gemm" else image
+    image = image.reshape(1, 1, -1, image.shape[-1]) if row or node.op_type == "Gemm" else image
     sums = _sums(image[0], weights, bias, node, wrong)
     rounded = ROUNDINGS[wrong.rounding](sums, shifts.astype(np.int64) + wrong.add_shift)
     if node.attributes.get("activation") in {"Relu", b"Relu"}:
         rounded = np.maximum(rounded, 0)
     limits = np.iinfo(x.dtype if node.op_type == "Gemm" else graph.values[node.outputs[0]].dtype)
     result = np.clip(rounded, limits.min, limits.max).astype(limits.dtype)
-    return result.reshape(*x.shape[:-1], outputs) if node.op_type == "Gemm" else result[np.newaxis]
+    if node.op_type == "Gemm":
+        return result.reshape(*x.shape[:-1], outputs)
+    return result if row else result[np.newaxis]
+
+
+def _as_image(node: Node) -> Node:
+    """A 1-D Conv as the 2-D one of an image one pixel high."""
+    stride, dilation = _ints(node, "strides", (1,)), _ints(node, "dilations", (1,))
+    left, right = _ints(node, "pads", (0, 0))
+    attributes = {
+        **node.attributes,
+        "strides": (1, *stride),
+        "dilations": (1, *dilation),
+        "pads": (0, left, 0, right),
+    }
+    return replace(node, attributes=attributes)
 
 
 def _sums(image: Integers, weights: Integers, bias: Integers, node: Node, wrong: Wrong) -> Integers:
