@@ -70,6 +70,7 @@ class Answered:
         sent: all inputs as the device got them, likewise.
         what: the inputs, for people, where they are not the golden ones.
         pre_ms: to prepare one input on the host.
+        seconds: that all answers took, with what they took over the line.
     """
 
     inputs: int = 0
@@ -78,6 +79,7 @@ class Answered:
     golden_sha256: str = ""
     what: str = ""
     pre_ms: float | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,7 @@ class RunBuilder:
         session_id: that all rows of the session share.
         attempt: 1, or a higher number for a run that is made again.
         cores: that the runtime may use.
-        model: the row's name of the model, where it is not the combination's: a network of a task.
+        model: the row's name of the model, where it is not the combination's: an operator's case.
     """
 
     def __init__(
@@ -167,7 +169,7 @@ class RunBuilder:
         self._parts: dict[type, Part] = {}
 
     def of_network(self, name: str) -> RunBuilder:
-        """A builder for the row of one network of the combination's task, on the same board."""
+        """A builder for the row of one network of the combination, as an operator's cases are, on the same board."""
         builder = RunBuilder(
             self.combination,
             session_id=self._session_id,
@@ -300,8 +302,8 @@ class Attempt:
 
     Attributes:
         session: the board.
-        builder: of the row that a failure would be told in; a task has one for each network.
-        finished: rows that are complete, by network; they are recorded even if the next network fails.
+        builder: of the row that a failure would be told in; an operator has one for each case.
+        finished: rows that are complete, by case; they are recorded even if the next case fails.
     """
 
     session: BoardSession

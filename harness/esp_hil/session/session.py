@@ -372,7 +372,12 @@ class Session:
         builder.add(answered)
         first = board.first_inputs()
         timed = steps.time_inference(
-            board.session, first, runs=options.runs, warmup=options.warmup, cores=options.cores
+            board.session,
+            first,
+            runs=options.runs,
+            warmup=options.warmup,
+            cores=options.cores,
+            timeout_s=steps.allowed_s(answered, options),
         )
         wiring = Wiring.of(options, board.session.id)
         if wiring.meter:

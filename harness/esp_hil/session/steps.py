@@ -1,6 +1,6 @@
 """The steps of a run on a board that is ready: each asks the device something and returns a frozen value.
 
-Suites, tasks and MLPerf Tiny share those that need no catalogue's model: `time_inference` and `profile_layers`.
+The conformance suite shares those that need no catalogue's model, such as `profile_layers`.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ def answer_inputs(board: PreparedBoard, golden: GoldenSet, options: Options, pro
     pre_ms = golden.made_ms + 1e3 * (time.monotonic() - started_s) / len(golden)
     what = "golden inputs" if options.data is None else "test images"
     title = f"{board.model.name}-{board.recipe.name}-{board.target.name}: {what}"
+    began_s = time.monotonic()
     with progress.task(title, total=len(golden), unit="inputs") as advance:
         if board.steps:
             outputs, encoded = board.answer_steps(encoded, golden.starts, advance)
@@ -91,7 +92,18 @@ def answer_inputs(board: PreparedBoard, golden: GoldenSet, options: Options, pro
         golden_sha256=golden.sha256,
         what="" if options.data is None else f"{len(golden)} test images of {board.model.data.file}",
         pre_ms=pre_ms,
+        seconds=time.monotonic() - began_s,
     )
+
+
+def allowed_s(answered: Answered, options: Options) -> float:
+    """Seconds that the timed runs may take; yolo11n in an ESP32-S3's flash needs 26 of them for each."""
+    each_s = answered.seconds / max(1, answered.inputs)
+    return max(RUN_S, _SLOWER * each_s * (1 + options.warmup + options.runs))
+
+
+_SLOWER = 3.0
+"""Than the mean of the answers an inference can be before the board is taken for hung."""
 
 
 def _answers(
