@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +107,25 @@ class InputSpec:
             self.shape if self.layout == "NCHW" else (self.shape[2], self.shape[0], self.shape[1])
         )
         return (height, width) if channels == 1 else (height, width, channels)
+
+    @staticmethod
+    def raw_nhwc(name: str, shape: tuple[int, ...], dtype: str) -> InputSpec:
+        """What a device file takes as it is, integers or float32, stored as it lies on the device.
+
+        Raises:
+            ConfigError: golden inputs cannot be of this dtype.
+        """
+        if dtype not in get_args(StoredDtype):
+            raise ConfigError(f"input {name!r} is {dtype}", hint=f"known: {', '.join(get_args(StoredDtype))}")
+        return InputSpec(
+            name=name,
+            layout="NHWC",
+            shape=shape,
+            scale=0.0,
+            mean=(0.0,),
+            std=(1.0,),
+            dtype=cast(StoredDtype, dtype),
+        )
 
     def require(self, prepared: Array) -> None:
         """Make sure that prepared inputs are what `preprocess` gives, and at least one.

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from esp_hil.micropython.fps import FrameRate
 
 FASTEST_BAUD = 921_600
-BITS_PER_BYTE = 10
 HELP = "frame rates of a MicroPython board by resolution: transfer, decode, resize, network, post-processing"
 
 
@@ -85,6 +84,7 @@ def run(args: Namespace) -> int:
 
 
 def _say_of_the_uart(firmware: MicroPythonFirmware) -> None:
+    from esp_hil.micropython.fps import BITS_PER_BYTE
     from esp_hil.tasks import FRAMES
 
     if not firmware.console_baud:

@@ -26,7 +26,7 @@ from esp_hil.results.timing.published import published_of
 from esp_hil.tasks import FORMATS, FRAMES, Image, PixelFormat, names, pictures, read_spec
 
 Told = Literal["board", "line", "no"]
-_BITS_PER_BYTE = 10
+BITS_PER_BYTE = 10
 _QUALITY = 90
 _LEAST_FRAMES = 3
 
@@ -85,7 +85,7 @@ class FrameRate:
 
     def line_ms(self, baud: int) -> float:
         """What the upload takes at least on a serial line, ten bits a byte."""
-        return self.sent_bytes * _BITS_PER_BYTE / baud * 1e3
+        return self.sent_bytes * BITS_PER_BYTE / baud * 1e3
 
 
 def measure(

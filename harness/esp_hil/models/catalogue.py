@@ -79,6 +79,12 @@ class Model(ModelSpec):
     folder: Path
     origin: Origin | None = None
 
+    @staticmethod
+    def of(spec: ModelSpec, *, name: str, folder: Path, origin: Origin | None = None) -> Model:
+        """What a model.toml says, or would say, of a model in this folder."""
+        said = {entry.name: getattr(spec, entry.name) for entry in fields(ModelSpec)}
+        return Model(name=name, folder=folder, origin=origin, **said)
+
     @property
     def float_path(self) -> Path:
         """The float ONNX file.
@@ -338,9 +344,7 @@ def load(name: str, roots: Sequence[Path] | None = None) -> Model:
     searched = roots_searched(roots)
     for root in searched:
         if name in models((root,)):
-            spec = parse(root / name / _MODEL_FILE)
-            values = {entry.name: getattr(spec, entry.name) for entry in fields(ModelSpec)}
-            return Model(name=name, folder=root / name, **values)
+            return Model.of(parse(root / name / _MODEL_FILE), name=name, folder=root / name)
     known = names(roots)
     if known.get(name) == "task":
         raise UnknownModel(

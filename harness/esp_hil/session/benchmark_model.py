@@ -8,9 +8,9 @@ The models are MLCommons' own and are not part of this project: `--hil-mlperf-ti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,13 @@ from esp_hil.formats.tflite.model import TfliteModel
 from esp_hil.models.benchmarks import Entry, Quality
 from esp_hil.models.catalogue import GoldenSet, Model
 from esp_hil.models.device_file import open_device_file
-from esp_hil.models.model_toml import ModelSpec, given_spec
+from esp_hil.models.model_toml import given_spec
 from esp_hil.models.outputs import OutputSpec
 from esp_hil.models.pipeline import Pipeline
 from esp_hil.models.recipe import given_recipe
 from esp_hil.npz import read_npz
 from esp_hil.targets import Family
-from esp_hil.tensors import Affine, InputSpec, StoredDtype, invented_integers
+from esp_hil.tensors import Affine, InputSpec, invented_integers
 
 _RANDOM_INPUTS = 20
 
@@ -97,24 +97,13 @@ def benchmark_model(entry: Entry, recipe: str) -> Model:
     described = given_spec(
         title=f"MLPerf Tiny: {entry.benchmark.title}",
         source="MLCommons",
-        inputs=(
-            InputSpec(
-                name=file.inputs[0].name,
-                layout="NHWC",
-                shape=tensor.item_shape,
-                scale=0.0,
-                mean=(0.0,),
-                std=(1.0,),
-                dtype=cast(StoredDtype, str(np.dtype(tensor.dtype))),
-            ),
-        ),
+        inputs=(InputSpec.raw_nhwc(file.inputs[0].name, tensor.item_shape, str(np.dtype(tensor.dtype))),),
         outputs=(OutputSpec(name=output, meaning="scores" if entry.benchmark.quality == "top-1" else "raw"),),
         recipe=given_recipe(recipe, "as MLCommons has it", "tflm", ("tflm",)),
         macs=file.content.macs(),
     )
-    said = {field.name: getattr(described, field.name) for field in fields(ModelSpec)}
     origin = _BenchmarkFiles(entry=entry, content=file.content, output=output)
-    return Model(name=entry.name, folder=entry.model.parent, origin=origin, **said)
+    return Model.of(described, name=entry.name, folder=entry.model.parent, origin=origin)
 
 
 def read_data(entry: Entry, model: TfliteModel) -> LabelledInputs:

@@ -9,15 +9,14 @@ judged on right inputs whatever the first one answers. Its pipeline finds boxes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from esp_hil.errors import ConfigError
 from esp_hil.models.catalogue import GoldenSet, Model
-from esp_hil.models.model_toml import ModelSpec, given_spec
+from esp_hil.models.model_toml import given_spec
 from esp_hil.models.outputs import OutputSpec
 from esp_hil.models.pipeline import Pipeline, PipelineSpec
 from esp_hil.models.recipe import given_recipe
@@ -27,7 +26,7 @@ from esp_hil.tasks.pictures import picture
 from esp_hil.tasks.results import Results
 from esp_hil.tasks.task import Classifier, Task
 from esp_hil.tasks.trace import Trace
-from esp_hil.tensors import Array, Arrays, InputSpec, StoredDtype
+from esp_hil.tensors import Array, Arrays, InputSpec
 
 RECIPE = "zoo"
 """Of the networks: they come as ESP-DL made them."""
@@ -146,17 +145,7 @@ def _model(pictures: GoldenPictures, name: str) -> Model:
     described = given_spec(
         title=f"{spec.title}: {name}",
         source=f"{spec.component}, {spec.source}",
-        inputs=(
-            InputSpec(
-                name=network.input.name,
-                layout="NHWC",
-                shape=network.input.shape[1:],
-                scale=0.0,
-                mean=(0.0,),
-                std=(1.0,),
-                dtype=cast(StoredDtype, network.input.dtype),
-            ),
-        ),
+        inputs=(InputSpec.raw_nhwc(network.input.name, network.input.shape[1:], network.input.dtype),),
         outputs=tuple(
             OutputSpec(name=output, meaning="scores", labels=spec.labels)
             if classifier
@@ -166,9 +155,8 @@ def _model(pictures: GoldenPictures, name: str) -> Model:
         recipe=given_recipe(RECIPE, f"as {spec.component} has it", "espdl", (network.family,)),
         macs=spec.networks[name].macs,
     )
-    said = {entry.name: getattr(described, entry.name) for entry in fields(ModelSpec)}
     origin = _NetworkFiles(pictures=pictures, network=name, path=network.path)
-    return Model(name=f"{task.name}-{name}", folder=network.path.parent, origin=origin, **said)
+    return Model.of(described, name=f"{task.name}-{name}", folder=network.path.parent, origin=origin)
 
 
 def _integers(network: Network, outputs: Arrays) -> dict[str, Array]:

@@ -73,10 +73,6 @@ class Network:
         """What a chip of the family must answer."""
         return ExactReference(self.model, self.family)
 
-    def exact_of(self, esp_dl: str) -> ExactReference:
-        """What a chip must answer whose firmware has that version of ESP-DL; "": the newest known."""
-        return ExactReference(self.model, self.family, esp_dl=esp_dl) if esp_dl else self.exact
-
     def run(self, inputs: Arrays) -> Arrays:
         """The exact reference's answer."""
         return self.exact.run(inputs)
