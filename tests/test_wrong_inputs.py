@@ -176,7 +176,7 @@ LINK socket://127.0.0.1:1                           | nothing listens at
 LINK rfc2217://127.0.0.1:1                           | nothing listens at
 LINK virtual --record /dev/null/x                   | cannot record to
 LINK virtual --bytes -1                             | at least 1000
-flash --build-dir {d}/none                          | is not a build folder
+flash --build-dir {d}/none                          | none is not there
 flash --build-dir {d}/empty                         | is not a build folder
 build --build-dir {d}/none                          | no build folder at
 boards --lift nobody                                | is not in quarantine

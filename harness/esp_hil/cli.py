@@ -15,6 +15,13 @@ from esp_hil import commands
 from esp_hil.errors import HilError, did_you_mean
 from esp_hil.settings import VERSION
 
+_FIRST = """start here:
+  hil doctor                                       is everything here that is needed?
+  hil run mnist --target esp32s3 --board virtual   a first run, without a board
+  hil new NAME --onnx FILE                         test a network of your own
+  hil COMMAND --help                               what a command takes, with examples
+"""
+
 
 class _Parser(argparse.ArgumentParser):
     """What argparse says, with the word that was probably meant."""
@@ -36,12 +43,23 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> _Parser:
     """The parser with one subparser for each module of `esp_hil.commands`."""
-    parser = _Parser(prog="hil", description="Test and benchmark neural networks on ESP32 chips.")
+    parser = _Parser(
+        prog="hil",
+        description="Test and benchmark neural networks on ESP32 chips.",
+        epilog=_FIRST,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"esp-hil {VERSION}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     for info in pkgutil.iter_modules(commands.__path__):
         module = importlib.import_module(f"{commands.__name__}.{info.name}")
-        sub = subparsers.add_parser(info.name, help=module.HELP, description=module.HELP)
+        sub = subparsers.add_parser(
+            info.name,
+            help=module.HELP,
+            description=module.HELP,
+            epilog=f"examples:{module.EXAMPLES}" if hasattr(module, "EXAMPLES") else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         module.add_arguments(sub)
         sub.set_defaults(run=module.run, parser=sub)
     return parser

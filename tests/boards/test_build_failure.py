@@ -1,7 +1,7 @@
 """Recorded failures of builds: the first line that matters, and the advice.
 
 The logs of `failing_builds` were made by idf.py of ESP-IDF 5.3.5, 5.5.5 and 6.0.2, its scripts, CMake 3.25, ninja 1.11
-and GCC 12.2 for RISC-V, with the folders renamed; those of `_WRITTEN` are in these tools' formats.
+and GCC 12.2 for RISC-V and Xtensa, with the folders renamed; those of `_WRITTEN` are in these tools' formats.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ EXPECTED: dict[str, tuple[str, str]] = {
         "build.cmake:592: ERROR: Cannot establish a connection to the component registry",
         "IDF_COMPONENT_REGISTRY_URL",
     ),
+    "refusing_header": ("sys/dirent.h:10:2: error: #error", "in its own words"),
     "registry": ("Cannot establish a connection to the component registry", "IDF_COMPONENT_REGISTRY_URL"),
     "static_assertion": ("static_assertion.cpp:2:58: error: static assertion failed", "from this line on"),
     "toolchain_version": ("Tool doesn't match supported version", "not that of this ESP-IDF"),

@@ -103,7 +103,7 @@ def test_options_count_before_the_board_s_row(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("pkp2", "did you mean ppk2"),
+        ("pkp2", "did you mean 'ppk2'?"),
         ("ppk2", "needs the voltage"),
         ("ina226:1:0x40", "INA|ina226:BUS:ADDRESS:OHM"),
         ("program@fast:x", "not a number above 0"),

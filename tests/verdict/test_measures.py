@@ -148,5 +148,5 @@ def test_a_sentence_tells_price_and_quality_by_meaning() -> None:
     found = measured(
         "angle", Reading(meaning="values", unit="deg"), {"device": right + 1, "float": right}, right
     )
-    assert words_of_price(found, "device").startswith("angle: RMSE 1 deg, R2 -3, least cosine")
+    assert words_of_price(found, "device").startswith("angle: RMSE 1 deg, R2 -3, lowest cosine")
     assert words_of_quality(found)[0].startswith("device against expected: angle: RMSE 1 deg")

@@ -98,6 +98,8 @@ _ADVICE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\[-Werror[=\]]"),
      "a warning of this compiler is taken for an error; of a component: another ESP-IDF release, or "
      "-D COMPILER_DISABLE_GCC_WARNINGS; of ours: please report it"),
+    (re.compile(r"error: #error"),
+     "a header refuses this chip, configuration or compiler, in its own words: what they ask for, or another ESP-IDF"),
     (re.compile(r"[uU]nrecognized (?:opcode|instruction)|unknown opcode|x?esppie"),
      "the assembler does not know the chip's instructions: the compiler of this ESP-IDF, and the right --target?"),
     (re.compile(r"undefined reference"),
@@ -209,8 +211,8 @@ def _fallback(lines: Sequence[str]) -> str:
 
 
 def _advice(line: str, candidates: Sequence[str]) -> str:
-    """What is known to help against a line, else against the other candidates."""
-    for text in (line, *candidates):
+    """What is known to help against a line; else against the other candidates, unless it names a place itself."""
+    for text in (line,) if _COMPILER.match(line) else (line, *candidates):
         for pattern, advice in _ADVICE:
             if pattern.search(text):
                 return advice

@@ -94,7 +94,7 @@ def problems(
     found = []
     if chip.target and chip.target != image.target:
         found.append(f"the chip is an {chip.target}, the image is for {image.target}")
-    if board.target and board.target != image.target:
+    elif board.target and board.target != image.target:
         found.append(f"the board is an {board.target}, the image is for {image.target}")
     if chip.mac:
         found += _wrong_board(chip.mac, board, others)

@@ -9,7 +9,6 @@ simulated, simulated:noise=0.01,active_w=0.3    beside any board: measures nothi
 
 from __future__ import annotations
 
-import difflib
 import re
 import time
 
@@ -21,7 +20,7 @@ from esp_hil.energy.meter import Meter, WallClock
 from esp_hil.energy.ppk2 import Ppk2
 from esp_hil.energy.program import ProgramMeter
 from esp_hil.energy.simulated import SimulatedBoard, SimulatedClock, SimulatedMeter, read_model
-from esp_hil.errors import BoardUnavailable, ConfigError, MeterError
+from esp_hil.errors import BoardUnavailable, ConfigError, MeterError, did_you_mean
 
 KINDS = ("ppk2", "ppk2-ampere", "joulescope", *CHIPS, "program", "simulated")
 PROGRAM_HZ, PROGRAM_RANGE_A = 1000.0, 3.0
@@ -42,10 +41,8 @@ def open_meter(text: str, *, supply_v: float | None, gated: bool) -> Meter:
     head, _, rest = text.partition(":")
     kind, _, rate = head.partition("@")
     if kind not in KINDS:
-        close = difflib.get_close_matches(kind, KINDS, n=1)
-        raise ConfigError(
-            f"no meter {kind!r}", hint=f"did you mean {close[0]}?" if close else f"one of: {', '.join(KINDS)}"
-        )
+        hint = did_you_mean(kind, KINDS) or f"one of: {', '.join(KINDS)}"
+        raise ConfigError(f"no meter {kind!r}", hint=hint)
     if kind in {"ppk2", "ppk2-ampere"}:
         return _ppk2(rest, kind == "ppk2", _told(supply_v, kind), gated)
     if kind == "joulescope":

@@ -3,6 +3,7 @@
 A command module is named after its command (`exact.py` -> `hil exact`) and has
 
     HELP: str                                        one line for `hil --help`
+    EXAMPLES: str                                    what one types, for its own --help; each has to parse
     def add_arguments(parser: ArgumentParser)        its options
     def run(args: Namespace) -> int                  the exit status
 

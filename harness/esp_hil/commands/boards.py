@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from esp_hil.device.ports import SerialPort
 
 HELP = "list the boards and serial ports of this machine"
+EXAMPLES = """
+  hil boards                          what is plugged in, and as which board
+  hil boards --lift kitchen-s3        a repaired board may be used again
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from esp_hil.esp.image import FirmwareImage
 
 HELP = "build the firmware for a chip, or show what a build folder holds"
+EXAMPLES = """
+  hil build --target esp32s3
+  hil build --target esp32 --runtime tflm --build-profile perf,flash-4mb
+  hil build --build-dir firmware/build/esp32s3-espdl-perf      what is in it, and how large
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

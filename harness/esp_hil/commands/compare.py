@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from esp_hil.results.regress import Comparison
 
 HELP = "compare two runs; status 1 if something got worse, 3 if not everything was comparable"
+EXAMPLES = """
+  hil compare reports/baseline.jsonl reports/out/latest
+  hil compare main/ branch/ --threshold latency=5% --markdown comment.md
+  hil compare main/ branch/ --across engine_version      an update of ESP-DL on purpose
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

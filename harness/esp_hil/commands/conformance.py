@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 HELP = (
     "run every operator in a model of its own on a board: exact, off by how much, or failing; cycles per MAC"
 )
+EXAMPLES = """
+  hil conformance --target esp32s3 --board virtual
+  hil conformance --target esp32p4 --port /dev/ttyACM0 --out p4/
+  hil conformance --target esp32 --runtime tflm --operator Conv,FullyConnected --list
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

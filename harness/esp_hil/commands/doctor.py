@@ -10,6 +10,11 @@ from itertools import chain
 from esp_hil.errors import ConfigError
 
 HELP = "check this machine: Python, ESP-IDF, esptool, ports, permissions, boards; says what to do"
+EXAMPLES = """
+  hil doctor
+  hil doctor --link /dev/ttyUSB0       also the line to a board
+  hil doctor --runner                  also what a nightly needs
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from esp_hil.targets import Family
 
 HELP = "run a model exactly as the chip computes it, integer for integer"
+EXAMPLES = """
+  hil exact mnist                                  all golden inputs, against their answers
+  hil exact my.espdl --inputs in.npz --outputs out.npz --all-tensors
+  hil exact wake.tflite --target esp32s3 --esp-nn 1.2.3
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from esp_hil.esp.image import FirmwareImage
 
 HELP = "write a built image, and a model, to a board: only what differs"
+EXAMPLES = """
+  hil flash --build-dir firmware/build/esp32s3-espdl-perf --model my.espdl
+  hil flash --build-dir BUILD --merge flash.bin      for an emulator, or another flashing tool
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 FASTEST_BAUD = 921_600
 HELP = "frame rates of a MicroPython board by resolution: transfer, decode, resize, network, post-processing"
+EXAMPLES = """
+  hil fps --board virtual --zoo esp-dl/models --frames QVGA,VGA
+  hil fps --board /dev/ttyACM0 --svg fps.svg
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from esp_hil.models.catalogue import Model
 
 HELP = "list, verify and make models; measure their accuracy on the whole test set"
+EXAMPLES = """
+  hil golden list
+  hil golden verify mnist
+  hil golden accuracy mnist --data mnist.npz
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from esp_hil.results.history import History, HistoryLine, Where
 
 HELP = "keep rows of all sessions; show figures over time, and when one changed for good"
+EXAMPLES = """
+  hil history add reports/out/latest
+  hil history show
+  hil history steps
+"""
 
 _BARS = "▁▂▃▄▅▆▇█"
 

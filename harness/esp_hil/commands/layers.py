@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from esp_hil.tensors import Arrays
 
 HELP = "find the first layer that a device computes wrongly, and why"
+EXAMPLES = """
+  hil layers mnist --target esp32s3 --board virtual
+  hil layers my.espdl --target esp32p4 --port /dev/ttyACM0 --all
+"""
 
 RANDOM_INPUTS = 8
 """Sent to a board whose model has no golden inputs."""

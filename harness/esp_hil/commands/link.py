@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from esp_hil.device.tuning import LineReport
 
 HELP = "measure a board's line: errors, retransmissions, the best baud rate"
+EXAMPLES = """
+  hil link virtual --target esp32s3 --baud-model 921600,latency_ms=16
+  hil link /dev/ttyUSB0 --target esp32
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

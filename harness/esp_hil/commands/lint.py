@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from esp_hil.models.named import NamedModel
 
 HELP = "look for what is known to go wrong with an .espdl, .tflite or .onnx model on a chip"
+EXAMPLES = """
+  hil lint my.espdl --target esp32s3
+  hil lint my.onnx --target esp32p4        before it is quantized
+  hil lint --rules
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from esp_hil.targets import Target
 
 HELP = "say why a board failed, from its console text: class, reason, backtrace with names"
+EXAMPLES = """
+  hil log console.txt
+  hil log console.txt --elf firmware/build/esp32s3-espdl-perf/esp_hil.elf
+  idf.py monitor | tee console.txt; hil log console.txt
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

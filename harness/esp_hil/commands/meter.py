@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from esp_hil.energy.meter import Meter, PowerTrace
 
 HELP = "show a meter's live current; check its gate and wiring"
+EXAMPLES = """
+  hil meter simulated
+  hil meter ppk2:D8F3A1 --supply 3.3
+  hil meter --board kitchen-s3 --target esp32s3
+"""
 
 PULSES = 3
 PULSE_S = 0.2

@@ -8,6 +8,11 @@ from pathlib import Path
 from esp_hil.errors import ConfigError
 
 HELP = "what a MicroPython board, a prebuilt image or a face database has in it"
+EXAMPLES = """
+  hil micropython board /dev/ttyACM0
+  hil micropython image firmware.bin --target esp32s3
+  hil micropython faces face.db --mend whole.db
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

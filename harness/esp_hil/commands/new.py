@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ inputs that it is tested with ("golden inputs"), and model.toml, which says what
 to change.
 """
 
-_EXAMPLES = """
+EXAMPLES = """
 1. Will it run on my chips, and what would have to change? Answered in seconds; nothing is written:
       hil new gesture --onnx gesture.onnx --check --target esp32,esp32s3
 
@@ -60,9 +60,7 @@ _EXAMPLES = """
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil new`."""
-    parser.formatter_class = RawDescriptionHelpFormatter
     parser.description = f"{HELP}\n{_ABOUT}"
-    parser.epilog = _EXAMPLES
     parser.add_argument("name", metavar="NAME", help="a name for the model; its folder becomes golden/NAME")
     network = parser.add_argument_group(
         "the network (one of these; --onnx beside a device file to compare them)"

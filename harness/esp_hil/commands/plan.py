@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from esp_hil.targets import Target
 
 HELP = "show the memory a model takes on a chip"
+EXAMPLES = """
+  hil plan mnist --target esp32s3
+  hil plan my.espdl --no-psram             does it fit beside the firmware?
+  hil plan my.espdl --svg memory.svg       what lies where, over the nodes' time
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

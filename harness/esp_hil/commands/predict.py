@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from esp_hil.targets import Target
 
 HELP = "predict the latency of a model on a chip, node by node, with the band of its error"
+EXAMPLES = """
+  hil predict mnist --target esp32p4
+  hil predict my.espdl --psram quad80 --param-copy off     what another board would take
+  hil predict my.espdl --learn reports/out                 corrected by what yours measured
+"""
 
 _TEACHES = 0.01
 """Share of an inference that a layer must have to teach anything of its operator."""

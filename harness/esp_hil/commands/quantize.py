@@ -6,6 +6,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 HELP = "make one .espdl by a recipe of a model"
+EXAMPLES = """
+  hil quantize mnist --recipe w8a8 --target esp32p4 --data mnist.npz
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

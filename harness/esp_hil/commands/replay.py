@@ -6,6 +6,10 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 HELP = "run the host's side against a recording of pytest --hil-record or hil link --record"
+EXAMPLES = """
+  hil replay line.rec
+  hil replay line.rec --console | hil log -
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from esp_hil.results.regress import Comparison
 
 HELP = "write the reports of recorded runs again"
+EXAMPLES = """
+  hil report reports/out/latest
+  hil report before/ after/ --comment comment.md
+  hil report --columns
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

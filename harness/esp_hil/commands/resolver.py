@@ -6,6 +6,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 HELP = "list the operators of .tflite models for the firmware's resolver"
+EXAMPLES = """
+  hil resolver wake.tflite person.tflite --out operators.txt
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -7,6 +7,11 @@ from argparse import ArgumentParser, Namespace
 from esp_hil.errors import ConfigError
 
 HELP = "run the suites on boards: starts pytest with the options that have `--hil-` in front there"
+EXAMPLES = """
+  hil run --target esp32s3 --board virtual                 every model, no board needed
+  hil run mnist --target esp32p4                           the board that is plugged in
+  hil run gesture --target esp32s3 --recipe w8a8,mixed --baseline reports/baseline.jsonl
+"""
 _PYTEST_EMBEDDED = ("port", "baud", "build-dir", "app-path", "skip-autoflash")
 
 

@@ -6,6 +6,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 HELP = "write the files that make this machine a host of boards (docs/runner.md)"
+EXAMPLES = """
+  hil runner setup --host bench-1
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

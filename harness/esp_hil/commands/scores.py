@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from esp_hil.targets import Family
 
 HELP = "show an input's scores: raw numbers, real values and shares, with bars"
+EXAMPLES = """
+  hil scores mnist --input 7
+  hil scores my.espdl --inputs in.npz
+"""
 
 MOST_CLASSES = 1_000
 """Of an output that is shown class by class."""

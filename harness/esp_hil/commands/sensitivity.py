@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from esp_hil.targets import Family
 
 HELP = "measure the quantization noise of each layer and suggest which deserve 16 bits"
+EXAMPLES = """
+  hil sensitivity gesture --recipe w8a8 --target esp32s3
+  hil sensitivity gesture --recipe w8a8 --target esp32s3 --layers 1 --apply
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

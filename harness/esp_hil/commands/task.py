@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from esp_hil.tasks.frames import FrameTime
 
 HELP = "find faces, people, cats or objects in a picture, or name it, as ESP-DL on a chip does"
+EXAMPLES = """
+  hil task list
+  hil task face_detect photo.jpg --zoo esp-dl/models --save found.png
+  hil task all --zoo esp-dl/models --update-from 3.1.5
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 HELP = "run a virtual board and print its URL"
+EXAMPLES = """
+  hil virtual --target esp32s3
+  hil virtual --target esp32 --runtime tflm --listen tcp:5000
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

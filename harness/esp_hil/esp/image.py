@@ -199,9 +199,8 @@ def _flasher_args(folder: Path) -> dict[str, Any]:
         arguments = read_json(path)
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else error
-        raise BuildError(
-            f"{folder} is not a build folder: {path.name}: {said}", hint=_REBUILD, step="build"
-        ) from None
+        what = f"is not a build folder: {path.name}: {said}" if folder.is_dir() else "is not there"
+        raise BuildError(f"{folder} {what}", hint=_REBUILD, step="build") from None
     if not isinstance(arguments, dict) or not isinstance(arguments.get("flash_files"), dict):
         raise BuildError(f"{path} has no flash_files", hint=_REBUILD, step="build")
     return arguments

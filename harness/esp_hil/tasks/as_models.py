@@ -124,11 +124,12 @@ class _NetworkFiles:
 
     def pipeline(self) -> Pipeline | None:
         task, network = self.pictures.task, self.pictures.task.networks[self.network]
-        if self.network not in task.finders:
+        find = task.finders.get(self.network)
+        if find is None:
             return None
 
         def after(outputs: dict[str, Array]) -> object:
-            found = task.seen(self.network, _integers(network, outputs))
+            found = find(_integers(network, outputs))
             return [(*one.box, one.score, one.index) for one in found]
 
         return Pipeline(spec=PipelineSpec(file="", iou=_ONE_OBJECT, gates=()), before=None, after=after)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,10 @@ _DECODERS: Mapping[Decoder, Callable[[Head, float, InputArea, Rounding], list[De
     "yolo11": decode.yolo11,
     "pico": decode.pico,
 }
+
+Finder = Callable[[Arrays], list[Detection]]
+"""What a network's integers (by name, in the device's shapes) say is where: ranked, suppressed as task.toml says, in
+pixels of the network's input."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -137,21 +142,9 @@ class Task(ABC):
         return self._tables[spec.name]
 
     @property
-    def finders(self) -> tuple[str, ...]:
-        """The networks whose outputs are boxes; see `seen`."""
-        return ()
-
-    def seen(self, network: str, outputs: Arrays) -> list[Detection]:
-        """What one of the `finders` finds in its own input, before another network looks at it.
-
-        Args:
-            network: which.
-            outputs: integers by name, in the device's shapes.
-
-        Returns:
-            Ranked, suppressed as task.toml says, in pixels of the network's input.
-        """
-        raise NotImplementedError(f"{self.name}: {network} with {', '.join(outputs)} finds no boxes")
+    def finders(self) -> Mapping[str, Finder]:
+        """The networks whose outputs are boxes, and what each finds in its own input before another looks at it."""
+        return {}
 
     def _in_its_input(self, network: str, found: list[Detection]) -> list[Detection]:
         width, height = self.networks[network].size
@@ -175,12 +168,11 @@ class Detector(Task):
         return _results(tuple(map(self._named, kept)))
 
     @property
-    def finders(self) -> tuple[str, ...]:
+    def finders(self) -> Mapping[str, Finder]:
         """Its network."""
-        return tuple(self.networks)
+        return {network: partial(self._seen, network) for network in self.networks}
 
-    def seen(self, network: str, outputs: Arrays) -> list[Detection]:
-        """See `Task.seen`."""
+    def _seen(self, network: str, outputs: Arrays) -> list[Detection]:
         return self._in_its_input(network, self._read(network, outputs, _whole(self.networks[network])))
 
     def _read(self, name: str, outputs: Arrays, placement: InputArea) -> list[Detection]:
@@ -216,12 +208,11 @@ class FaceDetection(Task):
             return _finish(found, rules.nms, rules.top, picture, second)
 
     @property
-    def finders(self) -> tuple[str, ...]:
-        """Both."""
-        return tuple(self.networks)
+    def finders(self) -> Mapping[str, Finder]:
+        """Both: proposals of the first network, at most one face of the second."""
+        return {network: partial(self._seen, network) for network in self.networks}
 
-    def seen(self, network: str, outputs: Arrays) -> list[Detection]:
-        """See `Task.seen`: proposals of the first network, at most one face of the second."""
+    def _seen(self, network: str, outputs: Arrays) -> list[Detection]:
         placement = _whole(self.networks[network])
         if network == next(iter(self.networks)):
             return self._in_its_input(network, self._proposed(network, outputs, placement))
@@ -270,13 +261,9 @@ class Recognizer(Task):
         return replace(_results(faces), embedding=self.embed(picture, face))
 
     @property
-    def finders(self) -> tuple[str, ...]:
+    def finders(self) -> Mapping[str, Finder]:
         """The detector's networks."""
         return self.detector.finders
-
-    def seen(self, network: str, outputs: Arrays) -> list[Detection]:
-        """See `Task.seen`."""
-        return self.detector.seen(network, outputs)
 
     def embed(self, picture: Prepared, face: Detection) -> Embedding:
         """The embedding of one face of a picture."""

@@ -54,7 +54,7 @@ MEASURES: Mapping[str, MeasureKind] = {
     "r2": MeasureKind(meanings=("values",), higher=True, share=False, title="R2"),
     "within": MeasureKind(meanings=("values",), higher=True, share=True, title="within tolerance"),
     "cosine": MeasureKind(
-        meanings=("scores", "values", "embedding", "dense"), higher=True, share=False, title="least cosine"
+        meanings=("scores", "values", "embedding", "dense"), higher=True, share=False, title="lowest cosine"
     ),
     "pixels": MeasureKind(meanings=("dense",), higher=True, share=True, title="pixels right"),
     "recall": MeasureKind(meanings=("boxes",), higher=True, share=True, title="recall"),

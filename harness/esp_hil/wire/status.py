@@ -42,7 +42,7 @@ def status_name(status: int) -> str:
 
 
 HINTS = {
-    Status.NO_MODEL: "load a model first",
+    Status.NO_MODEL: "upload one, or write it with `hil flash --build-dir BUILD --model FILE`; then load it",
     Status.WRONG_FAMILY: "use the model's artefact for this chip",
     Status.LOAD_FAILED: "is the file whole, and of this chip's family? hil lint tells",
     Status.UNSUPPORTED_OPERATOR: "the runtime on the device does not have it; "

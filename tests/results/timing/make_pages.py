@@ -7,6 +7,7 @@ Every number on them is a prediction of today, or a published figure of publishe
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,4 +91,6 @@ def main(folder: Path = FOLDER) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    parser = ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--into", type=Path, default=FOLDER, help="folder (default: docs/time)")
+    raise SystemExit(main(parser.parse_args().into))
