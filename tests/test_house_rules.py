@@ -153,6 +153,15 @@ def test_no_tracked_file_is_larger_than_a_model_needs_to_be() -> None:
     assert large == []
 
 
+def test_what_running_makes_is_not_tracked() -> None:
+    """Results and databases that `.gitignore` names, and any database beside them."""
+    ignored = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    listed = subprocess.run(ignored, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    assert listed.split() == []
+    databases = {".sqlite", ".sqlite3", ".db"}
+    assert [relative(path) for path in tracked_files() if path.suffix in databases] == []
+
+
 # Names that are not ours to choose: ESP-DL's own MicroPython classes, which a virtual board has as well.
 FOREIGN_NAMES = "harness/esp_hil/micropython/virtual/lib/"
 

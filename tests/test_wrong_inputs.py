@@ -47,7 +47,7 @@ lint mnist --target esp99                           | unknown target 'esp99'
 lint mnist --inputs {d}/huge.npz                    | promises (1099511627776,)
 lint mnist --inputs {d}/names.npz                   | the model has no input 'other'
 lint mnist --esp-dl new                             | is no version of ESP-DL
-lint                                                | no model was named
+lint                                                | which model? (hil lint MODEL, or --rules)
 plan mnist --target esp99                           | unknown target 'esp99'
 plan {d}/cut.tflite --target esp32s3                | the file is damaged or truncated
 plan {d}/middle.espdl --target esp32s3              | promises 429600 bytes
@@ -66,7 +66,8 @@ exact mnist --save {d}/none/exact.onnx              | cannot write
 exact mnist --save {d}/empty                        | Is a directory
 exact mnist --save /dev/full                        | No space left on device
 exact {d}/zip.onnx --explain                        | is a ZIP archive
-predict                                             | needs MODEL and --target
+predict                                             | which model? which chip? (hil predict mnist
+run mnist                                           | which chip? (hil run mnist --target esp32s3 --board
 predict mnist --target esp32s3 --psram fast         | is not a PSRAM mode
 predict mnist --target esp32s3 --clock-mhz 9999     | its fastest is 240 MHz
 predict mnist --target esp32s3 --clock-mhz -1       | above 0
@@ -110,9 +111,14 @@ compare GOOD GOOD --json /dev/full                  | No space left on device
 compare GOOD GOOD --junit /dev/null/x               | cannot write
 compare DATABASE GOOD                               | Connection refused
 compare {d}/text.db GOOD                            | file is not a database
+compare {d}/none.sqlite GOOD                        | no history at
+report GOOD --out {d}/out --history {d}/none.sqlite | no history at
+report {d}/none.sqlite GOOD --out {d}/out           | no history at
 history --history {d}/text.db show                  | file is not a database
 history --history {d}/empty show                    | neither a URL nor a file
-history --history /dev/null/x.sqlite show           | cannot make
+history --history /dev/null/x.sqlite show           | no history at /dev/null/x.sqlite
+history --history /dev/null/x.sqlite add GOOD       | cannot make
+history --history {d}/none.sqlite steps             | hil history add DIR makes one
 history --history DATABASE show                     | is the database up
 history --history mysql://hil:{SECRET}@host/x show  | no histories in mysql
 history --history postgres://hil:{SECRET}@h:p/x show | is not the URL of a history

@@ -120,9 +120,12 @@ def test_rows_come_from_either_and_an_empty_history_is_refused(tmp_path: Path) -
     Recorder(tmp_path / "runs.jsonl").append(run)
     assert base_rows(str(tmp_path)) == (run,)
     path = str(tmp_path / "h.sqlite")
+    with pytest.raises(ReportError, match="no history at"):
+        base_rows(path, first=True)
+    assert not Path(path).exists()
+    assert base_rows(path, first=True, create=True) == ()
     with pytest.raises(ReportError, match="no rows older"):
         base_rows(path)
-    assert base_rows(path, first=True) == ()
     with History.open(path) as history:
         history.add([run])
     assert base_rows(path) == (run,)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 from esp_hil.commands import add_skip_damaged
 
 if TYPE_CHECKING:
+    from esp_hil.errors import HilError
     from esp_hil.results.history import History, HistoryLine, Where
 
 HELP = "keep rows of all sessions; show figures over time, and when one changed for good"
@@ -20,6 +23,8 @@ EXAMPLES = """
   hil history steps
 """
 
+_FILTERS = ("model", "recipe", "target", "board")
+_NONE_YET = "(hil history add reports/out/<time>)"
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -43,23 +48,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     prune.add_argument("--board", metavar="BOARD", help="only rows of this board")
     prune.add_argument("--dry-run", action="store_true", help="say how many rows, delete none")
-    commands.add_parser(
-        "figures", help="make anew, from all rows, the figures that Grafana reads (docs/grafana)"
-    )
+    commands.add_parser("figures", help="rebuild from all rows the figures that Grafana reads (docs/grafana)")
     show = commands.add_parser("show", help="figures over time, as one line each")
     steps = commands.add_parser("steps", help="when did a figure change for good? status 1 if one got worse")
     steps.add_argument("--last", type=int, metavar="N", help="only steps within the last N values of a line")
     for command in (show, steps):
-        command.add_argument("--model")
-        command.add_argument("--recipe")
-        command.add_argument("--target")
-        command.add_argument("--board")
+        for name in _FILTERS:
+            command.add_argument(f"--{name}", metavar=name.upper(), help=f"only rows of this {name}")
         command.add_argument("--since", metavar="YYYY-MM-DD", help="only rows from that day on")
         command.add_argument(
             "--metric",
             action="append",
             metavar="NAME",
-            help="only these figures (default: all that are gated)",
+            help="only this figure, such as latency_ms; may be repeated (default: all that are gated)",
         )
 
 
@@ -68,9 +69,9 @@ def run(args: Namespace) -> int:
     from esp_hil.results.history import History
 
     _check(args)
-    with History.open(args.history) as history:
-        if args.history_command == "add":
-            return _add(history, args.runs, skip_damaged=args.skip_damaged)
+    if args.history_command == "add":
+        return _add(args.history, args.runs, skip_damaged=args.skip_damaged)
+    with History.open(args.history, create=False) as history:
         if args.history_command == "sessions":
             return _sessions(history, args.last)
         if args.history_command == "prune":
@@ -78,7 +79,8 @@ def run(args: Namespace) -> int:
         if args.history_command == "figures":
             print(f"figures of {history.fill_figures()} rows")
             return 0
-        return _show(history, args) if args.history_command == "show" else _steps(history, args)
+        lines = _lines(history, args)
+        return _show(lines) if args.history_command == "show" else _steps(lines, args.last)
 
 
 def _check(args: Namespace) -> None:
@@ -93,14 +95,16 @@ def _check(args: Namespace) -> None:
             raise ConfigError(f"--since {since}: not a day", hint="as 2026-03-14") from None
 
 
-def _add(history: History, sources: list[Path], *, skip_damaged: bool) -> int:
+def _add(url: str | None, sources: list[Path], *, skip_damaged: bool) -> int:
+    from esp_hil.results.history import History
     from esp_hil.results.journal import read_runs
 
     for source in sources:
         recorded = read_runs(source, skip_damaged=skip_damaged)
         for warning in recorded.warnings:
             print(f"warning: {warning}")
-        print(f"{source}: {history.add(recorded.runs)} of {len(recorded.runs)} rows were new")
+        with History.open(url) as history:  # made only now that there is something to put in
+            print(f"{source}: {history.add(recorded.runs)} of {len(recorded.runs)} rows were new")
     return 0
 
 
@@ -127,27 +131,65 @@ def _prune(history: History, args: Namespace) -> int:
 
 
 def _sessions(history: History, last: int) -> int:
-    for session, start, rows, passed in history.sessions(latest=last):
+    found = history.sessions(latest=last)
+    for session, start, rows, passed in found:
         print(f"{start[:19]}  {session}  {passed} of {rows} ok")
+    if not found:
+        print(f"no sessions yet {_NONE_YET}")
     return 0
 
 
-def _where(args: Namespace) -> Where:
+def _lines(history: History, args: Namespace) -> Sequence[HistoryLine]:
+    """Lines of what the filters leave.
+
+    Raises:
+        ConfigError: a filter or a figure has a name that no row has: nothing was looked at, so nothing is well.
+    """
+    from esp_hil.errors import ConfigError, did_you_mean
+    from esp_hil.results.history import figure_names, lines_of
+
+    runs = list(history.last_runs(_wanted(history, args)))
+    if not runs and not any(getattr(args, name) for name in (*_FILTERS, "since")):
+        print(f"no rows yet {_NONE_YET}")
+    for name in args.metric or ():
+        known = figure_names(runs)
+        if name not in known:
+            hint = did_you_mean(name, known) or "hil history show, without --metric, names figures"
+            raise ConfigError(f"no figure {name!r}", hint=hint)
+    return lines_of(runs, args.metric)
+
+
+def _wanted(history: History, args: Namespace) -> Sequence[Where]:
+    """The combinations that the filters leave; each filter is looked at among the rows that those before it left.
+
+    Raises:
+        ConfigError: one leaves none.
+    """
     from esp_hil.results.history import Where
 
-    return Where(
-        model=args.model,
-        recipe=args.recipe,
-        target=args.target,
-        board=args.board,
-        since_utc=args.since,
-    )
+    left: Sequence[Where] = history.combinations(Where(board=args.board, since_utc=args.since))
+    for name in ("model", "recipe", "target"):
+        if (value := getattr(args, name)) is not None:
+            there = sorted({getattr(where, name) for where in left})
+            left = [where for where in left if getattr(where, name) == value]
+            if not left:
+                raise _no_rows(name, value, there)
+    if args.board is not None and not any(True for _ in history.last_runs(left, latest=1)):
+        ever = [replace(where, since_utc=None) for where in left]
+        boards = history.boards(ever)
+        if args.board not in boards:
+            raise _no_rows("board", args.board, boards)
+    return left
 
 
-def _show(history: History, args: Namespace) -> int:
-    from esp_hil.results.history import lines_of
+def _no_rows(name: str, value: str, there: Sequence[str]) -> HilError:
+    from esp_hil.errors import ConfigError, did_you_mean
 
-    lines = lines_of(history.last_runs(history.combinations(_where(args))), args.metric)
+    hint = f"{did_you_mean(value, there)} there are: {', '.join(there) or 'none'}".strip()
+    return ConfigError(f"no rows of {name} {value!r}", hint=hint)
+
+
+def _show(lines: Sequence[HistoryLine]) -> int:
     for line in sorted(lines, key=_weight):
         values = [point.value for point in line.points]
         mark = {"silicon": "", "emulated": " (emulated)", "virtual": " (simulated)"}[line.kind]
@@ -176,13 +218,11 @@ def _weight(line: HistoryLine) -> tuple[str, str, int, str]:
     return line.identity.summary, line.board, place, line.metric
 
 
-def _steps(history: History, args: Namespace) -> int:
-    from esp_hil.results.history import lines_of
-
+def _steps(lines: Sequence[HistoryLine], last: int | None) -> int:
     worse = found = 0
-    for line in lines_of(history.last_runs(history.combinations(_where(args))), args.metric):
+    for line in lines:
         for step in line.steps:
-            if args.last is None or step.at >= len(line.points) - args.last:
+            if last is None or step.at >= len(line.points) - last:
                 found += 1
                 worse += line.worse(step) is True
                 print(line.summary(step))

@@ -159,7 +159,7 @@ def _history(url: str | None, runs: tuple[Run, ...]) -> tuple[HistoryLine, ...]:
         return ()
     from esp_hil.results.history import History, lines_about
 
-    with History.open(url) as history:
+    with History.open(url, create=False) as history:
         return lines_about(history, runs)
 
 

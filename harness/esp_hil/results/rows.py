@@ -30,5 +30,5 @@ def rows_of(source: Source) -> tuple[Run, ...]:
         return read_runs(Path(source)).runs
     from esp_hil.results.history import History
 
-    with History.open(str(source)) as history:
+    with History.open(str(source), create=False) as history:
         return tuple(history.runs())

@@ -16,13 +16,16 @@ LATEST_ROWS = 100
 """Of each combination in a history, as many of the last rows are looked at: those of several boards and settings."""
 
 
-def base_rows(source: str, *, before_utc: str | None = None, first: bool = False) -> tuple[Run, ...]:
+def base_rows(
+    source: str, *, before_utc: str | None = None, first: bool = False, create: bool = False
+) -> tuple[Run, ...]:
     """Rows to compare with.
 
     Args:
         source: folder or file of rows, or URL or file of a history.
         before_utc: of a history, only rows that started before; None: all.
         first: a history may be empty, because these are the first rows that go into it.
+        create: a history that is not there is made, because rows will go into it.
 
     Raises:
         ReportError: it cannot be read, or there are none.
@@ -31,7 +34,7 @@ def base_rows(source: str, *, before_utc: str | None = None, first: bool = False
         return read_runs(Path(source)).runs
     from esp_hil.results.history import History, Where
 
-    with History.open(source) as history:
+    with History.open(source, create=create) as history:
         wanted = history.combinations(Where(before_utc=before_utc))
         rows = tuple(history.last_runs(wanted, latest=LATEST_ROWS))
     if not rows and not first:

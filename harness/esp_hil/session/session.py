@@ -96,7 +96,8 @@ def baseline_of(options: Options) -> Baseline | None:
     )
     if options.baseline is None:
         return None
-    rows = base_rows(options.baseline, first=options.history == options.baseline)
+    kept = options.history == options.baseline
+    rows = base_rows(options.baseline, first=kept, create=kept)
     return Baseline(rows, rules, tests=max(1, len(combinations(options))))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from esp_hil.results.history.store import History, Where
-from esp_hil.results.metrics import METRICS, Better, Metric
+from esp_hil.results.metrics import BY_NAME, METRICS, Better, Metric
 from esp_hil.results.record import BoardKind, Run
 from esp_hil.results.regress.comparable import Identity, identity_of
 from esp_hil.results.regress.gates import GATES, Gate
@@ -79,7 +79,7 @@ def lines_of(runs: Iterable[Run], metrics: Sequence[str] | None = None) -> tuple
     Args:
         runs: in any order; failed rows and repeated attempts are left out, and so is a latency that breaks
             a rule of measuring.
-        metrics: names of figures; None: all that are gated.
+        metrics: names of figures, or of gates of several (`arena`, `size`); None: all that are gated.
 
     Returns:
         Lines with at least two points, sorted by identity, board and figure.
@@ -123,8 +123,18 @@ def _figures(names: Sequence[str] | None) -> list[Figure]:
 
     if names is None:
         return [(gate.name, gate.unit, gate.better, gated(gate)) for gate in GATES]
-    chosen = {metric.name: metric for metric in METRICS if metric.name in names}
-    return [_figure(chosen[name]) if name in chosen else _counter(name) for name in names]
+    wanted = frozenset(names)
+    metrics = [_figure(metric) for metric in METRICS if metric.name in wanted]
+    gates = [_chosen(gate, wanted) for gate in GATES if gate.name not in BY_NAME]
+    return [*metrics, *gates, *(_counter(name) for name in sorted(wanted - BY_NAME.keys()))]
+
+
+def figure_names(runs: Iterable[Run]) -> frozenset[str]:
+    """Names that `lines_of` takes for some rows: every metric and gate, and what gates and counters these rows have."""
+    found = {*BY_NAME, *(gate.name for gate in GATES)}
+    for run in runs:
+        found.update(*(gate.of(run) for gate in GATES), run.counters)
+    return frozenset(found)
 
 
 def _figure(metric: Metric) -> Figure:
@@ -135,9 +145,22 @@ def _figure(metric: Metric) -> Figure:
     return metric.name, metric.unit, metric.better, of
 
 
-def _counter(name: str) -> Figure:
+def _chosen(gate: Gate, names: Collection[str]) -> Figure:
+    """Of a gate of several figures those that are named, by its own name all of them."""
+
     def of(run: Run) -> dict[str, float]:
-        return {name: run.counters[name][0]} if name in run.counters else {}
+        return {name: value for name, value in gate.of(run).items() if gate.name in names or name in names}
+
+    return gate.name, gate.unit, gate.better, of
+
+
+def _counter(name: str) -> Figure:
+    """A counter that no gate knows: with neither unit nor better side."""
+
+    def of(run: Run) -> dict[str, float]:
+        if name not in run.counters or any(name in gate.of(run) for gate in GATES):
+            return {}
+        return {name: run.counters[name][0]}
 
     return name, "", Better.NONE, of
 

@@ -116,26 +116,33 @@ class History:
         self.name = engine.url.render_as_string(hide_password=True)
 
     @classmethod
-    def open(cls, url: str | None = None) -> Self:
-        """Open a history; tables are made where there are none.
+    def open(cls, url: str | None = None, *, create: bool = True) -> Self:
+        """Open a history.
 
         Args:
             url: of SQLAlchemy, or the path of a SQLite file; None: `default_url()`.
+            create: make file, folder and tables where there are none; False for who only reads, so that a misspelt
+                name is no empty history.
 
         Raises:
             HistoryUnreachable: the database does not answer, or refuses us.
-            ReportError: not a URL, no driver, or the history was made by a later version.
+            ReportError: not a URL, no driver, no history there, or it was made by a later version.
         """
         found = parsed(url or default_url())
         name = found.render_as_string(hide_password=True)
+        file = Path(found.database or "") if found.drivername.startswith("sqlite") else None
+        if file is not None and not create and not file.exists():
+            raise _absent(name)
         with _translated(name):
             try:
-                if found.drivername.startswith("sqlite") and found.database:
-                    Path(found.database).parent.mkdir(parents=True, exist_ok=True)
+                if file is not None:
+                    file.parent.mkdir(parents=True, exist_ok=True)
                 history = cls(sql.create_engine(found))
             except OSError as error:
                 raise ReportError(f"cannot make {name}: {error.strerror}", step="history") from None
         with _translated(history.name):
+            if not create and not sql.inspect(history._engine).has_table(_VERSION.name):
+                raise _absent(name)
             history._prepare()
         return history
 
@@ -323,6 +330,15 @@ class History:
         base = where or Where()
         return tuple(replace(base, **dict(zip(_IDENTITY, row, strict=True))) for row in found)
 
+    def boards(self, wanted: Iterable[Where]) -> tuple[str, ...]:
+        """Ids of the boards that have rows of some combinations, wherever these look for a board; sorted."""
+        found: set[str] = set()
+        with _translated(self.name), self._engine.connect() as connection:
+            for where in wanted:
+                query = _filtered(sql.select(_RUNS.c.board).distinct(), replace(where, board=None))
+                found.update(connection.execute(query).scalars())
+        return tuple(sorted(found))
+
     def last_runs(self, wanted: Iterable[Where], *, latest: int = LATEST) -> Iterator[Run]:
         """The last rows of each of some combinations: as fast with a million rows before them as with none."""
         for where in wanted:
@@ -355,6 +371,14 @@ class History:
             if len(names) > latest or len(found) < rows or rows >= latest * SESSION_ROWS:
                 return names
             rows *= 4
+
+
+def _absent(name: str) -> ReportError:
+    return ReportError(
+        f"no history at {name.removeprefix('sqlite:///')}",
+        hint="hil history add DIR makes one",
+        step="history",
+    )
 
 
 def _columns(run: Run) -> dict[str, Any]:
