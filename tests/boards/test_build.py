@@ -34,6 +34,7 @@ from esp_hil.boards.build import (
     parse_sizes,
     with_sizes,
 )
+from esp_hil.cli import main
 from esp_hil.commands import build as command
 from esp_hil.errors import BuildError, ConfigError, FlashError
 from esp_hil.esp import idf as idf_module
@@ -737,6 +738,7 @@ def test_hil_build_shows_a_prebuilt_folder(tmp_path: Path, capsys: pytest.Captur
     assert "4 MB flash" in capsys.readouterr().out
 
 
-def test_hil_build_without_a_chip_says_what_to_give() -> None:
-    with pytest.raises(ConfigError, match="which chip"):
-        command.run(arguments())
+def test_hil_build_without_a_chip_says_what_to_give(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["build"])
+    assert "which chip? (hil build --target esp32s3; see hil build --help)" in capsys.readouterr().err

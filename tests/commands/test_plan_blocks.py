@@ -84,8 +84,3 @@ def test_the_picture_has_every_memory_that_is_used(
     assert ("flash:" in said) == (model == "cat_or_not")
     assert " ms" in said
     assert len(list(drawn.iter("{http://www.w3.org/2000/svg}title"))) > 10
-
-
-def test_a_plan_without_a_model_says_how_to_ask(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "--target", "esp32"]) == 2
-    assert "needs MODEL and --target" in capsys.readouterr().err

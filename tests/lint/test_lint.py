@@ -154,7 +154,7 @@ def test_rules_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_no_model_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lint"]) == 2
-    assert "no model was named" in capsys.readouterr().err
+    assert "which model?" in capsys.readouterr().err
 
 
 def test_rule_needs_a_docstring_and_a_name_of_its_own() -> None:

@@ -13,7 +13,19 @@ serial) is imported inside `run`, because `hil --help` must answer at once.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
+
+
+def require(args: Namespace, **given: object) -> None:
+    """End as argparse does where an argument is missing that only some ways of a command need.
+
+    Args:
+        args: with the command's parser.
+        given: name, of an option or in capitals of an argument, and its value; None: missing.
+    """
+    missing = [name if name.isupper() else f"--{name}" for name, value in given.items() if value is None]
+    if missing:
+        args.parser.error(f"the following arguments are required: {', '.join(missing)}")
 
 
 def add_skip_damaged(parser: ArgumentParser) -> None:

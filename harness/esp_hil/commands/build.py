@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from esp_hil.commands import require
 from esp_hil.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ def _built(args: argparse.Namespace) -> FirmwareImage:
     from esp_hil.esp.idf import find_idf
     from esp_hil.progress import progress_on
 
-    if not args.target:
-        raise ConfigError("which chip?", hint="give --target esp32s3, or --build-dir of a prebuilt image")
+    require(args, target=args.target or None)
     definitions = {}
     for text in args.definitions:
         name, equals, value = text.partition("=")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HELP = "compare two runs; status 1 if something got worse, 3 if not everything was comparable"
 EXAMPLES = """
   hil compare reports/baseline.jsonl reports/out/latest
-  hil compare main/ branch/ --threshold latency=5% --markdown comment.md
+  hil compare main/ branch/ --threshold latency_ms=5% --markdown comment.md
   hil compare main/ branch/ --across engine_version      an update of ESP-DL on purpose
 """
 

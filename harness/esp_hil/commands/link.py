@@ -18,7 +18,7 @@ EXAMPLES = """
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil link`."""
-    parser.add_argument("board", help="`virtual`, an id of boards.toml, or a port URL")
+    parser.add_argument("board", metavar="BOARD", help="`virtual`, an id of boards.toml, or a port URL")
     parser.add_argument("--target", required=True, help="the chip: esp32, esp32s3, esp32p4 ...")
     parser.add_argument(
         "--max-baud", type=int, default=3_000_000, help="highest rate to try (default: %(default)s)"

@@ -59,7 +59,7 @@ def run(args: Namespace) -> int:
             print(f"{entry.name:24}{'tflite':12}{entry.about}")
         return 0
     if args.model is None:
-        raise ConfigError("no model was named", hint="hil lint MODEL, or --rules")
+        raise ConfigError("which model?", hint="hil lint MODEL, or --rules")
     chip = target(args.target) if args.target else None
     named = find(args.model, recipe=args.recipe, chip=chip)
     report = lint_file(

@@ -24,6 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "meter",
         nargs="?",
+        metavar="METER",
         help="as in boards.toml: ppk2:SERIAL, ina226:1:0x40:0.1, ... (default: the board's)",
     )
     parser.add_argument("--supply", type=float, metavar="V", help="voltage at the board, in V")

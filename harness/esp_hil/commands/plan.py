@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from esp_hil.commands import add_model
+from esp_hil.commands import add_model, require
 from esp_hil.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 HELP = "show the memory a model takes on a chip"
 EXAMPLES = """
   hil plan mnist --target esp32s3
-  hil plan my.espdl --no-psram             does it fit beside the firmware?
-  hil plan my.espdl --svg memory.svg       what lies where, over the nodes' time
+  hil plan my.espdl --target esp32s3 --no-psram        does it fit beside the firmware?
+  hil plan my.espdl --target esp32s3 --svg memory.svg  what lies where, over the nodes' time
 """
 
 
@@ -83,8 +83,7 @@ def run(args: Namespace) -> int:
 
     if args.published:
         return _published()
-    if args.model is None or args.target is None:
-        raise ConfigError("hil plan needs MODEL and --target", hint="e.g. hil plan mnist --target esp32s3")
+    require(args, MODEL=args.model, target=args.target)
     chip = target(args.target)
     named = find(args.model, recipe=args.recipe, chip=chip)
     image = read_bytes(named.path)

@@ -7,8 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from esp_hil.commands import add_model
-from esp_hil.errors import ConfigError
+from esp_hil.commands import add_model, require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 HELP = "predict the latency of a model on a chip, node by node, with the band of its error"
 EXAMPLES = """
   hil predict mnist --target esp32p4
-  hil predict my.espdl --psram quad80 --param-copy off     what another board would take
-  hil predict my.espdl --learn reports/out                 corrected by what yours measured
+  hil predict my.espdl --target esp32s3 --psram quad80 --param-copy off    what another board would take
+  hil predict my.espdl --target esp32s3 --learn reports/out                corrected by what yours measured
 """
 
 _TEACHES = 0.01
@@ -66,10 +65,7 @@ def run(args: Namespace) -> int:
     """Print the prediction and the published figures of the same model."""
     if args.error:
         return _errors()
-    if args.model is None or args.target is None:
-        raise ConfigError(
-            "hil predict needs MODEL and --target", hint="e.g. hil predict mnist --target esp32s3"
-        )
+    require(args, MODEL=args.model, target=args.target)
     from esp_hil.models.device_file import open_device_file
     from esp_hil.models.named import find
     from esp_hil.results.timing.forecast import forecast

@@ -14,7 +14,7 @@ EXAMPLES = """
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `hil replay`."""
-    parser.add_argument("file", type=Path, help="the recording")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the recording")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--console", action="store_true", help="print the board's console text only")
 
