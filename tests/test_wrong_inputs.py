@@ -62,7 +62,14 @@ NPZ/pickle.npz                                      | not a readable .npz
 NPZ/names.npz                                       | ['input'] expected
 NPZ/shape.npz                                       | expected int8 (1, 28, 28, 1)
 NPZ/dtype.npz                                       | expected int8 (1, 28, 28, 1)
-exact mnist --save {d}/none/exact.onnx              | cannot write
+exact mnist --save {d}/none/exact.onnx              | cannot write {d}/none/exact.onnx: there is no folder {d}/none
+exact mnist --inputs {MNIST_INPUTS} --outputs {d}/none/o.npz | there is no folder {d}/none
+plan mnist --target esp32s3 --svg {d}/none/o.svg    | there is no folder {d}/none
+resolver --out {d}/none/o.txt                       | there is no folder {d}/none
+report GOOD --out {d}/out --comment {d}/none/o.md   | there is no folder {d}/none
+quantize mnist --recipe w8a8 --target esp32s3 --out {d}/none/o.espdl | there is no folder {d}/none
+LINK virtual --record {d}/none/o.rec                | no folder {d}/none
+VIRTUAL --flash {d}/none/flash.bin                  | there is no folder {d}/none
 exact mnist --save {d}/empty                        | Is a directory
 exact mnist --save /dev/full                        | No space left on device
 exact {d}/zip.onnx --explain                        | is a ZIP archive
@@ -72,6 +79,14 @@ predict mnist --target esp32s3 --psram fast         | is not a PSRAM mode
 predict mnist --target esp32s3 --clock-mhz 9999     | its fastest is 240 MHz
 predict mnist --target esp32s3 --clock-mhz -1       | above 0
 predict mnist --target esp32s3 --cache-kb 0         | above 0
+predict mnist --target esp32s3 --cache-kb 48        | no esp32s3 has a cache of 48 KB (there is: 16, 32, 64)
+predict mnist --target esp32p4 --cache-kb 64        | there is: 128, 256, 512
+predict mnist --target esp32s3 --clock-mhz 200      | there is: 40, 80, 160, 240
+predict mnist --target esp32s3 --psram hex200       | there is: octal120, octal80, octal40, quad120
+predict mnist --target esp32p4 --psram octal80      | there is: hex250, hex200, hex80, hex20, none
+predict mnist --target esp32c3 --psram quad80       | no esp32c3 has PSRAM in mode quad80 (there is: none)
+predict mnist --target esp32 --flash opi80          | there is: qio80, qio40, dio80, dio40
+predict mnist --target esp32c3 --cores 2            | no esp32c3 has 2 cores (there is: 1)
 predict mnist --target esp32s3 --learn {d}/none     | cannot read
 predict mnist --target esp32s3 --learn {d}/words.jsonl | not JSON
 scores mnist --input 9999                           | there are 120
@@ -101,7 +116,7 @@ report GOOD --out GOOD                              | cannot write
 report GOOD --out {d}/out --history DATABASE        | Connection refused
 report GOOD --out {d}/out --build-dir {d}/none      | sdkconfig.json
 report GOOD {d}/none                                | cannot read
-compare GOOD {d}/none                               | cannot read
+compare GOOD {d}/none                               | none: No such file or directory (give a folder of results
 compare GOOD {d}/words.jsonl                        | not JSON
 compare GOOD GOOD --threshold latency               | did you mean 'latency_ms'?
 compare GOOD GOOD --threshold latency_ms=fast       | not a number
@@ -129,6 +144,8 @@ history --history {d}/h.sqlite sessions --last -3   | at least 1
 log {d}/none                                        | cannot read
 log {d}/empty                                       | Is a directory
 log {d}/recording.txt --elf {d}/none                | no ELF at
+log {d}/recording.txt --elf {d}/empty               | no ELF at
+log {d}/recording.txt --elf {d}/text.espdl          | is not an ELF file
 log {d}/recording.txt --target esp99                | unknown target 'esp99'
 replay {d}/none                                     | No such file
 replay {d}/recording.txt                            | is not a recording
@@ -152,7 +169,7 @@ lint manifest_gone                                   | manifest.json
 lint file_gone --target esp32s3                     | file_gone
 lint file_changed --target esp32s3                  | file_changed
 scores inputs_changed                               | inputs_changed
-golden accuracy mnist --data {d}/none               | no data set at
+golden accuracy mnist --data {d}/none               | no data set at {d}/none (give the file or the folder
 golden accuracy mnist --data {d}/text.npz           | not a readable .npz
 golden accuracy mnist --data {d}/none --limit 0     | at least 1
 quantize mnist --recipe w4a4 --target esp32s3       | it has: w8a8
@@ -163,6 +180,9 @@ new own --onnx {d}/cut.onnx --calibration {d}/empty --into {d}/own | is not an O
 new own --onnx {MODEL} --calibration {d}/none --into {d}/own | no folder
 new own --onnx {MODEL} --calibration {d}/empty --into {d}/own | no input in
 task nobody @astronaut                              | no task 'nobody'
+task all @astronaut                                 | `all` is for --update-from
+task all                                            | `all` is for --update-from
+task coco @astronaut --zoo {d}/empty                | docs/tasks.md tells how to get it
 task face_detect {d}/bad.jpg --zoo {d}/empty        | in {d}/empty
 VIRTUAL --faults {d}/none.json                      | No such file
 VIRTUAL --faults {d}/plan.json                      | Expecting property name
@@ -176,7 +196,7 @@ VIRTUAL --flash {d}/text.espdl                      | has 6 bytes
 VIRTUAL --listen tcp:99999999                       | cannot listen
 VIRTUAL --listen udp                                | unknown kind of port
 LINK nobody                                         | no board 'nobody'
-LINK /dev/none                                      | there is no port
+LINK /dev/none                                      | there is no port /dev/none (the board `virtual` needs no hardware
 LINK /dev/null                                      | cannot open
 LINK socket://127.0.0.1:1                           | nothing listens at
 LINK rfc2217://127.0.0.1:1                           | nothing listens at
@@ -185,6 +205,7 @@ LINK virtual --bytes -1                             | at least 1000
 flash --build-dir {d}/none                          | none is not there
 flash --build-dir {d}/empty                         | is not a build folder
 build --build-dir {d}/none                          | no build folder at
+build --target esp32s9                              | unknown target 'esp32s9'
 boards --lift nobody                                | is not in quarantine
 fps --board virtual --zoo {d}/none                  | is not a folder
 fps --board virtual --image {d}/none.jpg            | cannot be read
@@ -254,7 +275,9 @@ SHORT = {"NPZ": NPZ, "GOOD": GOOD, "LAYERS": LAYERS, "DATABASE": DATABASE, "LINK
 def arguments(line: str, folder: Path, short: dict[str, str]) -> list[str]:
     for name, meant in short.items():
         line = line.replace(name, meant)
-    return shlex.split(line.format(d=folder, SECRET=SECRET, MODEL=MNIST / "model.onnx"))
+    return shlex.split(
+        line.format(d=folder, SECRET=SECRET, MODEL=MNIST / "model.onnx", MNIST_INPUTS=MNIST / "inputs.npz")
+    )
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from esp_hil import commands
@@ -141,6 +142,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _of_the_system(error: OSError) -> str:
     words = error.strerror or str(error)
+    if isinstance(error, FileNotFoundError) and error.filename:
+        folder = Path(os.fsdecode(error.filename)).parent
+        words += "" if folder.is_dir() else f": there is no folder {folder}"
     return f"{error.filename}: {words}" if error.filename else words
 
 

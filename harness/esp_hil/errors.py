@@ -40,6 +40,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -77,6 +78,15 @@ class HilError(Exception):
         self.step = self.step or step
         self.board = self.board or board
         return self
+
+
+def cannot_write(path: Path, error: OSError, *, step: str = "") -> ReportError:
+    """The error for a file that a user named and that the system did not let us write: is its folder there?"""
+    if path.parent.is_dir():
+        said, hint = error.strerror or str(error), "choose another path"
+    else:
+        said, hint = f"there is no folder {path.parent}", "make it, or choose another path"
+    return ReportError(f"cannot write {path}: {said}", hint=hint, step=step)
 
 
 class ConfigError(HilError):

@@ -393,6 +393,8 @@ def test_the_firmware_of_this_project_has_what_its_orders_name(idf: Idf) -> None
 
 
 def test_without_esp_idf_the_error_says_where_it_looked_and_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="newer; found no folder to look in"):
+        find_idf({}, home=tmp_path)
     (tmp_path / "esp" / "old" / "esp-idf").mkdir(parents=True)
     with pytest.raises(
         BuildError, match=r"5\.3 or newer; looked at .*old/esp-idf \(home folder: not there\)"

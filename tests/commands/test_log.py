@@ -107,6 +107,26 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureF
     assert "no ELF" in capsys.readouterr().err
 
 
+def test_names_come_from_the_elf_of_a_build_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = tmp_path / "build"
+    build.mkdir()
+    text = kept(
+        tmp_path, PANIC.replace("Rebooting", "ELF file SHA256: 0123456789abcdef\n\nRebooting").encode()
+    )
+    assert main(["log", text]) == 1
+    assert "no ELF: --elf BUILD, with the build folder, gives names" in capsys.readouterr().out
+    assert main(["log", text, "--elf", str(build)]) == 2
+    assert f"no ELF at {build}" in capsys.readouterr().err
+    (build / "esp_hil.elf").write_bytes(b"\x7fELF, of another build")
+    assert main(["log", text, "--elf", str(build)]) == 1
+    assert "esp_hil.elf is not what crashed" in capsys.readouterr().out
+    (build / "other.elf").write_bytes(b"\x7fELF")
+    assert main(["log", text, "--elf", str(build)]) == 2
+    assert "has esp_hil.elf, other.elf (name one with --elf)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("line", "chip"),
     [

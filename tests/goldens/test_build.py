@@ -142,8 +142,17 @@ def test_list_shows_models_and_recipes(
     monkeypatch.setenv("HIL_GOLDEN", str(write_folder(tmp_path / "golden")))
     assert main(["golden", "list"]) == 0
     out = capsys.readouterr().out
+    assert "tasks:" not in out
     assert "tiny" in out
-    assert "w8a8: int8, espdl, c, esp32p4" in out
+    assert "w8a8: int8, espdl for c, esp32p4\n" in out
+
+
+def test_list_ends_with_the_tasks_and_says_no_word_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["golden", "list"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("tasks: cat, ")
+    assert any(line.endswith(", tflm") for line in lines)
+    assert not any("tflm, tflm" in line for line in lines)
 
 
 def test_commands_say_in_one_line_what_is_wrong(

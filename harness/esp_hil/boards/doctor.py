@@ -170,8 +170,8 @@ def check_ports(ports: Sequence[SerialPort]) -> CheckResult:
     if known:
         return CheckResult(check="ports", state="ok", said=", ".join(known))
     others = ", ".join(port.url for port in ports)
-    said = f"no board's; others: {others}" if others else "none"
-    todo = "attach a board with a cable that carries data; pytest --hil-board virtual needs none"
+    said = f"no port of a board; others: {others}" if others else "none"
+    todo = "attach a board with a cable that carries data; `virtual` as the board needs none"
     return CheckResult(check="ports", state="warn", said=said, todo=todo)
 
 

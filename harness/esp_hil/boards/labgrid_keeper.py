@@ -352,7 +352,11 @@ class Keeper:
                 return str(reservation.allocations["main"])
             now = time.monotonic()
             if now >= until:
-                raise FarmRefused("BoardInUse", self._who(fitting, wish), "--hil-wait 30m waits for it")
+                raise FarmRefused(
+                    "BoardInUse",
+                    self._who(fitting, wish),
+                    "hil run --wait 30m waits for it (pytest: --hil-wait 30m)",
+                )
             if now >= say_at:
                 say_at = now + SAY_AGAIN_S
                 answer({"say": f"waiting: {self._who(fitting, wish)}; {until - now:.0f} s at most"})

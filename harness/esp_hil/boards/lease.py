@@ -256,7 +256,9 @@ def _holder_text(path: Path) -> str:
 
 def _in_use(path: Path, place: str, board: str, wait_s: float) -> BoardInUse:
     waited = f"; waited {wait_s:.0f} s" if wait_s else ""
-    hint = "--hil-wait 30m waits for it" if not wait_s else "choose another board"
+    hint = (
+        "hil run --wait 30m waits for it (pytest: --hil-wait 30m)" if not wait_s else "choose another board"
+    )
     return BoardInUse(
         f"{place} is in use by {_holder_text(path)}{waited}",
         hint=f"{hint} (lock: {path})",

@@ -67,7 +67,7 @@ def _told(supply_v: float | None, kind: str) -> float:
     if supply_v is None:
         raise ConfigError(
             f"{kind} needs the voltage at the board",
-            hint="supply_v = 3.3 in boards.toml, or --hil-supply 3.3",
+            hint="supply_v = 3.3 in boards.toml, or --supply 3.3 (pytest: --hil-supply)",
         )
     return supply_v
 

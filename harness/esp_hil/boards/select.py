@@ -31,7 +31,10 @@ from esp_hil.wire.info import Kind
 
 ESPRESSIF_VID = 0x303A
 ASK_S = 2.0
-HOW_TO = "pytest --hil-board virtual runs without one; hil boards shows ports and how to name a board"
+HOW_TO = (
+    "the board `virtual` needs no hardware (pytest: --hil-board virtual); "
+    "hil boards shows ports and how to name a board"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 HELP = "list the boards and serial ports of this machine"
 EXAMPLES = """
-  hil boards                          what is plugged in, and as which board
+  hil boards                          what is plugged in; status 1 if no board is
   hil boards --lift kitchen-s3        a repaired board may be used again
 """
 
@@ -195,7 +195,7 @@ def _lines(
         if why := why_not(board):
             lines.append(f"  {'':16} in quarantine: {why}")
             lines.append(f"  {'':16} -> {lifting(board)}")
-    lines.append(f"  {'virtual':16} {'any':10} {'virtual':10} --hil-board virtual")
+    lines.append(f"  {'virtual':16} {'any':10} {'virtual':10} --board virtual (pytest: --hil-board virtual)")
     lines.append("ports without a row")
     for port in strangers:
         usb = f"{port.vid:04x}:{port.pid or 0:04x}" if port.vid is not None else "no USB"

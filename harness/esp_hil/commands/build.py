@@ -58,8 +58,10 @@ def _built(args: argparse.Namespace) -> FirmwareImage:
     from esp_hil.boards.build import BuildOrder, build
     from esp_hil.esp.idf import find_idf
     from esp_hil.progress import progress_on
+    from esp_hil.targets import target
 
     require(args, target=args.target or None)
+    target(args.target)  # a wrong chip is said before a missing ESP-IDF
     definitions = {}
     for text in args.definitions:
         name, equals, value = text.partition("=")

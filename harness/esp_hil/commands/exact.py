@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esp_hil.commands import add_model
-from esp_hil.errors import ConfigError, HilError, ReportError
+from esp_hil.errors import ConfigError, HilError, cannot_write
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -233,7 +233,7 @@ def _write(path: Path, answers: Mapping[str, NDArray[Any]]) -> None:
                         file, np.ascontiguousarray(values).reshape(values.shape), allow_pickle=False
                     )
     except OSError as error:
-        raise ReportError(f"cannot write {path}: {error.strerror}", hint="choose another path") from error
+        raise cannot_write(path, error) from error
 
 
 def _explain(reference: ExactReference, inputs: Mapping[str, NDArray[Any]] | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from esp_hil.errors import ConfigError, ReportError
+from esp_hil.errors import ConfigError, cannot_write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,4 +160,4 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ReportError(f"cannot write {path}: {error.strerror}", hint="choose another path") from error
+        raise cannot_write(path, error) from error

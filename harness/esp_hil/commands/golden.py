@@ -59,6 +59,7 @@ def _data_argument(parser: ArgumentParser) -> None:
 
 def _list(args: Namespace) -> int:
     del args
+    from esp_hil import tasks
     from esp_hil.models import catalogue
 
     names = catalogue.models()
@@ -70,7 +71,12 @@ def _list(args: Namespace) -> int:
         size = f"; {model.expected.parameters:,} parameters, {model.expected.macs:,} MACs"
         print(f"{name:16} {model.title}{size if model.expected.macs else ''}")
         for recipe in model.recipes.values():
-            print(f"{'':16} {recipe.name}: {recipe.title}, {recipe.runtime}, {', '.join(recipe.targets)}")
+            # TFLM has one file for all chips, so its only family is called as the runtime is
+            families = [family for family in recipe.targets if family != recipe.runtime]
+            chips = f" for {', '.join(families)}" if families else ""
+            print(f"{'':16} {recipe.name}: {recipe.title}, {recipe.runtime}{chips}")
+    if there := tasks.names():
+        print(f"tasks: {', '.join(there)}; see hil task list")
     return 0
 
 

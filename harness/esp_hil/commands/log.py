@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HELP = "say why a board failed, from its console text: class, reason, backtrace with names"
 EXAMPLES = """
   hil log console.txt
-  hil log console.txt --elf firmware/build/esp32s3-espdl-perf/esp_hil.elf
+  hil log console.txt --elf firmware/build/esp32s3-espdl-perf
   idf.py monitor | tee console.txt; hil log console.txt
 """
 
@@ -26,7 +26,12 @@ EXAMPLES = """
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `hil log`."""
     parser.add_argument("file", metavar="FILE", help="the console's text; - reads it from standard input")
-    parser.add_argument("--elf", type=Path, help="the program that ran: names for the backtrace")
+    parser.add_argument(
+        "--elf",
+        type=Path,
+        metavar="BUILD",
+        help="the program that ran, as its .elf file or the build folder: names for the backtrace",
+    )
     parser.add_argument("--target", help="the chip, where the text does not name it")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -39,8 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from esp_hil.esp.supervise import crashed
 
     text = unpasted(_read(args.file))
-    if args.elf is not None and not args.elf.is_file():
-        raise ConfigError(f"no ELF at {args.elf}", hint="it lies in the build folder, as esp_hil.elf")
+    args.elf = _elf(args.elf)
     target = _target(args, text)
     boot = parse_boot(text)
     found = []
@@ -61,6 +65,28 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n\n".join(map(_words, found)) if found else _nothing(boot.reset, boot.reset_kind))
     return 1 if found else 0
+
+
+def _elf(given: Path | None) -> Path | None:
+    """The file of --elf, of a build folder the one that lies in it.
+
+    Raises:
+        ConfigError: there is none, or it is no ELF file.
+    """
+    if given is None:
+        return None
+    found = sorted(given.glob("*.elf")) if given.is_dir() else [given]
+    if len(found) > 1:
+        raise ConfigError(f"{given} has {', '.join(path.name for path in found)}", hint="name one with --elf")
+    try:
+        with found[0].open("rb") as file:
+            magic = file.read(4)
+    except (IndexError, OSError):
+        hint = "give --elf the build folder, or its .elf file"
+        raise ConfigError(f"no ELF at {given}", hint=hint) from None
+    if magic != b"\x7fELF":
+        raise ConfigError(f"{given} is not an ELF file", hint="it lies in the build folder, as esp_hil.elf")
+    return found[0]
 
 
 def _read(name: str) -> bytes:

@@ -90,7 +90,7 @@ def _image(args: Namespace) -> int:
 
 
 def _faces(args: Namespace) -> int:
-    from esp_hil.errors import FormatError, ReportError
+    from esp_hil.errors import FormatError, cannot_write
     from esp_hil.micropython.face_database import mend, parse
 
     try:
@@ -106,9 +106,7 @@ def _faces(args: Namespace) -> int:
         try:
             args.mend.write_bytes(found.to_bytes())
         except OSError as error:
-            raise ReportError(
-                f"cannot write {args.mend}: {error.strerror}", hint="choose another path"
-            ) from None
+            raise cannot_write(args.mend, error) from None
         print(f"{len(found.records)} whole records written to {args.mend}")
     print(f"format of {found.flavour}, features of {found.length}, {len(found.records)} records")
     for number, face in enumerate(found.records, start=1):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esp_hil.commands import add_model, require
-from esp_hil.errors import ConfigError
+from esp_hil.errors import ConfigError, cannot_write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -170,7 +170,7 @@ def _draw(
     try:
         path.write_text(svg(title, boxes, node_ms, limits), encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}", hint="name another file") from None
+        raise cannot_write(path, error) from None
 
 
 def _tflite(args: Namespace, chip: Target, name: str, image: bytes) -> int:

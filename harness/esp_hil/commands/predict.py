@@ -44,7 +44,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     what_if.add_argument("--psram", help="mode of the PSRAM: octal80, octal40, quad80, hex200 ...")
     what_if.add_argument("--flash", help="mode of the flash: qio80, dio80, qio120 ...")
     what_if.add_argument(
-        "--cache-kb", type=int, help="data cache (esp32s3: 16, 32, 64) or L2 (esp32p4: 128 to 512)"
+        "--cache-kb", type=int, help="data cache (esp32s3: 16, 32, 64) or L2 (esp32p4: 128, 256, 512)"
     )
     what_if.add_argument(
         "--param-copy", choices=("on", "off"), help="parameters copied to PSRAM (default), or read from flash"
@@ -96,9 +96,9 @@ def _page(args: Namespace, chip: Target, name: str, file: DeviceFile, found: For
 
 
 def _setup(args: Namespace, chip: Target) -> Setup:
-    from esp_hil.results.timing.setup import setup_of
+    from esp_hil.results.timing.setup import check_possible, setup_of
 
-    return setup_of(
+    setup = setup_of(
         chip,
         clock_hz=None if args.clock_mhz is None else args.clock_mhz * 1_000_000,
         psram=args.psram,
@@ -108,6 +108,8 @@ def _setup(args: Namespace, chip: Target) -> Setup:
         cores=args.cores,
         param_copy=None if args.param_copy is None else args.param_copy == "on",
     )
+    check_possible(setup, chip)
+    return setup
 
 
 def _as_json(name: str, chip: Target, found: Forecast) -> dict[str, object]:

@@ -43,9 +43,11 @@ def run(args: Namespace) -> int:
     recipe = model.recipe(args.recipe)
     family = args.target if args.target in FAMILIES else target(args.target).family
     out = args.out or Path(f"{model.name}-{recipe.name}-{family}.espdl")
-    if out.suffix != ".espdl" or not out.parent.is_dir():
+    if out.suffix != ".espdl":
+        raise ConfigError(f"cannot write {out}", hint="a name that ends in .espdl")
+    if not out.parent.is_dir():
         raise ConfigError(
-            f"cannot write {out}", hint="give a file name ending in .espdl in a folder that exists"
+            f"cannot write {out}: there is no folder {out.parent}", hint="make it, or choose another path"
         )
     require_quantizer()
     images = calibration_inputs(model, find_data(model, args.data), recipe)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from esp_hil.commands import add_skip_damaged
-from esp_hil.errors import ConfigError, ReportError
+from esp_hil.errors import ConfigError, cannot_write
 
 if TYPE_CHECKING:
     from esp_hil.results.history import HistoryLine
@@ -135,7 +135,7 @@ def _tell(args: Namespace, runs: tuple[Run, ...], comparison: Comparison | None)
             with path.open("a" if path != args.comment else "w", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
-            raise ReportError(f"cannot write {path}: {error.strerror or error}", step="report") from None
+            raise cannot_write(path, error, step="report") from None
 
 
 def _before(args: Namespace) -> tuple[tuple[Run, ...], str]:

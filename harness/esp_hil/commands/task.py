@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from esp_hil.errors import ConfigError, ReportError
+from esp_hil.errors import ConfigError, ReportError, cannot_write
 
 if TYPE_CHECKING:
     from esp_hil.tasks import Image, Results, Task, Trace
@@ -74,6 +74,10 @@ def run(args: Namespace) -> int:
         return _list(args.task)
     if args.update_from:
         return _updates(args)
+    if args.task == "all":
+        raise ConfigError(
+            "`all` is for --update-from", hint="of a picture one task is asked; hil task list names them"
+        )
     if not args.images:
         raise ConfigError("no picture given", hint="a JPEG or PNG file, or @astronaut; @list names them all")
     if args.save and len(args.images) != 1:
@@ -231,7 +235,7 @@ def _write_rows(path: Path, rows: Sequence[FrameTime]) -> None:
             writer.writeheader()
             writer.writerows(asdict(row) for row in rows)
     except OSError as error:
-        raise ReportError(f"cannot write {path}: {error.strerror}", hint="choose another path") from error
+        raise cannot_write(path, error) from error
 
 
 def _dump(folder: Path, trace: Trace) -> None:
@@ -271,5 +275,7 @@ def _draw(image: Image, results: Results, path: Path) -> None:
         draw.text((4, 4 + 12 * row), f"{label.score:.3f} {label.name}", fill=(255, 0, 0))
     try:
         picture.save(path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    except ValueError as error:
         raise ReportError(f"cannot write {path}: {error}", hint="a name that ends in .png") from error

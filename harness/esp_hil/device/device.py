@@ -332,7 +332,8 @@ class Device:
         """
         if pin is not None and not 0 <= pin < GPIOS:
             raise InputError(
-                f"no chip has a GPIO {pin}", hint=f"0 to {GPIOS - 1}: gate_gpio, --hil-gate-gpio"
+                f"no chip has a GPIO {pin}",
+                hint=f"0 to {GPIOS - 1}: gate_gpio, or --gate-gpio (pytest: --hil-gate-gpio)",
             )
         self._call(GateRequest(NO_GATE if pin is None else pin, int(high)), "gate")
 

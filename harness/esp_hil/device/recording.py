@@ -54,7 +54,8 @@ class RecordedLink:
                 if isinstance(error, FileExistsError)
                 else "name a file that can be written"
             )
-            raise ConfigError(f"cannot record to {path}: {error.strerror}", hint=hint) from error
+            said = error.strerror if path.parent.is_dir() else f"no folder {path.parent}"
+            raise ConfigError(f"cannot record to {path}: {said}", hint=hint) from error
         self._began_s = link.now()
         self._write({"hil_recording": VERSION, "url": link.url, "baud": link.baud})
 

@@ -77,7 +77,8 @@ def decode(crash: Crash, elf: Path | None, target: Target) -> Backtrace:
     bare = tuple(SourceLocation(address=address) for address in crash.backtrace)
     if elf is None or not elf.is_file():
         return Backtrace(
-            frames=bare, doubt=f"no ELF{f' at {elf}' if elf else ''}: give the build folder to see names"
+            frames=bare,
+            doubt=f"no ELF{f' at {elf}' if elf else ''}: --elf BUILD, with the build folder, gives names",
         )
     if crash.elf_sha256 and not _sha256(elf).startswith(crash.elf_sha256.lower()):
         said = f"{elf.name} is not what crashed: its SHA256 does not begin with {crash.elf_sha256}"

@@ -88,8 +88,9 @@ def find_idf(environ: Mapping[str, str] | None = None, home: Path | None = None)
         if candidate.source == "IDF_PATH":
             break  # another one than the user activated would be a surprise
     wanted = ".".join(map(str, MINIMUM))
+    seen = f"looked at {', '.join(looked)}" if looked else "found no folder to look in"
     raise BuildError(
-        f"no ESP-IDF {wanted} or newer; looked at {', '.join(looked) or 'nothing'}",
+        f"no ESP-IDF {wanted} or newer; {seen}",
         hint=f"activate one with `. <esp-idf>/export.sh`, or install: {_HOW}; a prebuilt image needs none: "
         "--build-dir",
         step="build",

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
-from esp_hil.errors import ReportError
+from esp_hil.errors import cannot_write
 from esp_hil.exact.filters import Kernels
 from esp_hil.exact.lower import Lowered, lower
 from esp_hil.formats.espdl.model import EspdlModel
@@ -45,7 +45,7 @@ def save_onnx(
     try:
         path.write_bytes(proto.SerializeToString())
     except OSError as error:
-        raise ReportError(f"cannot write {path}: {error.strerror}", hint="choose another path") from error
+        raise cannot_write(path, error) from error
 
 
 def _with_fallback(fast: Lowered, careful: Lowered) -> onnx.ModelProto:

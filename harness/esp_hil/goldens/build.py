@@ -103,7 +103,7 @@ def find_data(model: Model, given: Path | None) -> Path:
     """
     if given is not None:
         if not given.exists():
-            raise GoldenError(f"no data set at {given}", hint=model.data.origin)
+            raise GoldenError(f"no data set at {given}", hint="give the file or the folder that has it")
         return given / model.data.file if (given / model.data.file).is_file() else given
     folders = [model.folder]
     if (data := variable_path("HIL_DATA")) is not None:

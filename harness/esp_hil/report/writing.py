@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from esp_hil.errors import ReportError
+from esp_hil.errors import ReportError, cannot_write
 from esp_hil.report import formats as package
 from esp_hil.report.report import Report
 from esp_hil.results.journal import read_runs
@@ -56,7 +56,7 @@ def write(
     except OSError as error:
         raise ReportError(
             f"cannot write {error.filename or out_dir}: {error.strerror or error}",
-            hint="give a folder that can be written with --out or --hil-results",
+            hint="give a folder that can be written with --out (of a test run: --results, pytest --hil-results)",
             step="report",
         ) from None
     return written
@@ -71,11 +71,7 @@ def write_text(path: Path, text: str) -> Path:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ReportError(
-            f"cannot write {path}: {error.strerror or error}",
-            hint="give a folder that can be written",
-            step="report",
-        ) from None
+        raise cannot_write(path, error, step="report") from None
     return path
 
 

@@ -15,6 +15,8 @@ from esp_hil.results.record import Addendum, Run
 
 RUNS_FILE = "runs.jsonl"
 
+_SOURCE = "give a folder of results, such as reports/out/<time>, or a file of rows"
+
 
 class Recorder:
     """Appends rows to a file; each is on the disk before `append` returns.
@@ -70,7 +72,7 @@ class Recorder:
     def _refused(self, error: OSError) -> RowsNotWritten:
         return RowsNotWritten(
             f"cannot write {self.path}: {error.strerror or error}",
-            hint="give a folder that can be written with --hil-results",
+            hint="give a folder that can be written with --results (pytest: --hil-results)",
             step="record",
         )
 
@@ -100,9 +102,9 @@ def read_runs(path: Path, *, skip_damaged: bool = False) -> Recorded:
         files = sorted(path.glob("runs*.jsonl")) if path.is_dir() else [path]
         texts = [(file, file.read_bytes()) for file in files]
     except OSError as error:
-        raise ReportError(f"cannot read {path}: {error.strerror or error}", step="report") from None
+        raise ReportError(f"cannot read {path}: {error.strerror or error}", hint=_SOURCE) from None
     if not files:
-        raise ReportError(f"no {RUNS_FILE} in {path}", hint="give the folder of --hil-results", step="report")
+        raise ReportError(f"no {RUNS_FILE} in {path}", hint=_SOURCE)
     runs: list[Run] = []
     addenda: list[Addendum] = []
     warnings: list[str] = []
@@ -122,7 +124,7 @@ def read_runs(path: Path, *, skip_damaged: bool = False) -> Recorded:
                     addenda.append(found)
     if not runs:
         said = f"no complete row in {path}"
-        raise ReportError(said, hint="; ".join(warnings) or "the file is empty", step="report")
+        raise ReportError(said, hint="; ".join(warnings) or "the file is empty")
     once = {run.run_id: run for run in runs}
     if len(once) < len(runs):
         warnings.append(f"{len(runs) - len(once)} rows stand in {path} more than once: each counts once")
@@ -144,7 +146,7 @@ def _left_out(place: str, line: bytes, error: ReportError, *, skip_damaged: bool
     if skip_damaged:
         return f"{place}: left out: {error.message}"
     hint = "; ".join(part for part in (error.hint, "--skip-damaged leaves it out") if part)
-    raise ReportError(f"{place}: {error.message}", hint=hint, step="report") from None
+    raise ReportError(f"{place}: {error.message}", hint=hint) from None
 
 
 def amended(runs: Sequence[Run], addenda: Iterable[Addendum]) -> Sequence[Run]:

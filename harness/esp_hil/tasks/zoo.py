@@ -66,7 +66,8 @@ def find_file(folder: Path, name: str, family: str, sha256: str, component: str)
             hint=f"it belongs to {component}; docs/tasks.md tells how to get that version",
         )
     raise ConfigError(
-        f"no {name} for {family} in {folder}", hint=f"it is part of {component} of the ESP component registry"
+        f"no {name} for {family} in {folder}",
+        hint=f"it is part of {component} of the ESP component registry; docs/tasks.md tells how to get it",
     )
 
 

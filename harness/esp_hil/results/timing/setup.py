@@ -6,6 +6,7 @@ modes), and the defaults of ESP-DL's own examples (sdkconfig.defaults.* of its z
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -38,6 +39,33 @@ FLASH_BYTES_PER_S = {
     "dio80": 20e6,
     "dio40": 10e6,
 }
+
+CLOCKS_MHZ: Mapping[str, tuple[int, ...]] = {
+    "esp32": (40, 80, 160, 240),
+    "esp32s2": (40, 80, 160, 240),
+    "esp32s3": (40, 80, 160, 240),
+    "esp32c2": (40, 80, 120),
+    "esp32c3": (40, 80, 160),
+    "esp32c5": (40, 80, 160, 240),
+    "esp32c6": (40, 80, 120, 160),
+    "esp32p4": (40, 90, 100, 180, 200, 360, 400),
+}
+"""Of the CPU, by its divider too: ESP-IDF v5.5 esp_system/port/soc/*/Kconfig.cpu and esp_hw_support's rtc_clk.c."""
+
+CACHES_KB: Mapping[str, tuple[int, ...]] = {
+    "esp32s2": (8, 16),
+    "esp32s3": (16, 32, 64),
+    "esp32p4": (128, 256, 512),
+}
+"""Where it is a setting of the firmware: ESP-IDF v5.5 esp_system/port/soc/*/Kconfig.cache."""
+
+_BUSES: Mapping[str, tuple[str, ...]] = {
+    "quad": ("esp32", "esp32s2", "esp32s3", "esp32c5"),
+    "octal": ("esp32s3",),
+    "hex": ("esp32p4",),
+    "opi": ("esp32s3",),
+}
+"""Chips with a bus, where not all have it."""
 
 _ESPDL_DEFAULTS = {"esp32s3": ("octal80", "qio80", 64), "esp32p4": ("hex200", "qio80", 256)}
 
@@ -120,3 +148,37 @@ def setup_of(chip: Target, **changes: object) -> Setup:
             hint=f"its fastest is {chip.fastest_hz / 1e6:g} MHz",
         )
     return replace(plain, **given)  # type: ignore[arg-type]
+
+
+def check_possible(setup: Setup, chip: Target) -> None:
+    """Refuse settings that no board with this chip has; what is not known of a chip is not refused.
+
+    Raises:
+        ConfigError: one of them; the hint names what there is.
+    """
+    usual = setup_of(chip)
+    psram_known = chip.psram_bytes_per_s or not chip.psram_bytes
+    psrams = _modes(PSRAM_BYTES_PER_S, chip, chip.psram_bytes_per_s) if psram_known else []
+    flashes = _modes(FLASH_BYTES_PER_S, chip, chip.flash_bytes_per_s) if chip.flash_bytes_per_s else []
+    usual_kb = usual.cache_bytes // 1024
+    for what, given, there in (
+        ("a clock of {} MHz", setup.clock_hz / 1e6, CLOCKS_MHZ.get(chip.name, ())),
+        ("a cache of {} KB", setup.cache_bytes / 1024, (*CACHES_KB.get(chip.name, ()), usual_kb)),
+        ("PSRAM in mode {}", setup.psram, psrams),
+        ("flash in mode {}", setup.flash, (*flashes, usual.flash) if flashes else ()),
+        ("{} cores", setup.cores, range(1, chip.cores + 1)),
+    ):
+        if there and given not in there:
+            shown = f"{given:g}" if isinstance(given, float) else str(given)
+            known = ", ".join(map(str, dict.fromkeys(there)))
+            raise ConfigError(f"no {chip.name} has {what.format(shown)}", hint=f"there is: {known}")
+
+
+def _modes(speeds: Mapping[str, float], chip: Target, most: float) -> list[str]:
+    """Those of the chip's buses, and no faster than ESP-IDF configures them; octal flash is as fast as its modes."""
+    found = []
+    for mode, speed in speeds.items():
+        bus = mode.rstrip("0123456789")
+        if chip.name in _BUSES.get(bus, (chip.name,)) and (speed <= most or bus == "opi"):
+            found.append(mode)
+    return found
