@@ -300,6 +300,18 @@ def _begin_line(config: pytest.Config) -> str:
     return "\n"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Where the value of an option was taken for a folder of tests: begin anew with it at its option."""
+    from esp_hil.session import mistaken_root, suites
+
+    ours = any(config.getoption(row.key, None) is not None for row in ROWS.values())
+    if not (ours or suites.of_a_folder_with_models(config)):
+        return None
+    command = mistaken_root.begun_anew(config)
+    return None if command is None else pytest.main(command, config.invocation_params.plugins)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Find the suites; with pytest-xdist, name the session that all workers record for."""
     from esp_hil.session import suites

@@ -25,8 +25,8 @@ def test_short_names_become_pytest_s() -> None:
         "--gate-simulated", "-n", "2", "--pytest", "-x -k 'a or b'",
     )  # fmt: skip
     assert said == [
-        "--hil-suites", "--target", "esp32s3", "--hil-model", "mnist,gesture", "--port", "COM3",
-        "--hil-board", "virtual", "--hil-runs", "5", "--hil-gate-simulated", "-n", "2", "-x", "-k", "a or b",
+        "--hil-suites", "--target", "esp32s3", "--hil-model", "mnist,gesture", "--port=COM3",
+        "--hil-board=virtual", "--hil-runs=5", "--hil-gate-simulated", "-n", "2", "-x", "-k", "a or b",
     ]  # fmt: skip
 
 

@@ -46,6 +46,35 @@ def test_what_was_named_is_all_that_is_collected(own: Path, arguments: tuple[str
     assert "test_numerics" not in told
 
 
+@pytest.mark.parametrize("option", ["--port", "--hil-board", "--hil-data", "--hil-results", "--build-dir"])
+def test_a_value_that_exists_as_a_path_is_no_folder_of_tests(
+    own: Path, tmp_path_factory: pytest.TempPathFactory, option: str
+) -> None:
+    """As /dev/ttyUSB0 does: pytest would take /dev for the root, and read no configuration."""
+    (own / "pytest.ini").write_text("[pytest]\ntestpaths = only\n", encoding="utf-8")
+    (own / "only").mkdir()
+    (own / "only" / "test_this.py").write_text(
+        "def test_this() -> None:\n    assert True\n", encoding="utf-8"
+    )
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    told = collected(own, "--target", "esp32s3", "--skip-autoflash", "y", option, str(elsewhere))
+    assert "only/test_this.py::test_this" in told
+    assert "test_mine" not in told
+    assert "warning" not in told
+    assert "test_mine" in collected(own, "--target", "esp32s3", option, str(elsewhere), "test_mine.py")
+
+
+def test_of_other_people_s_suites_the_command_line_stays_as_it_is(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = only\n", encoding="utf-8")
+    (tmp_path / "test_theirs.py").write_text(
+        "def test_theirs() -> None:\n    assert True\n", encoding="utf-8"
+    )
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    assert "test_theirs" in collected(tmp_path, "--target", "esp32s3", "--port", str(elsewhere))
+
+
 def test_without_models_nothing_is_added_beside_anything_else(tmp_path: Path) -> None:
     (tmp_path / "main.c").touch()
     told = collected(tmp_path, "--target", "esp32s3", "--hil-board", "virtual")

@@ -38,9 +38,12 @@ def add_skip_damaged(parser: ArgumentParser) -> None:
 
 
 def add_model(parser: ArgumentParser, *, optional: bool = False) -> None:
-    """MODEL and --recipe, as `esp_hil.models.named.find` takes them; --target is the command's own."""
+    """MODEL and --recipe, as `esp_hil.session.named_model.find` takes them; --target is the command's own."""
     parser.add_argument(
-        "model", metavar="MODEL", nargs="?" if optional else None, help="a model of golden/, or a file"
+        "model",
+        metavar="MODEL",
+        nargs="?" if optional else None,
+        help="a model of golden/, a file, or a task's network (hil task list)",
     )
     parser.add_argument(
         "--recipe", help="which device file of a model (default: its first, for --target if that is given)"

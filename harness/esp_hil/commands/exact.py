@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HELP = "run a model exactly as the chip computes it, integer for integer"
 EXAMPLES = """
-  hil exact mnist                                  all golden inputs, against their answers
+  hil exact mnist --inputs golden/mnist/inputs.npz --outputs out.npz       all golden inputs
   hil exact my.espdl --inputs in.npz --outputs out.npz --all-tensors
   hil exact wake.tflite --target esp32s3 --esp-nn 1.2.3
 """
@@ -72,7 +72,7 @@ def run(args: Namespace) -> int:
     from esp_hil.exact import ExactReference, save_onnx
     from esp_hil.formats.espdl import read_espdl
     from esp_hil.formats.kinds import kind_of, read_bytes
-    from esp_hil.models.named import find
+    from esp_hil.session.named_model import find
     from esp_hil.targets import target
 
     if (args.inputs is None) != (args.outputs is None):

@@ -62,10 +62,11 @@ def run(args: Namespace) -> int:
     from esp_hil.boards.provision import Source
     from esp_hil.errors import ConfigError
     from esp_hil.models.device_file import open_device_file
-    from esp_hil.models.named import find, with_model
+    from esp_hil.models.named import with_model
     from esp_hil.progress import progress_on
     from esp_hil.session.board_session import open_session
     from esp_hil.session.file_on_board import FileOnBoard
+    from esp_hil.session.named_model import find
     from esp_hil.targets import target
 
     chip = target(args.target)

@@ -49,7 +49,7 @@ def run(args: Namespace) -> int:
     from esp_hil.errors import ConfigError
     from esp_hil.lint import RULES, lint_file
     from esp_hil.lint import tflite as tflm_lint
-    from esp_hil.models.named import find
+    from esp_hil.session.named_model import find
     from esp_hil.targets import target
 
     if args.rules:

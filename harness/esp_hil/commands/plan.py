@@ -78,7 +78,7 @@ def run(args: Namespace) -> int:
     from esp_hil.formats.espdl import read_espdl
     from esp_hil.formats.espdl.memory import plan_memory
     from esp_hil.formats.kinds import kind_of, read_bytes
-    from esp_hil.models.named import find
+    from esp_hil.session.named_model import find
     from esp_hil.targets import target
 
     if args.published:

@@ -67,8 +67,8 @@ def run(args: Namespace) -> int:
         return _errors()
     require(args, MODEL=args.model, target=args.target)
     from esp_hil.models.device_file import open_device_file
-    from esp_hil.models.named import find
     from esp_hil.results.timing.forecast import forecast
+    from esp_hil.session.named_model import find
     from esp_hil.targets import target
 
     chip = target(args.target)

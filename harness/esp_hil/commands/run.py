@@ -74,13 +74,14 @@ def _arguments(args: Namespace) -> list[str]:
         words += ["--hil-model", ",".join(args.models)]
     for name in _PYTEST_EMBEDDED:
         if (value := getattr(args, name.replace("-", "_"))) is not None:
-            words += [f"--{name}", value]
+            words.append(f"--{name}={value}")
     for row in ROWS.values():
         value = getattr(args, row.key, None)
         if row.kind == "switch":
             words += [row.option] if value and row.name != "suites" else []
         elif value is not None:
-            words += [row.option, value]
+            # one word: pytest takes a value that exists as a path for a folder of tests
+            words.append(f"{row.option}={value}")
     if args.workers:
         words += ["-n", args.workers]
     try:

@@ -44,7 +44,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Print the bars."""
     from esp_hil.models.device_file import open_device_file
-    from esp_hil.models.named import find, with_model
+    from esp_hil.models.named import with_model
+    from esp_hil.session.named_model import find
     from esp_hil.targets import target
 
     chip = target(args.target) if args.target else None

@@ -16,6 +16,7 @@ from esp_hil.models.operators import OperatorCase, operator_names, read_cases
 from esp_hil.models.recipe import Recipe
 from esp_hil.results.conformance import width
 from esp_hil.session.benchmark_model import benchmark_model
+from esp_hil.session.named_model import unknown
 from esp_hil.session.option_rows import Options, words
 from esp_hil.session.task_networks import TaskNetwork, is_network, named_network, networks_of
 from esp_hil.targets import FAMILIES_OF, Runtime, Target, target
@@ -193,7 +194,7 @@ def _names(options: Options, kind: Kind) -> list[str]:
             there = ", ".join(one for one, what in kinds.items() if what == "benchmark")
             raise ConfigError(f"no {name} in {options.mlperf_tiny}", hint=f"there are: {there}")
         if name not in kinds and name not in operator_names() and not is_network(name):
-            catalogue.load(name)  # says what there is
+            raise unknown(name)
     # unnamed, a folder with models of its own has only those run
     every = catalogue.own_models() if kind == "model" else kinds
     return [name for name in options.models or every if kinds.get(name) == kind]

@@ -36,11 +36,17 @@ def add_to(config: pytest.Config, *, asked: bool) -> None:
     if config.args_source is not pytest.Config.ArgsSource.INVOCATION_DIR:
         if asked and not any((here / name).resolve() == suites for name in config.args):
             config.args = [*config.args, str(suites)]
-    elif asked or any(here.glob("golden/*/model.toml")) or _empty(here):
+    elif asked or of_a_folder_with_models(config) or _empty(here):
         own = [*sorted(here.glob("test_*.py")), *here.glob("tests")]
         config.args = [*map(str, own), str(suites)]
         # pytest-embedded touches record_xml_attribute in every test; a folder without settings would show each
         config.addinivalue_line("filterwarnings", "ignore::pytest.PytestExperimentalApiWarning")
+
+
+def of_a_folder_with_models(config: pytest.Config) -> bool:
+    """Whether a chip is to be tested, from a folder that has models of its own, as a checkout has."""
+    here = config.invocation_params.dir
+    return bool(config.getoption("target", None)) and any(here.glob("golden/*/model.toml"))
 
 
 def _empty(folder: Path) -> bool:

@@ -59,6 +59,11 @@ def networks_of(task: str, zoo: Path | None, chip: str) -> tuple[TaskNetwork, ..
     return tuple(TaskNetwork(task=task, network=name, zoo=folder, chip=chip) for name in networks)
 
 
+def network_names() -> tuple[str, ...]:
+    """The names in rows of all networks of all tasks, variants among them; no weights are needed."""
+    return tuple(f"{task}-{network}" for task in tasks.names() for network in _networks(task))
+
+
 def is_network(name: str) -> bool:
     """Whether a name is that of a task's network, as rows have it: `face_detect-msr`."""
     return _split(name) is not None
@@ -84,9 +89,13 @@ def named_network(name: str, zoo: Path | None, chip: str) -> TaskNetwork:
 def _split(name: str) -> tuple[str, str] | None:
     for task in tasks.names():
         network = name.removeprefix(f"{task}-")
-        if network != name and network in (*tasks.network_names(task), *tasks.read_spec(task).networks):
+        if network != name and network in _networks(task):
             return task, network
     return None
+
+
+def _networks(task: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*tasks.network_names(task), *tasks.read_spec(task).networks)))
 
 
 @cache
