@@ -175,7 +175,8 @@ golden accuracy mnist --data {d}/none --limit 0     | at least 1
 quantize mnist --recipe w4a4 --target esp32s3       | it has: w8a8
 quantize nobody --recipe w8a8 --target esp32s3      | no model 'nobody'
 sensitivity nobody --recipe w8a8 --target esp32s3   | no model 'nobody'
-new ../x --onnx {d}/cut.onnx --calibration {d}/empty | model name '../x'
+new ../x --onnx {d}/cut.onnx --calibration {d}/empty | '../x' cannot be a model's name
+new own --onnx {MODEL} --mean a | --mean a is not a list of numbers
 new own --onnx {d}/cut.onnx --calibration {d}/empty --into {d}/own | is not an ONNX model
 new own --onnx {MODEL} --calibration {d}/none --into {d}/own | no folder
 new own --onnx {MODEL} --calibration {d}/empty --into {d}/own | no input in

@@ -121,11 +121,12 @@ class FormatError(HilError):
     """A model file is damaged.
 
     Args:
-        offset: byte offset in the file where reading failed, or -1.
+        offset: byte offset in the file where reading failed, or -1. The first byte is not named: there the whole
+            file is something else.
     """
 
     def __init__(self, message: str, *, offset: int = -1, hint: str = "") -> None:
-        at = f" at byte {offset}" if offset >= 0 else ""
+        at = f" at byte {offset}" if offset > 0 else ""
         super().__init__(message + at, hint=hint, step="read")
         self.offset = offset
 

@@ -377,7 +377,8 @@ def device_permutation(
         for layout, order in orders.items()
         if tuple(float_shape[axis] for axis in order) == device_shape and declared in {None, layout}
     }
-    if len(fitting) == 1:
+    # axes of one element may stand anywhere: orders that differ in those alone are the same
+    if len({tuple(axis for axis in order if float_shape[axis] > 1) for order in fitting.values()}) == 1:
         return next(iter(fitting.values()))
     if not fitting:
         as_declared = f" as {declared}" if declared else ""

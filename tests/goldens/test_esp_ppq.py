@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from esp_hil.errors import InputError, QuantizeError
 from esp_hil.formats.espdl import read_espdl
 from esp_hil.goldens import esp_ppq as quantizer
-from esp_hil.goldens.esp_ppq import Quantized, executor_answers, native_path, quantize
+from esp_hil.goldens.esp_ppq import Quantized, _check_it, _tail, executor_answers, native_path, quantize
 from esp_hil.models.model_toml import parse
 from esp_hil.models.recipe import Recipe
 from esp_hil.targets import Family
@@ -141,7 +141,36 @@ def test_what_esp_ppq_raises_becomes_an_error_of_ours(recipe: Recipe, tmp_path: 
     (tmp_path / "broken.onnx").write_bytes(b"no onnx")
     with pytest.raises(QuantizeError, match="esp-ppq: ") as caught:
         quantize(tmp_path / "broken.onnx", recipe, "c", floats(6, 1), espdl=tmp_path / "m.espdl")
-    assert "last words" in caught.value.hint
+    assert "--check says what to change" in caught.value.hint
+    assert "Traceback" not in str(caught.value)
+    assert ".py" not in str(caught.value)
+
+
+def test_what_a_worker_printed_is_told_without_its_tracebacks(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text(
+        """\x1b[38;5;3m[WARNING] input 4 is None\x1b[m
+[01:02:03] Calibration ...   12 of 20\r[01:02:04] Calibration ... Finished.
+Traceback (most recent call last):
+  File "/a/default.py", line 60, in forward
+    return run()
+KeyError: 'keepdims'
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "/a/defs.py", line 60, in wrapped
+RuntimeError: Op Execution Error
+""",
+        encoding="utf-8",
+    )
+    assert _tail(log).split(" | ")[::2] == [
+        "[WARNING] input 4 is None",
+        "[01:02:04] Calibration ... Finished.",
+    ]
+    assert _check_it(log).endswith("the last that esp-ppq printed: [01:02:04] Calibration ... Finished.")
+    log.write_text("", encoding="utf-8")
+    assert _check_it(log) == "hil new NAME --onnx FILE --check says what to change"
 
 
 @needs_quantizer

@@ -105,7 +105,7 @@ def test_weights_of_halves_are_refused_before_anything_is_quantized(wish: Wish, 
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("name", "My Net", "small letters"),
+        ("name", "My Net", "'My Net' cannot be a model's name"),
         ("classes", ("a", "b"), "2 different labels for 3 scores"),
         ("output", "logits", "no output 'logits'"),
         ("meanings", {"logits": "values"}, "no output 'logits'"),
@@ -373,10 +373,55 @@ def test_invented_inputs_are_the_same_each_time_saturate_and_are_said() -> None:
     assert (first.golden["bytes"][-4:-1].reshape(3, -1) == [[-128], [0], [127]]).all()
     assert set(first.golden["i"].tolist()) == {0, 1}
     assert first.golden["sequence"].max() == 1
-    assert any("CALIBRATED ON SEEDED NOISE" in line for line in said)
+    assert any("calibrated ON SEEDED NOISE" in line for line in said)
     said.clear()
     choose(ports, (), GivenInputs(), calibrates=False, streams=False, say=said.append)
-    assert not any("CALIBRATED" in line for line in said)
+    assert not any("calibrated" in line for line in said)
+
+
+@pytest.mark.parametrize("given", [GivenInputs(mean=(0.5,)), GivenInputs(std=(0.5,))], ids=["mean", "std"])
+@pytest.mark.parametrize("stored", ["nothing", "folder", "npz"])
+def test_a_mean_that_nothing_would_use_is_refused(tmp_path: Path, given: GivenInputs, stored: str) -> None:
+    values = np.zeros((12, 6), np.float32)
+    if stored == "folder":
+        (tmp_path / "imu").mkdir()
+        np.save(tmp_path / "imu" / "all.npy", values)
+        given = replace(given, folders={"": tmp_path / "imu"})
+    elif stored == "npz":
+        np.savez(tmp_path / "in.npz", imu=values)
+        given = replace(given, npz=tmp_path / "in.npz")
+    with pytest.raises(ConfigError, match=r"--(mean|std) is for images"):
+        choose((IMU,), (), given, calibrates=True, streams=False, say=quiet)
+
+
+def test_a_divisor_of_zero_is_refused_before_a_folder_is_made() -> None:
+    with pytest.raises(ConfigError, match="--std 0 cannot be divided by"):
+        PICTURE.as_image((), (1.0, 0.0, 1.0))
+
+
+def test_an_array_of_another_name_is_taken_aloud_and_one_too_many_is_named(tmp_path: Path) -> None:
+    values = np.zeros((12, 6), np.float32)
+    said: list[str] = []
+    np.savez(tmp_path / "in.npz", image=values)
+    given = GivenInputs(folders={"": tmp_path / "in.npz"})
+    choose((IMU,), (), given, calibrates=True, streams=False, say=said.append)
+    assert said == ["in.npz: its only array 'image' is taken for the model's only input 'imu'"]
+    said.clear()
+    np.savez(tmp_path / "in.npz", imu=values)
+    choose((IMU,), (), given, calibrates=True, streams=False, say=said.append)
+    assert said == []
+    np.savez(tmp_path / "in.npz", imu=values, gyro=values)
+    choose((IMU,), (), given, calibrates=True, streams=False, say=said.append)
+    assert said == ["in.npz: 'gyro' is not read, the model has no such input"]
+
+
+def test_operators_that_nobody_looks_at_are_refused(wish: Wish, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Lgo: the model has no such operator") as caught:
+        read_sources(replace(wish, float_operators=("Lgo",)))
+    assert "Gemm" in caught.value.hint
+    (tmp_path / "net.espdl").write_bytes(fusion_file())
+    with pytest.raises(ConfigError, match="a device file is taken as it is"):
+        read_sources(Wish(name="m", files=(tmp_path / "net.espdl",), float_operators=("Log",)))
 
 
 # meanings
@@ -476,7 +521,7 @@ def test_an_espdl_alone_becomes_a_model_with_two_inputs_and_two_outputs(tmp_path
     golden = model.golden()
     assert {array.dtype for array in golden.arrays.values()} == {np.dtype(np.int8)}
     assert set(DeviceFileReference(model, "given", "esp32s3").run(golden.arrays)) == {"product", "gate"}
-    assert not any("CALIBRATED" in line for line in said)
+    assert not any("calibrated" in line for line in said)
 
 
 def test_an_espdl_that_does_not_tell_its_chip_asks_for_it(tmp_path: Path) -> None:
@@ -524,6 +569,7 @@ def test_what_is_no_model_file_is_named(tmp_path: Path, content: bytes, words: s
         ("--onnx", None, "net is a folder (give the .onnx file itself)"),
         ("--tflite", float_model().SerializeToString(), "net is an ONNX file (give it with --onnx"),
         ("--espdl", float_model().SerializeToString(), "net is an ONNX file (give it with --onnx"),
+        ("--tflite", b"hello", "net is text that starts with 'hello', not a model file (give the .onnx,"),
     ],
 )
 def test_a_file_of_another_kind_names_the_option_that_takes_it(
@@ -542,6 +588,7 @@ def test_a_file_of_another_kind_names_the_option_that_takes_it(
     told = capsys.readouterr().err
     assert words in told
     assert told.count("\n") == 1
+    assert told.count("net ") == 1, "the file is named once"
 
 
 def test_what_is_said_of_a_file_names_the_place_where_it_will_be(

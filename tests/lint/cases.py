@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from esp_hil.formats.espdl.model import Attribute, TensorData
 from esp_hil.lint import Subject
 from esp_hil.targets import target
 from tests.formats.espdl.examples import conv_graph, tiny_graph
@@ -35,6 +36,21 @@ NEG = node("Neg", ("x",), ("a",))
 W1, W2, W3 = (tensor(name, np.ones((4, 4), np.float32), exponents=()) for name in ("w1", "w2", "w3"))
 SLOPES = tensor("s", np.ones((2, 1, 1), np.float32), exponents=())
 SLOPE = tensor("s", np.ones((1,), np.float32), exponents=())
+
+
+KERNEL = tensor("k", np.ones((2, 4, 3, 3), np.float32), exponents=())
+
+
+def pads(*values: int) -> TensorData:
+    """The second input of a Pad."""
+    return tensor("p", np.array(values, np.int64), exponents=())
+
+
+def recurrence(batch: int = 1, **asked: Attribute) -> Subject:
+    """A float GRU as torch exports it, but for what is asked."""
+    made = node("GRU", ("x", "w", "r", "b", "", "h0"), ("y", "h"))
+    made = replace(made, attributes={"hidden_size": 2, "linear_before_reset": 1, **asked})
+    return onnx(made, shape=(3, batch, 2))
 
 
 def resized(
@@ -183,6 +199,11 @@ CASES: dict[str, list[tuple[Subject, str, Subject]]] = {
             "no attribute 'dilations'",
             onnx(node("Conv", ("x", "w1"), ("y",), strides=(1, 1), dilations=(1, 1))),
         ),
+        (
+            onnx(node("Pad", ("x",), ("y",))),
+            "no attribute 'mode'",
+            onnx(node("Pad", ("x",), ("y",), mode="constant")),
+        ),
     ],
     "native-matmul": [
         (
@@ -245,12 +266,66 @@ CASES: dict[str, list[tuple[Subject, str, Subject]]] = {
             on_file(pool("MaxPool", auto_pad="NOTSET")),
         )
     ],
+    "transposed-conv": [
+        (
+            onnx(node("ConvTranspose", ("x", "k"), ("y",), dilations=(1, 2)), initializers=(KERNEL,)),
+            "a window without gaps",
+            onnx(node("ConvTranspose", ("x", "k"), ("y",), dilations=(1, 1)), initializers=(KERNEL,)),
+        ),
+        (
+            onnx(node("ConvTranspose", ("x", "k"), ("y",), pads=(0, 0, 3, 0)), initializers=(KERNEL,)),
+            "has negative ones",
+            onnx(node("ConvTranspose", ("x", "k"), ("y",), pads=(2, 2, 2, 2)), initializers=(KERNEL,)),
+        ),
+    ],
+    "spatial-axes": [
+        (
+            onnx(node("MaxPool", ("x",), ("y",)), shape=(1, 2, 4, 4, 4)),
+            "over 3 axes",
+            onnx(node("MaxPool", ("x",), ("y",)), shape=(1, 2, 4, 4)),
+        )
+    ],
+    "computed-weights": [
+        (
+            onnx(NEG, node("Gemm", ("x", "a"), ("y",))),
+            "its operand 'a' is computed from an input",
+            onnx(node("Neg", ("w1",), ("a",)), node("Gemm", ("x", "a"), ("y",)), initializers=(W1,)),
+        )
+    ],
+    "pad-form": [
+        (
+            onnx(node("Pad", ("x",), ("y",), pads=(0, 0, 0, 0))),
+            "esp-ppq loses its mode",
+            onnx(node("Pad", ("x", "p"), ("y",)), initializers=(pads(0, 1),)),
+        ),
+        (
+            onnx(node("Pad", ("x", "p"), ("y",)), initializers=(pads(1, -2),)),
+            "a padding of -2 cuts",
+            onnx(node("Pad", ("x", "p"), ("y",)), initializers=(pads(0, 1),)),
+        ),
+    ],
+    "recurrent-kind": [
+        (recurrence(**asked), says, recurrence())
+        for asked, says in (
+            ({"linear_before_reset": 0}, "linear_before_reset = 0"),
+            ({"direction": "reverse"}, "direction = 'reverse'"),
+            ({"activations": ("Relu", "Tanh")}, "GRU with activations"),
+            ({"clip": 3.0}, "GRU with clip"),
+            ({"layout": 1}, "layout = 1"),
+        )
+    ]
+    + [(recurrence(batch=3), "a batch of 3", recurrence(batch=1))],
     "gemm-scale": [
+        (
+            onnx(node("Gemm", ("x", "w1"), ("y",), transA=1), initializers=(W1,)),
+            "transA=1",
+            onnx(node("Gemm", ("x", "w1"), ("y",), transB=1), initializers=(W1,)),
+        ),
         (
             on_file(one(node("Gemm", ("x", "x"), ("y",), alpha=0.5))),
             "alpha=0.5",
             on_file(one(node("Gemm", ("x", "x"), ("y",), alpha=1.0, beta=1.0, transA=0))),
-        )
+        ),
     ],
     "prelu": [
         (

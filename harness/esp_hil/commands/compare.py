@@ -85,7 +85,7 @@ def run(args: Namespace) -> int:
     from esp_hil.session.baseline import base_rows
 
     if not 0 < args.alpha < 1:
-        raise ConfigError(f"--alpha {args.alpha:g}", hint="a probability: above 0, below 1")
+        raise ConfigError(f"--alpha {args.alpha:g} is not a probability", hint="give one above 0 and below 1")
     across = [name for text in args.across for name in text.split(",") if name]
     rules = Rules(
         gates=with_thresholds(args.threshold),

@@ -87,7 +87,7 @@ def _check(args: Namespace) -> None:
     from esp_hil.errors import ConfigError
 
     if (last := getattr(args, "last", None)) is not None and last < 1:
-        raise ConfigError(f"--last {last}", hint="at least 1")
+        raise ConfigError(f"--last {last} is too few", hint="give at least 1")
     if (since := getattr(args, "since", None)) is not None:
         try:
             date.fromisoformat(since[:10])

@@ -74,7 +74,7 @@ def run(args: Namespace) -> int:
     file = open_device_file(named.path)
     inputs = _inputs(args.inputs, named, file, chip)
     if args.input is not None and not 0 <= args.input < len(inputs):
-        raise ConfigError(f"--input {args.input}", hint=f"0 to {len(inputs) - 1}")
+        raise ConfigError(f"--input {args.input} is not there", hint=f"give one of 0 to {len(inputs) - 1}")
     with open_session(
         chip,
         runtime=file.runtime,

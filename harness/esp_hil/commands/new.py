@@ -228,7 +228,10 @@ def _states(words: list[str]) -> dict[str, str]:
     for text in words:
         name, _, output = text.partition("=")
         if not name or not output:
-            raise ConfigError(f"--state {text}", hint="INPUT=OUTPUT: the output that holds its next value")
+            raise ConfigError(
+                f"--state {text} does not name an input and an output",
+                hint="INPUT=OUTPUT: the output that holds its next value",
+            )
         found[name] = output
     return found
 
@@ -343,4 +346,6 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(word) for word in text.split(",") if word.strip())
     except ValueError:
-        raise ConfigError(f"{option} {text}", hint="numbers, comma-separated: 0.485,0.456,0.406") from None
+        raise ConfigError(
+            f"{option} {text} is not a list of numbers", hint="separate them by commas: 0.485,0.456,0.406"
+        ) from None

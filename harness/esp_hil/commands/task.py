@@ -156,7 +156,9 @@ def _image(name: str, args: Namespace) -> Image:
     if args.format:
         wanted = next((known for known in FORMATS if known == args.format.lower()), None)
         if wanted is None:
-            raise ConfigError(f"--format {args.format}", hint=f"one of: {', '.join(FORMATS)}")
+            raise ConfigError(
+                f"--format {args.format} is not a pixel format", hint=f"one of: {', '.join(FORMATS)}"
+            )
         image = image.to(wanted)
     return image
 
@@ -168,7 +170,9 @@ def _size(text: str) -> tuple[int, int]:
         return FRAMES[text.upper()]
     width, cross, height = text.lower().partition("x")
     if not (cross and width.isdigit() and height.isdigit() and int(width) and int(height)):
-        raise ConfigError(f"--size {text}", hint=f"as 320x240, or one of: {', '.join(FRAMES)}")
+        raise ConfigError(
+            f"--size {text} is not a size", hint=f"give it as 320x240, or one of: {', '.join(FRAMES)}"
+        )
     return int(width), int(height)
 
 

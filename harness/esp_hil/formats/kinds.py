@@ -28,6 +28,7 @@ _PAGE = re.compile(
     rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|\?xml)", re.IGNORECASE | re.DOTALL
 )
 
+_GIVE = "give the .onnx, .tflite or .espdl file"
 _BINARY: tuple[tuple[bytes, str, str], ...] = (
     (b"PK\x03\x04", "a ZIP archive (a torch checkpoint, an .npz, a .keras file)", "unpack it, or export the model"),
     (b"\x1f\x8b", "a gzip archive", "unpack it: gunzip, or tar -xzf"),
@@ -37,10 +38,10 @@ _BINARY: tuple[tuple[bytes, str, str], ...] = (
     (b"\x93NUMPY", "a numpy array", "give the model, not the data"),
     (b"\x80\x02", "a Python pickle (a torch checkpoint)", "export the model: torch.onnx.export(...)"),
     (b"\x80\x04", "a Python pickle", "export the model: torch.onnx.export(...)"),
-    (b"\x89PNG", "a picture", "give the model"),
-    (b"\xff\xd8\xff", "a picture", "give the model"),
+    (b"\x89PNG", "a picture", _GIVE),
+    (b"\xff\xd8\xff", "a picture", _GIVE),
     (b"\x7fELF", "an ELF program", "give the model file that was linked into it"),
-    (b"%PDF", "a PDF document", "give the model"),
+    (b"%PDF", "a PDF document", _GIVE),
 )  # fmt: skip
 
 
@@ -74,12 +75,11 @@ def kind_of(data: bytes, name: str = "") -> Kind:
         return "tflite"
     said = _something_else(data)
     if said is not None:
-        raise FormatError(f"{name or 'this'} is {said[0]}, not a model file", offset=0, hint=said[1])
+        raise FormatError(f"{name or 'this'} is {said[0]}, not a model file", hint=said[1])
     if _begins_like_onnx(data):
         return "onnx"
     raise FormatError(
         f"{name or 'this'} is neither an .espdl, a .tflite nor an .onnx file: it starts with {data[:8]!r}",
-        offset=0,
         hint="an .espdl starts with EDL1, EDL2 or PDL, a .tflite has TFL3 at byte 4",
     )
 
@@ -98,7 +98,6 @@ def require(data: bytes, wanted: Kind) -> None:
             f"not an .{wanted} file: it starts with {data[:8]!r}"
             if found == "onnx"
             else f"this is an .{found} file, not an .{wanted} file",
-            offset=0,
             hint=_HINTS[wanted],
         )
 
@@ -144,10 +143,10 @@ def _text(data: bytes) -> tuple[str, str] | None:
             "xxd -r -p turns its bytes back, or give the file it was made from",
         )
     if head.lstrip()[:1] in (b"{", b"["):
-        return "JSON text", "give the model"
+        return "JSON text", _GIVE
     return (
         f"text that starts with {head.split(chr(10).encode())[0][:40].decode(errors='replace')!r}",
-        "give the model",
+        _GIVE,
     )
 
 

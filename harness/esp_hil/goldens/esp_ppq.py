@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -190,7 +191,7 @@ def _work(
         raise QuantizeError(f"the quantizer died with status {status}: {_tail(log)}")
     result: dict[str, Any] = json.loads(result_path.read_text(encoding="utf-8"))
     if "error" in result:
-        raise QuantizeError(result["error"], hint=result["hint"] or f"its last words: {_tail(log)}")
+        raise QuantizeError(result["error"], hint=result["hint"] or _check_it(log))
     if inputs is None:
         return result, {}
     with np.load(folder / "answers.npz") as arrays:
@@ -234,11 +235,36 @@ def _run_worker(folder: Path, log: Path, say: Say, deadline_s: float) -> int:
             reader.join(timeout=5)
 
 
+def _check_it(log: Path) -> str:
+    """What to do about an error of esp-ppq's own, and the last line that it printed before."""
+    said = _meaningful(log)
+    last = f"; the last that esp-ppq printed: {said[-1]}" if said else ""
+    return f"hil new NAME --onnx FILE --check says what to change{last}"
+
+
 def _tail(log: Path) -> str:
     """The last lines that the worker printed, as one line."""
+    return " | ".join(_meaningful(log)[-_LOG_LINES:]) or "it printed nothing"
+
+
+def _meaningful(log: Path) -> list[str]:
+    """Lines that the worker printed, without tracebacks and the exceptions at their ends."""
     text = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " | ".join(lines[-_LOG_LINES:]) or "it printed nothing"
+    lines: list[str] = []
+    inside = False
+    for line in _COLOURS.sub("", text).splitlines():
+        if line.startswith("Traceback (most recent call last)"):
+            inside = True
+        elif inside:
+            # frames are indented; the exception's own line, which the error has, ends the block
+            inside = line.startswith(" ") or not line.strip()
+        elif line.strip() and not line.startswith(_BETWEEN_TRACEBACKS):
+            lines.append(" ".join(line.split()))
+    return lines
+
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_BETWEEN_TRACEBACKS = ("During handling of the above", "The above exception was the direct")
 
 
 def native_path(espdl: Path) -> Path:

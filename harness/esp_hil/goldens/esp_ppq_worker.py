@@ -55,7 +55,9 @@ def main(argv: list[str]) -> int:
         result, status = {"error": error.message, "hint": error.hint}, 1
     except Exception as error:  # esp-ppq raises whatever it likes: say it in the parent as a QuantizeError
         cause = f", because: {error.__cause__}" if error.__cause__ else ""
-        result, status = {"error": f"esp-ppq: {type(error).__name__}: {error}{cause}", "hint": ""}, 1
+        # some of its messages have several lines, or hold a traceback
+        said = " ".join(f"{error}{cause}".partition("Traceback (most recent call last)")[0].split())
+        result, status = {"error": f"esp-ppq: {type(error).__name__}: {said}", "hint": ""}, 1
         import traceback
 
         traceback.print_exc()

@@ -11,6 +11,7 @@ import numpy as np
 
 from esp_hil.errors import HilError, RuntimeFailed
 from esp_hil.formats.espdl import EspdlModel
+from esp_hil.goldens.float_check import findings_of, sentence
 from esp_hil.goldens.new_model import ModelSources, Wish, macs_of, read_sources
 from esp_hil.lint import Finding, lint_file
 from esp_hil.models.device_file import DeviceFile
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     import onnx
 
 RESOLVER = "tflm-resolver"
-DONE_HERE = frozenset({"dynamic-matmul", "shared-matmul-input", "erf", "open-shape"})
-"""Rules about what `esp_hil.goldens.prepare` and the quantizer's process put right. Of open shapes only the batch is
-left here: `ports_of_onnx` refuses the others."""
 
 DEFAULT = {"espdl": ("esp32s3", "esp32p4"), "tflm": ("esp32", "esp32s3", "esp32p4")}
 """Chips that are looked at if nobody named one."""
@@ -93,7 +91,7 @@ def _of_file(path: Path, file: DeviceFile, chip: Target) -> ChipOutlook:
     return ChipOutlook(
         chip=chip.name,
         runs=not errors,
-        why=(*why, *(_sentence(one) for one in errors)),
+        why=(*why, *map(sentence, errors)),
         changes=changes_of(findings, path),
     )
 
@@ -101,9 +99,7 @@ def _of_file(path: Path, file: DeviceFile, chip: Target) -> ChipOutlook:
 def changes_of(findings: Sequence[Finding], path: Path) -> tuple[str, ...]:
     """What to change, beside the node that it is about; operators that only the firmware's build must know in one."""
     lacking = [one.node for one in findings if one.rule == RESOLVER]
-    changes = [
-        _change(one) for one in findings if one.severity != "note" and one.rule not in {RESOLVER, *DONE_HERE}
-    ]
+    changes = [_change(one) for one in findings if one.severity != "note" and one.rule != RESOLVER]
     if lacking:
         changes.append(
             f"build the firmware with {', '.join(dict.fromkeys(lacking))}: hil resolver {path} --out ops.inc, then "
@@ -129,13 +125,11 @@ def _memory(file: DeviceFile, chip: Target) -> str:
 def _of_onnx(wish: Wish, sources: ModelSources, chip: Target) -> ChipOutlook:
     assert wish.onnx is not None
     assert sources.proto is not None
-    findings = lint_file(wish.onnx, target=chip).findings
+    findings = findings_of(sources.proto, wish.float_operators, target=chip)
     errors = [one for one in findings if one.severity == "error"]
     weights, live = sizes_of(sources.proto)
     room = max(chip.largest_block_bytes, chip.psram_bytes)
-    why = [
-        f"in 8 bits about {weights:,} bytes of flash and {live:,} bytes of RAM at once; {macs_of(sources.proto):,} MACs"
-    ]
+    why = [_sizes(weights, live, macs_of(sources.proto))]
     changes = list(changes_of(findings, wish.onnx))
     if weights > chip.flash_bytes:
         why.append(f"the weights do not fit the usual {chip.flash_bytes:,} bytes of flash")
@@ -143,7 +137,7 @@ def _of_onnx(wish: Wish, sources: ModelSources, chip: Target) -> ChipOutlook:
     if live > room:
         why.append(f"one layer alone needs {live:,} bytes; the largest memory has {room:,}")
         changes.append("a smaller input, or fewer channels where it is largest")
-    why += [_sentence(one) for one in errors]
+    why += map(sentence, errors)
     return ChipOutlook(
         chip=chip.name,
         runs=not errors and weights <= chip.flash_bytes and live <= room,
@@ -168,11 +162,19 @@ def sizes_of(proto: onnx.ModelProto) -> tuple[int, int]:
     return sum(constants.values()), max(live, default=0)
 
 
-def _sentence(finding: Finding) -> str:
-    where = f" at {finding.node}" if finding.node else ""
-    return f"{finding.rule}{where}: {finding.why}"
+def _sizes(weights: int, live: int, macs: int) -> str:
+    """Lower bounds in words; what a network does not have is not given as a figure."""
+    flash = (
+        f"its weights take at least {weights:,} bytes of flash in 8 bits (the device file has a few KB more)"
+        if weights
+        else "it has no weights"
+    )
+    work = f"{macs:,} MACs in Conv, Gemm and MatMul" if macs else "no MACs (it has no Conv, Gemm or MatMul)"
+    return f"{flash}; one layer takes up to {live:,} bytes of RAM; {work}"
 
 
 def _change(finding: Finding) -> str:
+    """What to do, and of what is no error, which is told above, also why."""
     where = f"{finding.node}: " if finding.node else ""
-    return f"{where}{finding.todo}"
+    why = "" if finding.severity == "error" else f" ({finding.why})"
+    return f"{where}{finding.todo}{why}"

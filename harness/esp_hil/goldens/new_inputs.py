@@ -97,21 +97,23 @@ def choose(
         say: is told what was assumed.
 
     Raises:
-        ConfigError: too few, of another number for each input, or of an input that the model has not.
+        ConfigError: too few, of another number for each input, of an input that the model does not have, or a mean
+            or divisor of images where none are given.
         GoldenError: a file cannot be read, or has another shape.
     """
     folders = _by_input(inputs, given)
     if given.npz is None and not folders:
+        _require_images(given, ())
         return _invented(inputs, streams=streams, calibrates=calibrates, say=say)
     ports, arrays, beside = inputs, dict[str, Array](), dict[str, Array]()
     if given.archive is not None:
-        ports, held = _from_npz(inputs, replace(given, npz=given.archive), fixed=set())
+        ports, held = _from_npz(inputs, replace(given, npz=given.archive), say, fixed=set())
         arrays = {port.name: held.pop(port.name) for port in ports}
         beside = held
     elif folders:
         ports, arrays, beside = _from_folders(inputs, folders, classes, given, say)
     if given.npz is not None:
-        ports, golden = _from_npz(ports, given, fixed=set(arrays))
+        ports, golden = _from_npz(ports, given, say, fixed=set(arrays))
         calibration = _complete(ports, arrays, golden)
         chosen = ChosenInputs(
             ports=ports,
@@ -124,6 +126,7 @@ def choose(
         )
     else:
         chosen = _divided(ports, arrays, beside, streams=streams)
+    _require_images(given, chosen.ports)
     counted = arrays or {port.name: chosen.golden[port.name] for port in ports}
     count = min(map(len, counted.values()))
     if calibrates and count < LEAST:
@@ -131,6 +134,17 @@ def choose(
             f"{count} inputs to calibrate with", hint=f"give {LEAST} or more; 100 calibrate better"
         )
     return chosen
+
+
+def _require_images(given: GivenInputs, ports: tuple[ModelPort, ...]) -> None:
+    """Refuse a mean and divisor that nothing would be divided by."""
+    if (given.mean or given.std) and not any(port.layout for port in ports):
+        option = "--mean" if given.mean else "--std"
+        kept = "these inputs are no images of bytes" if ports else "no inputs are given"
+        raise ConfigError(
+            f"{option} is for images, and {kept}",
+            hint="leave it out, or give images: --calibration FOLDER, or arrays of uint8",
+        )
 
 
 def _by_input(inputs: tuple[ModelPort, ...], given: GivenInputs) -> dict[str, Path]:
@@ -185,8 +199,6 @@ def _from_folders(
         for note in samples.notes:
             say(note)
         images = samples.values.dtype == np.uint8 and port.dtype == "float32"
-        if not images and (given.mean or given.std) and len(inputs) == 1:
-            raise ConfigError("--mean and --std are for images, and these inputs are stored as floats")
         found[port.name] = (port.as_image(given.mean, given.std) if images else port, samples.values)
         if not beside:
             beside["ids"] = np.array(samples.ids)
@@ -218,7 +230,7 @@ def _as_stored(port: ModelPort, folder: Path) -> ModelPort:
 
 
 def _from_npz(
-    inputs: tuple[ModelPort, ...], given: GivenInputs, *, fixed: set[str]
+    inputs: tuple[ModelPort, ...], given: GivenInputs, say: Say, *, fixed: set[str]
 ) -> tuple[tuple[ModelPort, ...], dict[str, Array]]:
     """ModelPorts, and what inputs.npz gets."""
     assert given.npz is not None
@@ -227,14 +239,21 @@ def _from_npz(
     )
     extras = {name: array for name, array in arrays.items() if name in EXTRAS or name.startswith("expected/")}
     plain = {name: array for name, array in arrays.items() if name not in extras}
-    if len(inputs) == 1 and len(plain) == 1:
-        plain = {inputs[0].name: next(iter(plain.values()))}
+    if len(inputs) == 1 and len(plain) == 1 and inputs[0].name not in plain:
+        ((name, array),) = plain.items()
+        say(
+            f"{given.npz.name}: its only array {name!r} is taken for the model's only input {inputs[0].name!r}"
+        )
+        plain = {inputs[0].name: array}
     missing = [port.name for port in inputs if port.name not in plain]
     if missing:
         raise GoldenError(
             f"{given.npz} has no {', '.join(missing)}, only {', '.join(plain) or 'nothing'}",
             hint=f"an array for each input: {', '.join(port.name for port in inputs)}",
         )
+    strange = [name for name in plain if name not in {port.name for port in inputs}]
+    if strange:
+        say(f"{given.npz.name}: {', '.join(map(repr, strange))} is not read, the model has no such input")
     ports, golden = [], dict[str, Array]()
     for port in inputs:
         found, values = _fitted(port, plain[port.name], given, is_fixed=port.name in fixed)
@@ -335,8 +354,9 @@ def _invented(inputs: tuple[ModelPort, ...], *, streams: bool, calibrates: bool,
     )
     if calibrates:
         say(
-            "so it is CALIBRATED ON SEEDED NOISE: device against exact is tested as well as with real data, but the "
-            "distance from the float model means nothing: give --calibration FOLDER|FILE.npz or --inputs FILE.npz"
+            "The model is therefore calibrated ON SEEDED NOISE. Device against exact is tested as well as with real "
+            "data, but the distance from the float model means nothing; --calibration FOLDER|FILE.npz or --inputs "
+            "FILE.npz gives it a meaning"
         )
     return ChosenInputs(
         ports=inputs,

@@ -23,6 +23,7 @@ from esp_hil.formats.kinds import kind_of, read_bytes
 from esp_hil.formats.tflite import TfliteModel
 from esp_hil.goldens.build import build
 from esp_hil.goldens.esp_ppq import require_quantizer
+from esp_hil.goldens.float_check import require_runnable, unknown_operators
 from esp_hil.goldens.new_inputs import ChosenInputs, GivenInputs, choose
 from esp_hil.goldens.new_ports import (
     ModelPort,
@@ -132,7 +133,10 @@ def create(wish: Wish, root: Path, say: Say, look: Look = lambda *_: None) -> Pa
         QuantizeError: esp-ppq refuses the model.
     """
     if not _NAME.fullmatch(wish.name):
-        raise ConfigError(f"model name {wish.name!r}", hint="small letters, digits and _, a letter first")
+        raise ConfigError(
+            f"{wish.name!r} cannot be a model's name",
+            hint="use lower-case letters, digits and _, starting with a letter",
+        )
     target = root / wish.name
     if target.exists():
         raise ConfigError(f"{target} is there already", hint="choose another name, or remove the folder")
@@ -140,6 +144,7 @@ def create(wish: Wish, root: Path, say: Say, look: Look = lambda *_: None) -> Pa
     sources = read_sources(wish)
     if sources.proto is not None and not sources.files:
         require_float_weights(sources.proto)
+        require_runnable(sources.proto, wish.float_operators, wish.name)
     chosen = choose(
         tuple(port for port in sources.ports.inputs if not port.state),
         _all_classes(wish, sources.ports),
@@ -230,6 +235,7 @@ def read_sources(wish: Wish) -> ModelSources:
     if wish.onnx is None and not wish.files:
         raise ConfigError("no model file", hint="give one of --onnx FILE, --tflite FILE, --espdl FILE")
     proto = read_onnx(wish.onnx) if wish.onnx is not None else None
+    _require_floats(wish, proto)
     opened = [(path, _opened(path)) for path in wish.files]
     files = _by_family(opened, wish)
     found = [ports_of_file(file) for file in files.values()]
@@ -248,13 +254,29 @@ def read_sources(wish: Wish) -> ModelSources:
     return ModelSources(proto=proto, files=files, ports=ports, runtime=runtime)
 
 
+def _require_floats(wish: Wish, proto: onnx.ModelProto | None) -> None:
+    """Refuse --float-operators that nothing would look at."""
+    if not wish.float_operators:
+        return
+    if wish.files or proto is None:
+        raise ConfigError(
+            "--float-operators is for a model that is quantized here, and a device file is taken as it is",
+            hint="leave it out, or give the float model with --onnx alone",
+        )
+    if unknown := sorted(unknown_operators(proto, wish.float_operators)):
+        there = ", ".join(sorted({node.op_type for node in proto.graph.node}))
+        raise ConfigError(
+            f"--float-operators {','.join(unknown)}: the model has no such operator", hint=f"it has: {there}"
+        )
+
+
 def _names(ports: ModelPorts) -> tuple[set[str], set[str]]:
     return {port.name for port in ports.inputs}, {port.name for port in ports.outputs}
 
 
 def _opened(path: Path) -> DeviceFile:
     try:
-        if kind_of(read_bytes(path), path.name) == "onnx":
+        if kind_of(read_bytes(path), str(path)) == "onnx":
             raise ConfigError(f"{path} is an ONNX file", hint="give it with --onnx: it is quantized first")
         return open_device_file(path)
     except FormatError as error:
@@ -330,7 +352,7 @@ def facts_of(wish: Wish, sources: ModelSources, chosen: ChosenInputs, say: Say) 
         has_float=sources.proto is not None,
         quantizes=not sources.files,
         parameters=_parameters(sources.proto) if sources.proto is not None else 0,
-        macs=macs_of(sources.proto) if sources.proto is not None else 0,
+        macs=max(1, macs_of(sources.proto)) if sources.proto is not None else 0,
         float_operators=wish.float_operators,
         pipeline=PIPELINE if wish.pipeline else "",
     )
@@ -375,7 +397,7 @@ def _parameters(proto: onnx.ModelProto) -> int:
 
 
 def macs_of(proto: onnx.ModelProto) -> int:
-    """Multiply-accumulates of one inference in Conv, Gemm and MatMul with constant weights; at least 1."""
+    """Multiply-accumulates of one inference in Conv, Gemm and MatMul with constant weights."""
     weights = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
     sizes = {
         value.name: [dimension.dim_value or 1 for dimension in value.type.tensor_type.shape.dim]
@@ -391,7 +413,7 @@ def macs_of(proto: onnx.ModelProto) -> int:
             total += made * int(np.prod(taps[1:]))
         elif node.op_type in {"Gemm", "MatMul"}:
             total += made * int(np.prod(taps)) // sizes[node.output[0]][-1]
-    return max(1, total)
+    return total
 
 
 def _streams(file: DeviceFile) -> bool:

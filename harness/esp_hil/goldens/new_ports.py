@@ -69,13 +69,18 @@ class ModelPort:
         """The same, stored as images of bytes.
 
         Raises:
-            ConfigError: another number of means or divisors than channels.
+            ConfigError: another number of means or divisors than channels, or a divisor that is not positive.
         """
         layout = image_layout(self.shape)
         channels = self.shape[0] if layout == "NCHW" else self.shape[2]
         for option, values in (("--mean", mean), ("--std", std)):
             if values and len(values) != channels:
-                raise ConfigError(f"{option} has {len(values)} values for {channels} channels")
+                raise ConfigError(
+                    f"{option} has {len(values)} values for {channels} channels",
+                    hint="give one for each channel",
+                )
+        if std and min(std) <= 0:
+            raise ConfigError(f"--std {min(std):g} cannot be divided by", hint="give positive numbers")
         return replace(self, layout=layout, mean=mean or (0.0,) * channels, std=std or (1.0,) * channels)
 
 

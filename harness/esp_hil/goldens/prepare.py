@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esp_hil.goldens.written_out import write_out
+
 if TYPE_CHECKING:
     import onnx
 
@@ -92,12 +94,13 @@ class GraphView:
 def prepare(model: onnx.ModelProto) -> list[str]:
     """Change a model in place; returns what was done, a sentence each.
 
+    What ONNX lets a node leave unsaid is written out first (`written_out`).
     GELU, by erf or by tanh, becomes one operator, which esp-ppq exports as a table; LayerNormalization written out
     becomes one operator; an erf that is left becomes tanh of a cubic; LSTM and GRU get the states that onnxsim takes
     away when they are zero, without which esp-ppq's exporter ends in an IndexError.
     """
+    said = write_out(model)
     graph = GraphView(model.graph)
-    said: list[str] = []
     for change in (_gelus_of_erf, _gelus_of_tanh, _layer_norms, _erfs, _states):
         said += change(graph)
     said += _positive_indices(model, graph)
@@ -297,7 +300,7 @@ def _erfs(graph: GraphView) -> Iterator[str]:
             helper.make_node("Tanh", [f"{name}/t"], [erf.output[0]], name=name),
         ]
         graph.replace([erf], made)
-        yield f"{name}: Erf, which ESP-DL has not, is tanh of a cubic (within 4e-4)"
+        yield f"{name}: Erf, which ESP-DL does not have, becomes the tanh of a cubic (within 4e-4)"
 
 
 def _positive_indices(model: onnx.ModelProto, graph: GraphView) -> Iterator[str]:

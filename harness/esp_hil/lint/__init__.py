@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -33,6 +33,11 @@ from esp_hil.lint.finding import RULES, SEVERITIES, Finding, Rule, Severity, Sub
 from esp_hil.npz import read_npz
 from esp_hil.targets import Target
 
+if TYPE_CHECKING:
+    import onnx
+
+    from esp_hil.lint.onnx_graph import OnnxFile
+
 __all__ = [
     "RULES",
     "Finding",
@@ -42,6 +47,7 @@ __all__ = [
     "Subject",
     "lint_file",
     "lint_model",
+    "lint_onnx",
     "run_rules",
 ]
 
@@ -109,6 +115,23 @@ def lint_model(
     )
 
 
+def lint_onnx(model: onnx.ModelProto, *, target: Target | None = None) -> tuple[Finding, ...]:
+    """Examine a float model that was read, with its weights inside; findings, errors first.
+
+    Raises:
+        FormatError: it holds no graph.
+    """
+    from esp_hil.lint.onnx_graph import look_at
+
+    return run_rules(_subject_of(look_at(model, "the model"), target))
+
+
+def _subject_of(file: OnnxFile, target: Target | None) -> Subject:
+    return Subject(
+        graph=file.graph, stage="onnx", target=target, declared=file.declared, inference=file.inference
+    )
+
+
 def lint_file(
     path: Path,
     *,
@@ -144,15 +167,8 @@ def lint_file(
     if kind == "onnx":
         from esp_hil.lint.onnx_graph import read_onnx
 
-        file = read_onnx(path)
-        subject = Subject(
-            graph=file.graph,
-            stage="onnx",
-            target=target,
-            declared=file.declared,
-            inference=file.inference,
-        )
-        return LintReport(name=path.stem, sha256="", target=chip, findings=run_rules(subject))
+        findings = run_rules(_subject_of(read_onnx(path), target))
+        return LintReport(name=path.stem, sha256="", target=chip, findings=findings)
     try:
         model = read_espdl(path, name=name)
     except EncryptedModel as error:

@@ -6,23 +6,11 @@ import math
 from collections.abc import Iterator
 
 from esp_hil.errors import HilError
-from esp_hil.formats.espdl.model import Graph, Node
+from esp_hil.formats.espdl.attributes import UNDEFAULTED, onnx_default
+from esp_hil.formats.espdl.model import Attribute, Graph, Node
 from esp_hil.formats.espdl.operators import ASSIGNS, REGISTERED, refusal
 from esp_hil.formats.espdl.shapes import propagate
 from esp_hil.lint.finding import Finding, Subject, rule
-
-_REQUIRED = {
-    "Conv": ("strides", "dilations"),
-    "AveragePool": ("kernel_shape", "strides"),
-    "MaxPool": ("kernel_shape", "strides"),
-    "Pad": ("mode",),
-    "Transpose": ("perm",),
-    "Resize": ("mode",),
-    "DepthToSpace": ("blocksize",),
-    "SpaceToDepth": ("blocksize",),
-    "LSTM": ("hidden_size",),
-    "GRU": ("hidden_size",),
-}
 
 
 @rule("unregistered-operator")
@@ -86,7 +74,7 @@ def float_node(subject: Subject) -> Iterator[Finding]:
 def missing_attribute(subject: Subject) -> Iterator[Finding]:
     """An attribute is missing that ESP-DL reads without a default."""
     for node in subject.graph.nodes:
-        wanted = _REQUIRED.get(node.op_type, ())
+        wanted = UNDEFAULTED.get(node.op_type, ())
         if subject.stage == "espdl" and node.op_type in REGISTERED:
             wanted = (*wanted, "quant_type")
         for name in wanted:
@@ -95,8 +83,35 @@ def missing_attribute(subject: Subject) -> Iterator[Finding]:
                     severity="error" if subject.stage == "espdl" else "warning",
                     node=node.name,
                     why=f"{node.op_type} has no attribute {name!r}; ESP-DL does not default it and crashes",
-                    todo="write it even where ONNX has a default; exports of torch do",
+                    todo=_written_out(subject, node, name),
                 )
+
+
+def _written_out(subject: Subject, node: Node, name: str) -> str:
+    """Which value to write for an attribute that is missing, and where."""
+    if name == "quant_type":
+        return "quantize the float model again: esp-ppq writes quant_type into every node"
+    value = onnx_default(
+        node.op_type, name, rank=_rank(subject.graph, node.input(0)), hidden=_hidden(subject.graph, node)
+    )
+    if value is None:
+        return f"write {name} into the float model: ONNX requires it"
+    done = "; hil new and hil quantize do" if subject.stage == "onnx" else ", then quantize again with hil"
+    return f"write {name} = {_as_text(value)}, what ONNX takes without it, into the float model{done}"
+
+
+def _as_text(value: Attribute) -> str:
+    return str(list(value)) if isinstance(value, tuple) else repr(value)
+
+
+def _rank(graph: Graph, name: str) -> int | None:
+    known = graph.values.get(name) or graph.initializers.get(name)
+    return len(known.shape) if known is not None else None
+
+
+def _hidden(graph: Graph, node: Node) -> int | None:
+    recurrence = graph.initializers.get(node.input(2))
+    return recurrence.shape[-1] if recurrence is not None and recurrence.shape else None
 
 
 @rule("native-matmul")

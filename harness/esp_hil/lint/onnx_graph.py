@@ -54,7 +54,7 @@ def read_onnx(path: Path) -> OnnxFile:
     except HilError:
         raise
     except Exception as error:  # protobuf, onnx and numpy each raise their own kinds
-        raise FormatError(f"{path.name} is not a readable ONNX file: {error}", offset=0) from error
+        raise FormatError(f"{path.name} is not a readable ONNX file: {error}") from error
 
 
 def look_at(model: onnx.ModelProto, name: str) -> OnnxFile:
@@ -66,7 +66,7 @@ def look_at(model: onnx.ModelProto, name: str) -> OnnxFile:
     import onnx
 
     if not model.graph.node:
-        raise FormatError(f"{name} holds no graph", offset=0)
+        raise FormatError(f"{name} holds no graph")
     infer = onnx.shape_inference.infer_shapes
     try:
         infer(model, check_type=True, strict_mode=True, data_prop=True)
@@ -167,3 +167,5 @@ def _attributes(items: Iterable[onnx.AttributeProto]) -> Iterable[tuple[str, Att
             yield item.name, item.s.decode(errors="replace")
         elif item.type in (AttributeProto.INTS, AttributeProto.FLOATS):
             yield item.name, tuple(helper.get_attribute_value(item))
+        elif item.type == AttributeProto.STRINGS:
+            yield item.name, tuple(text.decode(errors="replace") for text in item.strings)

@@ -45,6 +45,10 @@ _SHAPE_ONLY = frozenset({"Shape", "Size"})
 _FLOAT_ONLY = frozenset({"Log", "Sqrt", "Pow"})
 _FLOAT_ANSWER = frozenset({"Softmax", "LogSoftmax"})
 _JOINED = frozenset({"Add", "Sub", "Concat", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
+_WINDOWED = frozenset({"Conv", "ConvTranspose", "AveragePool", "MaxPool"})
+_MOST_AXES = 2
+_PARAMETERS = {"Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2)}
+"""Inputs that ESP-DL reads as the constants of an operator."""
 _MATMUL_COUNT_THAT_BREAKS_ONNXSIM = 3
 
 
@@ -112,13 +116,100 @@ def float_operator(subject: Subject) -> Iterator[Finding]:
 
 def _on_data(graph: Graph) -> set[str]:
     """Nodes whose answer depends on the values of a graph input, not on its shape or on constants alone."""
+    tainted = _computed(graph)
+    return {
+        node.name
+        for node in graph.nodes
+        if node.op_type not in _SHAPE_ONLY and tainted.intersection(node.inputs)
+    }
+
+
+def _computed(graph: Graph) -> set[str]:
+    """Names of the graph inputs and of all values that depend on theirs."""
     tainted = {value.name for value in graph.inputs}
-    found = set()
     for node in graph.nodes:
         if node.op_type not in _SHAPE_ONLY and tainted.intersection(node.inputs):
-            found.add(node.name)
             tainted.update(node.outputs)
-    return found
+    return tainted
+
+
+@rule("spatial-axes", "onnx")
+def spatial_axes(subject: Subject) -> Iterator[Finding]:
+    """A convolution or pool over more axes than ESP-DL's kernels have."""
+    for node in subject.graph.nodes:
+        given = subject.graph.values.get(node.input(0))
+        axes = len(given.shape) - 2 if given is not None else 0
+        if node.op_type in _WINDOWED and axes > _MOST_AXES:
+            yield Finding(
+                severity="error",
+                node=node.name,
+                why=f"{node.op_type} over {axes} axes: esp-ppq and ESP-DL have it over 1 and 2",
+                todo="write it as convolutions over two axes, or fold an axis into the channels",
+            )
+
+
+@rule("transposed-conv", "onnx")
+def transposed_conv(subject: Subject) -> Iterator[Finding]:
+    """A ConvTranspose that esp-ppq's Conv on a spread input does not compute."""
+    for node in subject.graph.nodes:
+        weights = subject.graph.initializers.get(node.input(1))
+        if node.op_type != "ConvTranspose" or weights is None:
+            continue
+        window = (*weights.shape[2:], *weights.shape[2:])
+        dilations, pads = node.attributes.get("dilations", ()), node.attributes.get("pads", ())
+        dilated = isinstance(dilations, tuple) and any(step != 1 for step in dilations)
+        cut = isinstance(pads, tuple) and any(
+            isinstance(pad, int) and pad >= taps for pad, taps in zip(pads, window, strict=False)
+        )
+        if dilated or cut:
+            yield Finding(
+                severity="error",
+                node=node.name,
+                why=f"dilations {dilations!r}: esp-ppq pads for a window without gaps, so that the size is wrong"
+                if dilated
+                else f"pads {pads!r} for a window of {weights.shape[2:]}: the Conv in its place has negative ones",
+                todo="use a window without dilations"
+                if dilated
+                else "pad less than the window, and crop with Slice",
+            )
+
+
+@rule("pad-form", "onnx")
+def pad_form(subject: Subject) -> Iterator[Finding]:
+    """A Pad that cuts, or one of an opset whose form esp-ppq does not read whole."""
+    for node in subject.graph.nodes:
+        if node.op_type != "Pad":
+            continue
+        pads = subject.graph.initializers.get(node.input(1))
+        if "pads" in node.attributes:
+            yield Finding(
+                severity="error",
+                node=node.name,
+                why="its paddings are an attribute, as in opset 10 and below: esp-ppq loses its mode",
+                todo="export with opset 13 or newer",
+            )
+        elif pads is not None and pads.data.size and pads.data.min() < 0:
+            yield Finding(
+                severity="error",
+                node=node.name,
+                why=f"a padding of {int(pads.data.min())} cuts; ESP-DL adds only",
+                todo="cut with Slice",
+            )
+
+
+@rule("computed-weights", "onnx")
+def computed_weights(subject: Subject) -> Iterator[Finding]:
+    """Weights or bias depend on an input of the graph; ESP-DL reads them when it loads the model."""
+    computed = _computed(subject.graph)
+    for node in subject.graph.nodes:
+        names = [node.input(place) for place in _PARAMETERS.get(node.op_type, ())]
+        for name in sorted(computed.intersection(names)):
+            yield Finding(
+                severity="error",
+                node=node.name,
+                why=f"its operand {name!r} is computed from an input; ESP-DL needs a constant there",
+                todo="make it a constant; of two computed matrices, MatMul makes a product",
+            )
 
 
 def _is_quantized(node: Node) -> bool:

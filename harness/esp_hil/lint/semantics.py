@@ -103,13 +103,16 @@ def pad_mode(subject: Subject) -> Iterator[Finding]:
 def split_count(subject: Subject) -> Iterator[Finding]:
     """Split without sizes: ESP-DL takes num_outputs for the size of a part."""
     for node in subject.graph.nodes:
-        if node.op_type == "Split" and not node.input(1):
+        # before opset 13 the sizes are an attribute, which esp-ppq turns into that input
+        told = node.input(1) or (subject.stage == "onnx" and "split" in node.attributes)
+        if node.op_type == "Split" and not told:
             yield Finding(
                 severity="error" if subject.stage == "espdl" else "warning",
                 node=node.name,
                 why="it names a number of parts and no sizes; ESP-DL takes that number for the size of each "
                 "part",
-                todo="give the sizes as second input",
+                todo="give the sizes as second input"
+                + ("; hil new and hil quantize do" if subject.stage == "onnx" else ""),
             )
 
 
@@ -174,6 +177,49 @@ def recurrent_state(subject: Subject) -> Iterator[Finding]:
             yield from _state_findings(subject, node)
 
 
+@rule("recurrent-kind", "onnx")
+def recurrent_kind(subject: Subject) -> Iterator[Finding]:
+    """LSTM or GRU of a kind that esp-ppq or ESP-DL does not compute."""
+    for node in subject.graph.nodes:
+        if node.op_type not in _RNN_NEEDS:
+            continue
+        for asked, todo in _unknown_kinds(subject, node):
+            yield Finding(
+                severity="error",
+                node=node.name,
+                why=f"{node.op_type} with {asked}: esp-ppq and ESP-DL have it as torch has it, without",
+                todo=todo,
+            )
+
+
+def _unknown_kinds(subject: Subject, node: Node) -> Iterator[tuple[str, str]]:
+    """What is asked of a recurrent node that nothing computes, and what to do."""
+    attributes = node.attributes
+    if node.op_type == "GRU" and attributes.get("linear_before_reset", 0) == 0:
+        yield (
+            "linear_before_reset = 0",
+            "train with linear_before_reset = 1, as torch.nn.GRU and Keras's reset_after do",
+        )
+    if attributes.get("direction", "forward") == "reverse":
+        yield "direction = 'reverse'", "reverse the steps outside the model, or use a bidirectional one"
+    for name in ("activations", "activation_alpha", "activation_beta", "clip"):
+        if name in attributes:
+            yield name, f"train and export without {name}"
+    if attributes.get("input_forget", 0):
+        yield "input_forget = 1", "train with separate gates"
+    if node.input(7):
+        yield "peepholes", "train without peepholes"
+    layout = attributes.get("layout", 0)
+    if layout:
+        yield f"layout = {layout!r}", "export with layout = 0: steps first, then the batch"
+    given = subject.graph.values.get(node.input(0))
+    if given is not None and len(given.shape) == 3 and not layout and given.shape[1] > 1:
+        yield (
+            f"a batch of {given.shape[1]} (its input is {'x'.join(map(str, given.shape))}: steps, batch, features)",
+            "put a Transpose before it that brings the steps to the front, or export with a batch of 1",
+        )
+
+
 def _state_findings(subject: Subject, node: Node) -> Iterator[Finding]:
     inputs, outputs = _RNN_NEEDS[node.op_type]
     has_state = len(node.inputs) >= inputs and all(node.inputs[5:inputs])
@@ -200,11 +246,13 @@ def auto_pad(subject: Subject) -> Iterator[Finding]:
                 severity="error" if subject.stage == "espdl" else "warning",
                 node=node.name,
                 why=f"auto_pad={node.attributes['auto_pad']!r}: ESP-DL reads the attribute pads only",
-                todo="export with explicit pads",
+                todo="export with explicit pads; hil new and hil quantize write them"
+                if subject.stage == "onnx"
+                else "export with explicit pads",
             )
 
 
-@rule("gemm-scale")
+@rule("gemm-scale", "espdl", "onnx")
 def gemm_scale(subject: Subject) -> Iterator[Finding]:
     """Gemm with alpha, beta or transA, which ESP-DL does not read."""
     for node in subject.graph.nodes:
@@ -213,10 +261,13 @@ def gemm_scale(subject: Subject) -> Iterator[Finding]:
         for name, usual in (("alpha", 1.0), ("beta", 1.0), ("transA", 0)):
             if node.attributes.get(name, usual) != usual:
                 yield Finding(
-                    severity="error",
+                    severity="error" if subject.stage == "espdl" or name == "transA" else "warning",
                     node=node.name,
                     why=f"{name}={node.attributes[name]!r}: ESP-DL computes x * w + b and nothing else",
-                    todo="fold it into weights and bias before export",
+                    todo="export the operand transposed"
+                    if name == "transA"
+                    else "multiply it into weights and bias before export; hil new and hil quantize do where those "
+                    "are constants",
                 )
 
 

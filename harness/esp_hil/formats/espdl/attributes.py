@@ -2,8 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from esp_hil.errors import UnsupportedOperator
-from esp_hil.formats.espdl.model import Graph, Node, TensorData
+from esp_hil.formats.espdl.model import Attribute, Graph, Node, TensorData
+
+UNDEFAULTED: Mapping[str, tuple[str, ...]] = {
+    "Conv": ("strides", "dilations"),
+    "AveragePool": ("kernel_shape", "strides"),
+    "MaxPool": ("kernel_shape", "strides"),
+    "Pad": ("mode",),
+    "Transpose": ("perm",),
+    "Resize": ("mode",),
+    "DepthToSpace": ("blocksize",),
+    "SpaceToDepth": ("blocksize",),
+    "LSTM": ("hidden_size",),
+    "GRU": ("hidden_size",),
+}
+"""Attributes that ESP-DL 3.3.9 reads without a default, by operator (each module's `deserialize`)."""
+
+
+def onnx_default(op_type: str, name: str, *, rank: int | None, hidden: int | None = None) -> Attribute | None:
+    """What ONNX takes for an attribute of `UNDEFAULTED` that a node leaves out (onnx's Operators.md).
+
+    Args:
+        op_type: of the node.
+        name: of the attribute.
+        rank: number of axes of the node's input 0, batch and channels among them; None if unknown.
+        hidden: last axis of a recurrent node's R (directions, gates * hidden, hidden); None if unknown.
+
+    Returns:
+        None where ONNX requires the attribute, or what it depends on is not known.
+    """
+    if name == "mode":
+        return {"Pad": "constant", "Resize": "nearest"}.get(op_type)
+    if name == "hidden_size":
+        return hidden
+    if rank is None:
+        return None
+    if name in ("strides", "dilations"):
+        return (1,) * (rank - 2)
+    return tuple(reversed(range(rank))) if name == "perm" else None
 
 
 def integer(node: Node, name: str, default: int | None = None) -> int:

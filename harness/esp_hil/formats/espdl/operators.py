@@ -93,7 +93,7 @@ WAYS_OUT: Mapping[str, str] = MappingProxyType(
         "Attention": "export with opset 22 or below: MatMul, Softmax and MatMul are computed",
     }
 )
-"""What to do about operators that ESP-DL has not."""
+"""What to do about operators that ESP-DL does not have."""
 
 INSTEAD = "replace it by operators that ESP-DL has"
 
