@@ -245,4 +245,5 @@ def test_the_command_says_when_there_is_nothing_but_virtual_boards(
     assert main(["boards"]) == 1
     text = capsys.readouterr().out
     assert "--hil-board virtual" in text
+    assert "no board of boards.toml is attached: status 1" in text
     assert "303a" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ def test_a_card_tells_energy_power_and_what_a_battery_lasts() -> None:
     assert said["battery of 3.7 Wh"].startswith(f"{3700 / 82 / 24:.3g} days at one inference a second")
     assert f"{3700 / (80 + 2 / 60) / 24:.3g} at one a minute" in said["battery of 3.7 Wh"]
     assert said["meter"] == "ppk2 C1A2B3, 100000 samples/s"
+
+
+def test_counters_are_printed_as_sizes_and_plain_numbers() -> None:
+    counters = {"a_bytes": (1558770.0, "bytes"), "link_noise_segments": (0, "1"), "reads": (12345678, "1")}
+    run = replace(energy_run(None), counters=counters | {"round_trip": (2.5, "ms"), "few": (512, "B")})
+    said = dict(dict(card_of(1, line_of(run)).facts)["Counters"])
+    assert list(said.values()) == ["1.49 MiB", "0", "12,345,678", "2.5 ms", "512 B"]
 
 
 def test_a_measurement_that_broke_a_rule_has_its_reason_and_no_number() -> None:

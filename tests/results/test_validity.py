@@ -74,6 +74,10 @@ def test_repetitions_that_took_longer_than_the_run_are_a_mismatch() -> None:
     [
         (sample_run(kind="virtual", cycles=(1,)), "not checked: latency is simulated on virtual boards"),
         (
+            sample_run(kind="virtual", cycles=(900_000,), predicted={"latency_ms": (2.5, "ms")}),
+            "not checked: latency is predicted on virtual boards",
+        ),
+        (
             sample_run(kind="emulated", cycles=(1,)),
             "not checked: the cycles of an emulator are not a latency",
         ),

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from esp_hil.boards.select import Board
     from esp_hil.device.ports import SerialPort
 
-HELP = "list the boards and serial ports of this machine"
+HELP = "list the boards and serial ports of this machine; status 1 if no named board is attached"
 EXAMPLES = """
-  hil boards                          what is plugged in; status 1 if no board is
+  hil boards                          what is plugged in, and as which board
   hil boards --lift kitchen-s3        a repaired board may be used again
 """
 
@@ -49,6 +49,8 @@ def run(args: Namespace) -> int:
         print("\n".join(_lines(boards, named, strangers, str(file) if file else "no boards.toml here")))
         if farm is not None:
             print("\n".join(_place_lines(farm)))
+    if farm is None and not any(named.values()) and not args.json:
+        print("no board of boards.toml is attached: status 1 (the board `virtual` needs no hardware)")
     usable = [place for place in farm or () if not isinstance(place, str) and not place.why_not]
     return 0 if usable or any(named.values()) else 1
 

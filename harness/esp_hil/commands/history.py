@@ -192,7 +192,7 @@ def _no_rows(name: str, value: str, there: Sequence[str]) -> HilError:
 def _show(lines: Sequence[HistoryLine]) -> int:
     for line in sorted(lines, key=_weight):
         values = [point.value for point in line.points]
-        mark = {"silicon": "", "emulated": " (emulated)", "virtual": " (simulated)"}[line.kind]
+        mark = {"silicon": "", "emulated": " (emulated)", "virtual": " (virtual board)"}[line.kind]
         unit = f" {line.unit}" if line.unit else ""
         print(f"{line.title}{mark}")
         print(f"  {sparkline(values)}  {values[0]:.5g} -> {values[-1]:.5g}{unit}, {len(values)} sessions")

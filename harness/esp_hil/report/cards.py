@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from esp_hil.counters import COUNT
 from esp_hil.energy.figures import battery_days
 from esp_hil.errors import ConfigError
 from esp_hil.esp.sdkconfig import Value
-from esp_hil.report.memory import memory_rows
+from esp_hil.report.memory import BYTES, memory_rows
 from esp_hil.report.plots import Svg, current_trace, lsb_bins, lsb_histogram, repetitions
 from esp_hil.report.view import PrintedRun, milliseconds, size
 from esp_hil.results.metrics import figure_of, latency_of
@@ -229,10 +230,7 @@ def _facts(line: PrintedRun) -> list[tuple[str, list[tuple[str, str]]]]:
         "Energy (simulated)" if run.energy is not None and run.energy.simulated else "Energy": _energy(run),
         "Plausibility": _plausibility(run),
         "Device": _device(run.device) if run.device else {},
-        f"Counters{simulated}": {
-            name: size(value) if unit == "B" else f"{value:g} {unit}"
-            for name, (value, unit) in run.counters.items()
-        },
+        f"Counters{simulated}": {name: _counted(value, unit) for name, (value, unit) in run.counters.items()},
         "Line": _link(run.link) if run.link else {},
         "Made from": {
             "esp-hil": run.provenance.harness,
@@ -340,6 +338,14 @@ def _plausibility(run: Run) -> dict[str, object]:
         except ConfigError:
             told["prediction"] = "none: too few published models for this kind of chip"
     return told
+
+
+def _counted(value: float, unit: str) -> str:
+    """A counter as printed: bytes as everywhere, a plain number without a unit, never in powers of ten."""
+    if unit in BYTES:
+        return size(value)
+    number = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}".rstrip("0")
+    return number if unit in {"", COUNT} else f"{number} {unit}"
 
 
 def _device(chip: DeviceRow) -> dict[str, object]:

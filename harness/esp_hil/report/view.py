@@ -39,6 +39,7 @@ SIMULATED_BANNER = (
 PREDICTED_BANNER = (
     f"Runs marked {PREDICTED_MARK} were answered by a PC. Their latency is what `hil predict` says of the model on "
     "that chip, from the instructions and bytes of each node; 80 % of published models lie in its band. "
+    "Their memory is simulated. "
     "And on a virtual board, device == exact proves the path from the file to the verdict, not a port: its "
     "engine is the exact reference itself."
 )

@@ -127,7 +127,11 @@ COLUMNS: tuple[Column, ...] = (
     _text("place", "of a farm", _custody("place"), 9),
     _text("lease", "a UUID: rows with the same one had the board without a break", _custody("lease"), 9),
     _text("kind", "what answered: silicon, emulated or virtual", lambda run: run.kind),
-    _text("figure", "where latency and memory come from: measured, predicted or simulated", figure_of),
+    _text(
+        "figure",
+        "where latency comes from: measured, predicted or simulated (memory of a virtual board always is)",
+        figure_of,
+    ),
     _text("status", "ok, worse (than the baseline), failed, wrong or broken", status_of),
     Column(
         name="started",

@@ -459,10 +459,10 @@ _AS_PREDICTED = 2e-3
 
 
 def figure_of(run: Run) -> Figure:
-    """Of the run's latency, counters and link; an emulator's memory is measured, and it has no latency.
+    """Of the run's latency; an emulator's memory is measured, and it has no latency.
 
     A virtual board's latency is predicted where it is what its row says of the model on that chip; a planted one
-    is simulated.
+    is simulated, and so are its memory and its line in any case.
     """
     if run.kind != "virtual":
         return "measured"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from esp_hil.errors import UnknownTarget
+from esp_hil.results.metrics import figure_of
 from esp_hil.results.record import Run
 from esp_hil.results.timing.latency import Latency, floor_ms, statistics
 from esp_hil.results.timing.series import DRIFT_SHARE, MODES_SHARE, STEP_SHARE, drift_of, modes_of, step_in
@@ -99,7 +100,7 @@ def check(run: Run, macs: int | None = None) -> Validity:
     if run.kind == "emulated":
         return Validity(not_applied="the cycles of an emulator are not a latency")
     if run.simulated:
-        return Validity(not_applied=f"latency is simulated on {run.kind} boards")
+        return Validity(not_applied=f"latency is {figure_of(run)} on {run.kind} boards")
     if run.device is None or not run.cycles:
         return Validity(not_applied="nothing was timed")
     try:
