@@ -32,7 +32,7 @@ from esp_hil.wire.info import Kind
 ESPRESSIF_VID = 0x303A
 ASK_S = 2.0
 HOW_TO = (
-    "the board `virtual` needs no hardware (pytest: --hil-board virtual); "
+    "the board `virtual` needs no hardware, for pytest --hil-board virtual; "
     "hil boards shows ports and how to name a board"
 )
 
