@@ -158,22 +158,52 @@ def create(wish: Wish, root: Path, say: Say, look: Look = lambda *_: None) -> Pa
     if facts.quantizes:
         # last: what is wrong with the wish itself is said also where no quantizer is installed
         require_quantizer()
-    with tempfile.TemporaryDirectory(prefix="hil-new-") as name:
-        folder = Path(name) / wish.name
-        folder.mkdir()
-        _write(folder, wish, sources, facts, chosen)
-        _check_golden(folder, wish, facts, pipeline)
-        build(catalogue.load(wish.name, (Path(name),)), say=say)
-        gaps = _looked_over(catalogue.load(wish.name, (Path(name),)), say, look)
-        if explained := [gap for gap in gaps if gap.reason]:
-            facts = replace(
-                facts,
-                tolerance_lsb=max(gap.lsb for gap in explained),
-                tolerance_reason="; ".join(dict.fromkeys(gap.reason for gap in explained)),
-            )
-            _write_toml(folder, facts, chosen)
-        _move(folder, target)
+    tries = _with_layouts(facts, chosen)
+    for attempt, (some, its_inputs) in enumerate(tries, start=1):
+        with tempfile.TemporaryDirectory(prefix="hil-new-") as name:
+            folder = Path(name) / wish.name
+            folder.mkdir()
+            _write(folder, wish, sources, some, its_inputs)
+            _check_golden(folder, wish, some, pipeline)
+            build(catalogue.load(wish.name, (Path(name),)), say=say)
+            gaps = _looked_over(catalogue.load(wish.name, (Path(name),)), say, look)
+            if attempt < len(tries) and any(not gap.reason for gap in gaps):
+                say(
+                    "where the channels are on the device is not told by the shapes: once more, in another order"
+                )
+                continue
+            if explained := [gap for gap in gaps if gap.reason]:
+                allowed = replace(
+                    some,
+                    tolerance_lsb=max(gap.lsb for gap in explained),
+                    tolerance_reason="; ".join(dict.fromkeys(gap.reason for gap in explained)),
+                )
+                _write_toml(folder, allowed, its_inputs)
+            _move(folder, target)
+            break
     return target
+
+
+def _with_layouts(facts: ModelFacts, chosen: ChosenInputs) -> list[tuple[ModelFacts, ChosenInputs]]:
+    """What to try where a port has the same shape with its channels first and last.
+
+    ESP-DL moves them last where a network has spatial operators, so that is tried first; the exact reference,
+    against the quantizer, tells whether it was right. If neither order is, the usual one is kept, and the gap is said.
+    """
+    ports = (*facts.inputs, *facts.outputs)
+    if not facts.quantizes or not any(port.same_when_moved for port in ports):
+        return [(facts, chosen)]
+
+    def laid(ports: tuple[ModelPort, ...], layout: str) -> tuple[ModelPort, ...]:
+        return tuple(replace(port, device_layout=layout) if port.same_when_moved else port for port in ports)
+
+    return [
+        (
+            replace(facts, inputs=laid(facts.inputs, layout), outputs=laid(facts.outputs, layout)),
+            replace(chosen, ports=laid(chosen.ports, layout)),
+        )
+        for layout in ("NHWC", "NCHW", "NHWC")
+    ]
 
 
 def _pipeline(wish: Wish) -> Pipeline | None:

@@ -34,6 +34,7 @@ class ModelPort:
         mean: of such an image, one value a channel: subtracted from byte / 255.
         std: divisor after that.
         state: the output that it is fed with, of the step before; "": it is given.
+        device_layout: order of its axes on the device, where the shapes do not tell: "NHWC", "NCHW"; else "".
     """
 
     name: str
@@ -44,6 +45,13 @@ class ModelPort:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     state: str = ""
+    device_layout: str = ""
+
+    @property
+    def same_when_moved(self) -> bool:
+        """Whether its shape is the same with the channels first and last, as of (1, 8, 8, 8)."""
+        axes = self.shape[1:] if self.shape[:1] == (1,) else self.shape
+        return len(axes) > 1 and axes[0] > 1 and len(set(axes)) == 1
 
     @property
     def stored_dtype(self) -> str:

@@ -126,6 +126,7 @@ def _input(port: ModelPort) -> str:
         ]
     if port.float_name:
         lines.append(f"float_name = {json.dumps(port.float_name)}   # in the float model")
+    lines += _device_layout(port)
     if port.state:
         lines.append(
             f"state = {json.dumps(port.state)}   # gets what that output gave in the step before, at first zeros"
@@ -142,6 +143,11 @@ _ABOUT: Mapping[Meaning, str] = {
 }
 
 
+def _device_layout(port: ModelPort) -> list[str]:
+    told = f'device_layout = "{port.device_layout}"   # its shape does not tell where the channels are'
+    return [told] if port.device_layout else []
+
+
 def _output(facts: ModelFacts, port: ModelPort, *, labelled: bool, gated: bool) -> str:
     meaning = facts.meanings[port.name]
     lines = [
@@ -154,6 +160,7 @@ def _output(facts: ModelFacts, port: ModelPort, *, labelled: bool, gated: bool) 
         lines.append(f"labels = {json.dumps(list(facts.classes), ensure_ascii=False)}")
     if port.float_name:
         lines.append(f"float_name = {json.dumps(port.float_name)}   # in the float model")
+    lines += _device_layout(port)
     gated = gated and facts.has_float
     if meaning == "scores" and gated:
         lines += [

@@ -192,7 +192,9 @@ class Model(ModelSpec):
                 hint="float_name in [[outputs]] says which is which",
             )
         return {
-            name: _device_tensor(value, _whole(shapes[name], value.shape), None)
+            name: _device_tensor(
+                value, _whole(shapes[name], value.shape), self.output_spec(name).device_layout
+            )
             for name, value in outputs.items()
         }
 

@@ -14,7 +14,13 @@ from types import MappingProxyType
 from typing import Literal
 
 from esp_hil.errors import ConfigError
-from esp_hil.models.outputs import OutputGate, OutputSpec, parse_output, parse_postprocess
+from esp_hil.models.outputs import (
+    OutputGate,
+    OutputSpec,
+    parse_device_layout,
+    parse_output,
+    parse_postprocess,
+)
 from esp_hil.models.pipeline import PipelineSpec, parse_pipeline
 from esp_hil.models.postprocess import Postprocess
 from esp_hil.models.recipe import Recipe, Tolerance, parse_recipe, parse_tolerance
@@ -322,7 +328,7 @@ def _any_input(table: TomlTable) -> InputSpec:
             scale=table.take("scale", float, 0.0),
             mean=table.many("mean", float, [0.0]),
             std=table.many("std", float, [1.0]),
-            device_layout=_device_layout(table),
+            device_layout=parse_device_layout(table),
             dtype=dtype,
             float_name=float_name,
             state=state,
@@ -352,12 +358,6 @@ def _check_scaling(table: TomlTable, spec: InputSpec) -> None:
         raise table.fail("std", "and scale must be positive")
 
 
-def _device_layout(table: TomlTable) -> Layout | None:
-    found: Layout | None = table.choice("device_layout", Layout) if "device_layout" in table.values else None
-    table.known.append("device_layout")
-    return found
-
-
 def _image_input(table: TomlTable) -> InputSpec:
     layout: Layout = table.choice("layout", Layout)
     spec = InputSpec(
@@ -367,7 +367,7 @@ def _image_input(table: TomlTable) -> InputSpec:
         scale=table.take("scale", float),
         mean=table.many("mean", float),
         std=table.many("std", float),
-        device_layout=_device_layout(table),
+        device_layout=parse_device_layout(table),
     )
     if len(spec.shape) != 3 or min(spec.shape) < 1:
         raise table.fail("shape", f"is {list(spec.shape)}", "three positive sizes, without the batch axis")
@@ -389,7 +389,7 @@ def _float_input(table: TomlTable) -> InputSpec:
         scale=1.0,
         mean=(),
         std=(),
-        device_layout=_device_layout(table),
+        device_layout=parse_device_layout(table),
         dtype="float32",
     )
     table.done()

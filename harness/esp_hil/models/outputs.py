@@ -48,6 +48,7 @@ class OutputSpec:
         unit: of `values`, for people.
         class_axis: of `dense`: axis of the classes in one inference's float shape.
         float_name: name in the float model; "": the same.
+        device_layout: layout on the device if the shapes alone do not tell, else None.
         gates: what the suites ask of it.
     """
 
@@ -59,6 +60,7 @@ class OutputSpec:
     unit: str = ""
     class_axis: int = 0
     float_name: str = ""
+    device_layout: Layout | None = None
     gates: tuple[OutputGate, ...] = ()
 
     def label(self, number: int) -> str:
@@ -83,6 +85,13 @@ class OutputSpec:
         )
 
 
+def parse_device_layout(table: TomlTable) -> Layout | None:
+    """Where the channels of an input or output are on the device, for shapes that do not tell; None: they tell."""
+    found: Layout | None = table.choice("device_layout", Layout) if "device_layout" in table.values else None
+    table.known.append("device_layout")
+    return found
+
+
 def parse_output(table: TomlTable) -> OutputSpec:
     """Parse one of [[outputs]].
 
@@ -104,6 +113,7 @@ def parse_output(table: TomlTable) -> OutputSpec:
         unit=table.take("unit", str, ""),
         class_axis=0 if layout == "NCHW" else -1,
         float_name=table.take("float_name", str, ""),
+        device_layout=parse_device_layout(table),
         gates=(
             *parse_gates(table.optional("against_float"), "float", meaning),
             *parse_gates(table.optional("against_expected"), "expected", meaning),
