@@ -26,8 +26,9 @@ SHAPE = (1, 8, 8, 8)
 def network(operator: str) -> onnx.ModelProto:
     """One operator from (1, 8, 8, 8) to the same shape."""
     weights = np.random.default_rng(0).normal(size=(8, 8, 3, 3) if operator == "Conv" else (8, 8))
-    attributes = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]} if operator == "Conv" else {}
-    node = helper.make_node(operator, ["x", "w"], ["y"], name="only", **attributes)
+    node = helper.make_node(operator, ["x", "w"], ["y"], name="only")
+    if operator == "Conv":
+        node.attribute.append(helper.make_attribute("pads", [1, 1, 1, 1]))
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, SHAPE) for name in "xy")
     graph = helper.make_graph([node], "net", [x], [y], [numpy_helper.from_array(weights.astype("f4"), "w")])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
