@@ -11,10 +11,12 @@ from esp_hil.goldens.new_check import check
 from esp_hil.goldens.new_model import Wish, create
 from esp_hil.goldens.references import DeviceFileReference
 from esp_hil.models import catalogue
-from esp_hil.settings import variable_path
+from tests.conftest import shared_folder
 
-CASES = (variable_path("HIL_SHARED") or Path("nowhere")) / "cases"
-pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="HIL_SHARED is not set: no shared cases")
+CASES = (shared_folder() or Path("nowhere")) / "cases"
+pytestmark = pytest.mark.skipif(
+    not CASES.is_dir(), reason="no ground truth: set HIL_SHARED to a folder with vectors/ and cases/"
+)
 
 _SUFFIXES = {".tflite", ".espdl"}
 _FILES = {path.relative_to(CASES).as_posix(): path.suffix for path in CASES.glob("*/*")}

@@ -142,7 +142,9 @@ def test_the_command_predicts_and_names_its_sources(capsys: pytest.CaptureFixtur
     assert "contradiction, not fitted: imagenet_mobilenetv2" in said
     assert main(["predict", "mnist", "--target", "esp32c3"]) == 0
     assert "portable C++" in capsys.readouterr().out
-    assert main(["predict"]) == 2
+    with pytest.raises(SystemExit):
+        main(["predict"])
+    assert "which model? which chip? (hil predict mnist --target esp32p4" in capsys.readouterr().err
 
 
 def test_a_prediction_is_no_latency() -> None:
