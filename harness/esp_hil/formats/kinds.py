@@ -75,11 +75,12 @@ def kind_of(data: bytes, name: str = "") -> Kind:
         return "tflite"
     said = _something_else(data)
     if said is not None:
-        raise FormatError(f"{name or 'this'} is {said[0]}, not a model file", hint=said[1])
+        raise FormatError(f"{name or 'this'} is {said[0]}, not a model file", offset=0, hint=said[1])
     if _begins_like_onnx(data):
         return "onnx"
     raise FormatError(
         f"{name or 'this'} is neither an .espdl, a .tflite nor an .onnx file: it starts with {data[:8]!r}",
+        offset=0,
         hint="an .espdl starts with EDL1, EDL2 or PDL, a .tflite has TFL3 at byte 4",
     )
 
@@ -98,6 +99,7 @@ def require(data: bytes, wanted: Kind) -> None:
             f"not an .{wanted} file: it starts with {data[:8]!r}"
             if found == "onnx"
             else f"this is an .{found} file, not an .{wanted} file",
+            offset=0,
             hint=_HINTS[wanted],
         )
 
