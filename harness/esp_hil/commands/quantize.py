@@ -33,7 +33,7 @@ def run(args: Namespace) -> int:
     """Quantize and say what came out."""
     import hashlib
 
-    from esp_hil.errors import ConfigError
+    from esp_hil.errors import ConfigError, cannot_write
     from esp_hil.goldens.build import calibration_inputs, find_data
     from esp_hil.goldens.esp_ppq import quantize, require_quantizer
     from esp_hil.models import catalogue
@@ -46,9 +46,7 @@ def run(args: Namespace) -> int:
     if out.suffix != ".espdl":
         raise ConfigError(f"cannot write {out}", hint="a name that ends in .espdl")
     if not out.parent.is_dir():
-        raise ConfigError(
-            f"cannot write {out}: there is no folder {out.parent}", hint="make it, or choose another path"
-        )
+        raise cannot_write(out, FileNotFoundError())  # before the minutes that quantizing takes
     require_quantizer()
     images = calibration_inputs(model, find_data(model, args.data), recipe)
     made = quantize(model.float_path, recipe, family, images, espdl=out, say=print)
